@@ -1,0 +1,213 @@
+package seckill
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of a sale. They are part of the HTTP contract.
+const (
+	MaxTotal       = 10_000_000           // units in one sale
+	MaxPrice       = 1_000_000_000_000    // minor units (cents, 分)
+	MaxQuantity    = 1_000                // units per buyer
+	MaxHoldSeconds = 86_400               // how long an unpaid order keeps its units
+	MaxTitle       = 200                  // characters
+	MaxDescription = 4_000                // characters
+	MaxImage       = 2_000                // bytes of the image's address
+	MaxWindow      = 366 * 24 * time.Hour // longest time between opening and closing
+)
+
+// SaleID identifies a sale: a positive integer, a string in JSON and URLs.
+type SaleID int64
+
+// ParseSaleID reads the decimal form that String writes, and no other: no
+// sign, no leading zero, nothing above 2^63-1.
+func ParseSaleID(s string) (SaleID, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 || s[0] < '1' || s[0] > '9' {
+		return 0, fmt.Errorf("sale id %q: %w", s, ErrNotFound)
+	}
+	return SaleID(n), nil
+}
+
+func (id SaleID) String() string { return strconv.FormatInt(int64(id), 10) }
+
+// MarshalText makes the id a string in JSON.
+func (id SaleID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (id *SaleID) UnmarshalText(b []byte) error {
+	v, err := ParseSaleID(string(b))
+	*id = v
+	return err
+}
+
+// SaleState is what a sale shows to the world. It is derived, never stored.
+type SaleState string
+
+// The states of a sale.
+const (
+	StateScheduled SaleState = "scheduled"
+	StateOpen      SaleState = "open"
+	StatePaused    SaleState = "paused"
+	StateSoldOut   SaleState = "sold_out"
+	StateEnded     SaleState = "ended"
+)
+
+// Sale is an item offered at a price. Price and ListPrice are minor units of
+// Currency (cents, 分); Total counts units; times are UTC to the millisecond.
+//
+// Left, State and ServerNow are filled in by whoever shows the sale: Left is a
+// hint, ServerNow is the gate's clock.
+type Sale struct {
+	ID            SaleID    `json:"id"`
+	Title         string    `json:"title"`
+	Description   string    `json:"description,omitempty"`
+	Image         string    `json:"image,omitempty"`
+	Price         int64     `json:"price"`
+	ListPrice     int64     `json:"list_price,omitempty"`
+	Currency      string    `json:"currency"`
+	Total         int64     `json:"total"`
+	Left          int64     `json:"left"`
+	LimitPerBuyer int       `json:"limit_per_buyer"`
+	OpensAt       time.Time `json:"opens_at"`
+	ClosesAt      time.Time `json:"closes_at"`
+	HoldSeconds   int       `json:"hold_seconds"`
+	State         SaleState `json:"state"`
+	ServerNow     time.Time `json:"server_now"`
+
+	// Paused and Ended are the switches of an administrator.
+	Paused bool `json:"-"`
+	Ended  bool `json:"-"`
+	// Sold counts the units of active orders: the store's own counter.
+	Sold int64 `json:"-"`
+	// Version rises by one with every change; a lower version is ignored.
+	Version int64 `json:"-"`
+	// Epoch rises by one with every rebuild of the sale's gate state.
+	Epoch int64 `json:"-"`
+}
+
+// Window tells whether the sale admits buyers at the gate's time now: Queued if
+// so, else the verdict that says why not. Every gate applies exactly this rule.
+func (s *Sale) Window(now time.Time) Verdict {
+	switch {
+	case s.Ended || !now.Before(s.ClosesAt):
+		return Ended
+	case now.Before(s.OpensAt):
+		return NotOpen
+	case s.Paused:
+		return Paused
+	}
+	return Queued
+}
+
+// Show returns a copy with the derived fields set for the gate's time now and
+// left units at the gate.
+func (s Sale) Show(now time.Time, left int64) Sale {
+	s.Left, s.ServerNow = left, now.UTC().Truncate(time.Millisecond)
+	switch s.Window(now) {
+	case Ended:
+		s.State = StateEnded
+	case NotOpen:
+		s.State = StateScheduled
+	case Paused:
+		s.State = StatePaused
+	default:
+		s.State = StateOpen
+		if left <= 0 {
+			s.State = StateSoldOut
+		}
+	}
+	return s
+}
+
+// Validate checks what an administrator may set. The error is a *FieldError.
+func (s *Sale) Validate() error {
+	switch n := utf8.RuneCountInString(s.Title); {
+	case strings.TrimSpace(s.Title) == "" || n > MaxTitle || !printable(s.Title, ""):
+		return &FieldError{"title", fmt.Sprintf("must be 1 to %d printable characters", MaxTitle)}
+	case utf8.RuneCountInString(s.Description) > MaxDescription || !printable(s.Description, "\n\r\t"):
+		return &FieldError{"description", fmt.Sprintf("must be at most %d printable characters", MaxDescription)}
+	case !validImage(s.Image):
+		return &FieldError{"image", "must be an http(s) address or a path that starts with one /"}
+	case s.Price < 0 || s.Price > MaxPrice:
+		return &FieldError{"price", fmt.Sprintf("must be 0 to %d minor units", int64(MaxPrice))}
+	case s.ListPrice < 0 || s.ListPrice > MaxPrice:
+		return &FieldError{"list_price", fmt.Sprintf("must be 0 to %d minor units", int64(MaxPrice))}
+	case !validCurrency(s.Currency):
+		return &FieldError{"currency", "must be three capital letters, such as CNY"}
+	case s.Total < 1 || s.Total > MaxTotal:
+		return &FieldError{"total", fmt.Sprintf("must be 1 to %d units", MaxTotal)}
+	case s.LimitPerBuyer < 1 || s.LimitPerBuyer > MaxQuantity:
+		return &FieldError{"limit_per_buyer", fmt.Sprintf("must be 1 to %d units", MaxQuantity)}
+	case s.OpensAt.IsZero() || s.OpensAt.Year() > 9999 || s.OpensAt.Year() < 1970:
+		return &FieldError{"opens_at", "must be a time, such as 2026-11-11T12:00:00Z"}
+	case s.ClosesAt.IsZero() || s.ClosesAt.Year() > 9999:
+		return &FieldError{"closes_at", "must be a time, such as 2026-11-11T13:00:00Z"}
+	case !s.OpensAt.Before(s.ClosesAt):
+		return &FieldError{"closes_at", "must be after opens_at"}
+	case s.ClosesAt.Sub(s.OpensAt) > MaxWindow:
+		return &FieldError{"closes_at", "must be within 366 days of opens_at"}
+	case s.HoldSeconds < 1 || s.HoldSeconds > MaxHoldSeconds:
+		return &FieldError{"hold_seconds", fmt.Sprintf("must be 1 to %d", MaxHoldSeconds)}
+	}
+	return nil
+}
+
+// printable reports whether s is valid UTF-8 without control characters other
+// than those in allowed.
+func printable(s, allowed string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) && !strings.ContainsRune(allowed, r)
+	})
+}
+
+func validImage(s string) bool {
+	if s == "" {
+		return true
+	}
+	if len(s) > MaxImage || !printable(s, "") {
+		return false
+	}
+	if strings.HasPrefix(s, "/") {
+		return !strings.HasPrefix(s, "//")
+	}
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+}
+
+func validCurrency(s string) bool {
+	return len(s) == 3 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+// ValidBuyer reports whether s can be a buyer's id: 1 to 64 printable characters.
+func ValidBuyer(s string) bool {
+	n := utf8.RuneCountInString(s)
+	if n < 1 || n > 64 || !utf8.ValidString(s) {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// Errors that every stage understands. Verdicts are not among them: a verdict
+// is an answer, an error is breakage or a mistake of the caller.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrState       = errors.New("not possible in this state")
+	ErrStock       = errors.New("the gate holds fewer units")
+	ErrUnavailable = errors.New("unavailable, try again")
+)
+
+// FieldError says which field of a request is wrong and what it must be.
+type FieldError struct{ Field, Must string }
+
+func (e *FieldError) Error() string { return e.Field + " " + e.Must }

@@ -1,0 +1,35 @@
+package seckill
+
+// Verdict is every answer the gate can give to a buyer. It is a value, not an
+// error: an error means that the gate could not tell.
+//
+// Adding one means changing, in this order: the constants and names below, the
+// rule in Sale.Window or the gates' reserve step, api/answer.go (status and
+// body), docs/openapi.json, load's summary, and the storefront's words.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Queued  Verdict = iota // admitted: a ticket was written, or is held already
+	SoldOut                // fewer units left than wanted
+	NotOpen                // before opens_at by the gate's clock
+	Ended                  // at or after closes_at, or ended by an administrator
+	Paused                 // paused by an administrator
+	Limit                  // the buyer holds an active ticket with another quantity
+	Busy                   // the outbox is full
+	verdicts
+)
+
+var verdictNames = [verdicts]string{"queued", "sold_out", "not_open", "ended", "paused", "limit", "busy"}
+
+// String returns the word used in JSON and metrics.
+func (v Verdict) String() string { return verdictNames[v] }
+
+// Verdicts lists all of them, for tables and metrics.
+func Verdicts() []Verdict {
+	all := make([]Verdict, verdicts)
+	for i := range all {
+		all[i] = Verdict(i)
+	}
+	return all
+}
