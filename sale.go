@@ -18,7 +18,7 @@ const (
 	MaxQuantity    = 1_000                // units per buyer
 	MaxHoldSeconds = 86_400               // how long an unpaid order keeps its units
 	MaxTitle       = 200                  // characters
-	MaxDescription = 4_000                // characters
+	MaxDescription = 2_000                // characters
 	MaxImage       = 2_000                // bytes of the image's address
 	MaxWindow      = 366 * 24 * time.Hour // longest time between opening and closing
 )
@@ -205,6 +205,7 @@ var (
 	ErrState       = errors.New("not possible in this state")
 	ErrStock       = errors.New("the gate holds fewer units")
 	ErrUnavailable = errors.New("unavailable, try again")
+	ErrNameTaken   = errors.New("the name is taken")
 )
 
 // FieldError says which field of a request is wrong and what it must be.

@@ -135,3 +135,11 @@ func (o Outcome) Order() string {
 // Returns reports whether the ticket's units go back to the gate. They do not
 // when the store had none: the gate had promised what was not there.
 func (o Outcome) Returns() bool { return !o.Placed() && o.Reason != ReasonSoldOut }
+
+// Progress is where a ticket stands. Until it is Final only the ticket and its
+// Position, a hint of how many are before it (1: none), mean anything.
+type Progress struct {
+	Outcome
+	Final    bool
+	Position int64
+}

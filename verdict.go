@@ -33,3 +33,10 @@ func Verdicts() []Verdict {
 	}
 	return all
 }
+
+// Answer is what the gate says to a buyer.
+type Answer struct {
+	Verdict Verdict
+	Ticket  string // for Queued: the buyer's ticket, durable
+	Left    int64  // units at the gate when it was decided
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"seckill"
+	"seckill/internal/sale"
+)
+
+func newSaleCommand() *cobra.Command {
+	var s server
+	cmd := &cobra.Command{
+		Use:   "sale",
+		Short: "Create, list and change sales over HTTP",
+		Example: `  seckill sale create --title "Mechanical keyboard" --price 9900 --total 500
+  seckill sale list
+  seckill sale pause 1
+  seckill sale stock 1 --delta 100`,
+	}
+	s.flags(cmd)
+	cmd.AddCommand(s.create(), s.list(), s.stock())
+	for _, c := range []struct{ name, short string }{
+		{"pause", "Stop a sale until it is resumed"},
+		{"resume", "Go on with a paused sale"},
+		{"end", "End a sale for ever; admitted buyers keep their right"},
+	} {
+		cmd.AddCommand(&cobra.Command{Use: c.name + " SALE", Short: c.short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return s.change(cmd, args[0], c.name, nil)
+		}})
+	}
+	return cmd
+}
+
+func (s *server) change(cmd *cobra.Command, id, what string, body any) error {
+	if _, err := seckill.ParseSaleID(id); err != nil {
+		return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
+	}
+	var v seckill.Sale
+	if err := s.call(cmd, "POST", "/api/admin/sales/"+id+"/"+what, body, &v); err != nil {
+		return err
+	}
+	return printJSON(cmd, v)
+}
+
+func (s *server) create() *cobra.Command {
+	var v seckill.Sale
+	var opens, closes string
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Create a sale; it is buyable on every node when this returns",
+		Example: `  seckill sale create --title "Mechanical keyboard" --price 9900 --total 500
+  seckill sale create --title "Noodles" --price 100 --total 50 --limit 3 --opens 2026-11-11T12:00:00Z --closes 2026-11-11T13:00:00Z`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if v.OpensAt, err = when(opens, time.Now()); err != nil {
+				return fmt.Errorf("--opens: %w", err)
+			}
+			if v.ClosesAt, err = when(closes, v.OpensAt); err != nil {
+				return fmt.Errorf("--closes: %w", err)
+			}
+			body := map[string]any{
+				"title": v.Title, "description": v.Description, "image": v.Image, "price": v.Price, "list_price": v.ListPrice, "currency": v.Currency,
+				"total": v.Total, "limit_per_buyer": v.LimitPerBuyer, "opens_at": v.OpensAt, "closes_at": v.ClosesAt, "hold_seconds": v.HoldSeconds,
+			}
+			var created seckill.Sale
+			if err := s.call(cmd, "POST", "/api/admin/sales", body, &created); err != nil {
+				return err
+			}
+			return printJSON(cmd, created)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&v.Title, "title", "", "what is sold")
+	f.StringVar(&v.Description, "description", "", "more about it")
+	f.StringVar(&v.Image, "image", "", "`address` of a picture")
+	f.Int64Var(&v.Price, "price", 0, "price of a unit, in minor units (cents, 分)")
+	f.Int64Var(&v.ListPrice, "list-price", 0, "price to strike through, in minor units")
+	f.StringVar(&v.Currency, "currency", "CNY", "currency `code`")
+	f.Int64Var(&v.Total, "total", 0, "units")
+	f.IntVar(&v.LimitPerBuyer, "limit", 1, "units for each buyer")
+	f.StringVar(&opens, "opens", "now", "`time` of opening: RFC 3339, or a duration from now such as 10m")
+	f.StringVar(&closes, "closes", "24h", "`time` of closing: RFC 3339, or a duration after the opening")
+	f.IntVar(&v.HoldSeconds, "hold", 900, "seconds that an unpaid order keeps its units")
+	for _, name := range []string{"title", "price", "total"} {
+		cmd.MarkFlagRequired(name)
+	}
+	return cmd
+}
+
+// when reads a time, or a duration after base.
+func when(s string, base time.Time) (time.Time, error) {
+	if s == "now" {
+		return base, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return base.Add(d), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("%q is neither a time such as 2026-11-11T12:00:00Z nor a duration such as 10m", s)
+	}
+	return t, nil
+}
+
+func (s *server) list() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List sales, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all := []seckill.Sale{}
+			for cursor := ""; ; {
+				var page struct {
+					Items []seckill.Sale
+					Next  string
+				}
+				if err := s.call(cmd, "GET", "/api/admin/sales?limit=100&cursor="+cursor, nil, &page); err != nil {
+					return err
+				}
+				all = append(all, page.Items...)
+				if cursor = page.Next; cursor == "" {
+					break
+				}
+			}
+			if asJSON {
+				return printJSON(cmd, all)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "SALE\tSTATE\tLEFT\tTOTAL\tPRICE\tOPENS\tCLOSES\tTITLE")
+			for _, v := range all {
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d.%02d %s\t%s\t%s\t%s\n", v.ID, v.State, v.Left, v.Total, v.Price/100, v.Price%100, v.Currency,
+					v.OpensAt.Format(time.RFC3339), v.ClosesAt.Format(time.RFC3339), v.Title)
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func (s *server) stock() *cobra.Command {
+	var id string
+	var delta int64
+	cmd := &cobra.Command{
+		Use:   "stock SALE --delta N",
+		Short: "Move units into a sale, or out of it",
+		Long: `Move units into a sale, or out of it. A move has an id, and the same id is one
+move however often it is sent: give --id to repeat a move whose answer was lost.
+Moving out is all or nothing: the gate must hold the units.`,
+		Example: `  seckill sale stock 1 --delta 100
+  seckill sale stock 1 --delta -20 --id recount-7`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if id == "" {
+				id = rand.Text()
+			}
+			return s.change(cmd, args[0], "stock", map[string]any{"id": id, "delta": delta})
+		},
+	}
+	cmd.Flags().StringVar(&id, "id", "", "the move's `id` (default: a new one)")
+	cmd.Flags().Int64Var(&delta, "delta", 0, "units, negative to take out")
+	cmd.MarkFlagRequired("delta")
+	return cmd
+}
+
+func newAuditCommand() *cobra.Command {
+	var s server
+	cmd := &cobra.Command{
+		Use:   "audit SALE",
+		Short: "Hold the gate and the store of a sale against each other",
+		Long: `Hold the gate and the store of a sale against each other, and print the report.
+The exit status is 0 only if everything holds.`,
+		Example: "  seckill audit 1",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := seckill.ParseSaleID(args[0]); err != nil {
+				return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", args[0])
+			}
+			var r sale.Report
+			if err := s.call(cmd, "GET", "/api/admin/sales/"+args[0]+"/audit", nil, &r); err != nil {
+				return err
+			}
+			if err := printJSON(cmd, r); err != nil {
+				return err
+			}
+			if !r.OK {
+				return silentError{}
+			}
+			return nil
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"seckill/internal/app"
+)
+
+func newServeCommand() *cobra.Command {
+	var file string
+	d := app.Defaults()
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long: `Run a node: the API, the storefront, and everything behind them.
+
+Without any flag it runs alone on embedded parts and keeps its data in ./data.
+Settings come from the defaults, then --config, then the environment
+(SECKILL_LISTEN, SECKILL_AUTH_SECRET, …), then flags; "seckill config" shows the
+result. SIGTERM or Ctrl-C stops it gracefully: requests under way are answered,
+and every buyer who was told "queued" has an outcome after the next start at the
+latest.`,
+		Example: `  seckill serve --demo
+  seckill serve --listen :80 --data-dir /var/lib/seckill
+  SECKILL_AUTH_SECRET_FILE=/run/secrets/seckill seckill serve --config seckill.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := app.LoadConfig(file, os.Environ(), cmd.Flags())
+			if err != nil {
+				return err
+			}
+			log := logger(c, cmd.ErrOrStderr())
+			n, err := app.Open(cmd.Context(), c, log)
+			if err != nil {
+				return err
+			}
+			return n.Run(cmd.Context(), func(ctx context.Context) {
+				if !c.Demo {
+					return
+				}
+				if err := n.Demo(ctx, cmd.OutOrStdout()); err != nil {
+					log.Error("demo", "error", err)
+				}
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "configuration `file` (YAML)")
+	f.String("listen", d.Listen, "public `address`")
+	f.String("ops-listen", d.OpsListen, "`address` for health, metrics and profiles; keep it private")
+	f.String("data-dir", d.DataDir, "`directory` of the embedded parts")
+	f.Bool("demo", false, "fill an empty store with sales and accounts, and print them")
+	f.String("gate", d.Gate, "memory")
+	f.String("queue", d.Queue, "memory")
+	f.String("store", d.Store, "sqlite:FILE (default: seckill.db in the data directory)")
+	f.StringSlice("run", d.Run, "`roles` of this node")
+	return cmd
+}
+
+func newConfigCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the effective configuration, secrets hidden",
+		Example: `  seckill config
+  SECKILL_LIMITS_OUTBOX=5000 seckill config --config seckill.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := app.LoadConfig(file, os.Environ(), nil)
+			if err != nil {
+				return err
+			}
+			b, err := c.Show()
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(b)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "configuration `file` (YAML)")
+	return cmd
+}

@@ -1,0 +1,134 @@
+// Package account knows who a buyer is: it registers them, logs them in, and
+// makes and checks the tokens they show.
+//
+// Whoever holds the secret may issue tokens: a shop in front of this system
+// signs its own and never calls Register.
+package account
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/alexedwards/argon2id"
+	"golang.org/x/sync/semaphore"
+
+	"seckill"
+)
+
+// Limits of names and passwords. They are part of the HTTP contract.
+const (
+	MaxName     = 64  // printable characters
+	MinPassword = 8   // characters
+	MaxPassword = 256 // bytes
+)
+
+// hashing is argon2id by OWASP's first recommendation: 19 MiB, 2 passes, 1 lane.
+var hashing = &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
+// hashesAtOnce bounds the memory and the cores that passwords take.
+const hashesAtOnce = 2
+
+// Errors of Register and Login, beside seckill.ErrNameTaken.
+var (
+	ErrWeakPassword = fmt.Errorf("the password must have %d characters to %d bytes", MinPassword, MaxPassword)
+	ErrLogin        = errors.New("the name or the password is wrong")
+)
+
+// Store keeps accounts.
+type Store interface {
+	// CreateAccount MUST fail with seckill.ErrNameTaken when the name exists.
+	CreateAccount(ctx context.Context, a seckill.Account) error
+	Account(ctx context.Context, name string) (seckill.Account, error)
+}
+
+// Accounts registers and logs in.
+type Accounts struct {
+	store  Store
+	secret []byte
+	life   time.Duration // of a token
+	hashes *semaphore.Weighted
+	nobody string // the hash of a password that nobody has
+}
+
+// New returns the accounts of a store. Tokens are signed with secret and live
+// for life.
+func New(store Store, secret []byte, life time.Duration) (*Accounts, error) {
+	nobody, err := argon2id.CreateHash(rand.Text(), hashing)
+	if err != nil {
+		return nil, err
+	}
+	return &Accounts{store: store, secret: secret, life: life, hashes: semaphore.NewWeighted(hashesAtOnce), nobody: nobody}, nil
+}
+
+// Session is what a buyer gets by logging in.
+type Session struct {
+	Token string        `json:"token"`
+	Buyer string        `json:"buyer"`
+	Life  time.Duration `json:"-"`
+}
+
+// Register makes an account and logs it in.
+func (a *Accounts) Register(ctx context.Context, name, password, role string) (Session, error) {
+	if !seckill.ValidBuyer(name) || strings.TrimSpace(name) != name {
+		return Session{}, &seckill.FieldError{Field: "name", Must: fmt.Sprintf("must be 1 to %d printable characters without space around them", MaxName)}
+	}
+	if utf8.RuneCountInString(password) < MinPassword || len(password) > MaxPassword {
+		return Session{}, ErrWeakPassword
+	}
+	if _, err := a.store.Account(ctx, name); err == nil {
+		return Session{}, seckill.ErrNameTaken
+	} else if !errors.Is(err, seckill.ErrNotFound) {
+		return Session{}, err
+	}
+	if err := a.hashes.Acquire(ctx, 1); err != nil {
+		return Session{}, err
+	}
+	hash, err := argon2id.CreateHash(password, hashing)
+	a.hashes.Release(1)
+	if err != nil {
+		return Session{}, err
+	}
+	account := seckill.Account{Name: name, Buyer: "b" + rand.Text()[:19], Role: role, Hash: hash}
+	if err := a.store.CreateAccount(ctx, account); err != nil {
+		return Session{}, err
+	}
+	return a.session(account)
+}
+
+// Login checks the password and makes a new token. A wrong password and an
+// unknown name are the same error after the same time.
+func (a *Accounts) Login(ctx context.Context, name, password string) (Session, error) {
+	if len(password) > MaxPassword || !seckill.ValidBuyer(name) {
+		return Session{}, ErrLogin
+	}
+	account, err := a.store.Account(ctx, name)
+	hash := account.Hash
+	switch {
+	case errors.Is(err, seckill.ErrNotFound):
+		hash = a.nobody
+	case err != nil:
+		return Session{}, err
+	}
+	if err := a.hashes.Acquire(ctx, 1); err != nil {
+		return Session{}, err
+	}
+	ok, herr := argon2id.ComparePasswordAndHash(password, hash)
+	a.hashes.Release(1)
+	if herr != nil {
+		return Session{}, herr
+	}
+	if err != nil || !ok {
+		return Session{}, ErrLogin
+	}
+	return a.session(account)
+}
+
+func (a *Accounts) session(account seckill.Account) (Session, error) {
+	token, err := Mint(a.secret, account.Buyer, account.Role, a.life)
+	return Session{Token: token, Buyer: account.Buyer, Life: a.life}, err
+}

@@ -1,0 +1,113 @@
+package account
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"seckill"
+)
+
+// MinSecret is the least length of a signing secret, in bytes.
+const MinSecret = 16
+
+// Who is the bearer of a verified token.
+type Who struct {
+	Buyer string
+	Role  string
+	until time.Time
+}
+
+// Admin reports whether the token carries the administrators' role.
+func (w Who) Admin() bool { return w.Role == seckill.RoleAdmin }
+
+type claims struct {
+	Role string `json:"role,omitempty"`
+	jwt.RegisteredClaims
+}
+
+// Mint makes a token for the buyer that ends after life.
+func Mint(secret []byte, buyer, role string, life time.Duration) (string, error) {
+	if !seckill.ValidBuyer(buyer) {
+		return "", &seckill.FieldError{Field: "buyer", Must: "must be 1 to 64 printable characters"}
+	}
+	if len(secret) < MinSecret {
+		return "", fmt.Errorf("auth.secret must have at least %d bytes", MinSecret)
+	}
+	now := time.Now()
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims{role, jwt.RegisteredClaims{
+		Subject: buyer, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life)),
+	}}).SignedString(secret)
+}
+
+// ErrToken says that a token is not valid here, without saying why to the client.
+var ErrToken = errors.New("the token is not valid")
+
+// verifierSize bounds the tokens that a Verifier remembers.
+const verifierSize = 1 << 16
+
+// Verifier checks tokens. A token that was checked is remembered until it ends,
+// since a buyer shows the same one many times in one second.
+type Verifier struct {
+	secrets [][]byte
+	parser  *jwt.Parser
+	shards  [64]struct {
+		sync.Mutex
+		known map[string]Who
+	}
+}
+
+// NewVerifier accepts tokens signed with any of the secrets: the current one and,
+// while rotating, the previous one.
+func NewVerifier(secrets ...[]byte) (*Verifier, error) {
+	v := &Verifier{parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())}
+	for _, s := range secrets {
+		if len(s) == 0 {
+			continue
+		}
+		if len(s) < MinSecret {
+			return nil, fmt.Errorf("auth.secret must have at least %d bytes", MinSecret)
+		}
+		v.secrets = append(v.secrets, s)
+	}
+	if len(v.secrets) == 0 {
+		return nil, errors.New("auth.secret is not set")
+	}
+	for i := range v.shards {
+		v.shards[i].known = map[string]Who{}
+	}
+	return v, nil
+}
+
+// Verify returns the bearer of the token, or ErrToken.
+func (v *Verifier) Verify(token string) (Who, error) {
+	if len(token) < 16 || len(token) > 4096 {
+		return Who{}, ErrToken
+	}
+	shard := &v.shards[token[len(token)-2]&63]
+	shard.Lock()
+	who, ok := shard.known[token]
+	shard.Unlock()
+	if ok && time.Now().Before(who.until) {
+		return who, nil
+	}
+	for _, secret := range v.secrets {
+		var c claims
+		_, err := v.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return secret, nil })
+		if err != nil || !seckill.ValidBuyer(c.Subject) {
+			continue
+		}
+		who = Who{Buyer: c.Subject, Role: c.Role, until: c.ExpiresAt.Time}
+		shard.Lock()
+		if len(shard.known) >= verifierSize/len(v.shards) {
+			clear(shard.known)
+		}
+		shard.known[token] = who
+		shard.Unlock()
+		return who, nil
+	}
+	return Who{}, ErrToken
+}

@@ -1,0 +1,143 @@
+package api
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/go-chi/httprate"
+
+	"seckill/internal/account"
+)
+
+type credentials struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+func (a *API) register(w http.ResponseWriter, r *request) error {
+	var c credentials
+	if err := decode(w, r.Request, &c, false); err != nil {
+		return err
+	}
+	address := a.client(r.Request).String()
+	if a.limits.address.over(address) {
+		return errTooMany
+	}
+	a.limits.address.count(address)
+	s, err := a.Accounts.Register(r.Context(), c.Name, c.Password, "")
+	if err != nil {
+		return err
+	}
+	a.setSession(w, r.Request, s)
+	return writeJSON(w, http.StatusCreated, s)
+}
+
+func (a *API) login(w http.ResponseWriter, r *request) error {
+	var c credentials
+	if err := decode(w, r.Request, &c, false); err != nil {
+		return err
+	}
+	address := a.client(r.Request).String()
+	if a.limits.name.over(c.Name) || a.limits.address.over(address) {
+		return errTooMany
+	}
+	s, err := a.Accounts.Login(r.Context(), c.Name, c.Password)
+	if err != nil {
+		if errors.Is(err, account.ErrLogin) {
+			a.limits.name.count(c.Name)
+			a.limits.address.count(address)
+		}
+		return err
+	}
+	a.setSession(w, r.Request, s)
+	return writeJSON(w, http.StatusOK, s)
+}
+
+func (a *API) logout(w http.ResponseWriter, r *request) error {
+	a.setSession(w, r.Request, account.Session{Life: -1})
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// setSession gives the token to a browser: no script reads it, no other site
+// sends it along.
+func (a *API) setSession(w http.ResponseWriter, r *http.Request, s account.Session) {
+	secure := r.TLS != nil || a.trusted(remote(r)) && r.Header.Get("X-Forwarded-Proto") == "https"
+	age := int(s.Life / time.Second)
+	if s.Life < 0 {
+		age = -1
+	}
+	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: s.Token, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure})
+}
+
+// limits of guessing, by name and by address.
+type limits struct{ name, address *failures }
+
+func newLimits(name, address int) limits {
+	return limits{newFailures(name), newFailures(address)}
+}
+
+// failures counts by key within a sliding minute.
+type failures struct{ *httprate.RateLimiter }
+
+const failureWindow = time.Minute
+
+func newFailures(limit int) *failures {
+	return &failures{httprate.NewRateLimiter(limit, failureWindow)}
+}
+
+func (f *failures) over(key string) bool {
+	ok, _, err := f.Status(key)
+	return err == nil && !ok
+}
+
+func (f *failures) count(key string) {
+	f.Counter().Increment(key, time.Now().UTC().Truncate(failureWindow))
+}
+
+// client is the address of who asks. A forwarding header counts only when the
+// connection comes from a listed proxy; then the rightmost address that is not
+// one of them is the client's.
+func (a *API) client(r *http.Request) netip.Addr {
+	addr := remote(r)
+	if !a.trusted(addr) {
+		return addr
+	}
+	var hops []string
+	for _, h := range r.Header.Values("X-Forwarded-For") {
+		hops = append(hops, strings.Split(h, ",")...)
+	}
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			return addr // what stands left of nonsense cannot be believed
+		}
+		addr = hop.Unmap()
+		if !a.trusted(addr) {
+			return addr
+		}
+	}
+	return addr
+}
+
+func remote(r *http.Request) netip.Addr {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	addr, _ := netip.ParseAddr(host)
+	return addr.Unmap()
+}
+
+func (a *API) trusted(addr netip.Addr) bool {
+	for _, p := range a.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,190 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"seckill"
+	"seckill/internal/account"
+)
+
+// problem is an RFC 9457 document.
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Code      string `json:"code"`
+	Detail    string `json:"detail,omitempty"`
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// kinds are the codes of the contract, with their status and title.
+var kinds = map[string]problem{
+	// Verdicts.
+	"sold_out": {Status: http.StatusConflict, Title: "Sold out"},
+	"not_open": {Status: http.StatusConflict, Title: "Not open yet"},
+	"ended":    {Status: http.StatusConflict, Title: "The sale has ended"},
+	"paused":   {Status: http.StatusConflict, Title: "The sale is paused"},
+	"limit":    {Status: http.StatusConflict, Title: "You hold a ticket for another quantity"},
+	"busy":     {Status: http.StatusServiceUnavailable, Title: "Too many are before you, try again in a moment"},
+
+	// Ours.
+	"unavailable": {Status: http.StatusServiceUnavailable, Title: "Not available right now"},
+	"internal":    {Status: http.StatusInternalServerError, Title: "Internal error"},
+
+	// The caller's.
+	"bad_json":               {Status: http.StatusBadRequest, Title: "The body is not the JSON that this route takes"},
+	"unauthorized":           {Status: http.StatusUnauthorized, Title: "Not logged in"},
+	"forbidden":              {Status: http.StatusForbidden, Title: "Not allowed"},
+	"not_found":              {Status: http.StatusNotFound, Title: "Not found"},
+	"method_not_allowed":     {Status: http.StatusMethodNotAllowed, Title: "Method not allowed"},
+	"state":                  {Status: http.StatusConflict, Title: "Not possible in this state"},
+	"stock":                  {Status: http.StatusConflict, Title: "The gate holds fewer units"},
+	"name_taken":             {Status: http.StatusConflict, Title: "The name is taken"},
+	"body_too_large":         {Status: http.StatusRequestEntityTooLarge, Title: "The body is too large"},
+	"unsupported_media_type": {Status: http.StatusUnsupportedMediaType, Title: "The body must be plain JSON with the content type application/json"},
+	"invalid_field":          {Status: http.StatusUnprocessableEntity, Title: "A field is not valid"},
+	"weak_password":          {Status: http.StatusUnprocessableEntity, Title: "The password is too weak"},
+	"too_many_requests":      {Status: http.StatusTooManyRequests, Title: "Too many requests"},
+}
+
+// Errors of this stage.
+var (
+	errTooBusy   = errors.New("too many requests are in flight")
+	errPanic     = errors.New("panic")
+	errMethod    = errors.New("method not allowed")
+	errCrossSite = errors.New("a cross-site request")
+	errForbidden = errors.New("needs the role admin")
+	errBadJSON   = errors.New("bad JSON")
+	errTooLarge  = errors.New("body too large")
+	errMediaType = errors.New("media type")
+	errTooMany   = errors.New("too many tries")
+)
+
+// code is the one table from errors to codes. The detail is for the client.
+func code(err error) (code, detail string) {
+	var field *seckill.FieldError
+	switch {
+	case errors.As(err, &field):
+		return "invalid_field", field.Error()
+	case errors.Is(err, seckill.ErrNotFound):
+		return "not_found", ""
+	case errors.Is(err, seckill.ErrState):
+		return "state", err.Error()
+	case errors.Is(err, seckill.ErrStock):
+		return "stock", ""
+	case errors.Is(err, seckill.ErrNameTaken):
+		return "name_taken", ""
+	case errors.Is(err, account.ErrWeakPassword):
+		return "weak_password", err.Error()
+	case errors.Is(err, account.ErrLogin):
+		return "unauthorized", err.Error()
+	case errors.Is(err, account.ErrToken):
+		return "unauthorized", "log in, or send a valid token as Authorization: Bearer …"
+	case errors.Is(err, errForbidden), errors.Is(err, errCrossSite):
+		return "forbidden", err.Error()
+	case errors.Is(err, errMethod):
+		return "method_not_allowed", ""
+	case errors.Is(err, errBadJSON):
+		return "bad_json", err.Error()
+	case errors.Is(err, errTooLarge):
+		return "body_too_large", "at most " + strconv.Itoa(maxBody) + " bytes"
+	case errors.Is(err, errMediaType):
+		return "unsupported_media_type", ""
+	case errors.Is(err, errTooMany):
+		return "too_many_requests", ""
+	case errors.Is(err, errTooBusy):
+		return "busy", ""
+	case errors.Is(err, seckill.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return "unavailable", ""
+	}
+	return "internal", ""
+}
+
+// fail answers with the problem that err is. What is ours is logged; what is the
+// caller's is not.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
+	code, detail := code(err)
+	p := kinds[code]
+	switch {
+	case p.Status == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+		if r.Context().Err() == nil {
+			a.Log.Warn("api: unavailable", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
+		}
+	case p.Status == http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "60")
+	case p.Status == http.StatusInternalServerError:
+		a.Log.Error("api: internal error", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
+	case p.Status == http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	a.metrics.problems.WithLabelValues(code).Inc()
+	p.Type, p.Code, p.Detail, p.RequestID = "about:blank", code, detail, id
+	body, _ := json.Marshal(p)
+	(&prepared{p.Status, problemType, body, nil}).write(w)
+}
+
+// prepared is an answer whose bytes exist before the request does.
+type prepared struct {
+	status      int
+	contentType []string
+	body        []byte
+	retryAfter  []string
+}
+
+var (
+	jsonType    = []string{"application/json"}
+	problemType = []string{"application/problem+json"}
+	noStore     = []string{"no-store"}
+	oneSecond   = []string{"1"}
+
+	// verdictAnswers are the answers of the gate that carry nothing but the
+	// verdict. Queued has a ticket and is not among them.
+	verdictAnswers = func() (all [16]*prepared) {
+		for _, v := range seckill.Verdicts() {
+			if v == seckill.Queued {
+				continue
+			}
+			p := kinds[v.String()]
+			p.Type, p.Code = "about:blank", v.String()
+			body, err := json.Marshal(p)
+			if err != nil || p.Status == 0 {
+				panic("api: no answer for the verdict " + v.String())
+			}
+			all[v] = &prepared{status: p.Status, contentType: problemType, body: body}
+			if p.Status == http.StatusServiceUnavailable {
+				all[v].retryAfter = oneSecond
+			}
+		}
+		return all
+	}()
+	soldOut = verdictAnswers[seckill.SoldOut]
+)
+
+func (p *prepared) write(w http.ResponseWriter) {
+	h := w.Header()
+	h["Content-Type"] = p.contentType
+	if p.retryAfter != nil {
+		h["Retry-After"] = p.retryAfter
+	}
+	w.WriteHeader(p.status)
+	w.Write(p.body)
+}
+
+// writeJSON answers with a value.
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+	w.WriteHeader(status)
+	w.Write(body)
+	return nil
+}

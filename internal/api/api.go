@@ -1,0 +1,370 @@
+// Package api is stage 1 of a purchase: HTTP in, JSON out.
+//
+// The buy route (buy.go) looks at the over flag before anything else, and
+// answers from bytes encoded beforehand. The route table below says who calls a
+// route and what a repeat does. Verdicts and errors become statuses in one file,
+// answer.go.
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"seckill"
+	"seckill/internal/account"
+	"seckill/internal/order"
+	"seckill/internal/sale"
+)
+
+//go:embed openapi.json
+var openapi []byte
+
+// Gate is stage 2, as a request sees it.
+type Gate interface {
+	// Over MUST NOT block. When it is false the request MUST go on to Reserve or
+	// to Abandon.
+	Over(sale seckill.SaleID) bool
+	Abandon(sale seckill.SaleID)
+	// Reserve MUST name a ticket only when it is durable.
+	Reserve(ctx context.Context, sale seckill.SaleID, buyer string, quantity int) (seckill.Answer, error)
+	// Find MUST show a buyer only their own tickets.
+	Find(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Progress, error)
+	// Wait returns when the outcome may be known, or ctx is done.
+	Wait(ctx context.Context, sale seckill.SaleID, buyer, ticket string)
+}
+
+// Store is what the routes read directly. The buyer is part of every question.
+type Store interface {
+	Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
+	Order(ctx context.Context, id, buyer string) (seckill.Order, error)
+	Orders(ctx context.Context, buyer, before string, max int) ([]seckill.Order, error)
+}
+
+// Config is what an API is made of; everything without a default is required.
+type Config struct {
+	Gate     Gate
+	Store    Store
+	Sales    *sale.Sales
+	Orders   *order.Orders
+	Accounts *account.Accounts
+	Tokens   *account.Verifier
+	Pages    http.Handler // everything outside /api
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Stopping context.Context // done when the node stops: waits end early
+
+	PollAfter      time.Duration // what "queued" tells the client; default 500 ms
+	MaxInFlight    int           // requests at once; default 20,000
+	MaxWaits       int           // requests that wait for an outcome at once; default 10,000
+	TrustedProxies []netip.Prefix
+	LoginTries     int // failed logins by name in a minute; default 10
+	AddressTries   int // failed logins and new accounts by address in a minute; default 300
+}
+
+// API serves the contract.
+type API struct {
+	Config
+	mux       *http.ServeMux
+	routes    []route
+	origins   *http.CrossOriginProtection
+	inFlight  atomic.Int64
+	waits     atomic.Int64
+	requests  atomic.Uint64
+	idPrefix  string
+	pollAfter string
+	limits    limits
+	metrics   metrics
+}
+
+// Who may call a route.
+type audience uint8
+
+const (
+	public audience = iota
+	buyers
+	admins
+)
+
+// route is one row of the contract.
+type route struct {
+	method, path string
+	audience     audience
+	serve        func(w http.ResponseWriter, r *request) error
+}
+
+// request is an HTTP request whose caller is known.
+type request struct {
+	*http.Request
+	who account.Who
+	id  string
+}
+
+// New builds the API.
+func New(c Config) *API {
+	orDefault(&c.PollAfter, 500*time.Millisecond)
+	orDefault(&c.MaxInFlight, 20_000)
+	orDefault(&c.MaxWaits, 10_000)
+	orDefault(&c.LoginTries, 10)
+	orDefault(&c.AddressTries, 300)
+	a := &API{
+		Config: c, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), idPrefix: rand.Text()[:10] + "-",
+		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), limits: newLimits(c.LoginTries, c.AddressTries), metrics: newMetrics(c.Metrics),
+	}
+	a.routes = []route{
+		// Anybody.
+		{"POST", "/api/register", public, a.register}, // makes an account; a repeat is name_taken
+		{"POST", "/api/login", public, a.login},       // a new token each time
+		{"POST", "/api/logout", public, a.logout},     // takes the cookie away; the token lives on until it ends
+		{"GET", "/api/sales", public, a.listSales},    // the storefront's list
+		{"GET", "/api/sales/{sale}", public, a.getSale},
+		{"GET", "/api/openapi.json", public, a.openapi},
+
+		// Buyers.
+		{"POST", "/api/sales/{sale}/ticket", buyers, a.buy}, // a repeat is the same ticket
+		{"GET", "/api/sales/{sale}/ticket", buyers, a.ticket},
+		{"GET", "/api/orders", buyers, a.listOrders},
+		{"GET", "/api/orders/{order}", buyers, a.getOrder},
+		{"POST", "/api/orders/{order}/pay", buyers, a.pay}, // these two: a repeat changes nothing
+		{"POST", "/api/orders/{order}/cancel", buyers, a.cancel},
+
+		// Administrators. A repeat changes nothing, but for create.
+		{"POST", "/api/admin/sales", admins, a.createSale},
+		{"GET", "/api/admin/sales", admins, a.listSales},
+		{"GET", "/api/admin/sales/{sale}", admins, a.getSale},
+		{"PATCH", "/api/admin/sales/{sale}", admins, a.patchSale},
+		{"POST", "/api/admin/sales/{sale}/stock", admins, a.moveStock},
+		{"POST", "/api/admin/sales/{sale}/pause", admins, a.change("pause", c.Sales.Pause)},
+		{"POST", "/api/admin/sales/{sale}/resume", admins, a.change("resume", c.Sales.Resume)},
+		{"POST", "/api/admin/sales/{sale}/end", admins, a.change("end", c.Sales.End)},
+		{"GET", "/api/admin/sales/{sale}/audit", admins, a.audit},
+		{"POST", "/api/admin/orders/{order}/refund", admins, a.refund},
+	}
+	byPath := map[string]map[string]route{}
+	for _, r := range a.routes {
+		if byPath[r.path] == nil {
+			byPath[r.path] = map[string]route{}
+		}
+		byPath[r.path][r.method] = r
+	}
+	for path, methods := range byPath {
+		a.mux.Handle(path, a.methods(path, methods))
+	}
+	a.mux.HandleFunc("/", a.outside)
+	return a
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// ServeHTTP serves one request. The order of checks on the buy route is part of
+// the contract: the over flag, then method and route, then who asks, then the
+// body, then the gate.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := a.idPrefix + strconv.FormatUint(a.requests.Add(1), 36)
+	w.Header()["X-Request-Id"] = []string{id}
+	sale, buying := seckill.SaleID(0), false
+	if r.Method == http.MethodPost {
+		if sale, buying = buyRoute(r.URL.Path); buying && a.Gate.Over(sale) {
+			a.metrics.over.Inc()
+			soldOut.write(w)
+			return
+		}
+	}
+	if n := a.inFlight.Add(1); n > int64(a.MaxInFlight) {
+		a.inFlight.Add(-1)
+		if buying {
+			a.Gate.Abandon(sale)
+		}
+		a.fail(w, r, id, errTooBusy)
+		return
+	}
+	defer a.done(w, r, id)
+	switch {
+	case buying:
+		reached := false
+		err := a.authorized(buyers, w, r, id, func(w http.ResponseWriter, r *request) error { return a.buySale(w, r, sale, &reached) })
+		if !reached {
+			a.Gate.Abandon(sale)
+		}
+		if err != nil {
+			a.fail(w, r, id, err)
+		}
+	case unclean(r.URL.Path):
+		// The mux would answer with a redirect to a path that nobody asked for.
+		a.fail(w, r, id, seckill.ErrNotFound)
+	default:
+		a.mux.ServeHTTP(w, r)
+	}
+}
+
+// done ends a request: a panic is a 500 with the request's id and nothing else.
+func (a *API) done(w http.ResponseWriter, r *http.Request, id string) {
+	a.inFlight.Add(-1)
+	if p := recover(); p != nil {
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		a.Log.Error("api: panic", "request_id", id, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		a.fail(w, r, id, errPanic)
+	}
+}
+
+// buyRoute reads the sale's id from the path of the buy route. Anything that is
+// not exactly that path is the business of the mux.
+func buyRoute(path string) (seckill.SaleID, bool) {
+	id, ok := strings.CutPrefix(path, "/api/sales/")
+	if !ok {
+		return 0, false
+	}
+	if id, ok = strings.CutSuffix(id, "/ticket"); !ok {
+		return 0, false
+	}
+	sale, err := seckill.ParseSaleID(id)
+	return sale, err == nil
+}
+
+func unclean(path string) bool {
+	return strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") ||
+		strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..")
+}
+
+// methods serves one path: 405 with Allow for what it does not have.
+func (a *API) methods(path string, by map[string]route) http.HandlerFunc {
+	allow := make([]string, 0, len(by)+1)
+	seconds := map[string]prometheus.Observer{}
+	for m := range by {
+		allow = append(allow, m)
+		if m == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+		seconds[m] = a.metrics.seconds.WithLabelValues(m, path)
+	}
+	slices.Sort(allow)
+	return func(w http.ResponseWriter, r *http.Request) {
+		id, method := w.Header()["X-Request-Id"][0], r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		route, ok := by[method]
+		if !ok {
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			a.fail(w, r, id, errMethod)
+			return
+		}
+		start := time.Now()
+		if err := a.authorized(route.audience, w, r, id, route.serve); err != nil {
+			a.fail(w, r, id, err)
+		}
+		seconds[method].Observe(time.Since(start).Seconds())
+	}
+}
+
+// authorized checks where the request comes from and who asks, then serves it.
+func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id string, serve func(http.ResponseWriter, *request) error) error {
+	if err := a.origins.Check(r); err != nil {
+		return errCrossSite
+	}
+	req := &request{Request: r, id: id}
+	if to != public {
+		who, err := a.Tokens.Verify(bearer(r))
+		if err != nil {
+			return err
+		}
+		if to == admins && !who.Admin() {
+			return errForbidden
+		}
+		req.who = who
+	}
+	return serve(w, req)
+}
+
+// sessionCookie carries the token for browsers.
+const sessionCookie = "seckill_session"
+
+func bearer(r *http.Request) string {
+	if h := r.Header["Authorization"]; len(h) > 0 {
+		if len(h[0]) > 7 && strings.EqualFold(h[0][:7], "Bearer ") {
+			return h[0][7:]
+		}
+		return ""
+	}
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		return c.Value
+	}
+	return ""
+}
+
+// outside serves what is not in the table: pages, or nothing.
+func (a *API) outside(w http.ResponseWriter, r *http.Request) {
+	page := !strings.HasPrefix(r.URL.Path, "/api/") && r.URL.Path != "/api"
+	if page && a.Pages != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		a.Pages.ServeHTTP(w, r)
+		return
+	}
+	a.fail(w, r, w.Header().Get("X-Request-Id"), seckill.ErrNotFound)
+}
+
+func (a *API) openapi(w http.ResponseWriter, r *request) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(openapi)
+	return nil
+}
+
+// saleID reads the sale's id of the path; anything else names no sale.
+func (r *request) saleID() (seckill.SaleID, error) { return seckill.ParseSaleID(r.PathValue("sale")) }
+
+// orderID reads the order's id of the path; anything else names no order.
+func (r *request) orderID() (string, error) {
+	if id := r.PathValue("order"); seckill.ValidTicketID(id) {
+		return id, nil
+	}
+	return "", seckill.ErrNotFound
+}
+
+// page reads limit and cursor of a list.
+func (r *request) page() (limit int, cursor string, err error) {
+	q := r.URL.Query()
+	limit = 20
+	if v := q.Get("limit"); v != "" {
+		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > 100 {
+			return 0, "", &seckill.FieldError{Field: "limit", Must: "must be 1 to 100"}
+		}
+	}
+	return limit, q.Get("cursor"), nil
+}
+
+// list is the form of every list.
+type list[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// newList cuts the item that was read beyond the limit: it says that there is a
+// next page, after the last one shown.
+func newList[T any](items []T, limit int, cursor func(T) string) list[T] {
+	l := list[T]{Items: items}
+	if len(items) > limit {
+		l.Items = items[:limit]
+		l.Next = cursor(l.Items[limit-1])
+	}
+	if l.Items == nil {
+		l.Items = []T{}
+	}
+	return l
+}

@@ -1,0 +1,65 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"seckill"
+)
+
+func (a *API) listOrders(w http.ResponseWriter, r *request) error {
+	limit, cursor, err := r.page()
+	if err != nil {
+		return err
+	}
+	if cursor != "" && !seckill.ValidTicketID(cursor) {
+		return &seckill.FieldError{Field: "cursor", Must: "must be the next of an earlier page"}
+	}
+	orders, err := a.Store.Orders(r.Context(), r.who.Buyer, cursor, limit+1)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, newList(orders, limit, func(o seckill.Order) string { return o.ID }))
+}
+
+func (a *API) getOrder(w http.ResponseWriter, r *request) error {
+	id, err := r.orderID()
+	if err != nil {
+		return err
+	}
+	o, err := a.Store.Order(r.Context(), id, r.who.Buyer)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, o)
+}
+
+func (a *API) pay(w http.ResponseWriter, r *request) error    { return a.turn(w, r, a.Orders.Pay) }
+func (a *API) cancel(w http.ResponseWriter, r *request) error { return a.turn(w, r, a.Orders.Cancel) }
+
+// refund takes a paid order back, whoever's it is.
+func (a *API) refund(w http.ResponseWriter, r *request) error {
+	return a.turn(w, r, func(ctx context.Context, id, _ string) (seckill.Order, error) {
+		o, err := a.Orders.Refund(ctx, id)
+		if err == nil {
+			a.Log.Info("admin: refund", "request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "order", id)
+		}
+		return o, err
+	})
+}
+
+// turn changes the state of an order.
+func (a *API) turn(w http.ResponseWriter, r *request, do func(ctx context.Context, id, buyer string) (seckill.Order, error)) error {
+	id, err := r.orderID()
+	if err != nil {
+		return err
+	}
+	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+		return err
+	}
+	o, err := do(r.Context(), id, r.who.Buyer)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, o)
+}

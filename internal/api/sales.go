@@ -1,0 +1,145 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"seckill"
+	"seckill/internal/sale"
+)
+
+func (a *API) listSales(w http.ResponseWriter, r *request) error {
+	limit, cursor, err := r.page()
+	if err != nil {
+		return err
+	}
+	var before seckill.SaleID
+	if cursor != "" {
+		if before, err = seckill.ParseSaleID(cursor); err != nil {
+			return &seckill.FieldError{Field: "cursor", Must: "must be the next of an earlier page"}
+		}
+	}
+	sales, err := a.Sales.List(r.Context(), before, limit+1)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, newList(sales, limit, func(s seckill.Sale) string { return s.ID.String() }))
+}
+
+func (a *API) getSale(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	sale, err := a.Sales.Get(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, sale)
+}
+
+func (a *API) createSale(w http.ResponseWriter, r *request) error {
+	var body struct {
+		Title         string    `json:"title"`
+		Description   string    `json:"description"`
+		Image         string    `json:"image"`
+		Price         *int64    `json:"price"`
+		ListPrice     int64     `json:"list_price"`
+		Currency      string    `json:"currency"`
+		Total         int64     `json:"total"`
+		LimitPerBuyer int       `json:"limit_per_buyer"`
+		OpensAt       time.Time `json:"opens_at"`
+		ClosesAt      time.Time `json:"closes_at"`
+		HoldSeconds   int       `json:"hold_seconds"`
+	}
+	if err := decode(w, r.Request, &body, false); err != nil {
+		return err
+	}
+	if body.Price == nil {
+		return &seckill.FieldError{Field: "price", Must: "must be given, in minor units"}
+	}
+	sale, err := a.Sales.Create(r.Context(), seckill.Sale{
+		Title: body.Title, Description: body.Description, Image: body.Image, Price: *body.Price, ListPrice: body.ListPrice, Currency: body.Currency,
+		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds,
+	})
+	if err != nil {
+		return err
+	}
+	a.changed(r, "create", sale)
+	w.Header().Set("Location", "/api/sales/"+sale.ID.String())
+	return writeJSON(w, http.StatusCreated, sale)
+}
+
+func (a *API) patchSale(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	var patch sale.Patch
+	if err := decode(w, r.Request, &patch, false); err != nil {
+		return err
+	}
+	sale, err := a.Sales.Patch(r.Context(), id, patch)
+	if err != nil {
+		return err
+	}
+	a.changed(r, "patch", sale)
+	return writeJSON(w, http.StatusOK, sale)
+}
+
+func (a *API) moveStock(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	var body struct {
+		ID    string `json:"id"`
+		Delta int64  `json:"delta"`
+	}
+	if err := decode(w, r.Request, &body, false); err != nil {
+		return err
+	}
+	sale, err := a.Sales.Stock(r.Context(), seckill.Move{Sale: id, ID: body.ID, Delta: body.Delta})
+	if err != nil {
+		return err
+	}
+	a.changed(r, "stock", sale, "move", body.ID, "delta", body.Delta)
+	return writeJSON(w, http.StatusOK, sale)
+}
+
+// change serves a switch of a sale.
+func (a *API) change(name string, do func(context.Context, seckill.SaleID) (seckill.Sale, error)) func(http.ResponseWriter, *request) error {
+	return func(w http.ResponseWriter, r *request) error {
+		id, err := r.saleID()
+		if err != nil {
+			return err
+		}
+		if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+			return err
+		}
+		sale, err := do(r.Context(), id)
+		if err != nil {
+			return err
+		}
+		a.changed(r, name, sale)
+		return writeJSON(w, http.StatusOK, sale)
+	}
+}
+
+func (a *API) audit(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	report, err := a.Sales.Audit(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, report)
+}
+
+// changed is the log of what administrators did.
+func (a *API) changed(r *request, what string, sale seckill.Sale, more ...any) {
+	a.Log.Info("admin: "+what, append([]any{"request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "sale", sale.ID, "version", sale.Version}, more...)...)
+}

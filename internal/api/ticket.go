@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"seckill"
+)
+
+// maxWait is how long a request may wait for an outcome.
+const maxWait = 30 * time.Second
+
+// ticket shows the caller where their newest ticket in the sale stands, or the
+// one they name; with wait it waits for the outcome first.
+func (a *API) ticket(w http.ResponseWriter, r *request) error {
+	sale, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	ticket, wait := "", time.Duration(0)
+	if r.URL.RawQuery != "" {
+		q := r.URL.Query()
+		if ticket = q.Get("ticket"); q.Has("ticket") && !seckill.ValidTicketID(ticket) {
+			return seckill.ErrNotFound
+		}
+		if v := q.Get("wait"); v != "" {
+			if wait, err = time.ParseDuration(v); err != nil || wait < 0 || wait > maxWait {
+				return &seckill.FieldError{Field: "wait", Must: "must be a duration of at most 30s, such as 20s"}
+			}
+		}
+	}
+	p, err := a.find(r, sale, ticket)
+	if err == nil && !p.Final && wait > 0 {
+		p, err = a.await(r, p, wait)
+	}
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 0, 160)
+	b = append(b, `{"status":"`...)
+	switch {
+	case !p.Final:
+		b = append(b, `queued","ticket":"`...)
+		b = append(b, p.Ticket.ID...)
+		b = append(b, `","position":`...)
+		b = strconv.AppendInt(b, p.Position, 10)
+	case p.Placed():
+		b = append(b, `placed","ticket":"`...)
+		b = append(b, p.Ticket.ID...)
+		b = append(b, `","order":"`...)
+		b = append(b, p.Order()...)
+		b = append(b, '"')
+	default:
+		b = append(b, `refused","ticket":"`...)
+		b = append(b, p.Ticket.ID...)
+		b = append(b, `","reason":`...)
+		reason, _ := json.Marshal(p.Reason)
+		b = append(b, reason...)
+	}
+	b = append(b, '}')
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+	w.Write(b)
+	return nil
+}
+
+// find asks the gate, and the store for what the gate does not know.
+func (a *API) find(r *request, sale seckill.SaleID, ticket string) (seckill.Progress, error) {
+	p, err := a.Gate.Find(r.Context(), sale, r.who.Buyer, ticket)
+	if err == nil {
+		return p, nil
+	}
+	o, serr := a.Store.Outcome(r.Context(), sale, r.who.Buyer, ticket)
+	switch {
+	case serr == nil:
+		return seckill.Progress{Outcome: o, Final: true}, nil
+	case errors.Is(serr, seckill.ErrNotFound) && errors.Is(err, seckill.ErrNotFound):
+		return p, seckill.ErrNotFound
+	case errors.Is(serr, seckill.ErrNotFound):
+		return p, a.unknownSale(r, sale, err) // the gate may know of a ticket that the store has not seen
+	}
+	return p, serr
+}
+
+// await waits for the outcome of p, until the time is up or the node stops.
+func (a *API) await(r *request, p seckill.Progress, wait time.Duration) (seckill.Progress, error) {
+	defer a.waits.Add(-1)
+	if a.waits.Add(1) > int64(a.MaxWaits) {
+		return p, nil // answer what is: the client asks again
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	defer context.AfterFunc(a.Stopping, cancel)()
+	for {
+		a.Gate.Wait(ctx, p.Ticket.Sale, r.who.Buyer, p.Ticket.ID)
+		next, err := a.find(r, p.Ticket.Sale, p.Ticket.ID)
+		if err != nil || next.Final || ctx.Err() != nil {
+			return next, err
+		}
+	}
+}

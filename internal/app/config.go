@@ -1,0 +1,332 @@
+package app
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/providers/structs"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+
+	"seckill/internal/account"
+)
+
+// Config is the whole configuration of a node. The koanf tags are the names in
+// the file; the environment has them in capitals behind SECKILL_, with _ for
+// every dot. help and unit are what `seckill config --help` and
+// docs/configuration.md say.
+type Config struct {
+	Listen    string   `koanf:"listen" help:"address of the public listener"`
+	OpsListen string   `koanf:"ops_listen" help:"address of the operations listener: health, metrics, profiles; keep it private"`
+	DataDir   string   `koanf:"data_dir" help:"where the embedded parts keep their data"`
+	Demo      bool     `koanf:"demo" help:"fill an empty store with sales and accounts to try it out"`
+	Gate      string   `koanf:"gate" help:"memory"`
+	Queue     string   `koanf:"queue" help:"memory"`
+	Store     string   `koanf:"store" help:"sqlite:FILE; empty: sqlite:seckill.db in the data directory"`
+	Run       []string `koanf:"run" help:"roles of this node: api, relay, settle, expire"`
+
+	Auth struct {
+		Secret             Secret        `koanf:"secret" help:"signs and checks tokens (HS256), at least 16 bytes"`
+		SecretFile         string        `koanf:"secret_file" help:"a file that holds auth.secret"`
+		PreviousSecret     Secret        `koanf:"previous_secret" help:"still accepted while the secret is changed"`
+		PreviousSecretFile string        `koanf:"previous_secret_file" help:"a file that holds auth.previous_secret"`
+		TokenLife          time.Duration `koanf:"token_life" help:"how long a login lasts"`
+	} `koanf:"auth"`
+
+	HTTP struct {
+		TrustedProxies []string      `koanf:"trusted_proxies" help:"networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed"`
+		MaxInFlight    int           `koanf:"max_in_flight" help:"requests served at once; beyond it the answer is busy"`
+		MaxWaits       int           `koanf:"max_waits" help:"requests that wait for an outcome at once; beyond it they are answered at once"`
+		PollAfter      time.Duration `koanf:"poll_after" help:"when a queued buyer is told to ask again"`
+		LoginTries     int           `koanf:"login_tries" help:"failed logins by name in a minute"`
+		AddressTries   int           `koanf:"address_tries" help:"failed logins and new accounts by address in a minute"`
+		DrainDelay     time.Duration `koanf:"drain_delay" help:"how long a stopping node answers on while /readyz says no, for the balancer to notice"`
+		StopTimeout    time.Duration `koanf:"stop_timeout" help:"how long a stopping node waits for requests under way"`
+	} `koanf:"http"`
+
+	Limits struct {
+		Outbox int `koanf:"outbox" help:"admitted tickets without an outcome; beyond it the answer is busy"`
+		Queue  int `koanf:"queue" help:"tickets in the embedded queue"`
+		Batch  int `koanf:"batch" help:"tickets settled in one transaction"`
+	} `koanf:"limits"`
+
+	Log struct {
+		Level  slog.Level `koanf:"level" help:"debug, info, warn or error"`
+		Format string     `koanf:"format" help:"auto (text on a terminal, else json), text or json"`
+	} `koanf:"log"`
+}
+
+// Secret is a text that never shows itself.
+type Secret string
+
+const hidden = "(hidden)"
+
+// String hides the secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return hidden
+}
+
+// LogValue hides the secret in logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Roles of a node.
+const (
+	RoleAPI    = "api"
+	RoleRelay  = "relay"
+	RoleSettle = "settle"
+	RoleExpire = "expire"
+)
+
+var allRoles = []string{RoleAPI, RoleRelay, RoleSettle, RoleExpire}
+
+// Defaults is the configuration of a node that is told nothing.
+func Defaults() Config {
+	var c Config
+	c.Listen, c.OpsListen, c.DataDir = ":8080", "127.0.0.1:9090", "./data"
+	c.Gate, c.Queue, c.Run = "memory", "memory", allRoles
+	c.Auth.TokenLife = 24 * time.Hour
+	c.HTTP.TrustedProxies = []string{}
+	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond
+	c.HTTP.LoginTries, c.HTTP.AddressTries = 10, 300
+	c.HTTP.StopTimeout = 35 * time.Second
+	c.Limits.Outbox, c.Limits.Queue, c.Limits.Batch = 1_000_000, 10_000, 1024
+	c.Log.Format = "auto"
+	return c
+}
+
+// LoadConfig merges the defaults, the file (none if empty), the environment and
+// the flags that were set, in this order. A flag's name is the key with - for _.
+func LoadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, error) {
+	k := koanf.New(".")
+	c := Defaults()
+	if err := k.Load(structs.Provider(c, "koanf"), nil); err != nil {
+		return c, err
+	}
+	known := k.Keys()
+	if path != "" {
+		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+			return c, fmt.Errorf("the configuration file %s cannot be read: %w", path, err)
+		}
+	}
+	keys := map[string]string{}
+	for _, key := range known {
+		keys[EnvName(key)] = key
+	}
+	err := k.Load(env.Provider(".", env.Opt{
+		Prefix:      "SECKILL_",
+		EnvironFunc: func() []string { return environ },
+		TransformFunc: func(name, value string) (string, any) {
+			key := keys[name]
+			if _, list := k.Get(key).([]string); list {
+				return key, split(value)
+			}
+			return key, value
+		},
+	}), nil)
+	if err != nil {
+		return c, fmt.Errorf("environment: %w", err)
+	}
+	if flags != nil {
+		err := k.Load(posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
+			key := strings.ReplaceAll(f.Name, "-", "_")
+			if !f.Changed || !slices.Contains(known, key) {
+				return "", nil
+			}
+			return key, posflag.FlagVal(flags, f)
+		}), nil)
+		if err != nil {
+			return c, fmt.Errorf("flags: %w", err)
+		}
+	}
+	c = Config{}
+	err = k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+		Result: &c, WeaklyTypedInput: true, ErrorUnused: true, TagName: "koanf",
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc(), splitHook),
+	}})
+	if err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	return c, c.check()
+}
+
+// EnvName is the environment variable of a key.
+func EnvName(key string) string {
+	return "SECKILL_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// splitHook lets a list be one text with commas.
+func splitHook(from, to reflect.Type, v any) (any, error) {
+	if s, ok := v.(string); ok && to == reflect.TypeFor[[]string]() {
+		return split(s), nil
+	}
+	return v, nil
+}
+
+func split(s string) []string {
+	parts := []string{}
+	for p := range strings.SplitSeq(s, ",") {
+		if p = strings.TrimSpace(p); p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// check says what is wrong with the configuration, and where to mend it.
+func (c *Config) check() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s (%s): %s", key, EnvName(key), fmt.Sprintf(format, args...)))
+	}
+	if c.Gate != "memory" {
+		bad("gate", "%q is not a gate of this version: want memory", scheme(c.Gate))
+	}
+	if c.Queue != "memory" {
+		bad("queue", "%q is not a queue of this version: want memory", scheme(c.Queue))
+	}
+	if c.Store != "" && !strings.HasPrefix(c.Store, "sqlite:") {
+		bad("store", "%q is not a store of this version: want sqlite:FILE", scheme(c.Store))
+	}
+	if c.DataDir == "" {
+		bad("data_dir", "must name a folder")
+	}
+	if len(c.Run) == 0 {
+		bad("run", "must name at least one of %s", strings.Join(allRoles, ", "))
+	}
+	for _, role := range c.Run {
+		if !slices.Contains(allRoles, role) {
+			bad("run", "%q is not a role: want some of %s", role, strings.Join(allRoles, ", "))
+		}
+	}
+	// What is embedded belongs to one process, so that process must do it all.
+	for _, role := range allRoles {
+		if len(c.Run) > 0 && !slices.Contains(c.Run, role) {
+			bad("run", "without %q nobody does it: embedded parts belong to one process", role)
+		}
+	}
+	for _, p := range c.HTTP.TrustedProxies {
+		if _, err := netip.ParsePrefix(p); err != nil {
+			bad("http.trusted_proxies", "%q is not a network such as 10.0.0.0/8", p)
+		}
+	}
+	positive := func(key string, n int) {
+		if n < 1 {
+			bad(key, "must be at least 1")
+		}
+	}
+	positive("http.max_in_flight", c.HTTP.MaxInFlight)
+	positive("http.max_waits", c.HTTP.MaxWaits)
+	positive("http.login_tries", c.HTTP.LoginTries)
+	positive("http.address_tries", c.HTTP.AddressTries)
+	positive("limits.outbox", c.Limits.Outbox)
+	positive("limits.queue", c.Limits.Queue)
+	positive("limits.batch", c.Limits.Batch)
+	if c.Limits.Batch > 10_000 {
+		bad("limits.batch", "must be at most 10000")
+	}
+	if c.HTTP.PollAfter < 10*time.Millisecond || c.HTTP.PollAfter > time.Minute {
+		bad("http.poll_after", "must be 10ms to 1m")
+	}
+	if c.Auth.TokenLife < time.Minute {
+		bad("auth.token_life", "must be at least 1m")
+	}
+	if c.HTTP.DrainDelay < 0 || c.HTTP.StopTimeout <= 0 {
+		bad("http.stop_timeout", "must be positive, and http.drain_delay not negative")
+	}
+	if !slices.Contains([]string{"auto", "text", "json"}, c.Log.Format) {
+		bad("log.format", "must be auto, text or json")
+	}
+	return errors.Join(errs...)
+}
+
+// scheme is as much of a URL as can be shown: it may hold a password.
+func scheme(url string) string {
+	s, _, _ := strings.Cut(url, ":")
+	return s
+}
+
+// storeURL is where the store is.
+func (c *Config) storeURL() string {
+	if c.Store == "" {
+		return "sqlite:" + filepath.Join(c.DataDir, "seckill.db")
+	}
+	return c.Store
+}
+
+// Secrets returns the signing secrets, the current one first. On embedded parts
+// a missing one is made in the data directory; made is then its file.
+func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
+	current, err := secretOf(c.Auth.Secret, c.Auth.SecretFile, "auth.secret_file")
+	if err != nil {
+		return nil, "", err
+	}
+	if len(current) == 0 {
+		name := filepath.Join(c.DataDir, "auth.secret")
+		if current, err = os.ReadFile(name); errors.Is(err, os.ErrNotExist) && make {
+			current, made = []byte(rand.Text()+rand.Text()), name
+			if err = os.MkdirAll(c.DataDir, 0o700); err == nil {
+				err = os.WriteFile(name, append(current, '\n'), 0o600)
+			}
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("no secret to sign tokens with: set auth.secret (%s) or run on the machine of the server with its --data-dir: %w", EnvName("auth.secret"), err)
+		}
+		current = bytes.TrimSpace(current)
+	}
+	previous, err := secretOf(c.Auth.PreviousSecret, c.Auth.PreviousSecretFile, "auth.previous_secret_file")
+	if err != nil {
+		return nil, "", err
+	}
+	if len(current) < account.MinSecret {
+		return nil, "", fmt.Errorf("auth.secret must have at least %d bytes", account.MinSecret)
+	}
+	return [][]byte{current, previous}, made, nil
+}
+
+func secretOf(s Secret, name, key string) ([]byte, error) {
+	if s != "" || name == "" {
+		return []byte(s), nil
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return bytes.TrimSpace(b), nil
+}
+
+// Show writes the configuration as YAML, secrets hidden.
+func (c Config) Show() ([]byte, error) {
+	k := koanf.New(".")
+	if err := k.Load(structs.Provider(c, "koanf"), nil); err != nil {
+		return nil, err
+	}
+	for _, key := range k.Keys() {
+		switch v := k.Get(key).(type) {
+		case Secret:
+			k.Set(key, v.String())
+		case time.Duration:
+			k.Set(key, v.String())
+		case slog.Level:
+			k.Set(key, strings.ToLower(v.String()))
+		}
+	}
+	return k.Marshal(yaml.Parser())
+}

@@ -1,0 +1,81 @@
+// Package gate is stage 2 of a purchase: it says yes or no to a buyer in one
+// atomic step, and remembers every yes until its outcome is known.
+//
+// A request looks at the over flag first (flag.go). Reserve decides: is the sale
+// open by the gate's own clock, does this buyer hold an active ticket, is there
+// stock, is there room in the outbox. A yes writes the ticket to the outbox in
+// the same step, and is answered only when that is durable. The relay (relay.go)
+// takes tickets from the outbox to the queue, and Finish brings their outcomes
+// back.
+//
+// memory.go is the embedded gate: one lock per sale, journalled to SQLite in
+// group commits (journal.go).
+package gate
+
+import (
+	"context"
+	"sync"
+
+	"seckill"
+)
+
+// closed is a sale whose state at the gate is unknown until it is rebuilt.
+type closed struct{ sale seckill.SaleID }
+
+func (c closed) Error() string {
+	return "gate: sale " + c.sale.String() + " is closed until its state is rebuilt"
+}
+func (closed) Unwrap() error { return seckill.ErrUnavailable }
+
+// waiters are the requests that wait for the outcome of a ticket on this node.
+type waiters struct {
+	mu sync.Mutex
+	by map[string]*waiter
+}
+
+type waiter struct {
+	done chan struct{}
+	n    int
+}
+
+// wait returns when wake was called for the ticket, or ctx is done. look is
+// asked after the waiter is registered, so that no wake is missed; when it says
+// true there is nothing to wait for.
+func (w *waiters) wait(ctx context.Context, ticket string, look func() bool) {
+	w.mu.Lock()
+	if w.by == nil {
+		w.by = map[string]*waiter{}
+	}
+	own := w.by[ticket]
+	if own == nil {
+		own = &waiter{done: make(chan struct{})}
+		w.by[ticket] = own
+	}
+	own.n++
+	w.mu.Unlock()
+	if !look() {
+		select {
+		case <-own.done:
+		case <-ctx.Done():
+		}
+	}
+	w.mu.Lock()
+	if own.n--; own.n == 0 && w.by[ticket] == own {
+		delete(w.by, ticket)
+	}
+	w.mu.Unlock()
+}
+
+func (w *waiters) wake(outcomes []seckill.Outcome) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.by) == 0 {
+		return
+	}
+	for _, o := range outcomes {
+		if own := w.by[o.Ticket.ID]; own != nil {
+			close(own.done)
+			delete(w.by, o.Ticket.ID)
+		}
+	}
+}

@@ -1,0 +1,389 @@
+package gate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	_ "modernc.org/sqlite" // the journal's database
+
+	"seckill"
+	"seckill/internal/crash"
+)
+
+// journal is the outbox of the memory gate: every admitted ticket, until the
+// gate has learned its outcome. A row is one group commit, the tickets of
+// everybody who asked while the commit before it was under way. A row goes when
+// all of its tickets have outcomes; its deletion rides in a later commit. The
+// table is read only when the journal is opened.
+type journal struct {
+	file string
+	idle time.Duration // how long deletions may wait for a commit to ride in
+
+	mu     sync.Mutex
+	db     *sql.DB
+	broken error              // set by a failed commit, until recovered
+	next   *segment           // takes tickets now
+	live   map[int64]*segment // written, with tickets that wait for their outcome
+	dead   []int64            // rows to delete
+	unsent []seckill.Ticket   // committed, not yet taken by the relay
+	seq    int64              // of the last segment
+
+	wake   chan struct{} // there is something to commit
+	sent   chan struct{} // there is something unsent
+	lost   func()        // called after a failed commit
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	commits prometheus.Histogram // tickets
+	seconds prometheus.Histogram
+}
+
+// segment is the tickets of one group commit.
+type segment struct {
+	seq     int64
+	tickets []seckill.Ticket // blank where finished
+	waiting int              // tickets without an outcome
+	done    chan struct{}    // closed once the commit ended
+	err     error            // of the commit; read after done
+}
+
+// committed waits until the segment's commit has ended. A nil segment was
+// committed by an earlier process.
+func (s *segment) committed(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	select {
+	case <-s.done:
+		return s.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// openJournal opens or makes the journal in file, which belongs to this process
+// alone, and reads what an earlier process left there.
+func openJournal(ctx context.Context, file string, lost func()) (*journal, error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, fmt.Errorf("gate journal: %w", err)
+	}
+	j := &journal{
+		file: file, idle: time.Second, lost: lost,
+		wake: make(chan struct{}, 1), sent: make(chan struct{}, 1), done: make(chan struct{}),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_tickets", Help: "Tickets in one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_seconds", Help: "Time of one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}),
+	}
+	if err := j.open(ctx); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	j.cancel = cancel
+	go j.run(run)
+	return j, nil
+}
+
+// open opens the database and reads all rows; j.mu is held, or j not shared yet.
+func (j *journal) open(ctx context.Context) error {
+	dsn := "file:" + (&url.URL{Path: j.file}).EscapedPath() + "?" + url.Values{
+		"_pragma": {"locking_mode(EXCLUSIVE)", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(2000)"},
+		"_txlock": {"immediate"},
+	}.Encode()
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return fmt.Errorf("gate journal %s: %w", j.file, err)
+	}
+	db.SetMaxOpenConns(1)
+	live, seq, err := readJournal(ctx, db)
+	if err != nil {
+		db.Close()
+		return fmt.Errorf("gate journal %s: %w", j.file, err)
+	}
+	j.db, j.live, j.dead, j.unsent, j.seq, j.broken = db, live, nil, nil, seq, nil
+	j.next = j.segment()
+	return nil
+}
+
+func readJournal(ctx context.Context, db *sql.DB) (live map[int64]*segment, seq int64, err error) {
+	if _, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY, tickets BLOB NOT NULL)"); err != nil {
+		return nil, 0, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT seq, tickets FROM journal ORDER BY seq")
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close()
+	live = map[int64]*segment{}
+	for rows.Next() {
+		var row []byte
+		s := &segment{done: make(chan struct{})}
+		close(s.done)
+		if err := rows.Scan(&s.seq, &row); err != nil {
+			return nil, 0, err
+		}
+		if s.tickets, err = decodeRow(row); err != nil {
+			return nil, 0, fmt.Errorf("row %d: %w", s.seq, err)
+		}
+		s.waiting = len(s.tickets)
+		live[s.seq], seq = s, s.seq
+	}
+	return live, seq, rows.Err()
+}
+
+// decodeRow reads the tickets of one row, at least one.
+func decodeRow(row []byte) (tickets []seckill.Ticket, err error) {
+	for first := true; first || len(row) > 0; first = false {
+		var t seckill.Ticket
+		if t, row, err = seckill.CutTicket(row); err != nil {
+			return nil, err
+		}
+		tickets = append(tickets, t)
+	}
+	return tickets, nil
+}
+
+func encodeRow(tickets []seckill.Ticket) []byte {
+	row := make([]byte, 0, len(tickets)*80)
+	for _, t := range tickets {
+		row, _ = t.AppendBinary(row)
+	}
+	return row
+}
+
+// segment starts the next one; j.mu is held.
+func (j *journal) segment() *segment {
+	j.seq++
+	return &segment{seq: j.seq, done: make(chan struct{})}
+}
+
+// append adds an admitted ticket to the next commit, or fails when the journal
+// is broken: then nothing was added.
+func (j *journal) append(t seckill.Ticket) (place, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken != nil {
+		return place{}, j.broken
+	}
+	s := j.next
+	s.tickets = append(s.tickets, t)
+	s.waiting++
+	if len(s.tickets) == 1 {
+		signal(j.wake)
+	}
+	return place{s, int32(len(s.tickets) - 1)}, nil
+}
+
+// place is where the journal keeps a ticket. The zero place is nowhere.
+type place struct {
+	segment *segment
+	index   int32
+}
+
+// finish notes that tickets have their outcomes, each at most once.
+func (j *journal) finish(places []place) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, p := range places {
+		s := p.segment
+		if s == nil || j.live[s.seq] != s || s.tickets[p.index].ID == "" {
+			continue // finished before, or of a journal that was recovered since
+		}
+		s.tickets[p.index] = seckill.Ticket{}
+		if s.waiting--; s.waiting == 0 {
+			delete(j.live, s.seq)
+			j.dead = append(j.dead, s.seq)
+		}
+	}
+}
+
+// outbox calls each for every ticket without an outcome, oldest commit first.
+func (j *journal) outbox(each func(seckill.Ticket, place)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := append(slices.Collect(maps.Values(j.live)), j.next)
+	slices.SortFunc(all, func(a, b *segment) int { return int(a.seq - b.seq) })
+	for _, s := range all {
+		for i, t := range s.tickets {
+			if t.ID != "" {
+				each(t, place{s, int32(i)})
+			}
+		}
+	}
+}
+
+// send gives tickets to the relay, again or for the first time.
+func (j *journal) send(tickets []seckill.Ticket) {
+	j.mu.Lock()
+	j.unsent = append(j.unsent, tickets...)
+	j.mu.Unlock()
+	signal(j.sent)
+}
+
+// take waits for tickets to relay and returns up to max of them.
+func (j *journal) take(ctx context.Context, max int) ([]seckill.Ticket, error) {
+	for {
+		j.mu.Lock()
+		n := min(max, len(j.unsent))
+		tickets := slices.Clone(j.unsent[:n])
+		if j.unsent = j.unsent[n:]; len(j.unsent) == 0 {
+			j.unsent = nil
+		}
+		j.mu.Unlock()
+		if n > 0 {
+			return tickets, nil
+		}
+		select {
+		case <-j.sent:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// run commits until the journal is closed.
+func (j *journal) run(ctx context.Context) {
+	defer close(j.done)
+	idle := time.NewTicker(j.idle)
+	defer idle.Stop()
+	for {
+		select {
+		case <-j.wake:
+		case <-idle.C:
+		case <-ctx.Done():
+			j.commit()
+			return
+		}
+		j.commit()
+	}
+}
+
+// settle waits until every commit that has been asked for has ended.
+func (j *journal) settle(ctx context.Context) error {
+	j.mu.Lock()
+	running := []*segment{}
+	if len(j.next.tickets) > 0 {
+		running = append(running, j.next)
+	}
+	for _, s := range j.live {
+		running = append(running, s)
+	}
+	j.mu.Unlock()
+	for _, s := range running {
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// commit writes the next segment and the deletions that are due. No context may
+// cut it short: its outcome would be unknown.
+func (j *journal) commit() {
+	j.mu.Lock()
+	s, dead, db := j.next, j.dead, j.db
+	if j.broken != nil || len(s.tickets) == 0 && len(dead) == 0 {
+		j.mu.Unlock()
+		return
+	}
+	if len(s.tickets) > 0 {
+		j.next = j.segment()
+		j.live[s.seq] = s
+	}
+	j.dead = nil
+	tickets := s.tickets
+	j.mu.Unlock()
+
+	crash.Here("2-before-commit", len(tickets) > 0)
+	start := time.Now()
+	err := writeJournal(context.Background(), db, s.seq, tickets, dead)
+	j.commits.Observe(float64(len(tickets)))
+	j.seconds.Observe(time.Since(start).Seconds())
+	crash.Here("2-after-commit", len(tickets) > 0)
+
+	if err == nil {
+		if len(tickets) == 0 {
+			return
+		}
+		// First to the relay, then to the buyers: nobody hears of a ticket that
+		// is not on its way.
+		j.send(tickets)
+		close(s.done)
+		return
+	}
+	j.mu.Lock()
+	j.broken = fmt.Errorf("gate journal %s: %w: %w", j.file, seckill.ErrUnavailable, err)
+	s.err, j.next.err = j.broken, j.broken
+	next := j.next
+	j.mu.Unlock()
+	if len(tickets) > 0 {
+		close(s.done)
+	}
+	close(next.done)
+	j.lost()
+}
+
+func writeJournal(ctx context.Context, db *sql.DB, seq int64, tickets []seckill.Ticket, dead []int64) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if len(tickets) > 0 {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO journal (seq, tickets) VALUES (?, ?)", seq, encodeRow(tickets)); err != nil {
+			return err
+		}
+	}
+	for _, row := range dead {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM journal WHERE seq = ?", row); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// recover reopens a broken journal: what a failed commit left in the file, or
+// did not, is known only by reading it again.
+func (j *journal) recover(ctx context.Context) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken == nil {
+		return nil
+	}
+	j.db.Close()
+	return j.open(ctx)
+}
+
+func (j *journal) err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
+}
+
+func (j *journal) close() error {
+	j.cancel()
+	<-j.done
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken == nil {
+		j.broken = errors.New("gate journal: closed")
+	}
+	return j.db.Close()
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,454 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"seckill"
+)
+
+// OutboxLimit is the default number of admitted tickets without an outcome that
+// a gate holds at most; then it answers busy. A ticket waiting in the memory
+// gate takes about 400 bytes.
+const OutboxLimit = 1_000_000
+
+// Memory is the embedded gate. It belongs to one process.
+type Memory struct {
+	*flags
+	waiters waiters
+	journal *journal
+	limit   int64 // tickets without an outcome
+	pending atomic.Int64
+	now     func() time.Time
+	lost    chan struct{}
+
+	mu    sync.RWMutex
+	sales map[seckill.SaleID]*memorySale
+}
+
+// memorySale is the gate's state of one sale; everything is under its lock.
+type memorySale struct {
+	mu       sync.Mutex
+	open     bool         // false: unknown until it is loaded again
+	sale     seckill.Sale // the version in force
+	left     int64
+	seq      int64 // last admission number given
+	finished int64 // highest admission number with an outcome
+	holds    map[string]*hold
+	released map[string]struct{} // tickets whose units came back, this epoch
+	moves    map[string]bool     // stock moves decided, this epoch: applied or refused
+}
+
+// hold is a buyer's newest ticket in a sale.
+type hold struct {
+	ticket   string
+	seq      int64
+	place    place // in the journal, until it has an outcome
+	quantity int32
+	state    holdState
+}
+
+type holdState uint8
+
+const (
+	holdPending  holdState = iota // admitted, no outcome yet
+	holdPlaced                    // its order is active, as far as the gate knows
+	holdReleased                  // placed, and its units are back
+	holdRefused                   // the store knows why
+)
+
+// active holds keep their buyer from another ticket.
+func (h *hold) active() bool { return h != nil && h.state <= holdPlaced }
+
+// OpenMemory opens the gate whose journal is file. Every sale is closed until it
+// is loaded. limit is the most tickets without an outcome, 0 for OutboxLimit.
+func OpenMemory(ctx context.Context, file string, limit int) (*Memory, error) {
+	if limit <= 0 {
+		limit = OutboxLimit
+	}
+	m := &Memory{
+		flags: newFlags(), limit: int64(limit), now: time.Now,
+		sales: map[seckill.SaleID]*memorySale{}, lost: make(chan struct{}, 1),
+	}
+	var err error
+	m.journal, err = openJournal(ctx, file, m.lose)
+	return m, err
+}
+
+// Close waits for the last commit and closes the journal.
+func (m *Memory) Close() error { return m.journal.close() }
+
+// Lost receives when the gate has closed sales whose state became unknown; they
+// must be rebuilt.
+func (m *Memory) Lost() <-chan struct{} { return m.lost }
+
+// lose closes every sale: after a failed commit nobody knows which tickets are
+// durable.
+func (m *Memory) lose() {
+	m.shut(func(seckill.SaleID) bool { return true })
+	signal(m.lost)
+}
+
+func (m *Memory) sale(id seckill.SaleID) *memorySale {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.sales[id]
+}
+
+// locked returns the sale with its lock held, if it is open.
+func (m *Memory) locked(id seckill.SaleID) (*memorySale, error) {
+	s := m.sale(id)
+	if s == nil {
+		return nil, closed{id}
+	}
+	s.mu.Lock()
+	if !s.open {
+		s.mu.Unlock()
+		return nil, closed{id}
+	}
+	return s, nil
+}
+
+// Ping reports whether the gate can admit anybody.
+func (m *Memory) Ping(context.Context) error { return m.journal.err() }
+
+// Now is the gate's clock.
+func (m *Memory) Now() time.Time { return m.now() }
+
+// Reserve decides whether the buyer may have quantity units of the sale. An
+// error that wraps seckill.ErrUnavailable has an unknown outcome; one of the
+// type *seckill.FieldError says that the sale does not allow the quantity.
+func (m *Memory) Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
+	answer, segment, err := m.reserve(id, buyer, quantity)
+	if err == nil && answer.Verdict == seckill.Queued {
+		err = segment.committed(ctx)
+	}
+	if err != nil {
+		m.Abandon(id)
+		return seckill.Answer{}, err
+	}
+	m.learn(id, answer.Verdict, answer.Left)
+	return answer, nil
+}
+
+func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a seckill.Answer, _ *segment, _ error) {
+	s, err := m.locked(id)
+	if err != nil {
+		return a, nil, err
+	}
+	defer s.mu.Unlock()
+	now := m.now()
+	a.Left = s.left
+	held := s.holds[buyer]
+	repeat := held.active() && int(held.quantity) == quantity
+	if quantity < 1 || quantity > s.sale.LimitPerBuyer && !repeat {
+		return a, nil, &seckill.FieldError{Field: "quantity", Must: fmt.Sprintf("must be 1 to %d", s.sale.LimitPerBuyer)}
+	}
+	if a.Verdict = s.sale.Window(now); a.Verdict != seckill.Queued {
+		return a, nil, nil
+	}
+	switch {
+	case repeat:
+		a.Ticket = held.ticket
+		return a, held.place.segment, nil
+	case held.active():
+		a.Verdict = seckill.Limit
+		return a, nil, nil
+	case s.left < int64(quantity):
+		a.Verdict = seckill.SoldOut
+		return a, nil, nil
+	}
+	if m.pending.Add(1) > m.limit {
+		m.pending.Add(-1)
+		a.Verdict = seckill.Busy
+		return a, nil, nil
+	}
+	t := seckill.Ticket{ID: seckill.NewTicketID(now), Sale: id, Buyer: buyer, Quantity: quantity, Seq: s.seq + 1, At: now}
+	place, err := m.journal.append(t)
+	if err != nil {
+		m.pending.Add(-1)
+		return a, nil, err
+	}
+	s.seq++
+	s.left -= int64(quantity)
+	s.holds[buyer] = &hold{ticket: t.ID, seq: t.Seq, place: place, quantity: int32(quantity)}
+	a.Ticket, a.Left = t.ID, s.left
+	return a, place.segment, nil
+}
+
+// Find returns where the buyer's newest ticket in the sale stands, or the one of
+// the given id. seckill.ErrNotFound says that the gate does not know it: the
+// store may.
+func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string) (p seckill.Progress, err error) {
+	s := m.sale(id)
+	if s == nil {
+		return p, seckill.ErrNotFound
+	}
+	s.mu.Lock()
+	if !s.open {
+		s.mu.Unlock()
+		return p, closed{id}
+	}
+	held := s.holds[buyer]
+	if held == nil || ticket != "" && held.ticket != ticket || held.state == holdRefused {
+		s.mu.Unlock()
+		return p, seckill.ErrNotFound
+	}
+	segment := held.place.segment
+	p.Ticket = seckill.Ticket{ID: held.ticket, Sale: id, Buyer: buyer, Quantity: int(held.quantity), Seq: held.seq}
+	p.Final = held.state != holdPending
+	p.Position = max(1, held.seq-s.finished)
+	s.mu.Unlock()
+	return p, segment.committed(ctx)
+}
+
+// Wait returns when the ticket's outcome may be known, or ctx is done.
+func (m *Memory) Wait(ctx context.Context, id seckill.SaleID, buyer, ticket string) {
+	m.waiters.wait(ctx, ticket, func() bool {
+		p, err := m.Find(ctx, id, buyer, ticket)
+		return err != nil || p.Final
+	})
+}
+
+// Left returns the units that the gate holds; ok is false if it cannot tell.
+func (m *Memory) Left(id seckill.SaleID) (left int64, ok bool) {
+	s, err := m.locked(id)
+	if err != nil {
+		return 0, false
+	}
+	defer s.mu.Unlock()
+	return s.left, true
+}
+
+// Unsent waits for tickets that are to be sent to the queue and returns up to
+// max of them.
+func (m *Memory) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
+	return m.journal.take(ctx, max)
+}
+
+// Sent notes that the queue has confirmed tickets. The embedded queue cannot
+// lose them while this process lives, so there is nothing to note.
+func (m *Memory) Sent(context.Context, []seckill.Ticket) error { return nil }
+
+// Finish tells the gate what became of tickets, any number of times. A refusal
+// frees its buyer and returns its units once, unless the store had none. While
+// the sale is closed it fails: the rebuild decides first.
+func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
+	var places []place
+	defer func() { m.journal.finish(places); m.waiters.wake(outcomes) }()
+	for i := 0; i < len(outcomes); {
+		id := outcomes[i].Ticket.Sale
+		if m.sale(id) == nil {
+			i++ // no sale, no buyer, no units: nothing to tell
+			continue
+		}
+		s, err := m.locked(id)
+		if err != nil {
+			return err
+		}
+		back := false
+		for ; i < len(outcomes) && outcomes[i].Ticket.Sale == id; i++ {
+			o := outcomes[i]
+			held := s.holds[o.Ticket.Buyer]
+			if held == nil || held.ticket != o.Ticket.ID || held.state != holdPending {
+				continue
+			}
+			held.state = holdPlaced
+			if !o.Placed() {
+				held.state = holdRefused
+			}
+			if o.Returns() {
+				s.left += int64(held.quantity)
+				back = true
+			}
+			s.finished = max(s.finished, held.seq)
+			places = append(places, held.place)
+			held.place = place{}
+			m.pending.Add(-1)
+		}
+		s.mu.Unlock()
+		if back {
+			m.clear(id)
+		}
+	}
+	return nil
+}
+
+// Release returns the units of tickets of one sale whose orders have ended, and
+// frees their buyers where their mark still points to that ticket. It may be
+// repeated; each ticket counts once in an epoch, which is returned.
+func (m *Memory) Release(_ context.Context, id seckill.SaleID, tickets []seckill.Ticket) (epoch int64, err error) {
+	s, err := m.locked(id)
+	if err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	for _, t := range tickets {
+		if _, done := s.released[t.ID]; done {
+			continue
+		}
+		s.released[t.ID] = struct{}{}
+		s.left += int64(t.Quantity)
+		if held := s.holds[t.Buyer]; held != nil && held.ticket == t.ID {
+			held.state = holdReleased
+		}
+	}
+	m.clear(id)
+	return s.sale.Epoch, nil
+}
+
+// Move applies a stock move, once for each id in an epoch. It reports whether it
+// was applied: a shrinking move is refused when the gate holds fewer units.
+func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, epoch int64, err error) {
+	s, err := m.locked(move.Sale)
+	if err != nil {
+		return false, 0, err
+	}
+	defer s.mu.Unlock()
+	applied, decided := s.moves[move.ID]
+	if !decided {
+		applied = s.left+move.Delta >= 0
+		s.moves[move.ID] = applied
+		if applied {
+			s.left += move.Delta
+		}
+	}
+	m.clear(move.Sale)
+	return applied, s.sale.Epoch, nil
+}
+
+// Apply puts a sale's version in force; a lower one than the gate has is ignored.
+func (m *Memory) Apply(_ context.Context, sale seckill.Sale) error {
+	s, err := m.locked(sale.ID)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if sale.Version > s.sale.Version {
+		sale.Epoch = s.sale.Epoch
+		s.sale = sale
+		m.clear(sale.ID)
+	}
+	return nil
+}
+
+// Cut looks at the gate's state of a sale at one moment.
+func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
+	s, err := m.locked(id)
+	if err != nil {
+		return c, err
+	}
+	defer s.mu.Unlock()
+	c = seckill.Cut{Open: true, Left: s.left, Seq: s.seq, Epoch: s.sale.Epoch}
+	m.journal.outbox(func(t seckill.Ticket, _ place) {
+		if t.Sale == id {
+			c.Outbox = append(c.Outbox, t)
+		}
+	})
+	return c, nil
+}
+
+// Shut closes sales (none: all that there are) for a rebuild and returns what the
+// outbox holds for them.
+func (m *Memory) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error) {
+	wanted := map[seckill.SaleID]bool{}
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	m.shut(func(id seckill.SaleID) bool { return len(ids) == 0 || wanted[id] })
+	if err := m.journal.settle(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.journal.recover(ctx); err != nil {
+		return nil, err
+	}
+	outbox := map[seckill.SaleID][]seckill.Ticket{}
+	m.journal.outbox(func(t seckill.Ticket, _ place) {
+		if len(ids) == 0 || wanted[t.Sale] {
+			outbox[t.Sale] = append(outbox[t.Sale], t)
+		}
+	})
+	return outbox, nil
+}
+
+func (m *Memory) shut(wanted func(seckill.SaleID) bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for id, s := range m.sales {
+		if wanted(id) {
+			s.mu.Lock()
+			s.open = false
+			s.mu.Unlock()
+		}
+	}
+}
+
+// Load opens sales with the state that the snapshots say. Tickets without an
+// outcome are sent to the queue again.
+func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
+	places := map[string]place{}
+	m.journal.outbox(func(t seckill.Ticket, p place) { places[t.ID] = p })
+	ids := make([]seckill.SaleID, len(snapshots))
+	for i := range snapshots {
+		ids[i] = snapshots[i].Sale.ID
+	}
+	m.add(ids...)
+	var final []place
+	for i := range snapshots {
+		v := &snapshots[i]
+		pending := v.Pending()
+		s := &memorySale{
+			open: true, sale: v.Sale, left: max(0, v.Left()), seq: v.Seq,
+			holds:    make(map[string]*hold, len(v.Active)+len(pending)),
+			released: map[string]struct{}{}, moves: map[string]bool{},
+		}
+		for _, t := range v.Active {
+			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), state: holdPlaced}
+		}
+		for _, t := range v.Outbox {
+			if _, known := v.Outcomes[t.ID]; known {
+				final = append(final, places[t.ID])
+				continue
+			}
+			s.seq = max(s.seq, t.Seq)
+			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), place: places[t.ID]}
+		}
+		s.finished = v.Seq
+		m.mu.Lock()
+		old := m.sales[v.Sale.ID]
+		if old != nil {
+			old.mu.Lock()
+			if old.sale.Epoch >= v.Sale.Epoch {
+				old.mu.Unlock()
+				m.mu.Unlock()
+				continue // an older snapshot than the one in force
+			}
+			for _, h := range old.holds {
+				if h.state == holdPending {
+					m.pending.Add(-1)
+				}
+			}
+			old.open = false
+			old.mu.Unlock()
+		}
+		m.pending.Add(int64(len(pending)))
+		m.sales[v.Sale.ID] = s
+		m.mu.Unlock()
+		m.clear(v.Sale.ID)
+		m.journal.send(pending)
+	}
+	m.journal.finish(final)
+	return nil
+}
+
+// Register makes the gate's metrics.
+func (m *Memory) Register(r prometheus.Registerer) {
+	r.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_pending_tickets", Help: "Admitted tickets without an outcome."}, func() float64 { return float64(m.pending.Load()) }),
+		m.journal.commits, m.journal.seconds)
+}

@@ -1,0 +1,466 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"seckill"
+)
+
+// The words of GET ticket, and what else can become of a buyer.
+const (
+	statusPlaced   = "placed"
+	statusRefused  = "refused"
+	statusNone     = "none"       // 404
+	endUnanswered  = "unanswered" // no server could say, until the end
+	endUnexpected  = "unexpected" // an answer that the contract does not know
+	endStillQueued = "queued"     // no outcome within Settle
+)
+
+// buyer is one buyer and the log of what it was told. It belongs to one
+// goroutine at a time.
+type buyer struct {
+	n        int
+	id       string
+	auth     string // the Authorization header
+	quantity int
+	body     []byte // of the buy request; nil for one unit
+
+	sends int // requests so far: they take turns over the servers
+	polls int // queries that found the ticket queued
+
+	doubt   bool   // a buy of this buyer may have been admitted without its knowing
+	verdict string // the last answer to a buy; "" before any
+	ticket  string
+	status  string // placed or refused, once known
+	order   string
+	reason  string
+	lost    bool // the server denied the ticket at least once
+}
+
+// end is what became of the buyer, in a word or two.
+func (b *buyer) end() string {
+	switch {
+	case b.status == statusRefused:
+		return statusRefused + ": " + b.reason
+	case b.status != "":
+		return b.status
+	case b.ticket != "":
+		return endStillQueued
+	case b.verdict == "":
+		return endUnanswered
+	}
+	return b.verdict
+}
+
+func (b *buyer) String() string {
+	if b.ticket == "" {
+		return "buyer " + b.id
+	}
+	return "buyer " + b.id + ", ticket " + b.ticket
+}
+
+// nextServer lets each further request of a buyer meet another node.
+func (r *run) nextServer(b *buyer) int {
+	b.sends++
+	return (b.n + b.sends) % len(r.client.hosts)
+}
+
+// settling is the part of a round in which admitted buyers ask for their
+// outcome. A buyer is either with one worker, or waiting on one timer.
+type settling struct {
+	due   chan *buyer // room for every buyer, so no timer ever blocks
+	added atomic.Int64
+	done  atomic.Int64
+	open  atomic.Int64 // added, not done, and one for the buying itself
+	over  chan struct{}
+}
+
+func newSettling(buyers int) *settling {
+	s := &settling{due: make(chan *buyer, buyers), over: make(chan struct{})}
+	s.open.Store(1)
+	return s
+}
+
+func (s *settling) add(b *buyer, after time.Duration) {
+	s.added.Add(1)
+	s.open.Add(1)
+	s.later(b, after)
+}
+
+func (s *settling) later(b *buyer, after time.Duration) {
+	time.AfterFunc(after, func() { s.due <- b })
+}
+
+func (s *settling) leave() {
+	if s.open.Add(-1) == 0 {
+		close(s.over)
+	}
+}
+
+// round lets the buyers buy, Concurrency at a time, and the admitted ones ask
+// for their outcome meanwhile and for Settle after the last buy. bought, if
+// not nil, learns how long the buying took.
+func (r *run) round(ctx context.Context, buyers []*buyer, name string, bought func(time.Duration)) error {
+	s := newSettling(len(buyers))
+	askers := r.startAskers(ctx, s, len(buyers))
+	defer askers.stop()
+
+	start := time.Now()
+	r.lastNews.Store(start.UnixNano())
+	var done atomic.Int64
+	endStage := r.progress.stage(name, len(buyers), &done)
+	err := r.each(ctx, buyers, func(cl *caller, b *buyer) {
+		if wait, ok := r.shop(ctx, cl, b); ok && !r.c.BuyOnly {
+			s.add(b, wait)
+		}
+		done.Add(1)
+	})
+	endStage()
+	if bought != nil {
+		bought(time.Since(start))
+	}
+	if err != nil {
+		return err
+	}
+	return r.finish(ctx, s)
+}
+
+// settle lets admitted buyers ask for their outcome.
+func (r *run) settle(ctx context.Context, buyers []*buyer) error {
+	s := newSettling(len(buyers))
+	askers := r.startAskers(ctx, s, len(buyers))
+	defer askers.stop()
+	for _, b := range buyers {
+		if b.ticket != "" {
+			s.add(b, 0)
+		}
+	}
+	return r.finish(ctx, s)
+}
+
+// finish waits until every buyer of s has its outcome, or for Settle.
+func (r *run) finish(ctx context.Context, s *settling) error {
+	s.leave()
+	if s.added.Load() == 0 {
+		return ctx.Err()
+	}
+	defer r.progress.stage("outcomes", int(s.added.Load()), &s.done)()
+	deadline := time.NewTimer(r.c.Settle)
+	defer deadline.Stop()
+	select {
+	case <-s.over:
+	case <-deadline.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// askers are the workers that ask for outcomes.
+type askers struct {
+	wg   sync.WaitGroup
+	quit chan struct{}
+}
+
+func (r *run) startAskers(ctx context.Context, s *settling, buyers int) *askers {
+	a := &askers{quit: make(chan struct{})}
+	if r.c.BuyOnly {
+		return a
+	}
+	for range min(r.c.Concurrency, buyers) {
+		a.wg.Go(func() {
+			var cl *caller
+			for {
+				select {
+				case <-a.quit:
+					return
+				case <-ctx.Done():
+					return
+				case b := <-s.due:
+					if cl == nil {
+						cl = r.newCaller()
+					}
+					if wait, final := r.follow(cl, b); final {
+						s.done.Add(1)
+						s.leave()
+					} else {
+						s.later(b, wait)
+					}
+				}
+			}
+		})
+	}
+	return a
+}
+
+func (a *askers) stop() {
+	close(a.quit)
+	a.wg.Wait()
+}
+
+// each calls f for every buyer, at most Concurrency at a time, each worker with
+// callers of its own.
+func (r *run) each(ctx context.Context, buyers []*buyer, f func(*caller, *buyer)) error {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(r.c.Concurrency, len(buyers)) {
+		wg.Go(func() {
+			cl := r.newCaller()
+			for ctx.Err() == nil {
+				i := next.Add(1) - 1
+				if i >= int64(len(buyers)) {
+					return
+				}
+				f(cl, buyers[i])
+			}
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// shop takes a buyer to a verdict and reports whether it was admitted, and how
+// long to wait before asking. It gives up when nobody at all has got a verdict
+// for Settle: then the servers are gone.
+func (r *run) shop(ctx context.Context, cl *caller, b *buyer) (poll time.Duration, admitted bool) {
+	repeats := r.c.Repeats
+	if b.verdict != "" {
+		repeats = 1 // asking again, after a verdict
+	}
+	for {
+		a, wait := r.attempt(ctx, cl, b, repeats)
+		if wait == 0 {
+			r.lastNews.Store(time.Now().UnixNano())
+			return pollAfter(a, 0), b.ticket != ""
+		}
+		repeats = 1
+		patience := time.Unix(0, r.lastNews.Load()).Add(r.c.Settle)
+		if time.Now().Add(wait).After(patience) || pause(ctx, wait) != nil {
+			return 0, false
+		}
+	}
+}
+
+// attempt is one try to buy. A wait of 0 says that the verdict is known,
+// anything else how long to wait before the next try.
+func (r *run) attempt(ctx context.Context, cl *caller, b *buyer, repeats int) (a reply, wait time.Duration) {
+	if b.doubt {
+		a, err := r.ask(cl, b)
+		switch {
+		case err != nil || a.again():
+			return a, r.failed(a, err)
+		case a.status == 200:
+			r.admitted(b, a)
+			return a, 0
+		case a.status != 404:
+			b.verdict = endUnexpected
+			r.found.add(ruleContract, "%v: GET ticket answered %v", b, a)
+			return a, 0
+		}
+	}
+	if repeats == 1 {
+		a, err := r.buy(cl, r.nextServer(b), b)
+		return r.judge(ctx, b, []reply{a}, []error{err})
+	}
+	for len(cl.more) < repeats {
+		cl.more = append(cl.more, r.newCaller())
+	}
+	answers, errs := make([]reply, repeats), make([]error, repeats)
+	var wg sync.WaitGroup
+	for i := range repeats {
+		server := r.nextServer(b)
+		wg.Go(func() { answers[i], errs[i] = r.buy(cl.more[i], server, b) })
+	}
+	wg.Wait()
+	return r.judge(ctx, b, answers, errs)
+}
+
+// buy sends one buy request and records its answer.
+func (r *run) buy(cl *caller, server int, b *buyer) (reply, error) {
+	a, err := cl.postTicket(server, b)
+	if err == nil {
+		if v := verdictOf(a); v != "" {
+			r.buys.record(v, a.took)
+		}
+	}
+	return a, err
+}
+
+// verdictOf returns the verdict that an answer to a buy is, or "" if it is none.
+func verdictOf(a reply) string {
+	if a.broken {
+		return ""
+	}
+	switch {
+	case a.status == 202 && a.said.Status == word(seckill.Queued.String()):
+		return seckill.Queued.String()
+	case a.status == 503 && a.Code == seckill.Busy.String():
+		return a.Code
+	case a.status == 409:
+		for _, v := range seckill.Verdicts() {
+			if v != seckill.Queued && v != seckill.Busy && a.Code == v.String() {
+				return a.Code
+			}
+		}
+	}
+	return ""
+}
+
+// judge makes one verdict of the answers to identical requests: admitted if any
+// says so, in doubt if any is missing, else what the others say.
+func (r *run) judge(ctx context.Context, b *buyer, answers []reply, errs []error) (a reply, wait time.Duration) {
+	verdict := ""
+	for i, a := range answers {
+		v := verdictOf(a)
+		switch {
+		case errs[i] != nil || a.again():
+			wait = max(wait, r.failed(a, errs[i]))
+			b.doubt = b.doubt || errs[i] != nil || a.status >= 500
+			if v == seckill.Busy.String() {
+				b.verdict = v
+			}
+		case v == seckill.Queued.String() && a.Ticket != "":
+			r.admitted(b, a)
+		case v == "" || v == seckill.Queued.String():
+			r.found.add(ruleContract, "buyer %s: POST ticket answered %v", b.id, a)
+			verdict = endUnexpected
+		case verdict == "" || v == seckill.SoldOut.String():
+			verdict = v
+		}
+	}
+	switch {
+	case b.ticket != "":
+		return answers[0], 0
+	case wait > 0:
+		return reply{}, wait
+	}
+	b.verdict = verdict
+	return answers[0], 0
+}
+
+// admitted records the ticket that an answer names.
+func (r *run) admitted(b *buyer, a reply) {
+	switch {
+	case a.Ticket == "":
+		r.found.add(ruleContract, "%v: an answer without a ticket: %v", b, a)
+		b.verdict = endUnexpected
+		return
+	case b.ticket == "":
+		b.ticket = a.Ticket
+	case b.ticket != a.Ticket:
+		r.found.add(ruleOneTicket, "%v: another answer names %v", b, a)
+	}
+	b.verdict, b.doubt = seckill.Queued.String(), false
+}
+
+// ask sends one query for the buyer's ticket and records its answer.
+func (r *run) ask(cl *caller, b *buyer) (reply, error) {
+	a, err := cl.getTicket(r.nextServer(b), b)
+	if err == nil {
+		switch {
+		case a.status == 200 && a.said.Status != "" && !a.broken:
+			r.results.record(string(a.said.Status), a.took)
+		case a.status == 404:
+			r.results.record(statusNone, a.took)
+		}
+	}
+	return a, err
+}
+
+// follow asks once for the outcome of an admitted buyer. Until it is final, it
+// returns how long to wait before the next query.
+func (r *run) follow(cl *caller, b *buyer) (wait time.Duration, final bool) {
+	a, err := r.ask(cl, b)
+	switch {
+	case err != nil || a.again():
+		return r.failed(a, err), false
+	case a.status == 404:
+		if !b.lost {
+			r.found.add(ruleNoLostAccept, "%v: GET ticket answered %v", b, a)
+		}
+		b.lost = true
+		b.polls++
+		return pollAfter(a, b.polls), false
+	case a.status != 200 || a.broken || a.Ticket == "":
+		r.found.add(ruleContract, "%v: GET ticket answered %v", b, a)
+		b.status = endUnexpected
+		return 0, true
+	case a.Ticket != b.ticket:
+		r.found.add(ruleOneTicket, "%v: GET ticket answered %v", b, a)
+	}
+	switch s := string(a.said.Status); {
+	case s == seckill.Queued.String():
+		b.polls++
+		return pollAfter(a, b.polls), false
+	case s == statusPlaced && a.Order != "" || s == statusRefused && a.Reason != "":
+		b.status, b.order, b.reason = s, a.Order, a.Reason
+	default:
+		r.found.add(ruleContract, "%v: GET ticket answered %v", b, a)
+		b.status = endUnexpected
+	}
+	return 0, true
+}
+
+// pollAfter is how long to wait before the query number polls: what the server
+// asked for or half a second, half as much again after each query in vain, and
+// up to a quarter more or less so that the buyers do not march in step.
+func pollAfter(a reply, polls int) time.Duration {
+	d := time.Duration(a.PollAfterMS) * time.Millisecond
+	if d <= 0 {
+		d = 500 * time.Millisecond
+	}
+	for ; polls > 0 && d < maxPoll; polls-- {
+		d += d / 2
+	}
+	return jitter(min(max(d, minPoll), maxPoll))
+}
+
+func jitter(d time.Duration) time.Duration { return d*3/4 + mathrand.N(d/2) }
+
+// failed counts a request that got no usable answer and returns how long to
+// wait before the next one.
+func (r *run) failed(a reply, err error) time.Duration {
+	switch {
+	case err != nil:
+		r.failures.add(failure(err))
+	case verdictOf(a) == "":
+		name := fmt.Sprintf("HTTP %d", a.status)
+		if a.Code != "" {
+			name += " " + a.Code
+		}
+		r.failures.add(name)
+	}
+	if a.retryAfter > 0 {
+		return jitter(a.retryAfter)
+	}
+	return jitter(retryWait)
+}
+
+// insist repeats a request until a server can answer it, for at most patience.
+func (r *run) insist(ctx context.Context, patience time.Duration, do func() (reply, error)) (reply, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		a, err := do()
+		if ctx.Err() != nil {
+			return a, ctx.Err()
+		}
+		if err == nil && !a.again() {
+			return a, nil
+		}
+		wait := r.failed(a, err)
+		if time.Now().Add(wait).After(deadline) {
+			last := a.String()
+			if err != nil {
+				last = failure(err)
+			}
+			return a, fmt.Errorf("no usable answer within %v, the last was: %s", patience.Round(time.Millisecond), last)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return a, err
+		}
+	}
+}

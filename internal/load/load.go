@@ -1,0 +1,444 @@
+// Package load stands outside the five stages: it is the crowd. It sends real
+// HTTP to one or more servers, many buyers at once, takes every buyer to a
+// final outcome, and then holds its own log of what each of them was told
+// against the sale, the orders and the server's audit.
+//
+// A run has four parts, in this order:
+//
+//	mint     tokens for all buyers, outside of the measured time
+//	buy      every buyer buys, at most Concurrency of them at once; those who
+//	         were told "queued" ask for their outcome meanwhile
+//	sell out buyers whose last answer was sold_out ask again while the gate
+//	         holds units that would fit: that answer is a hint with a short life
+//	check    the invariants that a client can see, each with its findings
+package load
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"seckill"
+)
+
+// Limits of a run.
+const (
+	MaxBuyers      = 10_000_000
+	MaxConnections = 50_000 // Concurrency × Repeats: the ports of one client address
+	MaxRepeats     = 1_000  // identical requests of one buyer at once
+)
+
+// The times of a run that are not configured.
+const (
+	flagLife     = 600 * time.Millisecond // the over flag lives 200–500 ms; later a request gets the truth
+	maxRetryWait = 2 * time.Second        // cap of what Retry-After may ask for
+	retryWait    = 200 * time.Millisecond // after a failure without Retry-After
+	minPoll      = 50 * time.Millisecond
+	maxPoll      = 3 * time.Second
+	auditPoll    = 200 * time.Millisecond
+)
+
+// Bounds of the rounds in which sold-out buyers ask again.
+const (
+	maxRounds     = 20
+	maxFruitless  = 3    // rounds in a row that admit nobody
+	checkAll      = 5000 // up to so many outcomes are all asked again
+	checkSample   = 1000 // of more, so many
+	ownerOnlyTest = 100  // orders that another buyer tries to read
+)
+
+// Config says what a run does. Zero values are the defaults given here; what
+// has none is required.
+type Config struct {
+	Servers     []string // base addresses such as http://127.0.0.1:8080; requests take turns
+	Sale        seckill.SaleID
+	Buyers      int
+	Concurrency int    // buyers who buy at the same time
+	Quantity    [2]int // units per buyer, from and to, both included; default 1, 1
+	Repeats     int    // identical requests each buyer sends at once; default 1
+
+	// Token mints the token of a buyer. It must be safe for concurrent use.
+	Token func(buyer string) (string, error)
+	// AdminToken opens the audit. Without it the checks against the audit
+	// are skipped.
+	AdminToken string
+	// Prefix begins the id of every buyer. The default is random, so two runs
+	// never share a buyer.
+	Prefix string
+
+	Timeout time.Duration // of one request; default 30 s
+	// Settle bounds every wait for the server: outcomes after the last buy, a
+	// rest without pending tickets, and tries while nobody gets an answer.
+	// Default 2 min.
+	Settle time.Duration
+
+	// BuyOnly measures the buy route alone: nobody asks for an outcome, and
+	// the checks that need outcomes are skipped.
+	BuyOnly bool
+	// Progress is where the progress goes, a bar on a terminal and a line
+	// every two seconds elsewhere. Nil means nowhere.
+	Progress io.Writer
+
+	// dial replaces the network in tests.
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// withDefaults returns the effective configuration, or an error that says what
+// to change.
+func (c Config) withDefaults() (Config, error) {
+	if c.Quantity == [2]int{} {
+		c.Quantity = [2]int{1, 1}
+	}
+	if c.Repeats == 0 {
+		c.Repeats = 1
+	}
+	if c.Prefix == "" {
+		c.Prefix = strings.ToLower(rand.Text()[:10])
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 30 * time.Second
+	}
+	if c.Settle == 0 {
+		c.Settle = 2 * time.Minute
+	}
+	if c.Buyers > 0 {
+		c.Concurrency = min(c.Concurrency, c.Buyers)
+	}
+
+	var problems []error
+	must := func(ok bool, format string, args ...any) {
+		if !ok {
+			problems = append(problems, fmt.Errorf("load: "+format, args...))
+		}
+	}
+	must(len(c.Servers) > 0, "no server: give at least one address such as http://127.0.0.1:8080")
+	for _, s := range c.Servers {
+		_, err := parseServer(s)
+		must(err == nil, "%v", err)
+	}
+	must(c.Sale > 0, "no sale: give the id of an existing sale, or create one with Fresh")
+	must(c.Buyers >= 1 && c.Buyers <= MaxBuyers, "%d buyers: give 1 to %d", c.Buyers, MaxBuyers)
+	must(c.Concurrency >= 1, "concurrency %d: give 1 or more", c.Concurrency)
+	must(c.Repeats >= 1 && c.Repeats <= MaxRepeats, "%d repeats: give 1 to %d", c.Repeats, MaxRepeats)
+	must(c.Concurrency <= MaxConnections && c.Concurrency*c.Repeats <= MaxConnections,
+		"concurrency %d × repeats %d needs more than %d connections: lower one of them", c.Concurrency, c.Repeats, MaxConnections)
+	must(c.Quantity[0] >= 1 && c.Quantity[0] <= c.Quantity[1] && c.Quantity[1] <= seckill.MaxQuantity,
+		"quantity %d to %d: give a range within 1 to %d, the lower number first", c.Quantity[0], c.Quantity[1], seckill.MaxQuantity)
+	must(c.Token != nil, "no way to mint tokens: set Token")
+	must(seckill.ValidBuyer(buyerID(c.Prefix, MaxBuyers)), "prefix %q: use printable characters, few enough that the buyer ids stay within 64", c.Prefix)
+	must(c.Timeout > 0, "timeout %v: give a positive time", c.Timeout)
+	must(c.Settle > 0, "settle %v: give a positive time", c.Settle)
+	return c, errors.Join(problems...)
+}
+
+func parseServer(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, fmt.Errorf("server %q: give a base address such as http://127.0.0.1:8080", s)
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	return u, nil
+}
+
+func buyerID(prefix string, n int) string { return fmt.Sprintf("%s-%07d", prefix, n) }
+
+// run is the state of one Run.
+type run struct {
+	c        Config
+	client   *client
+	paths    paths
+	buyers   []*buyer
+	progress progress
+
+	sale   seckill.Sale
+	before *Audit // nil without an admin token
+
+	started  time.Time
+	buyTime  time.Duration
+	buyCount int64        // answers in buyTime
+	lastNews atomic.Int64 // unix ns of the last verdict that anybody got
+
+	buys, results tally
+	failures      failures
+	found         findings
+}
+
+// Run does one run and reports it. The error is about the run itself: a wrong
+// configuration, a server that cannot be used, a cancelled context. What does
+// not add up is no error but in the report's Findings.
+func Run(ctx context.Context, c Config) (*Report, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &run{c: c, paths: salePaths(c.Sale), progress: progress{w: c.Progress}}
+	r.client, err = newClient(ctx, c.Servers, 2*c.Concurrency*c.Repeats+1, c.Timeout, c.dial)
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	defer r.client.close()
+	defer context.AfterFunc(ctx, r.client.close)()
+
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"minting tokens", r.mint},
+		{"looking at the sale", r.preflight},
+		{"buying", r.buyPhase},
+		{"clearing doubts", r.clearDoubts},
+	} {
+		if err := step.do(ctx); err != nil {
+			return nil, fmt.Errorf("load: %s: %w", step.name, err)
+		}
+	}
+	after, err := r.sellOut(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load: waiting for the sale to come to rest: %w", err)
+	}
+	rep, err := r.check(ctx, after)
+	if err != nil {
+		return nil, fmt.Errorf("load: checking: %w", err)
+	}
+	return rep, nil
+}
+
+// mint makes the buyers and their tokens.
+func (r *run) mint(ctx context.Context) error {
+	bodies := make(map[int][]byte) // quantity 1 needs none
+	for q := max(2, r.c.Quantity[0]); q <= r.c.Quantity[1]; q++ {
+		bodies[q] = fmt.Appendf(nil, `{"quantity":%d}`, q)
+	}
+	r.buyers = make([]*buyer, r.c.Buyers)
+	var done atomic.Int64
+	defer r.progress.stage("tokens", r.c.Buyers, &done)()
+
+	workers := runtime.GOMAXPROCS(0)
+	g, ctx := errgroup.WithContext(ctx)
+	for w := range workers {
+		g.Go(func() error {
+			for i := w; i < len(r.buyers); i += workers {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				id := buyerID(r.c.Prefix, i)
+				token, err := r.c.Token(id)
+				if err != nil {
+					return fmt.Errorf("buyer %s: %w", id, err)
+				}
+				q := r.c.Quantity[0] + mathrand.IntN(r.c.Quantity[1]-r.c.Quantity[0]+1)
+				r.buyers[i] = &buyer{n: i, id: id, auth: "Bearer " + token, quantity: q, body: bodies[q]}
+				done.Add(1)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// preflight finds out what would make the whole run useless before it starts.
+func (r *run) preflight(ctx context.Context) error {
+	cl := r.newCaller()
+	a, err := r.insist(ctx, r.c.Settle, func() (reply, error) { return cl.get(0, r.paths.sale, "", &r.sale) })
+	switch {
+	case err != nil:
+		return err
+	case a.status == 404:
+		return fmt.Errorf("%s knows no sale %s: give the id of an existing sale or create a fresh one", r.c.Servers[0], r.c.Sale)
+	case a.status != 200:
+		return fmt.Errorf("%s answered %v for sale %s", r.c.Servers[0], a, r.c.Sale)
+	case r.c.Quantity[1] > r.sale.LimitPerBuyer:
+		return fmt.Errorf("a quantity of %d is above the limit of %d per buyer of sale %s: lower the quantity", r.c.Quantity[1], r.sale.LimitPerBuyer, r.c.Sale)
+	}
+	a, err = r.insist(ctx, r.c.Settle, func() (reply, error) { return cl.get(0, r.paths.ticket, r.buyers[0].auth, nil) })
+	switch {
+	case err != nil:
+		return err
+	case a.status == 401 || a.status == 403:
+		return fmt.Errorf("the server does not accept the buyers' tokens (%v): mint them with the server's own secret", a)
+	}
+	if r.c.AdminToken == "" {
+		return nil
+	}
+	au, a, err := r.audit(ctx, cl, r.c.Settle)
+	switch {
+	case err != nil:
+		return err
+	case a.status == 401 || a.status == 403:
+		return fmt.Errorf("the server does not accept the admin token (%v): mint it with the server's own secret and the role admin", a)
+	case a.status != 200:
+		return fmt.Errorf("the audit answered %v", a)
+	}
+	r.before = au
+	return nil
+}
+
+// buyPhase takes all buyers through the sale and measures it.
+func (r *run) buyPhase(ctx context.Context) error {
+	r.started = time.Now()
+	return r.round(ctx, r.buyers, "buying", func(d time.Duration) {
+		r.buyTime, r.buyCount = d, r.buys.count()
+	})
+}
+
+// clearDoubts asks once more for the tickets of buyers who lost an answer and
+// were turned away afterwards: sold_out says nothing about an earlier ticket.
+func (r *run) clearDoubts(ctx context.Context) error {
+	var adopted []*buyer
+	for _, b := range r.buyers {
+		if b.doubt && b.ticket == "" {
+			adopted = append(adopted, b)
+		}
+	}
+	if err := r.each(ctx, adopted, func(cl *caller, b *buyer) {
+		a, err := r.insist(ctx, r.c.Settle, func() (reply, error) { return r.ask(cl, b) })
+		if err == nil && a.status == 200 {
+			r.admitted(b, a)
+		} else if err == nil && a.status == 404 {
+			b.doubt = false
+		}
+	}); err != nil {
+		return err
+	}
+	if r.c.BuyOnly {
+		return nil
+	}
+	return r.settle(ctx, adopted)
+}
+
+// sellOut lets buyers whom the gate told sold_out ask again for as long as it
+// holds units that would fit them, and returns the audit at rest: nil without
+// an admin token, and not at rest when that takes longer than Settle.
+func (r *run) sellOut(ctx context.Context) (*Audit, error) {
+	if r.c.AdminToken == "" {
+		return nil, nil
+	}
+	for round, fruitless := 0, 0; ; round++ {
+		a, err := r.atRest(ctx)
+		if err != nil || a == nil || !a.rest() {
+			return a, err
+		}
+		again := r.turnedAway(a.Gate)
+		if r.c.BuyOnly || len(again) == 0 || round == maxRounds || fruitless == maxFruitless {
+			return a, nil
+		}
+		if err := pause(ctx, flagLife); err != nil {
+			return nil, err
+		}
+		if err := r.round(ctx, again, "asking again", nil); err != nil {
+			return nil, err
+		}
+		if err := r.clearDoubts(ctx); err != nil {
+			return nil, err
+		}
+		fruitless++
+		for _, b := range again {
+			if b.ticket != "" {
+				fruitless = 0
+			}
+		}
+	}
+}
+
+// turnedAway returns buyers whose last answer is sold_out for a quantity that
+// gate units would serve, no more of them than it takes to want every unit.
+func (r *run) turnedAway(gate int64) []*buyer {
+	var list []*buyer
+	var units int64
+	for _, b := range r.buyers {
+		if units >= gate {
+			break
+		}
+		if b.verdict == seckill.SoldOut.String() && int64(b.quantity) <= gate {
+			list = append(list, b)
+			units += int64(b.quantity)
+		}
+	}
+	return list
+}
+
+// atRest asks for the audit until nothing is pending and nothing returning.
+// After Settle it returns the last audit as it is, or nil if there is none.
+func (r *run) atRest(ctx context.Context) (*Audit, error) {
+	cl := r.newCaller()
+	deadline := time.Now().Add(r.c.Settle)
+	var last *Audit
+	for {
+		au, a, err := r.audit(ctx, cl, time.Until(deadline))
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			r.found.add(ruleAudit, "no audit: %v", err)
+			return last, nil
+		case a.status != 200:
+			r.found.add(ruleAudit, "the audit answered %v", a)
+			return last, nil
+		}
+		last = au
+		if last.rest() || time.Now().After(deadline) {
+			return last, nil
+		}
+		if err := pause(ctx, auditPoll); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// audit asks for the audit, any server's, for at most patience.
+func (r *run) audit(ctx context.Context, cl *caller, patience time.Duration) (*Audit, reply, error) {
+	var au Audit
+	server := 0
+	a, err := r.insist(ctx, patience, func() (reply, error) {
+		au = Audit{}
+		a, err := cl.get(server, r.paths.audit, "Bearer "+r.c.AdminToken, &au)
+		server++
+		return a, err
+	})
+	return &au, a, err
+}
+
+// Audit is the server's own account of a sale.
+type Audit struct {
+	OK         bool  `json:"ok"`
+	Total      int64 `json:"total"`
+	Gate       int64 `json:"gate"`
+	Pending    int64 `json:"pending"`
+	Active     int64 `json:"active"`
+	Returning  int64 `json:"returning"`
+	Violations []any `json:"violations"`
+}
+
+func (a *Audit) rest() bool { return a.Pending == 0 && a.Returning == 0 }
+
+// pause waits for d or for the context, whichever ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// final counts the buyers by what became of them.
+func (r *run) final() map[string]int {
+	n := make(map[string]int)
+	for _, b := range r.buyers {
+		n[b.end()]++
+	}
+	return n
+}

@@ -1,0 +1,311 @@
+// Package sale is what happens to a sale around its purchases: creating and
+// changing it, moving stock, rebuilding its gate state, and the audit.
+//
+// Every change goes to the store first, with a version or an id, and then to the
+// gate. A change that the gate did not hear of is brought to it by the keeper.
+package sale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"seckill"
+)
+
+// Store is what the package needs of stage 5.
+type Store interface {
+	CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error)
+	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
+	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
+	// UpdateSale MUST raise the version, and write nothing when change fails.
+	UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (seckill.Sale, error)
+	Unapplied(ctx context.Context) ([]seckill.Sale, error)
+	Applied(ctx context.Context, id seckill.SaleID, version int64) error
+	BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, error)
+	FinishMove(ctx context.Context, m seckill.Move, applied bool, epoch int64) (bool, error)
+	OpenMoves(ctx context.Context) ([]seckill.Move, error)
+	// Snapshot MUST raise the epochs of the sales in the transaction that reads,
+	// and count their versions as applied.
+	Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) ([]seckill.Snapshot, error)
+	Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (seckill.Snapshot, error)
+}
+
+// Gate is what the package needs of stage 2.
+type Gate interface {
+	Now() time.Time
+	Left(id seckill.SaleID) (left int64, ok bool)
+	// Apply MUST ignore a version that is not newer.
+	Apply(ctx context.Context, sale seckill.Sale) error
+	// Move MUST decide each id once in an epoch.
+	Move(ctx context.Context, m seckill.Move) (applied bool, epoch int64, err error)
+	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
+	// Shut MUST close the sales before it reads the outbox.
+	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
+	Load(ctx context.Context, snapshots []seckill.Snapshot) error
+	// Lost receives when sales were closed because their state is unknown.
+	Lost() <-chan struct{}
+}
+
+// Sales changes and shows sales.
+type Sales struct {
+	store Store
+	gate  Gate
+	log   *slog.Logger
+
+	rebuilding sync.Mutex    // one rebuild at a time
+	stale      atomic.Bool   // everything must be rebuilt
+	changed    chan struct{} // the keeper has something to do
+
+	mu    sync.Mutex
+	cache map[seckill.SaleID]cached
+	lists map[listKey]cachedList
+}
+
+// New returns the sales of a store and a gate.
+func New(store Store, gate Gate, log *slog.Logger) *Sales {
+	s := &Sales{store: store, gate: gate, log: log, changed: make(chan struct{}, 1),
+		cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
+	s.stale.Store(true)
+	return s
+}
+
+// Create makes a sale and opens it at the gate. When the store has it and the
+// gate cannot be reached, the error wraps seckill.ErrUnavailable and the keeper
+// opens it later.
+func (s *Sales) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
+	sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
+	if err := sale.Validate(); err != nil {
+		return sale, err
+	}
+	sale, err := s.store.CreateSale(ctx, sale)
+	if err != nil {
+		return sale, err
+	}
+	s.forget(sale.ID)
+	if err := s.Rebuild(ctx, sale.ID); err != nil {
+		s.wake()
+		return sale, fmt.Errorf("sale %s is created and will open when the gate is back: %w", sale.ID, err)
+	}
+	return s.show(sale), nil
+}
+
+// Change applies change to the sale and puts the new version in force at the
+// gate before it returns. change sees the sale as stored and the gate's time.
+func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale *seckill.Sale, now time.Time) error) (seckill.Sale, error) {
+	now := s.gate.Now()
+	sale, err := s.store.UpdateSale(ctx, id, func(sale *seckill.Sale) error {
+		if err := change(sale, now); err != nil {
+			return err
+		}
+		sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
+		return sale.Validate()
+	})
+	if err != nil {
+		return sale, err
+	}
+	s.forget(id)
+	if err := s.apply(ctx, sale); err != nil {
+		s.wake()
+		return sale, fmt.Errorf("sale %s is changed and the change will be in force when the gate is back: %w", id, err)
+	}
+	return s.show(sale), nil
+}
+
+func (s *Sales) apply(ctx context.Context, sale seckill.Sale) error {
+	if err := s.gate.Apply(ctx, sale); err != nil {
+		return err
+	}
+	// The gate has it; that the store hears so is the keeper's business too.
+	if err := s.store.Applied(ctx, sale.ID, sale.Version); err != nil {
+		s.log.Warn("sale: the change is in force, but not noted as such", "sale", sale.ID, "version", sale.Version, "error", err)
+	}
+	return nil
+}
+
+// Pause stops a sale until Resume. A repeat changes nothing.
+func (s *Sales) Pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return s.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		sale.Paused = true
+		return notEnded(sale)
+	})
+}
+
+// Resume opens a paused sale again.
+func (s *Sales) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return s.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		sale.Paused = false
+		return notEnded(sale)
+	})
+}
+
+// End closes a sale for ever. Tickets that were admitted are honoured.
+func (s *Sales) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return s.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		sale.Ended = true
+		return nil
+	})
+}
+
+func notEnded(sale *seckill.Sale) error {
+	if sale.Ended {
+		return fmt.Errorf("sale %s has been ended: %w", sale.ID, seckill.ErrState)
+	}
+	return nil
+}
+
+// Patch is a change of a sale's fields; nil leaves a field as it is.
+type Patch struct {
+	Title         *string    `json:"title"`
+	Description   *string    `json:"description"`
+	Image         *string    `json:"image"`
+	Price         *int64     `json:"price"`
+	ListPrice     *int64     `json:"list_price"`
+	Currency      *string    `json:"currency"`
+	Total         *int64     `json:"total"`
+	LimitPerBuyer *int       `json:"limit_per_buyer"`
+	OpensAt       *time.Time `json:"opens_at"`
+	ClosesAt      *time.Time `json:"closes_at"`
+	HoldSeconds   *int       `json:"hold_seconds"`
+}
+
+// Patch changes fields of a sale: everything before it opens, and afterwards
+// everything but the price, its currency and the total.
+func (s *Sales) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckill.Sale, error) {
+	var grow int64
+	sale, err := s.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		if err := notEnded(sale); err != nil {
+			return err
+		}
+		opened := !now.Before(sale.OpensAt)
+		fixed := func(changes bool, field string) error {
+			if changes && opened {
+				return fmt.Errorf("%s cannot change once sale %s is open: %w", field, id, seckill.ErrState)
+			}
+			return nil
+		}
+		if p.Total != nil {
+			grow = *p.Total - sale.Total
+		}
+		err := errors.Join(
+			fixed(p.Price != nil && *p.Price != sale.Price, "price"),
+			fixed(p.Currency != nil && *p.Currency != sale.Currency, "currency"),
+			fixed(grow != 0, "total"))
+		if err != nil {
+			return err
+		}
+		set(&sale.Title, p.Title)
+		set(&sale.Description, p.Description)
+		set(&sale.Image, p.Image)
+		set(&sale.Price, p.Price)
+		set(&sale.ListPrice, p.ListPrice)
+		set(&sale.Currency, p.Currency)
+		set(&sale.LimitPerBuyer, p.LimitPerBuyer)
+		set(&sale.OpensAt, p.OpensAt)
+		set(&sale.ClosesAt, p.ClosesAt)
+		set(&sale.HoldSeconds, p.HoldSeconds)
+		if p.Total != nil && (*p.Total < 1 || *p.Total > seckill.MaxTotal) {
+			return &seckill.FieldError{Field: "total", Must: fmt.Sprintf("must be 1 to %d units", seckill.MaxTotal)}
+		}
+		return nil
+	})
+	if err != nil || grow == 0 {
+		return sale, err
+	}
+	// A total is units, and units only ever move.
+	return s.Stock(ctx, seckill.Move{Sale: id, ID: fmt.Sprintf("total:%d", sale.Version), Delta: grow})
+}
+
+func set[T any](field *T, v *T) {
+	if v != nil {
+		*field = *v
+	}
+}
+
+// Stock moves units into the sale or out of it, once for each id. Shrinking is
+// all or nothing: more than the gate holds is seckill.ErrStock.
+func (s *Sales) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, error) {
+	if m.ID == "" || len(m.ID) > 64 || !seckill.ValidBuyer(m.ID) {
+		return seckill.Sale{}, &seckill.FieldError{Field: "id", Must: "must be 1 to 64 printable characters"}
+	}
+	if m.Delta == 0 || m.Delta > seckill.MaxTotal || m.Delta < -seckill.MaxTotal {
+		return seckill.Sale{}, &seckill.FieldError{Field: "delta", Must: fmt.Sprintf("must be -%d to %d and not 0", seckill.MaxTotal, seckill.MaxTotal)}
+	}
+	m, err := s.store.BeginMove(ctx, m)
+	if err != nil {
+		return seckill.Sale{}, err
+	}
+	s.forget(m.Sale)
+	if err := s.move(ctx, m); err != nil {
+		s.wake()
+		return seckill.Sale{}, err
+	}
+	s.forget(m.Sale)
+	sale, err := s.store.Sale(ctx, m.Sale)
+	return s.show(sale), err
+}
+
+// move brings a begun move to the gate and its end to the store.
+func (s *Sales) move(ctx context.Context, m seckill.Move) error {
+	for !m.Done {
+		applied, epoch, err := s.gate.Move(ctx, m)
+		if err != nil {
+			return err
+		}
+		if m.Done, err = s.store.FinishMove(ctx, m, applied, epoch); err != nil {
+			return err
+		}
+		if m.Done && !applied {
+			return fmt.Errorf("sale %s: %d units cannot be taken out: %w", m.Sale, -m.Delta, seckill.ErrStock)
+		}
+	}
+	return nil
+}
+
+// Rebuild makes the gate's state of sales (none: all) anew from the outbox and
+// one snapshot of the store. They are closed meanwhile.
+func (s *Sales) Rebuild(ctx context.Context, ids ...seckill.SaleID) error {
+	s.rebuilding.Lock()
+	defer s.rebuilding.Unlock()
+	if len(ids) == 0 {
+		s.stale.Store(false)
+	}
+	outbox, err := s.gate.Shut(ctx, ids)
+	if err != nil {
+		s.stale.Store(true)
+		return err
+	}
+	snapshots, err := s.store.Snapshot(ctx, ids, outbox)
+	if err != nil {
+		s.stale.Store(true) // the sales are shut now, so somebody must open them
+		s.wake()
+		return err
+	}
+	for i := range snapshots {
+		v := &snapshots[i]
+		delete(outbox, v.Sale.ID)
+		if left := v.Left(); left < 0 {
+			s.log.Error("sale: more units are promised than exist; the gate opens with none", "sale", v.Sale.ID, "short", -left)
+		}
+	}
+	for id, tickets := range outbox {
+		s.log.Error("sale: the gate's outbox has tickets of a sale that the store does not know; is it the right store?", "sale", id, "tickets", len(tickets))
+	}
+	if err := s.gate.Load(ctx, snapshots); err != nil {
+		s.stale.Store(true)
+		s.wake()
+		return err
+	}
+	return nil
+}
+
+func (s *Sales) wake() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,199 @@
+// Package settle is stage 4 of a purchase: it takes tickets from the queue in
+// batches and brings each to its outcome, once, however often it is delivered.
+//
+// A failure of the infrastructure never counts against a ticket: the batch is
+// kept and tried again until the store is back. Only a ticket that fails alone
+// is refused, as poison. A batch is acknowledged last, after the store has
+// committed it and the gate has learned of it.
+package settle
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"seckill"
+	"seckill/internal/crash"
+)
+
+// Queue is the far end of the queue.
+type Queue interface {
+	// Receive MUST wait until there is a ticket or ctx is done. done is called
+	// once; tickets that were not settled MUST be delivered again.
+	Receive(ctx context.Context, max int) (tickets []seckill.Ticket, done func(settled bool) error, err error)
+}
+
+// Store is the truth about outcomes.
+type Store interface {
+	// Settle MUST write all outcomes in one transaction and MUST keep those that
+	// exist. A failure for which Poison is true is about the tickets.
+	Settle(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Outcome, error)
+	// Refuse MUST return the outcome that stands.
+	Refuse(ctx context.Context, ticket seckill.Ticket, reason seckill.Reason) (seckill.Outcome, error)
+}
+
+// Gate learns outcomes. Finish MUST be repeatable.
+type Gate interface {
+	Finish(ctx context.Context, outcomes []seckill.Outcome) error
+}
+
+const (
+	// Batch is the most tickets settled in one transaction.
+	Batch = 1024
+
+	minPause = 20 * time.Millisecond
+	maxPause = 5 * time.Second
+	// finishTime is how long a stopping settler may take for its last batch.
+	finishTime = 10 * time.Second
+)
+
+// Settler is the resident consumer. All fields but Batch must be set.
+type Settler struct {
+	Queue  Queue
+	Store  Store
+	Gate   Gate
+	Poison func(error) bool // the failure is about the data of the batch
+	Log    *slog.Logger
+	Batch  int // most tickets in one transaction, 0 for Batch
+
+	settled *prometheus.CounterVec
+	retries prometheus.Counter
+	drift   prometheus.Counter
+}
+
+// Register makes the settler's metrics.
+func (s *Settler) Register(r prometheus.Registerer) {
+	s.settled = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_outcomes_total", Help: "Tickets settled, by outcome; a redelivered ticket counts again."}, []string{"outcome"})
+	s.retries = prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_settle_retries_total", Help: "Batches that were tried again because the store or the gate failed."})
+	s.drift = prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_drift_units_total", Help: "Units that the gate had promised and the store did not have."})
+	r.MustRegister(s.settled, s.retries, s.drift)
+}
+
+// Run settles until ctx is done; then it finishes the batch at hand.
+func (s *Settler) Run(ctx context.Context) error {
+	size := s.Batch
+	if size <= 0 {
+		size = Batch
+	}
+	pause := minPause
+	for ctx.Err() == nil {
+		tickets, done, err := s.Queue.Receive(ctx, size)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.Log.Warn("settle: the queue does not answer", "pause", pause, "error", err)
+				rest(ctx, &pause)
+			}
+			continue
+		}
+		pause = minPause
+		if err := s.batch(ctx, tickets); err != nil {
+			s.Log.Warn("settle: stopped before the batch was settled; it will be delivered again", "tickets", len(tickets), "error", err)
+			done(false)
+			continue
+		}
+		crash.Here("7-before-ack", true)
+		if err := done(true); err != nil {
+			s.Log.Warn("settle: the batch could not be acknowledged; it may be delivered again", "tickets", len(tickets), "error", err)
+		}
+	}
+	return nil
+}
+
+// batch settles tickets, trying for as long as it takes while ctx lasts and for
+// finishTime longer.
+func (s *Settler) batch(ctx context.Context, tickets []seckill.Ticket) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
+
+	crash.Here("5-before-store", true)
+	var outcomes []seckill.Outcome
+	err := s.insist(work, "the store does not settle the batch", func() (err error) {
+		outcomes, err = s.decide(work, tickets)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	crash.Here("6-before-finish", true)
+	if err := s.insist(work, "the gate does not take outcomes", func() error { return s.Gate.Finish(work, outcomes) }); err != nil {
+		return err
+	}
+	s.count(outcomes)
+	return nil
+}
+
+// decide settles tickets together or, when their data fails, in ever smaller
+// parts: a ticket that fails alone is refused, the others are not harmed.
+func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Outcome, error) {
+	outcomes, err := s.Store.Settle(ctx, tickets)
+	if err == nil || !s.Poison(err) {
+		return outcomes, err
+	}
+	if len(tickets) == 1 {
+		s.Log.Error("settle: the ticket is refused, since it fails alone", "ticket", tickets[0].ID, "sale", tickets[0].Sale, "error", err)
+		o, err := s.Store.Refuse(ctx, tickets[0], seckill.ReasonPoison)
+		return []seckill.Outcome{o}, err
+	}
+	half := len(tickets) / 2
+	first, err := s.decide(ctx, tickets[:half])
+	if err != nil {
+		return nil, err
+	}
+	second, err := s.decide(ctx, tickets[half:])
+	return append(first, second...), err
+}
+
+// insist repeats f with growing pauses until it works or ctx is done.
+func (s *Settler) insist(ctx context.Context, complaint string, f func() error) error {
+	for pause := minPause; ; {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		s.Log.Warn("settle: "+complaint+"; trying again", "pause", pause, "error", err)
+		if s.retries != nil {
+			s.retries.Inc()
+		}
+		rest(ctx, &pause)
+	}
+}
+
+func (s *Settler) count(outcomes []seckill.Outcome) {
+	if s.settled == nil {
+		return
+	}
+	by := map[seckill.Reason]int{}
+	var drift int
+	for _, o := range outcomes {
+		by[o.Reason]++
+		if o.Reason == seckill.ReasonSoldOut {
+			drift += o.Ticket.Quantity
+		}
+	}
+	for reason, n := range by {
+		outcome := string(reason)
+		if reason == seckill.ReasonNone {
+			outcome = "placed"
+		}
+		s.settled.WithLabelValues(outcome).Add(float64(n))
+	}
+	s.drift.Add(float64(drift))
+}
+
+// rest waits for the pause and doubles it.
+func rest(ctx context.Context, pause *time.Duration) {
+	timer := time.NewTimer(*pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	*pause = min(2**pause, maxPause)
+}

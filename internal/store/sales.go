@@ -1,0 +1,194 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"seckill"
+)
+
+const saleColumns = `id, title, description, image, price, list_price, currency, total, sold, limit_per_buyer,
+	opens_at, closes_at, hold_seconds, paused, ended, version, epoch`
+
+func scanSale(r scanner) (s seckill.Sale, err error) {
+	var opens, closes int64
+	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
+		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Version, &s.Epoch)
+	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
+	return s, err
+}
+
+// CreateSale writes a new sale and returns it with its id, version 1.
+func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
+	err := s.write(ctx, "create sale", func(t *tx) error {
+		st, err := t.stmt(ctx, `INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer,
+			opens_at, closes_at, hold_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+		if err != nil {
+			return err
+		}
+		res, err := st.ExecContext(ctx, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
+			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds)
+		if err != nil {
+			return err
+		}
+		id, err := res.LastInsertId()
+		if err != nil {
+			return err
+		}
+		return t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
+			sale, err = scanSale(r)
+			return err
+		})
+	})
+	return sale, err
+}
+
+// Sale returns one sale, or seckill.ErrNotFound.
+func (s *Store) Sale(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
+	err = s.read(ctx, "sale", func(t *tx) error {
+		return t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
+			sale, err = scanSale(r)
+			return err
+		})
+	})
+	return sale, err
+}
+
+// Sales returns up to max sales with ids below before (0: from the newest),
+// newest first.
+func (s *Store) Sales(ctx context.Context, before seckill.SaleID, max int) (sales []seckill.Sale, err error) {
+	if before == 0 {
+		before = 1<<63 - 1
+	}
+	return s.sales(ctx, "id < ? ORDER BY id DESC LIMIT ?", before, max)
+}
+
+// Unapplied returns the sales whose newest version the gate has not confirmed.
+func (s *Store) Unapplied(ctx context.Context) ([]seckill.Sale, error) {
+	return s.sales(ctx, "applied < version ORDER BY id LIMIT 1000")
+}
+
+func (s *Store) sales(ctx context.Context, where string, args ...any) (sales []seckill.Sale, err error) {
+	err = s.read(ctx, "sales", func(t *tx) error {
+		sales = nil
+		return t.rows(ctx, "SELECT "+saleColumns+" FROM sales WHERE "+where, args, func(r scanner) error {
+			sale, err := scanSale(r)
+			sales = append(sales, sale)
+			return err
+		})
+	})
+	return sales, err
+}
+
+// UpdateSale applies change to the sale and gives it the next version. Total
+// and Sold are not changed here: units move through stock moves and tickets.
+// When change returns an error nothing is written.
+func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (sale seckill.Sale, err error) {
+	err = s.write(ctx, "update sale", func(t *tx) error {
+		if sale, err = t.lockSale(ctx, id); err != nil {
+			return err
+		}
+		if err := change(&sale); err != nil {
+			return err
+		}
+		sale.Version++
+		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
+			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ? WHERE id = ?`,
+			sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.LimitPerBuyer,
+			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, id)
+		return err
+	})
+	return sale, err
+}
+
+func (t *tx) lockSale(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
+	err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?"+t.s.dialect.lock, []any{id}, func(r scanner) (err error) {
+		sale, err = scanSale(r)
+		return err
+	})
+	return sale, err
+}
+
+// Applied notes that the gate has the version in force.
+func (s *Store) Applied(ctx context.Context, id seckill.SaleID, version int64) error {
+	return s.write(ctx, "applied", func(t *tx) error {
+		_, err := t.exec(ctx, "UPDATE sales SET applied = ? WHERE id = ? AND applied < ?", version, id, version)
+		return err
+	})
+}
+
+// BeginMove writes a stock move, or finds the one of the same id. Growth raises
+// the total here and now; the gate follows. Shrinking asks the gate first, and
+// lowers the total in FinishMove. The same id with another delta is an error
+// that wraps seckill.ErrState.
+func (s *Store) BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, error) {
+	err := s.write(ctx, "stock move", func(t *tx) error {
+		sale, err := t.lockSale(ctx, m.Sale)
+		if err != nil {
+			return err
+		}
+		err = t.one(ctx, "SELECT delta, done FROM moves WHERE sale = ? AND id = ?", []any{m.Sale, m.ID}, func(r scanner) error {
+			var delta int64
+			if err := r.Scan(&delta, &m.Done); err != nil {
+				return err
+			}
+			if delta != m.Delta {
+				return fmt.Errorf("stock move %q was made with delta %d: %w", m.ID, delta, seckill.ErrState)
+			}
+			return nil
+		})
+		if err != seckill.ErrNotFound {
+			return err
+		}
+		if sale.Total+m.Delta > seckill.MaxTotal {
+			return &seckill.FieldError{Field: "delta", Must: fmt.Sprintf("must leave at most %d units in the sale", seckill.MaxTotal)}
+		}
+		if m.Delta > 0 {
+			if _, err := t.exec(ctx, "UPDATE sales SET total = total + ? WHERE id = ?", m.Delta, m.Sale); err != nil {
+				return err
+			}
+		}
+		_, err = t.exec(ctx, "INSERT INTO moves (sale, id, delta) VALUES (?, ?, ?)", m.Sale, m.ID, m.Delta)
+		return err
+	})
+	return m, err
+}
+
+// FinishMove notes what the gate decided about the move in the given epoch:
+// applied, or refused for want of units (then the move is forgotten). It returns
+// false when the gate was rebuilt since: then that gate must be asked.
+func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool, epoch int64) (done bool, err error) {
+	err = s.write(ctx, "finish stock move", func(t *tx) error {
+		done = false
+		sale, err := t.lockSale(ctx, m.Sale)
+		if err != nil || sale.Epoch != epoch {
+			return err
+		}
+		done = true
+		if !applied {
+			_, err := t.exec(ctx, "DELETE FROM moves WHERE sale = ? AND id = ? AND done = 0 AND delta < 0", m.Sale, m.ID)
+			return err
+		}
+		n, err := t.exec(ctx, "UPDATE moves SET done = 1 WHERE sale = ? AND id = ? AND done = 0", m.Sale, m.ID)
+		if err != nil || n == 0 || m.Delta > 0 {
+			return err
+		}
+		_, err = t.exec(ctx, "UPDATE sales SET total = total + ? WHERE id = ?", m.Delta, m.Sale)
+		return err
+	})
+	return done && err == nil, err
+}
+
+// OpenMoves returns the moves that have not been finished.
+func (s *Store) OpenMoves(ctx context.Context) (moves []seckill.Move, err error) {
+	err = s.read(ctx, "open moves", func(t *tx) error {
+		moves = nil
+		return t.rows(ctx, "SELECT sale, id, delta FROM moves WHERE done = 0 LIMIT 1000", nil, func(r scanner) error {
+			var m seckill.Move
+			err := r.Scan(&m.Sale, &m.ID, &m.Delta)
+			moves = append(moves, m)
+			return err
+		})
+	})
+	return moves, err
+}

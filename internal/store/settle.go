@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"seckill"
+)
+
+// mark is what may exist once among active orders.
+type mark struct {
+	sale  seckill.SaleID
+	buyer string
+}
+
+// terms is what a batch needs to know of a sale.
+type terms struct {
+	price, left int64
+	hold        time.Duration
+}
+
+// known is what the store already says about the tickets of a batch. The zero
+// value says: nothing is known, assume that all is new.
+type known struct {
+	outcomes map[string]seckill.Reason // by ticket id
+	active   map[mark]bool
+	terms    map[seckill.SaleID]terms
+}
+
+// decide is the rule of settling, without storage. It returns one outcome per
+// ticket, in their order, the indices of those that must be written, and the
+// units sold and the highest admission number by sale. The first mention of a
+// ticket decides; what does not fit, or would be a buyer's second active order,
+// is refused.
+func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fresh []int, sold, seq map[seckill.SaleID]int64) {
+	outcomes = make([]seckill.Outcome, len(tickets))
+	seen := make(map[string]seckill.Reason, len(tickets))
+	placed := make(map[mark]bool, len(tickets))
+	sold, seq = map[seckill.SaleID]int64{}, map[seckill.SaleID]int64{}
+	for i, t := range tickets {
+		reason, decided := k.outcomes[t.ID]
+		if !decided {
+			reason, decided = seen[t.ID]
+		}
+		if !decided {
+			m := mark{t.Sale, t.Buyer}
+			sale, exists := k.terms[t.Sale]
+			switch {
+			case !exists:
+				reason = seckill.ReasonNoSale
+			case k.active[m] || placed[m]:
+				reason = seckill.ReasonLimit
+			case sold[t.Sale]+int64(t.Quantity) > sale.left:
+				reason = seckill.ReasonSoldOut
+			default:
+				placed[m] = true
+				sold[t.Sale] += int64(t.Quantity)
+			}
+			if exists {
+				seq[t.Sale] = max(seq[t.Sale], t.Seq)
+			}
+			seen[t.ID] = reason
+			fresh = append(fresh, i)
+		}
+		outcomes[i] = seckill.Outcome{Ticket: t, Reason: reason}
+	}
+	return outcomes, fresh, sold, seq
+}
+
+// Settle turns tickets into outcomes in one transaction and returns them in the
+// tickets' order. A ticket that has an outcome keeps it, so any batch may be
+// repeated in any order. An error that wraps ErrTicket is about the data of the
+// batch; any other is about the database, and says nothing against a ticket.
+func (s *Store) Settle(ctx context.Context, tickets []seckill.Ticket) (outcomes []seckill.Outcome, err error) {
+	// Nearly always every ticket is new: then the unique keys need not be asked
+	// first. When one of them objects, everything is looked up and decided anew.
+	outcomes, err = s.settle(ctx, tickets, false)
+	for attempt := 0; attempt < 3 && (errors.Is(err, errDuplicate) || errors.Is(err, errFit)); attempt++ {
+		outcomes, err = s.settle(ctx, tickets, true)
+	}
+	return outcomes, err
+}
+
+// errFit says that units that seemed to be there were not when they were taken.
+var errFit = errors.New("the units do not fit")
+
+func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bool) (outcomes []seckill.Outcome, err error) {
+	now := s.now()
+	err = s.write(ctx, "settle", func(t *tx) error {
+		k, err := t.known(ctx, tickets, careful)
+		if err != nil {
+			return err
+		}
+		var fresh []int
+		var sold, seq map[seckill.SaleID]int64
+		outcomes, fresh, sold, seq = decide(tickets, k)
+		if err := t.insert(ctx, outcomes, fresh, k.terms, now); err != nil {
+			return err
+		}
+		// In order of sale id, so that two batches never wait for each other.
+		for _, id := range sorted(seq) {
+			n, err := t.exec(ctx, "UPDATE sales SET sold = sold + ?, seq = "+t.s.dialect.greater+"(seq, ?) WHERE id = ? AND sold + ? <= total", sold[id], seq[id], id, sold[id])
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return errFit
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return outcomes, nil
+}
+
+// Refuse writes a refusal for one ticket that fails alone, unless it has an
+// outcome already; it returns the one that stands.
+func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckill.Reason) (o seckill.Outcome, err error) {
+	now := s.now()
+	err = s.write(ctx, "refuse", func(t *tx) error {
+		k, err := t.known(ctx, []seckill.Ticket{ticket}, true)
+		if err != nil {
+			return err
+		}
+		o = seckill.Outcome{Ticket: ticket, Reason: reason}
+		if was, ok := k.outcomes[ticket.ID]; ok {
+			o.Reason = was
+			return nil
+		}
+		return t.insert(ctx, []seckill.Outcome{o}, []int{0}, nil, now)
+	})
+	return o, err
+}
+
+// known reads what decide needs: always the terms of the sales; with careful
+// set also the outcomes and active orders that exist, with the sales locked.
+func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) (known, error) {
+	k := known{outcomes: map[string]seckill.Reason{}, active: map[mark]bool{}, terms: map[seckill.SaleID]terms{}}
+	buyers := map[seckill.SaleID][]any{}
+	var ids []any
+	for _, ticket := range tickets {
+		buyers[ticket.Sale] = append(buyers[ticket.Sale], ticket.Buyer)
+		ids = append(ids, ticket.ID)
+	}
+	lock := ""
+	if careful {
+		lock = t.s.dialect.lock
+	}
+	for _, sale := range sorted(buyers) {
+		err := t.rows(ctx, "SELECT price, total - sold, hold_seconds FROM sales WHERE id = ?"+lock, []any{sale}, func(r scanner) error {
+			var s terms
+			err := r.Scan(&s.price, &s.left, &s.hold)
+			s.hold *= time.Second
+			k.terms[sale] = s
+			return err
+		})
+		if err != nil || !careful {
+			if err != nil {
+				return k, err
+			}
+			continue
+		}
+		for some := range slices.Chunk(buyers[sale], chunk) {
+			q := "SELECT buyer FROM tickets WHERE state IN ('unpaid', 'paid') AND sale = ? AND buyer IN (" + list(len(some), 1) + ")"
+			err := t.rows(ctx, q, append([]any{sale}, some...), func(r scanner) error {
+				m := mark{sale: sale}
+				err := r.Scan(&m.buyer)
+				k.active[m] = true
+				return err
+			})
+			if err != nil {
+				return k, err
+			}
+		}
+	}
+	if !careful {
+		return k, nil
+	}
+	var err error
+	k.outcomes, err = t.outcomes(ctx, ids)
+	return k, err
+}
+
+// outcomes returns the reasons ("" for placed) of those ids that have one.
+func (t *tx) outcomes(ctx context.Context, ids []any) (map[string]seckill.Reason, error) {
+	found := map[string]seckill.Reason{}
+	for some := range slices.Chunk(ids, chunk) {
+		err := t.rows(ctx, "SELECT id, reason FROM tickets WHERE id IN ("+list(len(some), 1)+")", some, func(r scanner) error {
+			var id string
+			var reason seckill.Reason
+			err := r.Scan(&id, &reason)
+			found[id] = reason
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+const stateRefused = "refused"
+
+func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int, sales map[seckill.SaleID]terms, now time.Time) error {
+	args := make([]any, 0, chunk*10)
+	for some := range slices.Chunk(fresh, chunk) {
+		args = args[:0]
+		for _, i := range some {
+			o := outcomes[i]
+			sale := sales[o.Ticket.Sale]
+			state, amount, expires := string(seckill.Unpaid), sale.price*int64(o.Ticket.Quantity), now.Add(sale.hold)
+			if !o.Placed() {
+				state, amount, expires = stateRefused, 0, now
+			}
+			args = append(args, o.Ticket.ID, int64(o.Ticket.Sale), o.Ticket.Buyer, o.Ticket.Quantity, o.Ticket.Seq,
+				state, string(o.Reason), amount, ms(now), ms(expires))
+		}
+		q := "INSERT INTO tickets (id, sale, buyer, quantity, seq, state, reason, amount, created_at, expires_at) VALUES " + list(len(some), 10)
+		if _, err := t.exec(ctx, q, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sorted[V any](m map[seckill.SaleID]V) []seckill.SaleID {
+	ids := make([]seckill.SaleID, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+
+	"seckill"
+)
+
+// Snapshot reads the given sales (none: all of them) in one transaction, for a
+// rebuild of their gate state: their epochs rise by one first, so that whatever
+// an older gate state still has to say about returns and moves is ignored.
+// outbox holds the tickets that the gate's outbox has for each sale, read
+// before, while the gate was closed.
+func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) (all []seckill.Snapshot, err error) {
+	err = s.write(ctx, "snapshot", func(t *tx) error {
+		all = nil
+		if len(ids) == 0 {
+			err := t.rows(ctx, "SELECT id FROM sales ORDER BY id", nil, func(r scanner) error {
+				var id seckill.SaleID
+				err := r.Scan(&id)
+				ids = append(ids, id)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		for _, id := range ids {
+			if n, err := t.exec(ctx, "UPDATE sales SET epoch = epoch + 1, applied = version WHERE id = ?", id); err != nil {
+				return err
+			} else if n == 0 {
+				return seckill.ErrNotFound
+			}
+			v, err := t.snapshot(ctx, id, outbox[id])
+			if err != nil {
+				return err
+			}
+			all = append(all, v)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Look reads the same of one sale without a change, for the audit.
+func (s *Store) Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (v seckill.Snapshot, err error) {
+	err = s.read(ctx, "audit", func(t *tx) (err error) {
+		v, err = t.snapshot(ctx, id, outbox)
+		return err
+	})
+	return v, err
+}
+
+func (t *tx) snapshot(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (v seckill.Snapshot, err error) {
+	number := func(n *int64) func(scanner) error { return func(r scanner) error { return r.Scan(n) } }
+	if v.Sale, err = t.lockSale(ctx, id); err != nil {
+		return v, err
+	}
+	if err = t.one(ctx, "SELECT seq FROM sales WHERE id = ?", []any{id}, number(&v.Seq)); err != nil {
+		return v, err
+	}
+	if err = t.one(ctx, "SELECT COALESCE(SUM(quantity), 0) FROM returns WHERE sale = ?", []any{id}, number(&v.Returning)); err != nil {
+		return v, err
+	}
+	if err = t.one(ctx, "SELECT COALESCE(SUM(delta), 0) FROM moves WHERE sale = ? AND done = 0 AND delta > 0", []any{id}, number(&v.Growing)); err != nil {
+		return v, err
+	}
+	q := "SELECT id, buyer, quantity, seq, created_at FROM tickets WHERE state IN ('unpaid', 'paid') AND sale = ?"
+	err = t.rows(ctx, q, []any{id}, func(r scanner) error {
+		var created int64
+		a := seckill.Ticket{Sale: id}
+		err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq, &created)
+		a.At = fromMS(created)
+		v.Active = append(v.Active, a)
+		return err
+	})
+	if err != nil {
+		return v, err
+	}
+	v.Outbox = outbox
+	tickets := make([]any, len(outbox))
+	for i := range outbox {
+		tickets[i] = outbox[i].ID
+	}
+	v.Outcomes, err = t.outcomes(ctx, tickets)
+	return v, err
+}

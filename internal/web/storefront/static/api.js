@@ -1,0 +1,55 @@
+// The JSON API. Answers are values: nothing here throws.
+import { observe } from './clock.js';
+
+const patience = 10_000; // ms until an answer counts as lost
+const lost = { status: 0, body: null, code: 'network', retryAfter: 0 };
+
+// request resolves to {status, body, code, retryAfter}. Status 0 means that no
+// answer came, so whether the request took effect is unknown. retryAfter is in
+// milliseconds.
+export async function request(method, path, body) {
+  const init = { method, cache: 'no-store', headers: { Accept: 'application/json' } };
+  if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers['Content-Type'] = 'application/json';
+  }
+  if (AbortSignal.timeout) init.signal = AbortSignal.timeout(patience);
+  const sent = performance.now();
+  try {
+    const r = await fetch(path, init);
+    const received = performance.now();
+    const answer = await read(r);
+    // Somebody else's page (a hotel's login, say) in the place of our answer.
+    if (r.ok && r.status !== 204 && answer === null) return lost;
+    const serverNow = answer?.server_now ?? answer?.items?.[0]?.server_now;
+    if (serverNow) observe(serverNow, sent, received);
+    return {
+      status: r.status,
+      body: answer,
+      code: answer?.code,
+      retryAfter: 1000 * (Number(r.headers.get('Retry-After')) || 0),
+    };
+  } catch {
+    return lost;
+  }
+}
+
+// A proxy's error page is an answer without a body that we know.
+async function read(r) {
+  const text = await r.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+export const get = (path) => request('GET', path);
+export const post = (path, body) => request('POST', path, body);
+
+// unknown reports whether the request behind the answer may or may not have
+// taken effect, or, for a GET, whether asking again may tell more.
+export const unknown = (answer) => answer.status === 0 || answer.status >= 500;
+
+export const salePath = (sale) => `/api/sales/${encodeURIComponent(sale)}`;
+export const orderPath = (order) => `/api/orders/${encodeURIComponent(order)}`;

@@ -1,0 +1,59 @@
+package seckill
+
+// Move is a stock move of Delta units, applied once at both ends. Growth goes
+// from the store to the gate; shrinking (a negative Delta) is taken from the
+// gate, all or nothing, before the store's total is lowered.
+type Move struct {
+	Sale  SaleID
+	ID    string
+	Delta int64
+	Done  bool
+}
+
+// Snapshot is everything that the store says about one sale at one moment,
+// taken after the gate's outbox was read while the gate was closed. It is what a
+// gate is rebuilt from.
+type Snapshot struct {
+	Sale      Sale              // with the epoch that the rebuilt gate will carry
+	Seq       int64             // highest admission number settled
+	Returning int64             // units of ended orders on their way back to the gate
+	Growing   int64             // units of unfinished growth: in the total, not yet at the gate
+	Active    []Ticket          // the placed tickets of active orders
+	Outbox    []Ticket          // what the gate's outbox held
+	Outcomes  map[string]Reason // of the outbox tickets that have one
+}
+
+// Pending returns the outbox tickets that have no outcome.
+func (s *Snapshot) Pending() []Ticket {
+	var pending []Ticket
+	for _, t := range s.Outbox {
+		if _, final := s.Outcomes[t.ID]; !final {
+			pending = append(pending, t)
+		}
+	}
+	return pending
+}
+
+// Left returns the units that belong at the gate: total − sold − P − L, never
+// the total again. A negative number means that more was promised than exists.
+func (s *Snapshot) Left() int64 {
+	return s.Sale.Total - s.Sale.Sold - Units(s.Pending()) - s.Returning - s.Growing
+}
+
+// Cut is one look at the gate's state of a sale.
+type Cut struct {
+	Open   bool     // false: closed until it is rebuilt
+	Left   int64    // units at the gate
+	Seq    int64    // last admission number given
+	Epoch  int64    // of the rebuild that made this state
+	Outbox []Ticket // admitted, and the gate has not learned the outcome
+}
+
+// Units adds up the quantities of tickets.
+func Units(tickets []Ticket) int64 {
+	var n int64
+	for _, t := range tickets {
+		n += int64(t.Quantity)
+	}
+	return n
+}
