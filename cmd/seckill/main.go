@@ -80,7 +80,7 @@ func logger(c app.Config, w io.Writer) *slog.Logger {
 		}
 	}
 	if format == "text" {
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: c.Log.Level, TimeFormat: "15:04:05.000", NoColor: !terminal(w)}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: c.Log.Level, TimeFormat: "15:04:05.000", NoColor: !terminal(w)}))
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: c.Log.Level}))
 }

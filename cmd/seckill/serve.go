@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -62,13 +63,19 @@ latest.`,
 
 func newConfigCommand() *cobra.Command {
 	var file string
+	var reference bool
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the effective configuration, secrets hidden",
 		Example: `  seckill config
+  seckill config --reference
   SECKILL_LIMITS_OUTBOX=5000 seckill config --config seckill.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if reference {
+				_, err := io.WriteString(cmd.OutOrStdout(), app.Reference())
+				return err
+			}
 			c, err := app.LoadConfig(file, os.Environ(), nil)
 			if err != nil {
 				return err
@@ -82,5 +89,6 @@ func newConfigCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `file` (YAML)")
+	cmd.Flags().BoolVar(&reference, "reference", false, "describe every setting, as a Markdown table")
 	return cmd
 }

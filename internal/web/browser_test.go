@@ -49,6 +49,7 @@ func TestBrowser(t *testing.T) {
 		{"the login leads nowhere else", testNext},
 		{"log out", testLogout},
 		{"the orders list and the order page", testOrders},
+		{"more orders are loaded on demand", testMoreOrders},
 		{"cancelling asks first", testCancel},
 		{"an unpaid order expires before the reader's eyes", testExpiry},
 		{"unknown sales and orders are met kindly", testMissing},
@@ -323,6 +324,19 @@ func testOrders(t *testing.T, b *buyer) {
 	b.await(`text('#order-state') === 'Expired' && text('#status').startsWith('The order has changed')`)
 }
 
+func testMoreOrders(t *testing.T, b *buyer) {
+	const order = `{"id":"%s","sale":"%d","quantity":1,"amount":9900,"currency":"CNY","state":"paid","created_at":"2026-11-11T12:00:00Z"}`
+	b.shop.script("GET /api/orders",
+		reply(200, `{"items":[`+order+`,`+order+`],"next":"2/3"}`, anOrder, 1, anOrder, 404),
+		reply(200, `{"items":[`+order+`]}`, anOrder, 1))
+	b.login()
+	b.open("/orders")
+	b.await(`document.querySelectorAll('#orders li').length === 2 && text('#orders li:nth-child(2) strong') === 'Item #404'`)
+	b.click("#more")
+	b.await(`document.querySelectorAll('#orders li').length === 3 && !shown('#more')`)
+	b.await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/api/orders?cursor=2%2F3'))`)
+}
+
 func testCancel(t *testing.T, b *buyer) {
 	b.login()
 	b.open("/order/detail/" + anOrder)
@@ -341,7 +355,7 @@ func testCancel(t *testing.T, b *buyer) {
 
 func testExpiry(t *testing.T, b *buyer) {
 	b.shop.order.ExpiresAt = b.shop.now().Add(2 * time.Second)
-	b.shop.script("GET /api/orders/"+anOrder, unpaidOrder, unpaidOrder, unpaidOrder, expiredOrder)
+	b.shop.script("GET /api/orders/"+anOrder, unpaidOrder, unpaidOrder, expiredOrder)
 	b.login()
 	b.open("/order/detail/" + anOrder)
 	b.await(`text('#status') === 'The time to pay is over. Updating the order…' && document.querySelector('#pay').disabled`)

@@ -1,0 +1,61 @@
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help build run check test drill bench soak fuzz fmt deps pgo
+
+# Debian packages that the tests use; everything else comes with Go.
+PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx
+PROGRAMS := gcc chromium redis-server rabbitmq-server mariadbd nginx
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/seckill
+	go build -o bin/seckill ./cmd/seckill
+
+run: ## serve on embedded parts, with sales to try
+	go run ./cmd/seckill serve --demo
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files '*.go')
+
+check: ## format, vet, lint and the quick tests: under a minute, before each commit
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go vet -tags crash ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	go test -short . ./internal/...
+
+test: deps ## everything that must hold: race detector, real engines, real browser; installs what it needs
+	go vet ./...
+	SECKILL_REQUIRE=1 go test -race -timeout 14m ./...
+
+deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
+	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  command -v apt-get >/dev/null || { echo "install by hand: $(PACKAGES)"; exit 1; }; \
+	  $$sudo apt-get update -q && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -yq --no-install-recommends $(PACKAGES); \
+	fi
+
+drill: ## kill a node at 200 random moments; writes docs/drills.md
+	go run ./e2e/drill -kills 200 -out docs/drills.md
+
+bench: ## every figure of docs/benchmarks.md, against a bare net/http handler (needs wrk)
+	go run ./e2e/bench -out docs/benchmarks.md
+	go test -run '^$$' -bench . -benchtime 2s ./internal/gate ./internal/api
+
+soak: ## an hour of sales, with kills
+	go run ./e2e/drill -duration 1h
+
+fuzz: ## every fuzz target for a minute
+	@for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 1m $$pkg || exit 1; done; \
+	done
+
+pgo: ## renew cmd/seckill/default.pgo from the benchmark's load
+	go run ./e2e/bench -rounds 1 -only 'sold out' -profile /tmp/seckill-1.pprof
+	go run ./e2e/bench -rounds 1 -only 'committed' -profile /tmp/seckill-2.pprof
+	go run ./e2e/bench -rounds 1 -only 'outcome' -profile /tmp/seckill-3.pprof
+	go tool pprof -proto /tmp/seckill-[123].pprof > cmd/seckill/default.pgo
+	rm -f /tmp/seckill-[123].pprof

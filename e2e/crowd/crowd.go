@@ -1,0 +1,401 @@
+// Package crowd is everybody who meets a node that dies under them: buyers with
+// quantities and repeats who pay, cancel, let expire and buy again, and an
+// administrator who creates sales, pauses them and moves stock up and down.
+//
+// Everybody follows the contract: after an unknown outcome they ask, and repeat.
+// Everybody keeps a log of what they were told, and Finish holds that log
+// against what the node says at last.
+package crowd
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	mathrand "math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"seckill"
+	"seckill/internal/account"
+)
+
+// The rules, named like the invariants where there is one.
+const (
+	ruleContract   = "answers as promised"
+	ruleAnswered   = "everybody answered"
+	ruleLost       = "no lost accept"
+	ruleOneTicket  = "one ticket"
+	ruleStable     = "stable outcome"
+	ruleKept       = "promise kept" // a queued buyer is refused: the gate had promised too much
+	ruleOrders     = "orders"
+	ruleOwnerOnly  = "owner only"
+	ruleAudit      = "audit"
+	ruleConserved  = "conservation"
+	ruleUndersell  = "no undersell"
+	ruleWindow     = "window"
+	ruleMove       = "stock move"
+	ruleForgetting = "nothing pending at rest"
+)
+
+const (
+	tokenLife = 24 * time.Hour
+	flagTime  = 2 * time.Second  // units that come back are sold again within it
+	restTime  = 30 * time.Second // every promise is settled within it, once the node stays up
+)
+
+// Config says who comes. The zero value of a field is its default.
+type Config struct {
+	URL    string // where the node is, when it is up
+	Secret []byte
+	Seed   uint64
+
+	Buyers  int   // at most; default 300
+	Workers int   // buyers at once; default 16
+	Units   int64 // of each sale; default 40
+}
+
+// Crowd is one run against one node.
+type Crowd struct {
+	Config
+	client *client
+	admin  string
+	tag    string // of this run, in buyers' ids and titles
+
+	salesMu sync.Mutex
+	sales   []*sale
+
+	buyersMu sync.Mutex
+	buyers   []*buyer
+
+	stop    chan struct{}
+	running sync.WaitGroup
+	tickets sync.Map // ticket id → buyer id
+	Stats   Stats
+
+	foundMu  sync.Mutex
+	findings []string
+}
+
+// Stats count what was done, each when it was confirmed.
+type Stats struct {
+	Sales, Buyers, Requests, Tickets, Paid, Cancelled, Expired, Refunded, Grown, Shrunk, ShrinkRefused, Pauses, Audits atomic.Int64
+}
+
+// Each calls f for every count.
+func (s *Stats) Each(f func(name string, n *atomic.Int64)) {
+	f("sales", &s.Sales)
+	f("buyers", &s.Buyers)
+	f("buy requests", &s.Requests)
+	f("tickets", &s.Tickets)
+	f("orders paid", &s.Paid)
+	f("orders cancelled", &s.Cancelled)
+	f("orders expired", &s.Expired)
+	f("orders refunded", &s.Refunded)
+	f("stock moves up", &s.Grown)
+	f("stock moves down", &s.Shrunk)
+	f("stock moves down refused", &s.ShrinkRefused)
+	f("pauses", &s.Pauses)
+	f("audits", &s.Audits)
+}
+
+// sale is what the administrator's log says about a sale.
+type sale struct {
+	id    seckill.SaleID
+	limit int
+	short bool // its unpaid orders expire at once
+
+	mu      sync.Mutex
+	total   int64 // units: created with, and moved since
+	windows [][2]time.Time
+	moves   int
+}
+
+func (s *sale) path(rest string) string { return "/api/sales/" + s.id.String() + rest }
+func (s *sale) adminPath(rest string) string {
+	return "/api/admin/sales/" + s.id.String() + rest
+}
+
+// New prepares a crowd; nobody comes before Start.
+func New(c Config) *Crowd {
+	if c.Buyers == 0 {
+		c.Buyers = 300
+	}
+	if c.Workers == 0 {
+		c.Workers = 16
+	}
+	if c.Units == 0 {
+		c.Units = 40
+	}
+	crowd := &Crowd{Config: c, stop: make(chan struct{}), tag: fmt.Sprintf("s%d", c.Seed)}
+	crowd.client = newClient(c.URL, crowd.found)
+	crowd.admin = crowd.token("admin", seckill.RoleAdmin)
+	return crowd
+}
+
+func (c *Crowd) token(who, role string) string {
+	token, err := account.Mint(c.Secret, who, role, tokenLife)
+	if err != nil {
+		panic(err) // the ids are made here
+	}
+	return token
+}
+
+// found notes that something does not add up.
+func (c *Crowd) found(rule, format string, args ...any) {
+	c.foundMu.Lock()
+	defer c.foundMu.Unlock()
+	c.findings = append(c.findings, rule+": "+fmt.Sprintf(format, args...))
+}
+
+func (c *Crowd) answered(err error) bool {
+	if err != nil {
+		c.found(ruleAnswered, "%v", err)
+	}
+	return err == nil
+}
+
+// Start creates the sales and lets everybody in. They come until Finish, however
+// often the node dies meanwhile; ctx bounds all of it.
+func (c *Crowd) Start(ctx context.Context) error {
+	random := mathrand.New(mathrand.NewPCG(c.Seed, 0))
+	for _, s := range []sale{{limit: 3}, {limit: 1}, {limit: 2, short: true}} {
+		if err := c.create(ctx, &s, c.Units+random.Int64N(c.Units)); err != nil {
+			return err
+		}
+	}
+	var next atomic.Int64
+	for range c.Workers {
+		c.running.Go(func() {
+			for {
+				n := next.Add(1)
+				if n > int64(c.Buyers) || c.stopped() {
+					return
+				}
+				if !c.answered(c.live(ctx, c.newBuyer(n))) {
+					return
+				}
+			}
+		})
+	}
+	c.running.Go(func() { c.answered(c.administer(ctx, mathrand.New(mathrand.NewPCG(c.Seed, 1<<32)))) })
+	return nil
+}
+
+func (c *Crowd) stopped() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *Crowd) allSales() []*sale {
+	c.salesMu.Lock()
+	defer c.salesMu.Unlock()
+	return slices.Clone(c.sales)
+}
+
+// create makes a sale, exactly once: after a lost answer it looks for it.
+func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
+	hold := 3600
+	if s.short {
+		hold = 1
+	}
+	title := fmt.Sprintf("%s %d", c.tag, mathrand.Int64())
+	now := time.Now().UTC()
+	body := map[string]any{
+		"title": title, "price": 9900, "currency": "CNY", "total": units, "limit_per_buyer": s.limit,
+		"opens_at": now.Add(-time.Minute), "closes_at": now.Add(24 * time.Hour), "hold_seconds": hold,
+	}
+	for {
+		a, err := c.client.once(ctx, "POST", "/api/admin/sales", c.admin, body)
+		var created seckill.Sale
+		switch {
+		case err == nil && a.status == 201 && a.said(&created):
+		case err == nil && a.usable():
+			return fmt.Errorf("create a sale: %v", a)
+		default:
+			if pause(ctx, again) != nil {
+				return fmt.Errorf("create a sale: no answer in time: %v %v", a, err)
+			}
+			a, err := c.client.insist(ctx, "GET", "/api/admin/sales?limit=100", c.admin, nil)
+			if err != nil {
+				return err
+			}
+			var list struct{ Items []seckill.Sale }
+			if a.status != 200 || !a.said(&list) {
+				return fmt.Errorf("list sales: %v", a)
+			}
+			i := slices.IndexFunc(list.Items, func(s seckill.Sale) bool { return s.Title == title })
+			if i < 0 {
+				continue
+			}
+			created = list.Items[i]
+		}
+		s.id, s.total = created.ID, units
+		c.salesMu.Lock()
+		c.sales = append(c.sales, s)
+		c.salesMu.Unlock()
+		c.Stats.Sales.Add(1)
+		return nil
+	}
+}
+
+// administer changes sales until everybody is asked to stop.
+func (c *Crowd) administer(ctx context.Context, random *mathrand.Rand) error {
+	for created := 0; !c.stopped(); {
+		sales := c.allSales()
+		s := sales[random.IntN(len(sales))]
+		var err error
+		switch random.IntN(8) {
+		case 0, 1:
+			err = c.move(ctx, s, 1+random.Int64N(8), random.IntN(3) == 0)
+		case 2, 3:
+			err = c.move(ctx, s, -1-random.Int64N(8), random.IntN(3) == 0)
+		case 4, 5:
+			err = c.pauseSale(ctx, s, time.Duration(random.IntN(60))*time.Millisecond)
+		case 6:
+			err = c.describe(ctx, s, random.Int64())
+		default:
+			if created < 3 {
+				created++
+				err = c.create(ctx, &sale{limit: 2}, 10+random.Int64N(20))
+			}
+		}
+		if err == nil {
+			_, err = c.audit(ctx, s)
+		}
+		if err != nil {
+			return err
+		}
+		if pause(ctx, time.Duration(random.IntN(20))*time.Millisecond) != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// move moves stock, once, and with twice set says so again.
+func (c *Crowd) move(ctx context.Context, s *sale, delta int64, twice bool) error {
+	s.moves++
+	body := map[string]any{"id": fmt.Sprintf("move-%d", s.moves), "delta": delta}
+	a, err := c.client.insist(ctx, "POST", s.adminPath("/stock"), c.admin, body)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.status == 200:
+	case a.status == 409 && a.code == "stock" && delta < 0:
+		c.Stats.ShrinkRefused.Add(1)
+		return nil
+	default:
+		c.found(ruleMove, "sale %s, delta %d: %v", s.id, delta, a)
+		return nil
+	}
+	s.mu.Lock()
+	s.total += delta
+	s.mu.Unlock()
+	if delta > 0 {
+		c.Stats.Grown.Add(1)
+	} else {
+		c.Stats.Shrunk.Add(1)
+	}
+	if twice {
+		a, err := c.client.insist(ctx, "POST", s.adminPath("/stock"), c.admin, body)
+		if err != nil {
+			return err
+		}
+		var now seckill.Sale
+		if a.status != 200 || !a.said(&now) || now.Total != s.total {
+			c.found(ruleMove, "sale %s, total %d, the move %v again: %v", s.id, s.total, body, a)
+		}
+	}
+	return nil
+}
+
+// pauseSale pauses a sale for a while and notes the time in which it was: nobody
+// may have been admitted then.
+func (c *Crowd) pauseSale(ctx context.Context, s *sale, d time.Duration) error {
+	a, err := c.client.insist(ctx, "POST", s.adminPath("/pause"), c.admin, nil)
+	if err != nil {
+		return err
+	}
+	from := time.Now()
+	var now seckill.Sale
+	if a.status != 200 || !a.said(&now) || now.State != seckill.StatePaused {
+		c.found(ruleContract, "pause sale %s: %v", s.id, a)
+	}
+	pause(ctx, d)
+	s.mu.Lock()
+	s.windows = append(s.windows, [2]time.Time{from, time.Now()})
+	s.mu.Unlock()
+	a, err = c.client.insist(ctx, "POST", s.adminPath("/resume"), c.admin, nil)
+	if err == nil && (a.status != 200 || !a.said(&now) || now.State == seckill.StatePaused) {
+		c.found(ruleContract, "resume sale %s: %v", s.id, a)
+	}
+	c.Stats.Pauses.Add(1)
+	return err
+}
+
+// describe changes what the gate does not decide by: a version like any other.
+func (c *Crowd) describe(ctx context.Context, s *sale, n int64) error {
+	text := fmt.Sprintf("described as %d", n)
+	a, err := c.client.insist(ctx, "PATCH", s.adminPath(""), c.admin, map[string]any{"description": text})
+	var now seckill.Sale
+	if err == nil && (a.status != 200 || !a.said(&now) || now.Description != text) {
+		c.found(ruleContract, "describe sale %s: %v", s.id, a)
+	}
+	return err
+}
+
+// report is the audit of a sale.
+type report struct {
+	OK                                      bool
+	Total, Gate, Pending, Active, Returning int64
+	Violations                              []string
+}
+
+// audit asks for the audit, which must hold at any time.
+func (c *Crowd) audit(ctx context.Context, s *sale) (r report, err error) {
+	a, err := c.client.insist(ctx, "GET", s.adminPath("/audit"), c.admin, nil)
+	if err != nil {
+		return r, err
+	}
+	if a.status != 200 || !a.said(&r) || !r.OK || len(r.Violations) > 0 {
+		c.found(ruleAudit, "sale %s: %v", s.id, a)
+	}
+	c.Stats.Audits.Add(1)
+	return r, nil
+}
+
+// Findings are what does not add up so far.
+func (c *Crowd) Findings() []string {
+	c.foundMu.Lock()
+	defer c.foundMu.Unlock()
+	return slices.Clone(c.findings)
+}
+
+// String describes the sales, for the message of a failure.
+func (c *Crowd) String() string {
+	var b strings.Builder
+	for _, s := range c.allSales() {
+		s.mu.Lock()
+		fmt.Fprintf(&b, "sale %s: %d units by the log, limit %d\n", s.id, s.total, s.limit)
+		s.mu.Unlock()
+	}
+	return b.String()
+}
+
+// Counts are the statistics by name.
+func (s *Stats) Counts() map[string]int64 {
+	m := map[string]int64{}
+	s.Each(func(name string, n *atomic.Int64) { m[name] = n.Load() })
+	return m
+}
+
+// Names are the names of the statistics, sorted.
+func (s *Stats) Names() []string { return slices.Sorted(maps.Keys(s.Counts())) }

@@ -1,0 +1,291 @@
+package crowd
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"seckill"
+)
+
+// Stop asks everybody to come to an end.
+func (c *Crowd) Stop() { close(c.stop) }
+
+// Finish waits for everybody, drives what they began to its end, and returns
+// everything that does not add up. The node must stay up. ops is the address of
+// its operations listener. Stop must have been called.
+func (c *Crowd) Finish(ctx context.Context, ops string) []string {
+	defer c.client.http.CloseIdleConnections()
+	c.running.Wait()
+	for _, step := range []func(context.Context) error{
+		c.payAll,
+		c.sellOut,
+		c.checkAll,
+		func(ctx context.Context) error { return c.checkNothingPending(ctx, ops) },
+	} {
+		if !c.answered(step(ctx)) {
+			break
+		}
+	}
+	c.checkWindows()
+	return c.Findings()
+}
+
+// each calls f for buyers, some at once.
+func (c *Crowd) each(buyers []*buyer, f func(*buyer) error) error {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	var failed atomic.Pointer[error]
+	for range c.Workers {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(buyers) || failed.Load() != nil {
+					return
+				}
+				if err := f(buyers[i]); err != nil {
+					failed.Store(&err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// payAll takes every ticket to its outcome and every unpaid order to its end.
+func (c *Crowd) payAll(ctx context.Context) error { return c.each(c.buyers, c.paying(ctx)) }
+
+func (c *Crowd) paying(ctx context.Context) func(*buyer) error {
+	return func(b *buyer) error {
+		t := b.newest()
+		if t == nil {
+			return nil
+		}
+		if t.status == "" {
+			if err := c.await(ctx, b, t); err != nil {
+				return err
+			}
+		}
+		if t.state != seckill.Unpaid {
+			return nil
+		}
+		return c.turn(ctx, b, t, "pay", seckill.Paid)
+	}
+}
+
+// rest waits until nothing of the sale is pending or on its way back.
+func (c *Crowd) rest(ctx context.Context, s *sale) (r report, err error) {
+	ctx, cancel := context.WithTimeout(ctx, restTime)
+	defer cancel()
+	for {
+		if r, err = c.audit(ctx, s); err != nil || r.Pending+r.Returning == 0 {
+			return r, err
+		}
+		if pause(ctx, again) != nil {
+			return r, fmt.Errorf("sale %s does not come to rest: %+v", s.id, r)
+		}
+	}
+}
+
+// sellOut lets buyers who were turned away ask again for as long as the gate
+// holds units that fit them: then they must get them.
+func (c *Crowd) sellOut(ctx context.Context) error {
+	for _, s := range c.allSales() {
+		for {
+			r, err := c.rest(ctx, s)
+			if err != nil {
+				return err
+			}
+			var back []*buyer
+			left := r.Gate
+			for _, b := range c.buyers {
+				if b.sale == s && !b.newest().active() && (b.last == seckill.SoldOut.String() || b.last == heldStill) && int64(b.quantity) <= left {
+					back = append(back, b)
+					left -= int64(b.quantity)
+				}
+			}
+			if len(back) == 0 {
+				break
+			}
+			before := len(c.Findings())
+			if err := c.each(back, func(b *buyer) error { return c.buyWhatIsLeft(ctx, b) }); err != nil {
+				return err
+			}
+			if err := c.each(back, c.paying(ctx)); err != nil {
+				return err
+			}
+			if len(c.Findings()) > before {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// buyWhatIsLeft buys units that the gate has for this buyer. An over flag may
+// hide them for a moment.
+func (c *Crowd) buyWhatIsLeft(ctx context.Context, b *buyer) error {
+	for start := time.Now(); ; {
+		if err := c.buyOnce(ctx, b); err != nil || b.newest().active() {
+			return err
+		}
+		if time.Since(start) > flagTime {
+			c.found(ruleUndersell, "%v is told %q at rest, and the gate holds its units", b, b.last)
+			return nil
+		}
+		if pause(ctx, again) != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// checkAll holds the logs against what the node says at rest.
+func (c *Crowd) checkAll(ctx context.Context) error {
+	active := map[*sale]int64{}
+	for _, b := range c.buyers {
+		for _, t := range b.log {
+			if t.status == "" {
+				c.found(ruleLost, "%v has no outcome for %v", b, t)
+			}
+			if t.active() {
+				active[b.sale] += int64(b.quantity)
+			}
+		}
+	}
+	for _, s := range c.allSales() {
+		r, err := c.rest(ctx, s)
+		if err != nil {
+			return err
+		}
+		if r.Total != s.total {
+			c.found(ruleMove, "sale %s has %d units, and by the log of its moves %d", s.id, r.Total, s.total)
+		}
+		if r.Active != active[s] {
+			c.found(ruleOrders, "sale %s counts %d active units, and its buyers hold %d", s.id, r.Active, active[s])
+		}
+		if r.Gate+r.Active != r.Total {
+			c.found(ruleConserved, "sale %s: gate %d + active %d is not the total of %d", s.id, r.Gate, r.Active, r.Total)
+		}
+	}
+	return c.each(c.buyers, func(b *buyer) error { return c.check(ctx, b) })
+}
+
+// check asks for everything of one buyer again.
+func (c *Crowd) check(ctx context.Context, b *buyer) error {
+	for _, t := range b.log {
+		if err := c.await(ctx, b, t); err != nil {
+			return err
+		}
+	}
+	a, err := c.client.insist(ctx, "GET", "/api/orders?limit=100", b.token, nil)
+	if err != nil {
+		return err
+	}
+	var list struct{ Items []seckill.Order }
+	if a.status != http.StatusOK || !a.said(&list) {
+		c.found(ruleOrders, "%v: GET orders answered %v", b, a)
+		return nil
+	}
+	orders := map[string]seckill.Order{}
+	for _, o := range list.Items {
+		if orders[o.ID] = o; b.known(o.ID) == nil {
+			c.found(ruleOrders, "%v has the order %+v and never heard of it", b, o)
+		}
+	}
+	for _, t := range b.log {
+		o, ok := orders[t.id]
+		if t.status == "placed" && (!ok || o.State != t.state || o.Quantity != b.quantity || o.Sale != b.sale.id) {
+			c.found(ruleOrders, "%v was told %v, and the order is %+v", b, t, o)
+		}
+	}
+	t := b.newest()
+	if t == nil {
+		return nil
+	}
+	// Buying again gives the same ticket, unless a flag answers before the gate.
+	if t.active() {
+		a, err := c.client.insist(ctx, "POST", b.sale.path("/ticket"), b.token, map[string]int{"quantity": b.quantity})
+		if err != nil {
+			return err
+		}
+		var said struct{ Ticket string }
+		if a.code != seckill.SoldOut.String() && (a.status != http.StatusAccepted || !a.said(&said) || said.Ticket != t.id) {
+			c.found(ruleOneTicket, "%v holds %v, buys again and is answered %v", b, t, a)
+		}
+	}
+	stranger := c.token("stranger", "")
+	for _, path := range []string{"/api/orders/" + t.id, b.sale.path("/ticket?ticket=" + t.id)} {
+		a, err := c.client.insist(ctx, "GET", path, stranger, nil)
+		if err != nil {
+			return err
+		}
+		if a.status != http.StatusNotFound {
+			c.found(ruleOwnerOnly, "a stranger asks for %s of %v and is answered %v", path, b, a)
+		}
+	}
+	return nil
+}
+
+// checkWindows holds the times of admission, which a ticket's id tells, against
+// the times at which the sale was paused.
+func (c *Crowd) checkWindows() {
+	for _, b := range c.buyers {
+		for _, t := range b.log {
+			at, err := admitted(t.id)
+			if err != nil {
+				c.found(ruleContract, "%v: %v", b, err)
+				continue
+			}
+			for _, w := range b.sale.windows {
+				// The id counts whole milliseconds.
+				if at.After(w[0]) && at.Add(2*time.Millisecond).Before(w[1]) {
+					c.found(ruleWindow, "%v was admitted at %v with %v, and the sale was paused from %v to %v", b, at, t, w[0], w[1])
+				}
+			}
+		}
+	}
+}
+
+// admitted reads the time of admission from a ticket's id.
+func admitted(id string) (time.Time, error) {
+	if !seckill.ValidTicketID(id) {
+		return time.Time{}, fmt.Errorf("%q is not a ticket's id", id)
+	}
+	ms, err := strconv.ParseInt(id[:9], 32, 64)
+	return time.UnixMilli(ms), err
+}
+
+// checkNothingPending asks the node's own count of tickets without an outcome:
+// what it forgets to count off would fill the outbox in the end.
+func (c *Crowd) checkNothingPending(ctx context.Context, ops string) error {
+	const metric = "seckill_pending_tickets "
+	req, err := http.NewRequestWithContext(ctx, "GET", ops+"/metrics", nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.client.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if n, ok := strings.CutPrefix(lines.Text(), metric); ok {
+			if n != "0" {
+				c.found(ruleForgetting, "%s%s", metric, n)
+			}
+			return nil
+		}
+	}
+	c.found(ruleForgetting, "the metric %s is gone", metric)
+	return nil
+}

@@ -1,0 +1,433 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/account"
+	"seckill/internal/gate"
+	"seckill/internal/order"
+	"seckill/internal/queue"
+	"seckill/internal/sale"
+	"seckill/internal/settle"
+	"seckill/internal/store"
+	"seckill/internal/web"
+)
+
+const (
+	theSecret  = "the secret of these tests"
+	tokenLife  = 24 * time.Hour
+	theLimit   = 3                // units per buyer in every sale here
+	theHold    = 15 * time.Minute // to pay
+	thePrice   = 9900
+	adminName  = "root"
+	ownerName  = "owner" // has an unpaid order in the open sale
+	otherName  = "other" // has nothing
+	earlyName  = "early" // bought the sold-out sale
+	openUnits  = 100
+	jsonHeader = "application/json"
+)
+
+// system is a whole node without its listeners: the real API over the real
+// embedded gate, queue and store, with every resident duty running. It works
+// inside a synctest bubble, where its clock is a fake, and outside of one.
+type system struct {
+	t        testing.TB
+	api      *API
+	gate     *gate.Memory
+	store    *store.Store
+	accounts *account.Accounts
+	log      *log
+	settling *valve
+
+	open, scheduled, ended, paused, soldOut seckill.Sale
+
+	order string // the owner's, unpaid
+	buyer []string
+}
+
+// newSystem starts a system and, unless it is told to be empty, fills it: one
+// sale in each state, and an order.
+func newSystem(t testing.TB, options ...func(*Config)) *system {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	dir := t.TempDir()
+	s := &system{t: t, log: &log{}, buyer: []string{ownerName, otherName, earlyName}}
+	logger := slog.New(slog.NewJSONHandler(s.log, nil))
+	tokens, err := account.NewVerifier([]byte(theSecret), []byte(previousSecret))
+	require.NoError(t, err)
+	s.store, err = store.Open(ctx, "sqlite:"+filepath.Join(dir, "seckill.db"), true)
+	require.NoError(t, err)
+	s.gate, err = gate.OpenMemory(ctx, filepath.Join(dir, "gate.db"), 0)
+	require.NoError(t, err)
+	s.accounts, err = account.New(s.store, []byte(theSecret), tokenLife)
+	require.NoError(t, err)
+	tickets := queue.NewMemory(0)
+	s.settling = &valve{Queue: tickets}
+	sales := sale.New(s.store, s.gate, logger)
+	orders := order.New(s.store, s.gate, logger)
+	relay := &gate.Relay{Outbox: s.gate, Queue: tickets, Log: logger}
+	settler := &settle.Settler{Queue: s.settling, Store: s.store, Gate: s.gate, Log: logger, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
+	stopping, stopWaits := context.WithCancel(context.Background())
+	config := Config{
+		Gate: s.gate, Store: s.store, Sales: sales, Orders: orders, Accounts: s.accounts, Tokens: tokens,
+		Pages: web.Handler(), Log: logger, Metrics: prometheus.NewRegistry(), Stopping: stopping,
+	}
+	for _, o := range options {
+		o(&config)
+	}
+	s.api = New(config)
+
+	var duties sync.WaitGroup
+	ready := make(chan struct{})
+	for _, duty := range []func(context.Context) error{
+		func(ctx context.Context) error { return sales.Keep(ctx, func() { close(ready) }) },
+		relay.Run, settler.Run, orders.RunReturner, orders.RunExpirer,
+	} {
+		duties.Go(func() {
+			if err := duty(ctx); err != nil {
+				t.Errorf("a resident duty ended: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		stopWaits()
+		stop()
+		duties.Wait()
+		if err := errors.Join(s.gate.Close(), s.store.Close()); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	<-ready
+	s.fill()
+	return s
+}
+
+func (s *system) fill() {
+	s.t.Helper()
+	now := s.gate.Now().Truncate(time.Second)
+	s.open = s.create(saleBody{"title": "open", "total": openUnits})
+	s.scheduled = s.create(saleBody{"title": "scheduled", "opens_at": now.Add(time.Hour), "closes_at": now.Add(2 * time.Hour)})
+	s.ended = s.create(saleBody{"title": "ended", "opens_at": now.Add(-2 * time.Hour), "closes_at": now.Add(-time.Hour)})
+	s.paused = s.create(saleBody{"title": "paused"})
+	s.admin("POST", "/api/admin/sales/"+s.paused.ID.String()+"/pause", "").is(200)
+	s.soldOut = s.create(saleBody{"title": "sold out", "total": 1})
+	s.bought(earlyName, s.soldOut.ID, 1)
+	s.order = s.bought(ownerName, s.open.ID, 1)
+}
+
+// saleBody is what differs from an ordinary sale that is open for an hour.
+type saleBody map[string]any
+
+func (s *system) newSale(differs saleBody) string {
+	s.t.Helper()
+	now := s.gate.Now().Truncate(time.Second)
+	body := saleBody{
+		"title": "a sale", "price": thePrice, "currency": "CNY", "total": 10, "limit_per_buyer": theLimit,
+		"opens_at": now, "closes_at": now.Add(time.Hour), "hold_seconds": theHold.Seconds(),
+	}
+	for k, v := range differs {
+		body[k] = v
+		if v == nil {
+			delete(body, k)
+		}
+	}
+	b, err := json.Marshal(body)
+	require.NoError(s.t, err)
+	return string(b)
+}
+
+func (s *system) create(differs saleBody) (v seckill.Sale) {
+	s.t.Helper()
+	s.admin("POST", "/api/admin/sales", s.newSale(differs)).is(201).into(&v)
+	return v
+}
+
+// bought takes a buyer through a whole purchase and returns the order.
+func (s *system) bought(buyer string, id seckill.SaleID, quantity int) (order string) {
+	s.t.Helper()
+	s.as(buyer, "POST", ticketPath(id), fmt.Sprintf(`{"quantity":%d}`, quantity)).is(202)
+	v := s.outcome(buyer, id)
+	require.Equal(s.t, "placed", v.Status)
+	return v.Order
+}
+
+type ticketAnswer struct{ Status, Ticket, Order, Reason string }
+
+func (s *system) outcome(buyer string, id seckill.SaleID) (v ticketAnswer) {
+	s.t.Helper()
+	s.as(buyer, "GET", ticketPath(id)+"?wait=20s", "").is(200).into(&v)
+	return v
+}
+
+func (s *system) sale(id seckill.SaleID) (v seckill.Sale) {
+	s.t.Helper()
+	s.anybody("GET", "/api/sales/"+id.String(), "").is(200).into(&v)
+	return v
+}
+
+func (s *system) orderOf(buyer, id string) (v seckill.Order) {
+	s.t.Helper()
+	s.as(buyer, "GET", "/api/orders/"+id, "").is(200).into(&v)
+	return v
+}
+
+// atTheGate waits until the gate holds n units of the sale: what comes back
+// comes a moment after the answer.
+func (s *system) atTheGate(id seckill.SaleID, n int64) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		left, ok := s.gate.Left(id)
+		return ok && left == n
+	}, 20*time.Second, time.Millisecond, "the gate never held %d units", n)
+}
+
+func ticketPath(id seckill.SaleID) string { return "/api/sales/" + id.String() + "/ticket" }
+
+func token(t testing.TB, buyer, role string) string {
+	t.Helper()
+	token, err := account.Mint([]byte(theSecret), buyer, role, tokenLife)
+	require.NoError(t, err)
+	return token
+}
+
+// call is one request.
+type call struct {
+	method, path string
+	token        string
+	body         string
+	header       []string // name, value, …
+	unknownSize  bool     // the body's length is not declared
+	context      context.Context
+	from         string // address and port of the connection
+}
+
+func (c call) request() *http.Request {
+	var body io.Reader
+	if c.body != "" {
+		body = strings.NewReader(c.body)
+	}
+	if c.unknownSize {
+		body = io.MultiReader(body)
+	}
+	r := httptest.NewRequest(c.method, c.path, body)
+	if c.context != nil {
+		r = r.WithContext(c.context)
+	}
+	if c.from != "" {
+		r.RemoteAddr = c.from
+	}
+	if c.body != "" {
+		r.Header.Set("Content-Type", jsonHeader)
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	for i := 0; i < len(c.header); i += 2 {
+		r.Header.Set(c.header[i], c.header[i+1])
+		if c.header[i+1] == "" {
+			r.Header.Del(c.header[i])
+		}
+	}
+	return r
+}
+
+// do sends a request and holds it and its answer against the OpenAPI document.
+func (s *system) do(c call) *answer {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.api.ServeHTTP(w, c.request())
+	a := &answer{t: s.t, call: c, status: w.Code, header: w.Result().Header, body: w.Body.Bytes()}
+	require.NotEmpty(s.t, a.header.Get("X-Request-Id"), "%s: every answer has a request id", a)
+	conforms(s.t, c, a)
+	return a
+}
+
+func (s *system) anybody(method, path, body string) *answer {
+	s.t.Helper()
+	return s.do(call{method: method, path: path, body: body})
+}
+
+func (s *system) as(buyer, method, path, body string) *answer {
+	s.t.Helper()
+	return s.do(call{method: method, path: path, body: body, token: token(s.t, buyer, "")})
+}
+
+func (s *system) admin(method, path, body string) *answer {
+	s.t.Helper()
+	return s.do(call{method: method, path: path, body: body, token: token(s.t, adminName, seckill.RoleAdmin)})
+}
+
+// answer is what came back.
+type answer struct {
+	t      testing.TB
+	call   call
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a *answer) String() string {
+	body := a.body
+	if len(body) > 400 {
+		body = append(bytes.Clone(body[:400]), "…"...)
+	}
+	return fmt.Sprintf("%s %.200s %.200s: %d %s", a.call.method, a.call.path, a.call.body, a.status, body)
+}
+
+// is demands a status.
+func (a *answer) is(status int) *answer {
+	a.t.Helper()
+	require.Equal(a.t, status, a.status, "%s", a)
+	return a
+}
+
+func (a *answer) into(v any) {
+	a.t.Helper()
+	require.NoError(a.t, json.Unmarshal(a.body, v), "%s", a)
+}
+
+// problem demands a problem document of that status and code, and nothing in
+// the answer that contradicts it.
+func (a *answer) problem(status int, code string) *answer {
+	a.t.Helper()
+	a.is(status)
+	require.Equal(a.t, "application/problem+json", a.header.Get("Content-Type"), "%s", a)
+	var p problem
+	a.into(&p)
+	require.Equal(a.t, code, p.Code, "%s", a)
+	require.Equal(a.t, status, p.Status, "%s", a)
+	require.Equal(a.t, "about:blank", p.Type, "%s", a)
+	require.NotEmpty(a.t, p.Title, "%s", a)
+	if p.RequestID != "" {
+		require.Equal(a.t, a.header.Get("X-Request-Id"), p.RequestID, "%s", a)
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		require.Regexp(a.t, "^[1-9][0-9]*$", a.header.Get("Retry-After"), "%s", a)
+	}
+	return a
+}
+
+// anonymous is the body without what differs from one request to the next.
+func (a *answer) anonymous() string {
+	a.t.Helper()
+	return strings.ReplaceAll(string(a.body), a.header.Get("X-Request-Id"), "…")
+}
+
+// world is everything that a refused request must leave as it was: what the
+// gate and the store say about every sale, and the buyers' orders.
+type world struct {
+	Cuts      map[seckill.SaleID]seckill.Cut
+	Snapshots map[seckill.SaleID]seckill.Snapshot
+	Orders    map[string][]seckill.Order
+	Accounts  map[string]bool
+}
+
+func (s *system) world() world {
+	s.t.Helper()
+	ctx := context.Background()
+	w := world{map[seckill.SaleID]seckill.Cut{}, map[seckill.SaleID]seckill.Snapshot{}, map[string][]seckill.Order{}, map[string]bool{}}
+	sales, err := s.store.Sales(ctx, 0, 1000)
+	require.NoError(s.t, err)
+	for _, v := range sales {
+		w.Cuts[v.ID], err = s.gate.Cut(ctx, v.ID)
+		require.NoError(s.t, err)
+		w.Snapshots[v.ID], err = s.store.Look(ctx, v.ID, w.Cuts[v.ID].Outbox)
+		require.NoError(s.t, err)
+	}
+	for _, b := range s.buyer {
+		w.Orders[b], err = s.store.Orders(ctx, b, "", 1000)
+		require.NoError(s.t, err)
+	}
+	_, err = s.store.Account(ctx, newcomer)
+	w.Accounts[newcomer] = err == nil
+	return w
+}
+
+// newcomer is the name that the sample registration asks for.
+const newcomer = "newcomer"
+
+// unchanged demands that f leaves the world as it was.
+func (s *system) unchanged(f func()) {
+	s.t.Helper()
+	before := s.world()
+	f()
+	if diff := cmp.Diff(before, s.world()); diff != "" {
+		s.t.Errorf("the world has changed (-before +after):\n%s", diff)
+	}
+}
+
+// valve is a queue whose far end can be held shut, so that tickets stay queued.
+type valve struct {
+	settle.Queue
+	mu   sync.Mutex
+	shut chan struct{} // closed when it opens again; nil while it is open
+}
+
+func (v *valve) Receive(ctx context.Context, max int) ([]seckill.Ticket, func(bool) error, error) {
+	tickets, done, err := v.Queue.Receive(ctx, max)
+	v.mu.Lock()
+	shut := v.shut
+	v.mu.Unlock()
+	if err == nil && shut != nil {
+		select {
+		case <-shut:
+		case <-ctx.Done():
+			done(false)
+			return nil, nil, ctx.Err()
+		}
+	}
+	return tickets, done, err
+}
+
+// hold keeps tickets from being settled until the function it returns is called.
+func (v *valve) hold() (release func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	shut := make(chan struct{})
+	v.shut = shut
+	return func() {
+		v.mu.Lock()
+		v.shut = nil
+		v.mu.Unlock()
+		close(shut)
+	}
+}
+
+// log keeps what was logged.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// pass lets time pass. Only for tests in a bubble, where it takes none.
+func pass(d time.Duration) { <-time.After(d) }
