@@ -205,6 +205,7 @@ var (
 	ErrState       = errors.New("not possible in this state")
 	ErrStock       = errors.New("the gate holds fewer units")
 	ErrUnavailable = errors.New("unavailable, try again")
+	ErrClosed      = fmt.Errorf("the gate has no state of the sale until it is rebuilt: %w", ErrUnavailable)
 	ErrNameTaken   = errors.New("the name is taken")
 )
 

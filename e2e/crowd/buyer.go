@@ -165,12 +165,15 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 			return fmt.Errorf("%v: no verdict in time: %w", b, ctx.Err())
 		}
 		doubt = unknown
+		ended := b.newest() // nil, or its units were on their way back when the buyer asked
 		verdict := ""
 		for _, a := range answers {
 			var said struct{ Status, Ticket string }
 			switch {
 			case a.status == http.StatusAccepted && a.said(&said) && said.Status == "queued" && said.Ticket != "":
-				c.named(b, said.Ticket)
+				if ended == nil || ended.active() || said.Ticket != ended.id {
+					c.named(b, said.Ticket)
+				}
 			case a.status == http.StatusConflict && slices.Contains([]string{"sold_out", "paused"}, a.code):
 				verdict = a.code
 			default:
@@ -222,18 +225,16 @@ func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []answer, unknown bo
 	return answers, unknown
 }
 
-// named notes a ticket that an answer names.
+// named notes a ticket that an answer names: the buyer's active one, or a new one
+// if there is none.
 func (c *Crowd) named(b *buyer, id string) {
-	if b.known(id) != nil {
-		// An ended ticket may be named again only until its units are back; an
-		// active one must be.
-		if t := b.newest(); t.active() && t.id != id {
-			c.found(ruleOneTicket, "%v holds %v, and was told %s", b, t, id)
-		}
+	t := b.newest()
+	if t != nil && t.id == id {
 		return
 	}
-	if t := b.newest(); t.active() && !(b.sale.short && t.state == seckill.Unpaid) {
+	if t.active() || b.known(id) != nil {
 		c.found(ruleOneTicket, "%v holds %v, and was told %s", b, t, id)
+		return
 	}
 	if other, taken := c.tickets.LoadOrStore(id, b.id); taken {
 		c.found(ruleOneTicket, "%v was told %s, which %v holds", b, id, other)

@@ -52,7 +52,7 @@ type Config struct {
 	Secret []byte
 	Seed   uint64
 
-	Buyers  int   // at most; default 300
+	Buyers  int   // at most; default 100,000
 	Workers int   // buyers at once; default 16
 	Units   int64 // of each sale; default 40
 }
@@ -121,7 +121,7 @@ func (s *sale) adminPath(rest string) string {
 // New prepares a crowd; nobody comes before Start.
 func New(c Config) *Crowd {
 	if c.Buyers == 0 {
-		c.Buyers = 300
+		c.Buyers = 100_000
 	}
 	if c.Workers == 0 {
 		c.Workers = 16
@@ -161,8 +161,8 @@ func (c *Crowd) answered(err error) bool {
 // often the node dies meanwhile; ctx bounds all of it.
 func (c *Crowd) Start(ctx context.Context) error {
 	random := mathrand.New(mathrand.NewPCG(c.Seed, 0))
-	for _, s := range []sale{{limit: 3}, {limit: 1}, {limit: 2, short: true}} {
-		if err := c.create(ctx, &s, c.Units+random.Int64N(c.Units)); err != nil {
+	for _, s := range []*sale{{limit: 3}, {limit: 1}, {limit: 2, short: true}} {
+		if err := c.create(ctx, s, c.Units+random.Int64N(c.Units)); err != nil {
 			return err
 		}
 	}
@@ -177,11 +177,23 @@ func (c *Crowd) Start(ctx context.Context) error {
 				if !c.answered(c.live(ctx, c.newBuyer(n))) {
 					return
 				}
+				c.breathe(ctx)
 			}
 		})
 	}
 	c.running.Go(func() { c.answered(c.administer(ctx, mathrand.New(mathrand.NewPCG(c.Seed, 1<<32)))) })
 	return nil
+}
+
+// breathe waits a little before the next buyer comes: a crowd that is turned away
+// in microseconds would only fill the log.
+func (c *Crowd) breathe(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, mathrand.N(40*time.Millisecond))
+	defer cancel()
+	select {
+	case <-c.stop:
+	case <-ctx.Done():
+	}
 }
 
 func (c *Crowd) stopped() bool {

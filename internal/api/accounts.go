@@ -58,6 +58,9 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 }
 
 func (a *API) logout(w http.ResponseWriter, r *request) error {
+	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+		return err
+	}
 	a.setSession(w, r.Request, account.Session{Life: -1})
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -24,6 +24,7 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
+	"seckill/internal/crash"
 	"seckill/internal/order"
 	"seckill/internal/sale"
 )
@@ -182,6 +183,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		if sale, buying = buyRoute(r.URL.Path); buying && a.Gate.Over(sale) {
 			a.metrics.over.Inc()
+			crash.Here("1-before-answer", true)
 			soldOut.write(w)
 			return
 		}
@@ -239,8 +241,10 @@ func buyRoute(path string) (seckill.SaleID, bool) {
 	return sale, err == nil
 }
 
+// unclean paths are those that the mux would redirect, and what is no path at
+// all, as in "OPTIONS *".
 func unclean(path string) bool {
-	return strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") ||
+	return !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") ||
 		strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..")
 }
 
@@ -313,7 +317,7 @@ func bearer(r *http.Request) string {
 // outside serves what is not in the table: pages, or nothing.
 func (a *API) outside(w http.ResponseWriter, r *http.Request) {
 	page := !strings.HasPrefix(r.URL.Path, "/api/") && r.URL.Path != "/api"
-	if page && a.Pages != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+	if page && a.Pages != nil {
 		a.Pages.ServeHTTP(w, r)
 		return
 	}

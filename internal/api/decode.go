@@ -8,7 +8,10 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"seckill"
 )
@@ -16,8 +19,8 @@ import (
 // maxBody is the largest body of a request, in bytes.
 const maxBody = 8 << 10
 
-// decode reads a JSON body strictly: one object, known fields, nothing behind
-// it. No body at all leaves v as it is when optional is set, and needs no
+// decode reads a JSON body strictly: one object, known fields, each once and
+// with a value, nothing behind it. No body at all leaves v as it is when optional is set, and needs no
 // content type.
 func decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
 	if r.ContentLength == 0 && optional {
@@ -46,39 +49,79 @@ func decode(w http.ResponseWriter, r *http.Request, v any, optional bool) error 
 	return decodeBody(body, v)
 }
 
-// decodeBody is decode without HTTP.
+// decodeBody is decode without HTTP. v points to a struct with plain fields.
+//
+// encoding/json alone is too kind: it takes names in any case, the last of two
+// equal ones, null for everything and bytes that are no text.
 func decodeBody(body []byte, v any) error {
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
-		return fmt.Errorf("%w: want an object", errBadJSON)
+	if !utf8.Valid(body) {
+		return fmt.Errorf("%w: not UTF-8", errBadJSON)
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		var wrongType *json.UnmarshalTypeError
-		var wrongTime *time.ParseError
-		switch {
-		case errors.As(err, &wrongType):
-			return &seckill.FieldError{Field: wrongType.Field, Must: "must be " + article(wrongType.Type.Kind().String())}
-		case errors.As(err, &wrongTime):
-			return &seckill.FieldError{Field: "time", Must: "must be RFC 3339, such as 2026-11-11T12:00:00Z"}
-		}
-		return fmt.Errorf("%w: %v", errBadJSON, err)
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return fmt.Errorf("%w: want an object", errBadJSON)
 	}
-	if d.More() {
-		return fmt.Errorf("%w: something follows the object", errBadJSON)
+	fields := reflect.ValueOf(v).Elem()
+	given := make([]json.RawMessage, fields.NumField())
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return fmt.Errorf("%w: %v", errBadJSON, err)
+		}
+		i := fieldOf(fields.Type(), name)
+		switch {
+		case i < 0:
+			return fmt.Errorf("%w: unknown field %q", errBadJSON, name)
+		case given[i] != nil:
+			return fmt.Errorf("%w: the field %q comes twice", errBadJSON, name)
+		}
+		if err := d.Decode(&given[i]); err != nil {
+			return fmt.Errorf("%w: %v", errBadJSON, err)
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return fmt.Errorf("%w: %v", errBadJSON, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("%w: something follows the object", errBadJSON)
 	}
+	for i, value := range given {
+		if value == nil {
+			continue
+		}
+		field := fields.Field(i)
+		if string(value) == "null" || json.Unmarshal(value, field.Addr().Interface()) != nil {
+			return &seckill.FieldError{Field: nameOf(fields.Type().Field(i)), Must: mustBe(field.Type())}
+		}
+	}
 	return nil
 }
 
-func article(kind string) string {
-	switch kind {
-	case "string":
-		return "a string"
-	case "int", "int64":
-		return "a whole number within its limits"
+// fieldOf returns the index of the field with that name in JSON, or -1.
+func fieldOf(t reflect.Type, name json.Token) int {
+	for i := range t.NumField() {
+		if nameOf(t.Field(i)) == name {
+			return i
+		}
 	}
-	return "of another type"
+	return -1
+}
+
+func nameOf(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// mustBe says what the values of a type look like.
+func mustBe(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return "must be RFC 3339, such as 2026-11-11T12:00:00Z"
+	case t.Kind() == reflect.String:
+		return "must be a string"
+	}
+	return "must be a whole number within its limits"
 }

@@ -32,17 +32,24 @@ import (
 )
 
 const (
-	theSecret  = "the secret of these tests"
-	tokenLife  = 24 * time.Hour
-	theLimit   = 3                // units per buyer in every sale here
-	theHold    = 15 * time.Minute // to pay
-	thePrice   = 9900
-	adminName  = "root"
-	ownerName  = "owner" // has an unpaid order in the open sale
-	otherName  = "other" // has nothing
-	earlyName  = "early" // bought the sold-out sale
-	openUnits  = 100
-	jsonHeader = "application/json"
+	theSecret      = "the secret of these tests"
+	previousSecret = "the secret before this one"
+	tokenLife      = 24 * time.Hour
+
+	theLimit  = 3                // units per buyer in every sale here
+	theHold   = 15 * time.Minute // to pay
+	thePrice  = 9900
+	openUnits = 100 // in the open sale
+
+	adminName = "root"
+	ownerName = "owner"    // has an unpaid order in the open sale
+	otherName = "other"    // has nothing
+	earlyName = "early"    // bought the sold-out sale
+	takenName = "li.wei"   // has an account
+	newcomer  = "newcomer" // has none, and may ask for one
+
+	goodPassword = "correct horse battery"
+	jsonHeader   = "application/json"
 )
 
 // system is a whole node without its listeners: the real API over the real
@@ -53,7 +60,9 @@ type system struct {
 	api      *API
 	gate     *gate.Memory
 	store    *store.Store
+	sales    *sale.Sales
 	accounts *account.Accounts
+	stop     func() // as a stopping node does: waits end
 	log      *log
 	settling *valve
 
@@ -63,9 +72,14 @@ type system struct {
 	buyer []string
 }
 
-// newSystem starts a system and, unless it is told to be empty, fills it: one
-// sale in each state, and an order.
+// newSystem starts a system and fills it: one sale in each state, and an order.
 func newSystem(t testing.TB, options ...func(*Config)) *system {
+	t.Helper()
+	return newSystemOf(t, gate.OutboxLimit, options...)
+}
+
+// newSystemOf is newSystem with an outbox of a limited number of tickets.
+func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	dir := t.TempDir()
@@ -75,20 +89,21 @@ func newSystem(t testing.TB, options ...func(*Config)) *system {
 	require.NoError(t, err)
 	s.store, err = store.Open(ctx, "sqlite:"+filepath.Join(dir, "seckill.db"), true)
 	require.NoError(t, err)
-	s.gate, err = gate.OpenMemory(ctx, filepath.Join(dir, "gate.db"), 0)
+	s.gate, err = gate.OpenMemory(ctx, filepath.Join(dir, "gate.db"), outbox)
 	require.NoError(t, err)
 	s.accounts, err = account.New(s.store, []byte(theSecret), tokenLife)
 	require.NoError(t, err)
 	tickets := queue.NewMemory(0)
 	s.settling = &valve{Queue: tickets}
-	sales := sale.New(s.store, s.gate, logger)
+	s.sales = sale.New(s.store, s.gate, logger)
 	orders := order.New(s.store, s.gate, logger)
 	relay := &gate.Relay{Outbox: s.gate, Queue: tickets, Log: logger}
 	settler := &settle.Settler{Queue: s.settling, Store: s.store, Gate: s.gate, Log: logger, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 	stopping, stopWaits := context.WithCancel(context.Background())
+	s.stop = stopWaits
 	config := Config{
-		Gate: s.gate, Store: s.store, Sales: sales, Orders: orders, Accounts: s.accounts, Tokens: tokens,
-		Pages: web.Handler(), Log: logger, Metrics: prometheus.NewRegistry(), Stopping: stopping,
+		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Accounts: s.accounts, Tokens: tokens,
+		Pages: web.Handler(), Log: logger, Metrics: noMetrics(), Stopping: stopping,
 	}
 	for _, o := range options {
 		o(&config)
@@ -98,7 +113,7 @@ func newSystem(t testing.TB, options ...func(*Config)) *system {
 	var duties sync.WaitGroup
 	ready := make(chan struct{})
 	for _, duty := range []func(context.Context) error{
-		func(ctx context.Context) error { return sales.Keep(ctx, func() { close(ready) }) },
+		func(ctx context.Context) error { return s.sales.Keep(ctx, func() { close(ready) }) },
 		relay.Run, settler.Run, orders.RunReturner, orders.RunExpirer,
 	} {
 		duties.Go(func() {
@@ -131,6 +146,13 @@ func (s *system) fill() {
 	s.soldOut = s.create(saleBody{"title": "sold out", "total": 1})
 	s.bought(earlyName, s.soldOut.ID, 1)
 	s.order = s.bought(ownerName, s.open.ID, 1)
+}
+
+// in is the same system for a subtest.
+func (s *system) in(t testing.TB) *system {
+	sub := *s
+	sub.t = t
+	return &sub
 }
 
 // saleBody is what differs from an ordinary sale that is open for an hour.
@@ -361,18 +383,15 @@ func (s *system) world() world {
 	return w
 }
 
-// newcomer is the name that the sample registration asks for.
-const newcomer = "newcomer"
-
-// unchanged demands that f leaves the world as it was.
-func (s *system) unchanged(f func()) {
+// still demands that the world is as it was.
+func (s *system) still(before world) {
 	s.t.Helper()
-	before := s.world()
-	f()
 	if diff := cmp.Diff(before, s.world()); diff != "" {
 		s.t.Errorf("the world has changed (-before +after):\n%s", diff)
 	}
 }
+
+func noMetrics() prometheus.Registerer { return prometheus.NewRegistry() }
 
 // valve is a queue whose far end can be held shut, so that tickets stay queued.
 type valve struct {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 // maxWait is how long a request may wait for an outcome.
@@ -40,6 +41,7 @@ func (a *API) ticket(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	crash.Here("8-before-result", p.Final)
 	b := make([]byte, 0, 160)
 	b = append(b, `{"status":"`...)
 	switch {

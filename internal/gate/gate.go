@@ -14,18 +14,14 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"seckill"
 )
 
-// closed is a sale whose state at the gate is unknown until it is rebuilt.
-type closed struct{ sale seckill.SaleID }
-
-func (c closed) Error() string {
-	return "gate: sale " + c.sale.String() + " is closed until its state is rebuilt"
-}
-func (closed) Unwrap() error { return seckill.ErrUnavailable }
+// closed says that a sale's state at the gate is unknown until it is rebuilt.
+func closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrClosed) }
 
 // waiters are the requests that wait for the outcome of a ticket on this node.
 type waiters struct {
@@ -66,6 +62,7 @@ func (w *waiters) wait(ctx context.Context, ticket string, look func() bool) {
 	w.mu.Unlock()
 }
 
+// wake lets those go on who wait for one of the tickets.
 func (w *waiters) wake(outcomes []seckill.Outcome) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,9 +70,22 @@ func (w *waiters) wake(outcomes []seckill.Outcome) {
 		return
 	}
 	for _, o := range outcomes {
-		if own := w.by[o.Ticket.ID]; own != nil {
-			close(own.done)
-			delete(w.by, o.Ticket.ID)
-		}
+		w.final(o.Ticket.ID)
+	}
+}
+
+// hear does the same for tickets that another node has finished.
+func (w *waiters) hear(tickets []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, ticket := range tickets {
+		w.final(ticket)
+	}
+}
+
+func (w *waiters) final(ticket string) {
+	if own := w.by[ticket]; own != nil {
+		close(own.done)
+		delete(w.by, ticket)
 	}
 }

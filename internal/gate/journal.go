@@ -3,7 +3,6 @@ package gate
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -113,11 +112,18 @@ func (j *journal) open(ctx context.Context) error {
 	return nil
 }
 
+// readJournal reads all rows in a transaction that could write: with it the file
+// is locked for this process until it is closed, reading alone would not do.
 func readJournal(ctx context.Context, db *sql.DB) (live map[int64]*segment, seq int64, err error) {
-	if _, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY, tickets BLOB NOT NULL)"); err != nil {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
 		return nil, 0, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT seq, tickets FROM journal ORDER BY seq")
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY, tickets BLOB NOT NULL)"); err != nil {
+		return nil, 0, err
+	}
+	rows, err := tx.QueryContext(ctx, "SELECT seq, tickets FROM journal ORDER BY seq")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -136,7 +142,10 @@ func readJournal(ctx context.Context, db *sql.DB) (live map[int64]*segment, seq 
 		s.waiting = len(s.tickets)
 		live[s.seq], seq = s, s.seq
 	}
-	return live, seq, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, 0, err
+	}
+	return live, seq, tx.Commit()
 }
 
 // decodeRow reads the tickets of one row, at least one.
@@ -376,7 +385,10 @@ func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken == nil {
-		j.broken = errors.New("gate journal: closed")
+		j.broken = fmt.Errorf("gate journal %s: closed: %w", j.file, seckill.ErrUnavailable)
+		// Whoever came after the last commit is told.
+		j.next.err = j.broken
+		close(j.next.done)
 	}
 	return j.db.Close()
 }

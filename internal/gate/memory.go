@@ -36,12 +36,19 @@ type memorySale struct {
 	mu       sync.Mutex
 	open     bool         // false: unknown until it is loaded again
 	sale     seckill.Sale // the version in force
-	left     int64
-	seq      int64 // last admission number given
-	finished int64 // highest admission number with an outcome
+	left     int64        // below 0: rebuilt while units that it had sold are still on their way to it
+	seq      int64        // last admission number given
+	finished int64        // highest admission number with an outcome
 	holds    map[string]*hold
 	released map[string]struct{} // tickets whose units came back, this epoch
-	moves    map[string]bool     // stock moves decided, this epoch: applied or refused
+	moves    map[moveKey]bool    // stock moves decided, this epoch: applied or refused
+}
+
+// moveKey is a stock move. The store forgets a refused one, so that its id may
+// come again with another delta: that is another move.
+type moveKey struct {
+	id    string
+	delta int64
 }
 
 // hold is a buyer's newest ticket in a sale.
@@ -104,12 +111,12 @@ func (m *Memory) sale(id seckill.SaleID) *memorySale {
 func (m *Memory) locked(id seckill.SaleID) (*memorySale, error) {
 	s := m.sale(id)
 	if s == nil {
-		return nil, closed{id}
+		return nil, closed(id)
 	}
 	s.mu.Lock()
 	if !s.open {
 		s.mu.Unlock()
-		return nil, closed{id}
+		return nil, closed(id)
 	}
 	return s, nil
 }
@@ -143,7 +150,7 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 	}
 	defer s.mu.Unlock()
 	now := m.now()
-	a.Left = s.left
+	a.Left = max(0, s.left)
 	held := s.holds[buyer]
 	repeat := held.active() && int(held.quantity) == quantity
 	if quantity < 1 || quantity > s.sale.LimitPerBuyer && !repeat {
@@ -185,14 +192,11 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 // the given id. seckill.ErrNotFound says that the gate does not know it: the
 // store may.
 func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string) (p seckill.Progress, err error) {
-	s := m.sale(id)
-	if s == nil {
-		return p, seckill.ErrNotFound
-	}
-	s.mu.Lock()
-	if !s.open {
-		s.mu.Unlock()
-		return p, closed{id}
+	// A sale that is not loaded yet is as unknown as one that is closed: before the
+	// first rebuild its tickets are in the outbox, and nobody may deny them.
+	s, err := m.locked(id)
+	if err != nil {
+		return p, err
 	}
 	held := s.holds[buyer]
 	if held == nil || ticket != "" && held.ticket != ticket || held.state == holdRefused {
@@ -222,7 +226,7 @@ func (m *Memory) Left(id seckill.SaleID) (left int64, ok bool) {
 		return 0, false
 	}
 	defer s.mu.Unlock()
-	return s.left, true
+	return max(0, s.left), true
 }
 
 // Unsent waits for tickets that are to be sent to the queue and returns up to
@@ -262,14 +266,14 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 			if !o.Placed() {
 				held.state = holdRefused
 			}
-			if o.Returns() {
+			switch {
+			case o.Returns():
 				s.left += int64(held.quantity)
 				back = true
+			case !o.Placed() && s.left < 0:
+				s.left = min(0, s.left+int64(held.quantity)) // a promise less to make good
 			}
-			s.finished = max(s.finished, held.seq)
-			places = append(places, held.place)
-			held.place = place{}
-			m.pending.Add(-1)
+			places = append(places, m.final(s, held))
 		}
 		s.mu.Unlock()
 		if back {
@@ -277,6 +281,16 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 		}
 	}
 	return nil
+}
+
+// final notes that a pending hold has its outcome, and returns where the journal
+// keeps its ticket, to be finished once s.mu is free.
+func (m *Memory) final(s *memorySale, held *hold) place {
+	s.finished = max(s.finished, held.seq)
+	m.pending.Add(-1)
+	was := held.place
+	held.place = place{}
+	return was
 }
 
 // Release returns the units of tickets of one sale whose orders have ended, and
@@ -287,6 +301,8 @@ func (m *Memory) Release(_ context.Context, id seckill.SaleID, tickets []seckill
 	if err != nil {
 		return 0, err
 	}
+	var places []place
+	defer func() { m.journal.finish(places) }()
 	defer s.mu.Unlock()
 	for _, t := range tickets {
 		if _, done := s.released[t.ID]; done {
@@ -294,15 +310,21 @@ func (m *Memory) Release(_ context.Context, id seckill.SaleID, tickets []seckill
 		}
 		s.released[t.ID] = struct{}{}
 		s.left += int64(t.Quantity)
-		if held := s.holds[t.Buyer]; held != nil && held.ticket == t.ID {
-			held.state = holdReleased
+		held := s.holds[t.Buyer]
+		if held == nil || held.ticket != t.ID {
+			continue
 		}
+		if held.state == holdPending {
+			// Its order ended before Finish came: so it was placed.
+			places = append(places, m.final(s, held))
+		}
+		held.state = holdReleased
 	}
 	m.clear(id)
 	return s.sale.Epoch, nil
 }
 
-// Move applies a stock move, once for each id in an epoch. It reports whether it
+// Move applies a stock move, once for each id and delta in an epoch. It reports whether it
 // was applied: a shrinking move is refused when the gate holds fewer units.
 func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, epoch int64, err error) {
 	s, err := m.locked(move.Sale)
@@ -310,10 +332,11 @@ func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, epoch
 		return false, 0, err
 	}
 	defer s.mu.Unlock()
-	applied, decided := s.moves[move.ID]
+	key := moveKey{move.ID, move.Delta}
+	applied, decided := s.moves[key]
 	if !decided {
-		applied = s.left+move.Delta >= 0
-		s.moves[move.ID] = applied
+		applied = move.Delta > 0 || s.left+move.Delta >= 0
+		s.moves[key] = applied
 		if applied {
 			s.left += move.Delta
 		}
@@ -353,14 +376,27 @@ func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err e
 	return c, nil
 }
 
-// Shut closes sales (none: all that there are) for a rebuild and returns what the
-// outbox holds for them.
+// Stale returns those of the sales that are not open, or of another epoch.
+func (m *Memory) Stale(_ context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
+	for _, sale := range sales {
+		s, err := m.locked(sale.ID)
+		if err != nil || s.sale.Epoch != sale.Epoch {
+			ids = append(ids, sale.ID)
+		}
+		if err == nil {
+			s.mu.Unlock()
+		}
+	}
+	return ids, nil
+}
+
+// Shut closes sales for a rebuild and returns what the outbox holds for them.
 func (m *Memory) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error) {
 	wanted := map[seckill.SaleID]bool{}
 	for _, id := range ids {
 		wanted[id] = true
 	}
-	m.shut(func(id seckill.SaleID) bool { return len(ids) == 0 || wanted[id] })
+	m.shut(func(id seckill.SaleID) bool { return wanted[id] })
 	if err := m.journal.settle(ctx); err != nil {
 		return nil, err
 	}
@@ -369,7 +405,7 @@ func (m *Memory) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sa
 	}
 	outbox := map[seckill.SaleID][]seckill.Ticket{}
 	m.journal.outbox(func(t seckill.Ticket, _ place) {
-		if len(ids) == 0 || wanted[t.Sale] {
+		if wanted[t.Sale] {
 			outbox[t.Sale] = append(outbox[t.Sale], t)
 		}
 	})
@@ -389,7 +425,8 @@ func (m *Memory) shut(wanted func(seckill.SaleID) bool) {
 }
 
 // Load opens sales with the state that the snapshots say. Tickets without an
-// outcome are sent to the queue again.
+// outcome are sent to the queue again. A snapshot with less than nothing left
+// makes a gate that owes: what comes back pays for it before it is sold again.
 func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 	places := map[string]place{}
 	m.journal.outbox(func(t seckill.Ticket, p place) { places[t.ID] = p })
@@ -403,9 +440,9 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 		v := &snapshots[i]
 		pending := v.Pending()
 		s := &memorySale{
-			open: true, sale: v.Sale, left: max(0, v.Left()), seq: v.Seq,
+			open: true, sale: v.Sale, left: v.Left(), seq: v.Seq,
 			holds:    make(map[string]*hold, len(v.Active)+len(pending)),
-			released: map[string]struct{}{}, moves: map[string]bool{},
+			released: map[string]struct{}{}, moves: map[moveKey]bool{},
 		}
 		for _, t := range v.Active {
 			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), state: holdPlaced}

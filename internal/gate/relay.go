@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 // Outbox is what the relay reads.
@@ -46,13 +47,15 @@ func (r *Relay) Run(ctx context.Context) error {
 		tickets, err := r.Outbox.Unsent(ctx, relayBatch)
 		for len(tickets) > 0 && err == nil && ctx.Err() == nil {
 			var confirmed []seckill.Ticket
+			crash.Here("4-before-publish", true)
 			confirmed, err = r.Queue.Publish(ctx, tickets)
+			crash.Here("4-before-confirm", len(confirmed) > 0)
 			if len(confirmed) > 0 {
 				pause = relayMinPause
 				err = errors.Join(err, r.Outbox.Sent(ctx, confirmed))
 				tickets = without(tickets, confirmed)
 			}
-			if err != nil && ctx.Err() == nil {
+			if (err != nil || len(confirmed) == 0) && ctx.Err() == nil {
 				r.Log.Warn("relay: tickets stay in the outbox", "tickets", len(tickets), "pause", pause, "error", err)
 				sleep(ctx, pause)
 				pause, err = min(2*pause, relayMaxPause), nil

@@ -11,6 +11,7 @@ import (
 const (
 	keeperPause = time.Second     // between looks at what the gate has not heard of
 	keeperTry   = 5 * time.Second // for one look
+	keeperPage  = 1000            // sales looked at, and rebuilt, together
 )
 
 // Keep is the resident duty of the package: it rebuilds what the gate has lost,
@@ -36,8 +37,7 @@ func (s *Sales) Keep(ctx context.Context, ready func()) error {
 		case <-tick.C:
 		case <-changed:
 		case <-s.gate.Lost():
-			s.log.Error("sale: the gate lost its state; every sale is closed until it is rebuilt")
-			s.stale.Store(true)
+			s.unsure.Store(true)
 		case <-ctx.Done():
 			return nil
 		}
@@ -45,8 +45,9 @@ func (s *Sales) Keep(ctx context.Context, ready func()) error {
 }
 
 func (s *Sales) keep(ctx context.Context) error {
-	if s.stale.Load() {
-		if err := s.Rebuild(ctx); err != nil {
+	if s.unsure.Swap(false) {
+		if err := s.restore(ctx); err != nil {
+			s.unsure.Store(true)
 			return err
 		}
 	}
@@ -55,16 +56,37 @@ func (s *Sales) keep(ctx context.Context) error {
 	return s.catchUp(ctx)
 }
 
+// restore rebuilds the sales whose state at the gate is not that of the store.
+func (s *Sales) restore(ctx context.Context) error {
+	for before := seckill.SaleID(0); ; {
+		sales, err := s.store.Sales(ctx, before, keeperPage)
+		if err != nil || len(sales) == 0 {
+			return err
+		}
+		stale, err := s.gate.Stale(ctx, sales)
+		if err != nil {
+			return err
+		}
+		if len(stale) > 0 {
+			s.log.Info("sale: rebuilding what the gate does not have", "sales", len(stale))
+			if err := s.rebuild(ctx, stale); err != nil {
+				return err
+			}
+		}
+		before = sales[len(sales)-1].ID
+	}
+}
+
 func (s *Sales) catchUp(ctx context.Context) error {
 	var errs []error
 	sales, err := s.store.Unapplied(ctx)
 	errs = append(errs, err)
 	for _, sale := range sales {
-		if _, open := s.gate.Left(sale.ID); !open {
-			errs = append(errs, s.Rebuild(ctx, sale.ID))
-			continue
+		err := s.apply(ctx, sale)
+		if errors.Is(err, seckill.ErrClosed) {
+			err = s.Rebuild(ctx, sale.ID)
 		}
-		errs = append(errs, s.apply(ctx, sale))
+		errs = append(errs, err)
 	}
 	moves, err := s.store.OpenMoves(ctx)
 	errs = append(errs, err)

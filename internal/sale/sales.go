@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 // Store is what the package needs of stage 5.
@@ -47,7 +48,10 @@ type Gate interface {
 	// Shut MUST close the sales before it reads the outbox.
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
-	// Lost receives when sales were closed because their state is unknown.
+	// Stale MUST return the sales whose state is missing, shut, or of another epoch
+	// than the one given.
+	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
+	// Lost receives when there may be stale sales.
 	Lost() <-chan struct{}
 }
 
@@ -58,7 +62,7 @@ type Sales struct {
 	log   *slog.Logger
 
 	rebuilding sync.Mutex    // one rebuild at a time
-	stale      atomic.Bool   // everything must be rebuilt
+	unsure     atomic.Bool   // there may be stale sales
 	changed    chan struct{} // the keeper has something to do
 
 	mu    sync.Mutex
@@ -70,7 +74,7 @@ type Sales struct {
 func New(store Store, gate Gate, log *slog.Logger) *Sales {
 	s := &Sales{store: store, gate: gate, log: log, changed: make(chan struct{}, 1),
 		cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
-	s.stale.Store(true)
+	s.unsure.Store(true)
 	return s
 }
 
@@ -87,6 +91,7 @@ func (s *Sales) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, er
 		return sale, err
 	}
 	s.forget(sale.ID)
+	crash.Here("10-before-open", true)
 	if err := s.Rebuild(ctx, sale.ID); err != nil {
 		s.wake()
 		return sale, fmt.Errorf("sale %s is created and will open when the gate is back: %w", sale.ID, err)
@@ -117,9 +122,11 @@ func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale 
 }
 
 func (s *Sales) apply(ctx context.Context, sale seckill.Sale) error {
+	crash.Here("10-before-apply", true)
 	if err := s.gate.Apply(ctx, sale); err != nil {
 		return err
 	}
+	crash.Here("10-after-apply", true)
 	// The gate has it; that the store hears so is the keeper's business too.
 	if err := s.store.Applied(ctx, sale.ID, sale.Version); err != nil {
 		s.log.Warn("sale: the change is in force, but not noted as such", "sale", sale.ID, "version", sale.Version, "error", err)
@@ -252,10 +259,14 @@ func (s *Sales) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, error)
 // move brings a begun move to the gate and its end to the store.
 func (s *Sales) move(ctx context.Context, m seckill.Move) error {
 	for !m.Done {
+		crash.Here("11-grow-before-gate", m.Delta > 0)
+		crash.Here("11-shrink-before-gate", m.Delta < 0)
 		applied, epoch, err := s.gate.Move(ctx, m)
 		if err != nil {
 			return err
 		}
+		crash.Here("11-grow-after-gate", m.Delta > 0)
+		crash.Here("11-shrink-after-gate", m.Delta < 0 && applied)
 		if m.Done, err = s.store.FinishMove(ctx, m, applied, epoch); err != nil {
 			return err
 		}
@@ -266,40 +277,39 @@ func (s *Sales) move(ctx context.Context, m seckill.Move) error {
 	return nil
 }
 
-// Rebuild makes the gate's state of sales (none: all) anew from the outbox and
-// one snapshot of the store. They are closed meanwhile.
+// Rebuild makes the gate's state of sales anew from the outbox and one snapshot of
+// the store. They are closed meanwhile.
 func (s *Sales) Rebuild(ctx context.Context, ids ...seckill.SaleID) error {
+	err := s.rebuild(ctx, ids)
+	if err != nil {
+		// They may be shut now: somebody must open them.
+		s.unsure.Store(true)
+		s.wake()
+	}
+	return err
+}
+
+func (s *Sales) rebuild(ctx context.Context, ids []seckill.SaleID) error {
 	s.rebuilding.Lock()
 	defer s.rebuilding.Unlock()
-	if len(ids) == 0 {
-		s.stale.Store(false)
-	}
 	outbox, err := s.gate.Shut(ctx, ids)
 	if err != nil {
-		s.stale.Store(true)
 		return err
 	}
 	snapshots, err := s.store.Snapshot(ctx, ids, outbox)
 	if err != nil {
-		s.stale.Store(true) // the sales are shut now, so somebody must open them
-		s.wake()
 		return err
 	}
 	for i := range snapshots {
-		v := &snapshots[i]
-		delete(outbox, v.Sale.ID)
-		if left := v.Left(); left < 0 {
-			s.log.Error("sale: more units are promised than exist; the gate opens with none", "sale", v.Sale.ID, "short", -left)
+		if left := snapshots[i].Left(); left < 0 {
+			s.log.Error("sale: more units are promised than exist; the gate opens with none", "sale", snapshots[i].Sale.ID, "short", -left)
 		}
 	}
-	for id, tickets := range outbox {
-		s.log.Error("sale: the gate's outbox has tickets of a sale that the store does not know; is it the right store?", "sale", id, "tickets", len(tickets))
-	}
+	crash.Here("12-before-load", true)
 	if err := s.gate.Load(ctx, snapshots); err != nil {
-		s.stale.Store(true)
-		s.wake()
 		return err
 	}
+	crash.Here("12-after-load", true)
 	return nil
 }
 

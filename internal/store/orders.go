@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 const orderColumns = `t.id, t.sale, t.buyer, t.quantity, t.amount, s.currency, t.state, t.created_at, t.expires_at
@@ -144,6 +145,7 @@ func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill
 			return err
 		}
 	}
+	crash.Here("9-before-commit", len(freed) > 0)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 // mark is what may exist once among active orders.
@@ -109,11 +110,13 @@ func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bo
 				return errFit
 			}
 		}
+		crash.Here("5-before-commit", len(fresh) > 0)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	crash.Here("5-after-commit", true)
 	return outcomes, nil
 }
 

@@ -1,0 +1,293 @@
+// Package e2e tests the binary from outside: what it promises to buyers and
+// administrators, over HTTP, while it is loaded, stopped and killed.
+//
+// The tests with most load come one after the other; the others run beside each
+// other.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"seckill"
+	"seckill/e2e/node"
+	"seckill/internal/account"
+	"seckill/internal/load"
+)
+
+// patience is how long a test waits for a condition before it fails.
+const patience = time.Minute
+
+var binaries string // the folder of the built binaries
+
+func TestMain(m *testing.M) {
+	var err error
+	if binaries, err = os.MkdirTemp("", "seckill-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(binaries)
+	os.Exit(code)
+}
+
+var (
+	plainBinary = sync.OnceValues(func() (string, error) { return node.Build(binaries) })
+	crashBinary = sync.OnceValues(func() (string, error) { return node.Build(binaries, "crash") })
+)
+
+func binary(t *testing.T) string {
+	t.Helper()
+	file, err := plainBinary()
+	must(t, err)
+	return file
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts a node, fresh if no data directory is given, and waits until it
+// is ready. It is gone when the test ends.
+func start(t *testing.T, c node.Config) *node.Node {
+	t.Helper()
+	n := begin(t, c)
+	must(t, n.Ready())
+	return n
+}
+
+// begin starts a node and does not wait.
+func begin(t *testing.T, c node.Config) *node.Node {
+	t.Helper()
+	if c.Binary == "" {
+		c.Binary = binary(t)
+	}
+	if c.Dir == "" {
+		c.Dir = t.TempDir()
+	}
+	n, err := node.Start(c)
+	must(t, err)
+	t.Cleanup(func() {
+		n.Kill()
+		if t.Failed() {
+			t.Logf("the log of the node:\n%s", n.Log())
+		}
+	})
+	return n
+}
+
+// address is one that a node can come back to.
+func address(t *testing.T) string {
+	t.Helper()
+	a, err := node.Address()
+	must(t, err)
+	return a
+}
+
+// eventually waits until the condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// --- a caller -----------------------------------------------------------------
+
+// caller is somebody with a token.
+type caller struct {
+	t     *testing.T
+	url   string
+	token string
+}
+
+func buyer(t *testing.T, n *node.Node, id string) caller { return as(t, n, id, "") }
+func admin(t *testing.T, n *node.Node) caller            { return as(t, n, "admin", seckill.RoleAdmin) }
+
+func as(t *testing.T, n *node.Node, id, role string) caller {
+	t.Helper()
+	token, err := account.Mint(node.Secret, id, role, time.Hour)
+	must(t, err)
+	return caller{t, n.URL, token}
+}
+
+// said is every field that the tests look at.
+type said struct {
+	Status, Ticket, Order, Reason, Code, State, Title, ID, Description string
+	Total, Left                                                        int64
+	OK                                                                 bool
+	Gate, Active, Pending, Returning                                   int64
+}
+
+// UnmarshalJSON passes over fields of another type: a problem document's status is
+// a number, and a part of /readyz is a word.
+func (s *said) UnmarshalJSON(b []byte) error {
+	type plain said
+	err := json.Unmarshal(b, (*plain)(s))
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+		return nil
+	}
+	return err
+}
+
+// try sends a request once.
+func (c caller) try(method, path string, body any) (status int, a said, err error) {
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return 0, a, err
+		}
+		content = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, content)
+	if err != nil {
+		return 0, a, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, a, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err == nil && len(b) > 0 {
+		if json.Unmarshal(b, &a) != nil {
+			err = fmt.Errorf("%s %s: %s is not JSON: %q", method, path, res.Status, b)
+		}
+	}
+	return res.StatusCode, a, err
+}
+
+// does sends a request whose answer has a known status.
+func (c caller) does(method, path string, body any, want int) said {
+	c.t.Helper()
+	status, a, err := c.try(method, path, body)
+	must(c.t, err)
+	if status != want {
+		c.t.Fatalf("%s %s: %d %+v, want %d", method, path, status, a, want)
+	}
+	return a
+}
+
+// buys asks for units and returns the ticket.
+func (c caller) buys(sale string, quantity int) string {
+	c.t.Helper()
+	return c.does("POST", "/api/sales/"+sale+"/ticket", map[string]int{"quantity": quantity}, http.StatusAccepted).Ticket
+}
+
+// outcome waits for what became of the caller's newest ticket.
+func (c caller) outcome(sale string) said {
+	c.t.Helper()
+	return c.does("GET", "/api/sales/"+sale+"/ticket?wait=20s", nil, http.StatusOK)
+}
+
+// creates makes an open sale and returns its id.
+func (c caller) creates(units int64, limit int) string {
+	c.t.Helper()
+	now := time.Now().UTC()
+	return c.does("POST", "/api/admin/sales", map[string]any{
+		"title": "机械键盘", "price": 9900, "currency": "CNY", "total": units, "limit_per_buyer": limit,
+		"opens_at": now.Add(-time.Minute), "closes_at": now.Add(time.Hour), "hold_seconds": 3600,
+	}, http.StatusCreated).ID
+}
+
+// audits checks that the audit holds and returns it.
+func (c caller) audits(sale string) said {
+	c.t.Helper()
+	a := c.does("GET", "/api/admin/sales/"+sale+"/audit", nil, http.StatusOK)
+	if !a.OK {
+		c.t.Errorf("the audit of sale %s does not hold: %+v", sale, a)
+	}
+	return a
+}
+
+// --- a crowd ------------------------------------------------------------------
+
+// run is a load generator at work: the binary's own.
+type run struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	out    bytes.Buffer
+	log    bytes.Buffer
+	done   chan struct{}
+	failed error
+}
+
+// startLoad starts "seckill load" against the server.
+func startLoad(t *testing.T, url string, args ...string) *run {
+	t.Helper()
+	r := &run{t: t, done: make(chan struct{})}
+	r.cmd = exec.Command(binary(t), append([]string{"load", "--server", url, "--json"}, args...)...)
+	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SECKILL_AUTH_SECRET=" + string(node.Secret)}
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.log
+	must(t, r.cmd.Start())
+	go func() { r.failed = r.cmd.Wait(); close(r.done) }()
+	t.Cleanup(func() { r.cmd.Process.Kill(); <-r.done })
+	return r
+}
+
+func (r *run) running() bool {
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// report waits for the end of the run, which must be a success, and returns what
+// it says.
+func (r *run) report() load.Report {
+	r.t.Helper()
+	select {
+	case <-r.done:
+	case <-time.After(3 * patience):
+		r.t.Fatalf("the load does not end:\n%s", tail(r.log.String()))
+	}
+	var rep load.Report
+	if err := json.Unmarshal(r.out.Bytes(), &rep); err != nil {
+		r.t.Fatalf("the load: %v: %v\n%s", r.failed, err, tail(r.log.String()))
+	}
+	if r.failed != nil || len(rep.Findings) > 0 {
+		r.t.Fatalf("the load: %v, findings:\n%s", r.failed, strings.Join(rep.Findings, "\n"))
+	}
+	for _, c := range rep.Checks {
+		if !c.OK || c.Skipped {
+			r.t.Errorf("the load: %s: %s", c.Name, c.Detail)
+		}
+	}
+	if rep.Audit == nil || !rep.Audit.OK || rep.Audit.Pending != 0 || rep.Audit.Returning != 0 {
+		r.t.Fatalf("the load ended with the audit %+v", rep.Audit)
+	}
+	return rep
+}
+
+func tail(s string) string { return s[max(0, len(s)-4000):] }

@@ -1,0 +1,37 @@
+package node
+
+// Moment is one at which a node built with the tag "crash" can be told to die: a
+// mark in the code and a line of docs/ORDER-CYCLE.md.
+type Moment struct {
+	Name string
+	Nth  int // so often it has passed before that there is something to lose
+}
+
+// Moments are all of them, by step of the order's cycle.
+var Moments = []Moment{
+	{"1-before-answer", 5},
+	{"2-before-commit", 10},
+	{"2-after-commit", 10},
+	{"3-before-answer", 20},
+	{"4-before-publish", 8},
+	{"4-before-confirm", 8},
+	{"5-before-store", 6},
+	{"5-before-commit", 6},
+	{"5-after-commit", 6},
+	{"6-before-finish", 6},
+	{"7-before-ack", 6},
+	{"8-before-result", 12},
+	{"9-before-commit", 4},
+	{"9-before-release", 4},
+	{"9-after-release", 4},
+	{"10-before-open", 4}, // the crowd's first three sales are there
+	{"10-before-apply", 3},
+	{"10-after-apply", 3},
+	{"11-grow-before-gate", 2},
+	{"11-grow-after-gate", 2},
+	{"11-shrink-before-gate", 2},
+	{"11-shrink-after-gate", 2},
+	{"12-before-snapshot", 1},
+	{"12-before-load", 1},
+	{"12-after-load", 1},
+}

@@ -1,0 +1,648 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+// Limits of the gate on Redis.
+const (
+	redisCall    = 900 * time.Millisecond // for one call: a lost Redis is noticed within a second
+	redisLook    = 100 * time.Millisecond // between looks whether a lost Redis is back
+	redisBuckets = 16                     // hash tags, and outbox streams
+	redisHolds   = 500                    // holds written in one command of a rebuild
+	redisPage    = 1000                   // outbox entries read in one command
+)
+
+//go:embed lua/reserve.lua
+var reserveLua string
+
+//go:embed lua/finish.lua
+var finishLua string
+
+//go:embed lua/release.lua
+var releaseLua string
+
+//go:embed lua/move.lua
+var moveLua string
+
+//go:embed lua/apply.lua
+var applyLua string
+
+//go:embed lua/cut.lua
+var cutLua string
+
+//go:embed lua/open.lua
+var openLua string
+
+var scripts = struct{ reserve, finish, release, move, apply, cut, open *rueidis.Lua }{
+	rueidis.NewLuaScript(reserveLua), rueidis.NewLuaScript(finishLua), rueidis.NewLuaScript(releaseLua), rueidis.NewLuaScript(moveLua),
+	rueidis.NewLuaScript(applyLua), rueidis.NewLuaScript(cutLua), rueidis.NewLuaScript(openLua),
+}
+
+// Redis is the gate that several nodes share. Every decision is one Lua script;
+// the keys of a sale share one of 16 hash tags, so that it works on a cluster.
+// A missing key means closed: the state is rebuilt, never guessed.
+//
+// A breaker stands before it: once a call has found Redis gone, every further
+// one fails at once until it answers again.
+type Redis struct {
+	*flags
+	waiters waiters
+	options rueidis.ClientOption
+	where   string // for messages, without secrets
+	limit   int    // tickets without an outcome, in each bucket
+	node    string // this node's name among the readers of the outbox
+	log     *slog.Logger
+	offset  atomic.Int64 // nanoseconds that Redis' clock is ahead of this node's
+
+	client atomic.Pointer[rueidis.Client]
+	down   atomic.Pointer[error] // why calls fail at once; nil: they do not
+	lost   chan struct{}
+	added  chan struct{} // this node has written to the outbox
+
+	mu    sync.Mutex
+	shut  map[seckill.SaleID]string // tokens of the sales that this node shut
+	views map[seckill.SaleID]*view
+	sent  map[string]entry // tickets taken from the outbox and not confirmed by the queue
+	tries map[string]resend
+}
+
+// OpenRedis returns the gate at url (redis://user:password@host:port/db). It does
+// not need Redis to be there yet: Run connects. limit is the most tickets without
+// an outcome, 0 for OutboxLimit.
+func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
+	options, err := rueidis.ParseURL(url)
+	if err != nil {
+		return nil, errors.New("gate: the address is not of the form redis://user:password@host:port/db (check --gate)")
+	}
+	if limit <= 0 {
+		limit = OutboxLimit
+	}
+	options.DisableCache = true
+	options.DisableRetry = true // an unknown outcome is repeated by who knows the ticket
+	options.ConnWriteTimeout = redisCall
+	options.Dialer.Timeout = redisCall
+	options.ClientName = "seckill"
+	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
+	g := &Redis{
+		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), limit: max(1, limit/redisBuckets), node: rand.Text(), log: log,
+		lost: make(chan struct{}, 1), added: make(chan struct{}, 1),
+		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
+	}
+	g.down.Store(&notYet)
+	return g, nil
+}
+
+// Run keeps the connection until ctx is done: it connects, notices when Redis is
+// back, compares the clocks, and hears which tickets are final.
+func (g *Redis) Run(ctx context.Context) error {
+	look := time.NewTicker(redisLook)
+	defer look.Stop()
+	var compared time.Time
+	for {
+		if down := g.down.Load(); down != nil || time.Since(compared) > 10*time.Second {
+			if err := g.look(ctx); err == nil {
+				compared = time.Now()
+			}
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			if c := g.client.Swap(nil); c != nil {
+				(*c).Close()
+			}
+			return nil
+		}
+	}
+}
+
+// look asks Redis for its time; an answer closes the breaker.
+func (g *Redis) look(ctx context.Context) error {
+	client := g.client.Load()
+	if client == nil {
+		c, err := rueidis.NewClient(g.options)
+		if err != nil {
+			return err
+		}
+		client = &c
+		g.client.Store(client)
+		go g.listen(ctx, c)
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	defer cancel()
+	asked := time.Now()
+	t, err := (*client).Do(ctx, (*client).B().Time().Build()).AsIntSlice()
+	if err != nil || len(t) != 2 {
+		return errors.Join(err, g.fail(err))
+	}
+	took := time.Since(asked)
+	g.offset.Store(int64(time.Unix(t[0], t[1]*1000).Sub(asked.Add(took / 2))))
+	if g.down.Swap(nil) != nil {
+		g.log.Info("gate: Redis answers", "address", g.where)
+		signal(g.lost) // it may have come back without its data
+	}
+	return nil
+}
+
+// fail opens the breaker if err says that Redis is gone, and wraps it.
+func (g *Redis) fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, answered := rueidis.IsRedisErr(err); answered {
+		return fmt.Errorf("gate: Redis at %s: %w: %w", g.where, seckill.ErrUnavailable, err)
+	}
+	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
+	if g.down.CompareAndSwap(nil, &err) {
+		g.log.Warn("gate: every answer is 503 until Redis is back", "error", err)
+	}
+	return err
+}
+
+// up returns the client, or why there is none.
+func (g *Redis) up() (rueidis.Client, error) {
+	if down := g.down.Load(); down != nil {
+		return nil, *down
+	}
+	if c := g.client.Load(); c != nil {
+		return *c, nil
+	}
+	return nil, fmt.Errorf("gate: stopped: %w", seckill.ErrUnavailable)
+}
+
+// call runs a script on a sale. A closed sale is an error, and is looked after.
+func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {
+	client, err := g.up()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	defer cancel()
+	answer, err := script.Exec(ctx, client, keys, args).ToArray()
+	if err != nil {
+		if context.Cause(ctx) == context.Canceled {
+			return nil, err // the caller went away: that says nothing about Redis
+		}
+		return nil, g.fail(err)
+	}
+	if first, _ := answer[0].ToString(); first == "closed" {
+		signal(g.lost)
+		return nil, closed(id)
+	}
+	return answer, nil
+}
+
+func bucket(id seckill.SaleID) int { return int(id % redisBuckets) }
+
+func tag(bucket int) string { return "seckill:{" + strconv.Itoa(bucket) + "}:" }
+
+func key(what string, id seckill.SaleID) string { return tag(bucket(id)) + what + ":" + id.String() }
+
+func outboxKey(bucket int) string { return tag(bucket) + "outbox" }
+
+// Lost receives when sales may be closed, so that somebody looks.
+func (g *Redis) Lost() <-chan struct{} { return g.lost }
+
+// Ping reports whether Redis answers.
+func (g *Redis) Ping(context.Context) error {
+	_, err := g.up()
+	return err
+}
+
+// Now is Redis' clock, as last compared with this node's.
+func (g *Redis) Now() time.Time { return time.Now().Add(time.Duration(g.offset.Load())) }
+
+var verdictOf = func() map[string]seckill.Verdict {
+	m := map[string]seckill.Verdict{}
+	for _, v := range seckill.Verdicts() {
+		m[v.String()] = v
+	}
+	return m
+}()
+
+// Reserve decides whether the buyer may have quantity units of the sale. An
+// error that wraps seckill.ErrUnavailable has an unknown outcome; one of the
+// type *seckill.FieldError says that the sale does not allow the quantity.
+func (g *Redis) Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
+	a, err := g.reserve(ctx, id, buyer, quantity)
+	if err != nil {
+		g.Abandon(id)
+		return seckill.Answer{}, err
+	}
+	g.learn(id, a.Verdict, a.Left)
+	return a, nil
+}
+
+func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (a seckill.Answer, err error) {
+	answer, err := g.call(ctx, id, scripts.reserve,
+		[]string{key("sale", id), key("holds", id), outboxKey(bucket(id))},
+		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.Now()), id.String(), strconv.Itoa(g.limit)})
+	if err != nil {
+		return a, err
+	}
+	verdict, _ := answer[0].ToString()
+	if a.Left, err = answer[1].AsInt64(); err != nil {
+		return a, fmt.Errorf("gate: reserve answered %v: %w", answer, err)
+	}
+	if verdict == "quantity" {
+		return a, &seckill.FieldError{Field: "quantity", Must: fmt.Sprintf("must be 1 to %d", a.Left)}
+	}
+	a.Verdict = verdictOf[verdict]
+	if a.Verdict == seckill.Queued {
+		if a.Ticket, err = answer[2].ToString(); err != nil {
+			return a, fmt.Errorf("gate: reserve answered %v: %w", answer, err)
+		}
+		signal(g.added)
+	}
+	return a, nil
+}
+
+// parseHold reads a hold: its state, then ticket, quantity, admission number and
+// outbox entry.
+func parseHold(s string) (state byte, t seckill.Ticket, err error) {
+	if len(s) < 28 {
+		return 0, t, fmt.Errorf("gate: %q is not a hold", s)
+	}
+	parts := strings.Split(s[1:], ",")
+	if len(parts) < 3 {
+		return 0, t, fmt.Errorf("gate: %q is not a hold", s)
+	}
+	t.ID = parts[0]
+	t.Quantity, err = strconv.Atoi(parts[1])
+	if err == nil {
+		t.Seq, err = strconv.ParseInt(parts[2], 10, 64)
+	}
+	return s[0], t, err
+}
+
+// Find returns where the buyer's newest ticket in the sale stands, or the one of
+// the given id. seckill.ErrNotFound says that the gate does not know it: the
+// store may. A placed ticket is remembered on this node.
+func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string) (p seckill.Progress, err error) {
+	client, err := g.up()
+	if err != nil {
+		return p, err
+	}
+	view := g.view(id)
+	if known, ok := view.final(buyer); ok && (ticket == "" || known.Ticket.ID == ticket) {
+		view.refresh(g)
+		return known, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	defer cancel()
+	answers := client.DoMulti(ctx,
+		client.B().Hmget().Key(key("sale", id)).Field("open", "finished", "freed", "left").Build(),
+		client.B().Hget().Key(key("holds", id)).Field(buyer).Build())
+	sale, err := answers[0].AsStrSlice()
+	if err != nil {
+		return p, g.fail(err)
+	}
+	if sale[0] != "1" {
+		signal(g.lost)
+		return p, closed(id)
+	}
+	held, err := answers[1].ToString()
+	if rueidis.IsRedisNil(err) {
+		return p, seckill.ErrNotFound
+	}
+	if err != nil {
+		return p, g.fail(err)
+	}
+	state, t, err := parseHold(held)
+	if err != nil {
+		return p, err
+	}
+	if state == 'x' || ticket != "" && t.ID != ticket {
+		return p, seckill.ErrNotFound
+	}
+	t.Sale, t.Buyer = id, buyer
+	finished, _ := strconv.ParseInt(sale[1], 10, 64)
+	p.Ticket, p.Final, p.Position = t, state != 'p', max(1, t.Seq-finished)
+	if p.Final {
+		view.remember(buyer, p, sale[2])
+	}
+	return p, nil
+}
+
+// Wait returns when the ticket's outcome may be known, or ctx is done. Nodes hear
+// of outcomes from one another; what they miss they find by looking.
+func (g *Redis) Wait(ctx context.Context, id seckill.SaleID, buyer, ticket string) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	g.waiters.wait(ctx, ticket, func() bool {
+		p, err := g.Find(ctx, id, buyer, ticket)
+		return err != nil || p.Final
+	})
+}
+
+// listen wakes those who wait for tickets that became final on any node.
+func (g *Redis) listen(ctx context.Context, client rueidis.Client) {
+	for b := range redisBuckets {
+		go func() {
+			for ctx.Err() == nil {
+				err := client.Receive(ctx, client.B().Ssubscribe().Channel(tag(b)+"final").Build(), func(m rueidis.PubSubMessage) {
+					g.waiters.hear(strings.Split(m.Message, ","))
+				})
+				if errors.Is(err, rueidis.ErrClosing) {
+					return
+				}
+				sleep(ctx, time.Second)
+			}
+		}()
+	}
+}
+
+// Finish tells the gate what became of tickets, any number of times. A refusal
+// frees its buyer and returns its units once, unless the store had none. While
+// the sale is closed it fails: the rebuild decides first.
+func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) error {
+	bySale := map[seckill.SaleID][]string{}
+	for _, o := range outcomes {
+		what := "o"
+		switch {
+		case o.Reason == seckill.ReasonNoSale:
+			continue // no sale, no buyer, no units: nothing to tell
+		case o.Returns():
+			what = "x"
+		case !o.Placed():
+			what = "d"
+		}
+		id := o.Ticket.Sale
+		if bySale[id] == nil {
+			bySale[id] = []string{tag(bucket(id)) + "final"}
+		}
+		bySale[id] = append(bySale[id], o.Ticket.Buyer, o.Ticket.ID, what)
+	}
+	for id, args := range bySale {
+		answer, err := g.call(ctx, id, scripts.finish, []string{key("sale", id), key("holds", id), outboxKey(bucket(id))}, args)
+		if err != nil {
+			return err
+		}
+		g.back(id, answer[1])
+	}
+	g.waiters.wake(outcomes)
+	return nil
+}
+
+// back takes the flag down when the gate has units.
+func (g *Redis) back(id seckill.SaleID, left rueidis.RedisMessage) {
+	if n, err := left.AsInt64(); err == nil && n > 0 {
+		g.clear(id)
+	}
+}
+
+// Release returns the units of tickets of one sale whose orders have ended, and
+// frees their buyers where their mark still points to that ticket. It may be
+// repeated; each ticket counts once in an epoch, which is returned.
+func (g *Redis) Release(ctx context.Context, id seckill.SaleID, tickets []seckill.Ticket) (epoch int64, err error) {
+	args := make([]string, 0, 3*len(tickets))
+	for _, t := range tickets {
+		args = append(args, t.ID, t.Buyer, strconv.Itoa(t.Quantity))
+	}
+	answer, err := g.call(ctx, id, scripts.release, []string{key("sale", id), key("holds", id), key("released", id), outboxKey(bucket(id))}, args)
+	if err != nil {
+		return 0, err
+	}
+	g.view(id).forget()
+	g.back(id, answer[1])
+	return answer[2].AsInt64()
+}
+
+// Move applies a stock move, once for each id in an epoch. It reports whether it
+// was applied: a shrinking move is refused when the gate holds fewer units.
+func (g *Redis) Move(ctx context.Context, m seckill.Move) (applied bool, epoch int64, err error) {
+	answer, err := g.call(ctx, m.Sale, scripts.move, []string{key("sale", m.Sale), key("moves", m.Sale)}, []string{m.ID, strconv.FormatInt(m.Delta, 10)})
+	if err != nil {
+		return false, 0, err
+	}
+	g.back(m.Sale, answer[1])
+	decided, _ := answer[0].ToString()
+	epoch, err = answer[2].AsInt64()
+	return decided == "applied", epoch, err
+}
+
+// Apply puts a sale's version in force; a lower one than the gate has is ignored.
+func (g *Redis) Apply(ctx context.Context, sale seckill.Sale) error {
+	answer, err := g.call(ctx, sale.ID, scripts.apply, []string{key("sale", sale.ID)}, terms(sale))
+	if err != nil {
+		return err
+	}
+	g.back(sale.ID, answer[1])
+	return nil
+}
+
+// terms are the fields of a sale that the gate decides by, as scripts take them.
+func terms(s seckill.Sale) []string {
+	bit := map[bool]string{false: "0", true: "1"}
+	return []string{strconv.FormatInt(s.Version, 10), strconv.FormatInt(s.OpensAt.UnixMilli(), 10), strconv.FormatInt(s.ClosesAt.UnixMilli(), 10),
+		bit[s.Paused], bit[s.Ended], strconv.Itoa(s.LimitPerBuyer)}
+}
+
+// Cut looks at the gate's state of a sale at one moment.
+func (g *Redis) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
+	answer, err := g.call(ctx, id, scripts.cut, []string{key("sale", id), outboxKey(bucket(id))}, []string{id.String()})
+	if err != nil {
+		return c, err
+	}
+	c.Open = true
+	for i, n := range []*int64{&c.Left, &c.Seq, &c.Epoch} {
+		if *n, err = answer[i+1].AsInt64(); err != nil {
+			return c, err
+		}
+	}
+	entries, err := answer[4].AsXRange()
+	if err != nil {
+		return c, err
+	}
+	for _, e := range entries {
+		t, err := parseEntry(e)
+		if err != nil {
+			return c, err
+		}
+		c.Outbox = append(c.Outbox, t)
+	}
+	return c, nil
+}
+
+// Stale returns those of the sales whose state at the gate is missing, shut, or
+// of another epoch than the store's.
+func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
+	client, err := g.up()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*redisCall)
+	defer cancel()
+	commands := make(rueidis.Commands, len(sales))
+	for i, s := range sales {
+		commands[i] = client.B().Hmget().Key(key("sale", s.ID)).Field("open", "epoch").Build()
+	}
+	for i, answer := range client.DoMulti(ctx, commands...) {
+		s, err := answer.AsStrSlice()
+		if err != nil {
+			return nil, g.fail(err)
+		}
+		if s[0] != "1" || s[1] != strconv.FormatInt(sales[i].Epoch, 10) {
+			ids = append(ids, sales[i].ID)
+		}
+		g.add(sales[i].ID)
+	}
+	return ids, nil
+}
+
+// Shut closes sales for a rebuild and returns what the outbox holds for them.
+// Whoever shuts last may load.
+func (g *Redis) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error) {
+	client, err := g.up()
+	if err != nil {
+		return nil, err
+	}
+	token := rand.Text()
+	wanted := map[seckill.SaleID]bool{}
+	buckets := map[int]bool{}
+	for _, id := range ids {
+		wanted[id], buckets[bucket(id)] = true, true
+		ctx, cancel := context.WithTimeout(ctx, redisCall)
+		err := client.Do(ctx, client.B().Hset().Key(key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
+		cancel()
+		if err != nil {
+			return nil, g.fail(err)
+		}
+		g.mu.Lock()
+		g.shut[id] = token
+		g.mu.Unlock()
+	}
+	outbox := map[seckill.SaleID][]seckill.Ticket{}
+	for b := range buckets {
+		err := g.entries(ctx, b, func(_ string, t seckill.Ticket) {
+			if wanted[t.Sale] {
+				outbox[t.Sale] = append(outbox[t.Sale], t)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return outbox, nil
+}
+
+// Load opens sales with the state that the snapshots say. Tickets without an
+// outcome stay in the outbox, from where they are sent again.
+func (g *Redis) Load(ctx context.Context, snapshots []seckill.Snapshot) error {
+	for i := range snapshots {
+		if err := g.load(ctx, &snapshots[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
+	client, err := g.up()
+	if err != nil {
+		return err
+	}
+	id := v.Sale.ID
+	g.mu.Lock()
+	token := g.shut[id]
+	delete(g.shut, id)
+	g.mu.Unlock()
+
+	holds := make([]string, 0, 2*(len(v.Active)+len(v.Outbox)))
+	for _, t := range v.Active {
+		holds = append(holds, t.Buyer, fmt.Sprintf("o%s,%d,%d,-", t.ID, t.Quantity, t.Seq))
+	}
+	seq, final := v.Seq, []string{}
+	err = g.entries(ctx, bucket(id), func(entry string, t seckill.Ticket) {
+		if t.Sale != id {
+			return
+		}
+		if _, known := v.Outcomes[t.ID]; known {
+			final = append(final, entry)
+			return
+		}
+		seq = max(seq, t.Seq)
+		holds = append(holds, t.Buyer, fmt.Sprintf("p%s,%d,%d,%s", t.ID, t.Quantity, t.Seq, entry))
+	})
+	if err != nil {
+		return err
+	}
+	// The new holds are written aside, and take the place of the old ones in the
+	// step that opens.
+	aside := key("holds", id) + ":" + token
+	var commands rueidis.Commands
+	for len(holds) > 0 {
+		n := min(len(holds), 2*redisHolds)
+		c := client.B().Hset().Key(aside).FieldValue()
+		for i := 0; i < n; i += 2 {
+			c = c.FieldValue(holds[i], holds[i+1])
+		}
+		commands, holds = append(commands, c.Build()), holds[n:]
+	}
+	for len(final) > 0 {
+		n := min(len(final), redisPage)
+		commands, final = append(commands, client.B().Xdel().Key(outboxKey(bucket(id))).Id(final[:n]...).Build()), final[n:]
+	}
+	for _, c := range commands {
+		ctx, cancel := context.WithTimeout(ctx, redisCall)
+		err := client.Do(ctx, c).Error()
+		cancel()
+		if err != nil {
+			return g.fail(err)
+		}
+	}
+	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
+	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Seq, 10))
+	if _, err = g.call(ctx, id, scripts.open, []string{key("sale", id), key("holds", id), key("released", id), key("moves", id), aside}, args); err != nil {
+		return err
+	}
+	g.add(id)
+	g.clear(id)
+	g.view(id).forget()
+	return nil
+}
+
+// Weak says which of Redis' settings are weaker than the promise needs.
+func (g *Redis) Weak(ctx context.Context) (weak []string, err error) {
+	client, err := g.up()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	defer cancel()
+	for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}} {
+		have, err := client.Do(ctx, client.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()
+		if err != nil {
+			return nil, g.fail(err)
+		}
+		if have[want[0]] != want[1] {
+			weak = append(weak, fmt.Sprintf("Redis has %s %s; the promise needs %s %s", want[0], have[want[0]], want[0], want[1]))
+		}
+	}
+	return weak, nil
+}
+
+// Register makes the gate's metrics.
+func (g *Redis) Register(r prometheus.Registerer) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_up", Help: "1 while Redis answers."}, func() float64 {
+		if g.down.Load() != nil {
+			return 0
+		}
+		return 1
+	}))
+}

@@ -1,0 +1,116 @@
+package gate
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"seckill"
+)
+
+// Limits of what a node remembers of a sale on Redis.
+const (
+	viewFresh = 200 * time.Millisecond // a look at the sale is not repeated sooner
+	viewStale = time.Second            // and is not believed for longer
+	viewSize  = 100_000                // placed tickets remembered of one sale
+)
+
+// view is what this node remembers of a sale: the units left, as a hint, and the
+// newest tickets of buyers that were placed. A placed ticket stays its buyer's
+// newest until it is freed; freed counts that, so as long as it has not changed
+// the tickets are still the newest.
+type view struct {
+	id seckill.SaleID
+
+	mu      sync.Mutex
+	left    int64
+	freed   string
+	at      time.Time // of the last look; zero: never
+	looking bool
+	placed  map[string]seckill.Progress // by buyer
+}
+
+func (g *Redis) view(id seckill.SaleID) *view {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := g.views[id]
+	if v == nil {
+		v = &view{id: id, placed: map[string]seckill.Progress{}}
+		g.views[id] = v
+	}
+	return v
+}
+
+func (v *view) final(buyer string) (p seckill.Progress, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if time.Since(v.at) > viewStale {
+		return p, false
+	}
+	p, ok = v.placed[buyer]
+	return p, ok
+}
+
+// remember keeps a placed ticket that was read together with freed.
+func (v *view) remember(buyer string, p seckill.Progress, freed string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.see(freed)
+	if len(v.placed) >= viewSize {
+		clear(v.placed)
+	}
+	v.placed[buyer] = p
+}
+
+// see takes a look at freed; v.mu is held.
+func (v *view) see(freed string) {
+	if freed != v.freed {
+		clear(v.placed)
+	}
+	v.freed, v.at = freed, time.Now()
+}
+
+func (v *view) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.placed)
+}
+
+// refresh looks at the sale in the background, unless that was done just now.
+func (v *view) refresh(g *Redis) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.looking || time.Since(v.at) < viewFresh {
+		return
+	}
+	client, err := g.up()
+	if err != nil {
+		return
+	}
+	v.looking = true
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), redisCall)
+		defer cancel()
+		s, err := client.Do(ctx, client.B().Hmget().Key(key("sale", v.id)).Field("open", "freed", "left").Build()).AsStrSlice()
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.looking = false
+		if err != nil || s[0] != "1" {
+			v.at = time.Time{}
+			return
+		}
+		v.see(s[1])
+		v.left, _ = strconv.ParseInt(s[2], 10, 64)
+	}()
+}
+
+// Left returns the units that the gate held a moment ago; ok is false if it
+// cannot tell.
+func (g *Redis) Left(id seckill.SaleID) (left int64, ok bool) {
+	v := g.view(id)
+	v.refresh(g)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.left, time.Since(v.at) < viewStale
+}

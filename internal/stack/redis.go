@@ -1,0 +1,94 @@
+package stack
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os/exec"
+	"strconv"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	redisServer    = "/usr/bin/redis-server"
+	redisMemory    = "512mb" // full means that writes fail: nothing is ever evicted
+	redisDatabases = 1024    // number 0 is that of nodes; tests have the others, one each
+)
+
+// redis acknowledges a write when it is on the disk (appendfsync always) and
+// never drops one for want of memory (noeviction): what the gate promises.
+var redis = &spec{
+	kind:  KindRedis,
+	apt:   "redis-server",
+	files: []string{redisServer},
+	ports: []string{"redis"},
+	admin: "default",
+	url: func(e *Engine, user, password string) string {
+		return engineURL("redis", user, password, e.Addr(), "0")
+	},
+	prepare: func(_ context.Context, e *Engine) error {
+		return e.write("redis.conf", fmt.Sprintf(`# Written at every start.
+bind %s
+port %d
+protected-mode yes
+dir %q
+databases %d
+
+appendonly yes
+appendfsync always
+no-appendfsync-on-rewrite no
+save ""
+maxmemory %s
+maxmemory-policy noeviction
+
+# The administrator, and the user of the nodes: its own keys and channels, no
+# command that reaches beyond them, and a look at the settings above.
+user default on #%s ~* &* +@all
+user %s on #%s ~seckill:* &seckill:* +@all -@dangerous +info +config|get
+`, loopback, e.ports[mainPort].number, e.path(dataFolder), redisDatabases, redisMemory, sha256hex(e.secrets.Admin), user, sha256hex(e.secrets.User)))
+	},
+	command: func(e *Engine) *exec.Cmd {
+		cmd := exec.Command(redisServer, e.path("redis.conf"))
+		cmd.Env = environment(e.folder.path)
+		return cmd
+	},
+	ready: func(ctx context.Context, e *Engine) error {
+		return redisDo(ctx, e.URL(), "PING")
+	},
+	fresh: func(_ context.Context, e *Engine, _ string) (string, func(context.Context) error, error) {
+		n := int(e.namespaces.Add(1))
+		if n >= redisDatabases {
+			return "", nil, fmt.Errorf("all %d databases were given out", redisDatabases-1)
+		}
+		at := func(user, password string) string {
+			return engineURL("redis", user, password, e.Addr(), strconv.Itoa(n))
+		}
+		remove := func(ctx context.Context) error {
+			return redisDo(ctx, at(e.spec.admin, e.secrets.Admin), "FLUSHDB")
+		}
+		return at(user, e.secrets.User), remove, nil
+	},
+}
+
+// redisDo sends one command over a connection of its own.
+func redisDo(ctx context.Context, url string, command ...string) error {
+	o, err := rueidis.ParseURL(url)
+	if err != nil {
+		return err
+	}
+	o.DisableCache, o.DisableRetry, o.ForceSingleClient = true, true, true
+	o.Dialer.Timeout, o.ConnWriteTimeout = readyLimit, readyLimit
+	c, err := rueidis.NewClient(o)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Do(ctx, c.B().Arbitrary(command...).Build()).Error()
+}
+
+func sha256hex(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}

@@ -1,0 +1,159 @@
+// Package stack starts the real engines behind a purchase (Redis for the gate,
+// RabbitMQ for the queue, MariaDB for the store) from the packages installed on
+// this machine, for "seckill stack up" and for tests.
+//
+// An [Engine] is one server process with a folder for its data and ports on
+// 127.0.0.1. It is configured for what Seckill promises: durable before it is
+// acknowledged, and users of its own with the least rights. It dies with the
+// process that started it, kill -9 included, and leaves nothing behind.
+//
+// Tests take engines from [Shared] and [Own]; [Main] ends the shared ones.
+package stack
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options of [Up]. A port of 0 is a free one.
+type Options struct {
+	// Dir keeps data and passwords for the next start. Empty is a temporary
+	// folder, removed by Down.
+	Dir string
+
+	RedisPort, RabbitMQPort, ConsolePort, MariaDBPort int
+
+	// Progress gets a line whenever something happens, if it is not nil.
+	Progress io.Writer
+}
+
+// Stack is one engine of each kind, running.
+type Stack struct {
+	Redis, RabbitMQ, MariaDB *Engine
+
+	// AuthSecret signs tokens on every node that uses this stack (auth.secret).
+	AuthSecret string
+
+	temp     *folder // not nil if the folder goes away with the stack
+	progress func(format string, args ...any)
+}
+
+// Engines are those of the stack, in the order of a purchase.
+func (s *Stack) Engines() []*Engine {
+	var engines []*Engine
+	for _, e := range []*Engine{s.Redis, s.RabbitMQ, s.MariaDB} {
+		if e != nil {
+			engines = append(engines, e)
+		}
+	}
+	return engines
+}
+
+// Up starts one engine of each kind, all at the same time, and returns when all
+// are healthy. When one fails it ends the others and returns why.
+func Up(ctx context.Context, o Options) (*Stack, error) {
+	s := &Stack{progress: printer(o.Progress)}
+	if err := s.up(ctx, o); err != nil {
+		return nil, errors.Join(err, s.Down())
+	}
+	return s, nil
+}
+
+func (s *Stack) up(ctx context.Context, o Options) (err error) {
+	dir := o.Dir
+	if dir == "" {
+		if s.temp, err = newTemp(); err != nil {
+			return err
+		}
+		dir = s.temp.path
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if s.AuthSecret, err = keptSecret(filepath.Join(dir, "auth.secret")); err != nil {
+		return err
+	}
+	var errs [3]error
+	s.Redis, errs[0] = Redis(filepath.Join(dir, string(KindRedis)), Port(o.RedisPort))
+	s.RabbitMQ, errs[1] = RabbitMQ(filepath.Join(dir, string(KindRabbitMQ)), Port(o.RabbitMQPort), ConsolePort(o.ConsolePort))
+	s.MariaDB, errs[2] = MariaDB(filepath.Join(dir, string(KindMariaDB)), Port(o.MariaDBPort))
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	// The first failure cancels the other starts: nobody waits for an engine
+	// that is going to be ended.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	each(s.Engines(), func(e *Engine) error {
+		s.progress("%-9s starting", e.Kind())
+		began := time.Now()
+		if err := e.Start(ctx); err != nil {
+			cancel(err)
+			return err
+		}
+		s.progress("%-9s ready in %.1f s on %s, process %d", e.Kind(), time.Since(began).Seconds(), e.Addr(), e.Pid())
+		return nil
+	})
+	return context.Cause(ctx)
+}
+
+// Down ends all engines and, if the folder is a temporary one, removes it. A
+// second Down does nothing.
+func (s *Stack) Down() error {
+	err := each(s.Engines(), func(e *Engine) error {
+		wasRunning := e.Pid() != 0
+		if err := e.Close(); err != nil {
+			return err
+		}
+		if wasRunning {
+			s.progress("%-9s ended", e.Kind())
+		}
+		return nil
+	})
+	if s.temp != nil {
+		err = errors.Join(err, s.temp.remove())
+		s.temp = nil
+	}
+	return err
+}
+
+// each calls f for all engines at the same time.
+func each(engines []*Engine, f func(*Engine) error) error {
+	errs := make([]error, len(engines))
+	var wg sync.WaitGroup
+	for i, e := range engines {
+		wg.Go(func() { errs[i] = f(e) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// printer writes whole lines, one at a time.
+func printer(w io.Writer) func(string, ...any) {
+	w = cmp.Or(w, io.Discard)
+	var mu sync.Mutex
+	return func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(w, format+"\n", args...)
+	}
+}
+
+// keptSecret reads the secret in a file, or makes one there.
+func keptSecret(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		s := rand.Text() + rand.Text()
+		return s, os.WriteFile(file, []byte(s+"\n"), 0o600)
+	}
+	return strings.TrimSpace(string(b)), err
+}
