@@ -23,6 +23,7 @@ func TestDieAt(t *testing.T) {
 	t.Parallel()
 	for i, m := range node.Moments {
 		t.Run(m.Name, func(t *testing.T) {
+			t.Parallel()
 			t.Run("at once", func(t *testing.T) {
 				t.Parallel()
 				dieAt(t, m.Name, fmt.Sprint(m.Nth), uint64(2*i+1))
@@ -43,7 +44,7 @@ func dieAt(t *testing.T, moment, when string, seed uint64) {
 	alive := node.Config{Binary: file, Dir: t.TempDir(), Listen: address(t)}
 	mortal := alive
 	mortal.Env = []string{"SECKILL_CRASH=" + moment + ":" + when}
-	people := crowd.New(crowd.Config{URL: "http://" + alive.Listen, Secret: node.Secret, Seed: seed, Workers: 8, Units: 20})
+	people := crowd.New(crowd.Config{URL: "http://" + alive.Listen, Secret: node.Secret, Seed: seed, Workers: 8, Units: 6})
 
 	var n *node.Node
 	if strings.HasPrefix(moment, "12-") {

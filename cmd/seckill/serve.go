@@ -54,9 +54,9 @@ latest.`,
 	f.String("ops-listen", d.OpsListen, "`address` for health, metrics and profiles; keep it private")
 	f.String("data-dir", d.DataDir, "`directory` of the embedded parts")
 	f.Bool("demo", false, "fill an empty store with sales and accounts, and print them")
-	f.String("gate", d.Gate, "memory")
-	f.String("queue", d.Queue, "memory")
-	f.String("store", d.Store, "sqlite:FILE (default: seckill.db in the data directory)")
+	f.String("gate", string(d.Gate), "memory, or redis://user:password@host:port/db")
+	f.String("queue", string(d.Queue), "memory, or amqp://user:password@host:port/vhost")
+	f.String("store", string(d.Store), "sqlite:FILE, or mysql://user:password@host:port/db (default: sqlite:seckill.db in the data directory)")
 	f.StringSlice("run", d.Run, "`roles` of this node")
 	return cmd
 }

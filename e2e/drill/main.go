@@ -54,8 +54,9 @@ type config struct {
 const (
 	roundKills = 5               // kills in one round
 	dirRounds  = 8               // rounds on the same data; then a node starts on nothing again
+	units      = 12              // of a sale, or twice as many: buyers who cancel sell to those who wait
 	roundTime  = 3 * time.Minute // for one round, or everybody is stuck
-	readyTime  = 150 * time.Millisecond
+	readyTime  = 70 * time.Millisecond
 	lifeTime   = 900 * time.Millisecond // of a node that is killed at a random time
 	stayTime   = 300 * time.Millisecond // at a chosen moment, while others go on
 	momentTime = 3 * time.Second        // to come to a chosen moment, or it dies where it is
@@ -133,7 +134,7 @@ func (r *run) round(ctx context.Context) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
-	people := crowd.New(crowd.Config{URL: "http://" + address, Secret: node.Secret, Seed: r.seed*1_000_000 + uint64(r.rounds)})
+	people := crowd.New(crowd.Config{URL: "http://" + address, Secret: node.Secret, Seed: r.seed*1_000_000 + uint64(r.rounds), Units: units})
 	started := make(chan error, 1)
 	go func() { started <- people.Start(ctx) }()
 

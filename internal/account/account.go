@@ -30,8 +30,8 @@ const (
 // hashing is argon2id by OWASP's first recommendation: 19 MiB, 2 passes, 1 lane.
 var hashing = &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-// hashesAtOnce bounds the memory and the cores that passwords take.
-const hashesAtOnce = 2
+// HashesAtOnce bounds the memory and the cores that passwords take.
+const HashesAtOnce = 2
 
 // Errors of Register and Login, beside seckill.ErrNameTaken.
 var (
@@ -62,7 +62,7 @@ func New(store Store, secret []byte, life time.Duration) (*Accounts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Accounts{store: store, secret: secret, life: life, hashes: semaphore.NewWeighted(hashesAtOnce), nobody: nobody}, nil
+	return &Accounts{store: store, secret: secret, life: life, hashes: semaphore.NewWeighted(HashesAtOnce), nobody: nobody}, nil
 }
 
 // Session is what a buyer gets by logging in.

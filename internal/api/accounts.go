@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-chi/httprate"
+	"golang.org/x/sync/semaphore"
 
 	"seckill/internal/account"
 )
@@ -42,6 +43,12 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	address := a.client(r.Request).String()
+	// Who waits here has not been counted yet, so the limits are asked when it is
+	// their turn: a thousand guesses at once are no more than one after another.
+	if err := a.limits.logins.Acquire(r.Context(), 1); err != nil {
+		return err
+	}
+	defer a.limits.logins.Release(1)
 	if a.limits.name.over(c.Name) || a.limits.address.over(address) {
 		return errTooMany
 	}
@@ -78,24 +85,34 @@ func (a *API) setSession(w http.ResponseWriter, r *http.Request, s account.Sessi
 }
 
 // limits of guessing, by name and by address.
-type limits struct{ name, address *failures }
+type limits struct {
+	name, address *failures
+	logins        *semaphore.Weighted // under way
+}
 
 func newLimits(name, address int) limits {
-	return limits{newFailures(name), newFailures(address)}
+	return limits{newFailures(name), newFailures(address), semaphore.NewWeighted(account.HashesAtOnce)}
 }
 
 // failures counts by key within a sliding minute.
-type failures struct{ *httprate.RateLimiter }
+type failures struct {
+	*httprate.RateLimiter
+	limit float64
+}
 
 const failureWindow = time.Minute
 
 func newFailures(limit int) *failures {
-	return &failures{httprate.NewRateLimiter(limit, failureWindow)}
+	// With a counter that it is given the limiter counts full minutes of the
+	// clock, as count does; with its own they would begin when it was made.
+	counter := httprate.WithLimitCounter(httprate.NewLocalLimitCounter(failureWindow))
+	return &failures{httprate.NewRateLimiter(limit, failureWindow, counter), float64(limit)}
 }
 
+// over reports whether one more failure would be too many.
 func (f *failures) over(key string) bool {
-	ok, _, err := f.Status(key)
-	return err == nil && !ok
+	_, rate, err := f.Status(key)
+	return err == nil && rate+1 > f.limit
 }
 
 func (f *failures) count(key string) {

@@ -345,8 +345,8 @@ func (r *request) orderID() (string, error) {
 func (r *request) page() (limit int, cursor string, err error) {
 	q := r.URL.Query()
 	limit = 20
-	if v := q.Get("limit"); v != "" {
-		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > 100 {
+	if q.Has("limit") {
+		if limit, err = strconv.Atoi(q.Get("limit")); err != nil || limit < 1 || limit > 100 {
 			return 0, "", &seckill.FieldError{Field: "limit", Must: "must be 1 to 100"}
 		}
 	}

@@ -407,7 +407,7 @@ func TestBadInputRouteByRoute(t *testing.T) {
 	ticket := func(query string) call {
 		return call{method: "GET", path: ticketPath(s.open.ID) + "?" + query, token: owner}
 	}
-	for _, wait := range []string{"31s", "-1s", "20", "x", "1h", "30001ms", "9999999999999999999s"} {
+	for _, wait := range []string{"", "31s", "-1s", "20", "x", "1h", "30001ms", "9999999999999999999s"} {
 		add("ticket", "wait="+wait, ticket("wait="+wait), 422, "invalid_field")
 	}
 	add("ticket", "an empty ticket", ticket("ticket="), 404, "not_found")
@@ -415,7 +415,7 @@ func TestBadInputRouteByRoute(t *testing.T) {
 	for list, c := range map[string]call{
 		"sales": {method: "GET", path: "/api/sales"}, "orders": {method: "GET", path: "/api/orders", token: owner}, "admin sales": {method: "GET", path: "/api/admin/sales", token: admin},
 	} {
-		for _, bad := range []string{"limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5", "limit=9223372036854775808", "cursor=x", "cursor=-1", "cursor=1;drop", "cursor=%00", "cursor=0"} {
+		for _, bad := range []string{"limit=", "limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5", "limit=9223372036854775808", "cursor=x", "cursor=-1", "cursor=1;drop", "cursor=%00", "cursor=0"} {
 			if strings.Contains(bad, ";") {
 				bad = strings.Replace(bad, ";", "%3B", 1)
 			}

@@ -179,7 +179,7 @@ func TestWaitingForTheOutcome(t *testing.T) {
 		release := s.settling.hold()
 		q := s.buy(otherName, s.open.ID, "")
 		for query, want := range map[string]time.Duration{
-			"": 0, "?wait=": 0, "?wait=0s": 0, "?wait=5s": 5 * time.Second, "?wait=30s": 30 * time.Second, "?wait=2s&ticket=" + q.Ticket: 2 * time.Second,
+			"": 0, "?wait=0s": 0, "?wait=5s": 5 * time.Second, "?wait=30s": 30 * time.Second, "?wait=2s&ticket=" + q.Ticket: 2 * time.Second,
 		} {
 			status, d := took(query)
 			require.Equal(t, "queued", status, "then it says what is")
@@ -215,7 +215,9 @@ func TestTooManyWaitsAreAnsweredAtOnce(t *testing.T) {
 		defer s.settling.hold()()
 		s.buy(otherName, s.open.ID, "")
 		var g sync.WaitGroup
-		g.Go(func() { s.api.ServeHTTP(httptest.NewRecorder(), call{method: "GET", path: ticketPath(s.open.ID) + "?wait=10s", token: token(t, otherName, "")}.request()) })
+		g.Go(func() {
+			s.api.ServeHTTP(httptest.NewRecorder(), call{method: "GET", path: ticketPath(s.open.ID) + "?wait=10s", token: token(t, otherName, "")}.request())
+		})
 		synctest.Wait()
 		start := time.Now()
 		require.Equal(t, "queued", s.outcome(otherName, s.open.ID).Status)
@@ -294,6 +296,8 @@ func TestTooManyRequestsInFlightAreBusy(t *testing.T) {
 		body, more := io.Pipe() // a client that is slow to send
 		w := httptest.NewRecorder()
 		var g sync.WaitGroup
+		defer g.Wait()
+		defer more.Close()
 		g.Go(func() {
 			r := call{method: "POST", path: "/api/login"}.request()
 			r.ContentLength, r.Body = -1, body
@@ -319,7 +323,7 @@ func TestWhileTheGateIsRebuilt(t *testing.T) {
 	s := newSystem(t)
 	release := s.settling.hold()
 	q := s.buy(otherName, s.open.ID, "")
-	_, err := s.gate.Shut(t.Context(), nil)
+	_, err := s.gate.Shut(t.Context(), []seckill.SaleID{s.open.ID})
 	require.NoError(t, err)
 
 	t.Log("what the gate alone knows is unavailable")
@@ -341,7 +345,7 @@ func TestWhileTheGateIsRebuilt(t *testing.T) {
 	s.as("new", "GET", ticketPath(999), "").problem(404, "not_found")
 
 	t.Log("and then everything is as it was, with the pause in force")
-	require.NoError(t, s.sales.Rebuild(t.Context()))
+	require.NoError(t, s.sales.Rebuild(t.Context(), s.open.ID))
 	s.as("new", "POST", ticketPath(s.open.ID), "").problem(409, "paused")
 	release()
 	require.Equal(t, ticketAnswer{Status: "placed", Ticket: q.Ticket, Order: q.Ticket}, s.outcome(otherName, s.open.ID))

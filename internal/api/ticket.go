@@ -28,8 +28,8 @@ func (a *API) ticket(w http.ResponseWriter, r *request) error {
 		if ticket = q.Get("ticket"); q.Has("ticket") && !seckill.ValidTicketID(ticket) {
 			return seckill.ErrNotFound
 		}
-		if v := q.Get("wait"); v != "" {
-			if wait, err = time.ParseDuration(v); err != nil || wait < 0 || wait > maxWait {
+		if q.Has("wait") {
+			if wait, err = time.ParseDuration(q.Get("wait")); err != nil || wait < 0 || wait > maxWait {
 				return &seckill.FieldError{Field: "wait", Must: "must be a duration of at most 30s, such as 20s"}
 			}
 		}

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +22,6 @@ import (
 	"seckill/internal/api"
 	"seckill/internal/gate"
 	"seckill/internal/order"
-	"seckill/internal/queue"
 	"seckill/internal/sale"
 	"seckill/internal/settle"
 	"seckill/internal/store"
@@ -36,15 +34,17 @@ type Node struct {
 	log      *slog.Logger
 	metrics  *prometheus.Registry
 	store    *store.Store
-	gate     *gate.Memory
-	queue    *queue.Memory
+	gate     gateway
+	queue    transit
 	sales    *sale.Sales
 	orders   *order.Orders
 	accounts *account.Accounts
 	tokens   *account.Verifier
 	secret   []byte
-	relay    *gate.Relay
-	settler  *settle.Settler
+	links    []duty // keep the connections of parts; they outlive the duties
+	duties   []duty
+	checks   []func(context.Context) ([]string, error) // what is weaker than promised
+	closers  []func() error                            // of the parts that have one
 	public   net.Listener
 	ops      net.Listener
 
@@ -75,25 +75,18 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.tokens, err = account.NewVerifier(secrets...); err != nil {
 		return nil, err
 	}
-	if n.store, err = store.Open(ctx, c.storeURL(), true); err != nil {
+	if err := n.openParts(ctx); err != nil {
 		return nil, err
 	}
-	if n.gate, err = gate.OpenMemory(ctx, filepath.Join(c.DataDir, "gate.db"), c.Limits.Outbox); err != nil {
-		return nil, err
-	}
-	n.queue = queue.NewMemory(c.Limits.Queue)
 	n.sales = sale.New(n.store, n.gate, log)
 	n.orders = order.New(n.store, n.gate, log)
 	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife); err != nil {
 		return nil, err
 	}
-	n.relay = &gate.Relay{Outbox: n.gate, Queue: n.queue, Log: log}
-	n.settler = &settle.Settler{Queue: n.queue, Store: n.store, Gate: n.gate, Log: log, Batch: c.Limits.Batch,
-		Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
-	n.settler.Register(n.metrics)
+	n.addDuties()
 	n.gate.Register(n.metrics)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_queue_depth", Help: "Tickets in the queue."}, func() float64 { return float64(n.queue.Depth()) }))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_queue_depth", Help: "Tickets in the queue, as this node last saw it."}, func() float64 { return float64(n.queue.Depth()) }))
 
 	if n.public, err = net.Listen("tcp", c.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w (choose another --listen)", err)
@@ -104,6 +97,27 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	return n, nil
 }
 
+// addDuties notes what the roles of this node are there for.
+func (n *Node) addDuties() {
+	if n.config.has(RoleRelay) {
+		n.duties = append(n.duties, (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run)
+	}
+	if n.config.has(RoleSettle) {
+		s := n.settler(n.queue, n.config.Limits.Batch)
+		s.Register(n.metrics)
+		n.duties = append(n.duties, s.Run)
+	}
+	if n.config.has(RoleExpire) {
+		n.duties = append(n.duties, n.orders.RunExpirer, n.orders.RunReturner)
+	}
+}
+
+// settler settles what a queue brings, in batches.
+func (n *Node) settler(q settle.Queue, batch int) *settle.Settler {
+	return &settle.Settler{Queue: q, Store: n.store, Gate: n.gate, Log: n.log, Batch: batch,
+		Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
+}
+
 // Close gives back what Open took.
 func (n *Node) Close() error {
 	var errs []error
@@ -112,8 +126,8 @@ func (n *Node) Close() error {
 			l.Close()
 		}
 	}
-	if n.gate != nil {
-		errs = append(errs, n.gate.Close())
+	for _, closePart := range n.closers {
+		errs = append(errs, closePart())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
@@ -170,10 +184,15 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 			}
 		})
 	})
-	duties.Go(func() error { return n.relay.Run(dutiesCtx) })
-	duties.Go(func() error { return n.settler.Run(dutiesCtx) })
-	duties.Go(func() error { return n.orders.RunExpirer(dutiesCtx) })
-	duties.Go(func() error { return n.orders.RunReturner(dutiesCtx) })
+	for _, d := range n.duties {
+		duties.Go(func() error { return d(dutiesCtx) })
+	}
+	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
+	defer unlink()
+	links, linked := errgroup.WithContext(linked)
+	for _, l := range n.links {
+		links.Go(func() error { return l(linked) })
+	}
 
 	g.Go(func() error { return serve(public, n.public) })
 	g.Go(func() error { return serve(ops, n.ops) })
@@ -190,6 +209,8 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 		err := public.Shutdown(timeout)
 		stop()
 		err = errors.Join(err, duties.Wait())
+		unlink()
+		err = errors.Join(err, links.Wait())
 		ops.Close()
 		return err
 	})

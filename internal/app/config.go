@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"seckill/internal/account"
+	"seckill/internal/queue"
 )
 
 // Config is the whole configuration of a node. The koanf tags are the names in
@@ -35,9 +38,9 @@ type Config struct {
 	OpsListen string   `koanf:"ops_listen" help:"address of the operations listener: health, metrics, profiles; keep it private"`
 	DataDir   string   `koanf:"data_dir" help:"where the embedded parts keep their data"`
 	Demo      bool     `koanf:"demo" help:"fill an empty store with sales and accounts to try it out"`
-	Gate      string   `koanf:"gate" help:"memory"`
-	Queue     string   `koanf:"queue" help:"memory"`
-	Store     string   `koanf:"store" help:"sqlite:FILE; empty: sqlite:seckill.db in the data directory"`
+	Gate      Address  `koanf:"gate" help:"memory, or redis://user:password@host:port/db"`
+	Queue     Address  `koanf:"queue" help:"memory, or amqp://user:password@host:port/vhost; what it leaves out is in the section rabbitmq"`
+	Store     Address  `koanf:"store" help:"sqlite:FILE, or mysql://user:password@host:port/db; empty: sqlite:seckill.db in the data directory"`
 	Run       []string `koanf:"run" help:"roles of this node: api, relay, settle, expire"`
 
 	Auth struct {
@@ -59,6 +62,8 @@ type Config struct {
 		StopTimeout    time.Duration `koanf:"stop_timeout" help:"how long a stopping node waits for requests under way"`
 	} `koanf:"http"`
 
+	RabbitMQ queue.RabbitMQ `koanf:"rabbitmq"`
+
 	Limits struct {
 		Outbox int `koanf:"outbox" help:"admitted tickets without an outcome; beyond it the answer is busy"`
 		Queue  int `koanf:"queue" help:"tickets in the embedded queue"`
@@ -69,6 +74,35 @@ type Config struct {
 		Level  slog.Level `koanf:"level" help:"debug, info, warn or error"`
 		Format string     `koanf:"format" help:"auto (text on a terminal, else json), text or json"`
 	} `koanf:"log"`
+}
+
+// Address says where a part is. It may hold a password, which it does not show.
+type Address string
+
+// String hides the password.
+func (a Address) String() string {
+	u, err := url.Parse(string(a))
+	if err != nil {
+		return scheme(string(a)) + ":" + hidden
+	}
+	if _, secret := u.User.Password(); secret {
+		u.User = url.User(u.User.Username())
+		return strings.Replace(u.String(), "@", ":"+hidden+"@", 1)
+	}
+	return string(a)
+}
+
+// LogValue hides the password in logs.
+func (a Address) LogValue() slog.Value { return slog.StringValue(a.String()) }
+
+// GoString hides the password from %#v.
+func (a Address) GoString() string { return strconv.Quote(a.String()) }
+
+// MarshalText hides the password in JSON, and in logs of whatever contains it.
+func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+func (a Address) embedded() bool {
+	return a == "" || a == "memory" || strings.HasPrefix(string(a), "sqlite:")
 }
 
 // Secret is a text that never shows itself.
@@ -87,6 +121,12 @@ func (s Secret) String() string {
 // LogValue hides the secret in logs.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
+// GoString hides the secret from %#v.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// MarshalText hides the secret in JSON, and in logs of whatever contains it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // Roles of a node.
 const (
 	RoleAPI    = "api"
@@ -102,6 +142,7 @@ func Defaults() Config {
 	var c Config
 	c.Listen, c.OpsListen, c.DataDir = ":8080", "127.0.0.1:9090", "./data"
 	c.Gate, c.Queue, c.Run = "memory", "memory", allRoles
+	c.RabbitMQ = queue.DefaultRabbitMQ()
 	c.Auth.TokenLife = 24 * time.Hour
 	c.HTTP.TrustedProxies = []string{}
 	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond
@@ -122,8 +163,21 @@ func LoadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, er
 	}
 	known := k.Keys()
 	if path != "" {
-		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+		given := koanf.New(".")
+		if err := given.Load(file.Provider(path), yaml.Parser()); err != nil {
 			return c, fmt.Errorf("the configuration file %s cannot be read: %w", path, err)
+		}
+		for _, key := range given.Keys() {
+			section, _ := given.Get(key).(map[string]any)
+			switch {
+			case given.Get(key) == nil, section != nil && len(section) == 0: // "http:" with nothing below sets nothing
+				given.Delete(key)
+			case !slices.Contains(known, key):
+				return c, fmt.Errorf("the configuration file %s: %q is no setting (seckill config shows all of them)", path, key)
+			}
+		}
+		if err := k.Merge(given); err != nil {
+			return c, err
 		}
 	}
 	keys := map[string]string{}
@@ -162,9 +216,26 @@ func LoadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, er
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc(), splitHook),
 	}})
 	if err != nil {
-		return c, fmt.Errorf("configuration: %w", err)
+		return c, fmt.Errorf("configuration: %w", named(err))
 	}
 	return c, c.check()
+}
+
+// named says which settings the values that could not be decoded belong to.
+func named(err error) error {
+	switch e := err.(type) {
+	case *mapstructure.DecodeError:
+		return fmt.Errorf("%s (%s): %w", e.Name(), EnvName(e.Name()), e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var errs []error
+		for _, err := range e.Unwrap() {
+			errs = append(errs, named(err))
+		}
+		return errors.Join(errs...)
+	case interface{ Unwrap() error }:
+		return named(e.Unwrap())
+	}
+	return err
 }
 
 // EnvName is the environment variable of a key.
@@ -196,14 +267,22 @@ func (c *Config) check() error {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s (%s): %s", key, EnvName(key), fmt.Sprintf(format, args...)))
 	}
-	if c.Gate != "memory" {
-		bad("gate", "%q is not a gate of this version: want memory", scheme(c.Gate))
+	if c.Gate != "memory" && !strings.HasPrefix(string(c.Gate), "redis://") && !strings.HasPrefix(string(c.Gate), "rediss://") {
+		bad("gate", "%q is not a gate: want memory or redis://user:password@host:port/db", scheme(string(c.Gate)))
+	}
+	if c.Queue != "memory" && !strings.HasPrefix(string(c.Queue), "amqp://") {
+		bad("queue", "%q is not a queue: want memory or amqp://user:password@host:port/vhost", scheme(string(c.Queue)))
+	}
+	if c.Store != "" && !strings.HasPrefix(string(c.Store), "sqlite:") && !strings.HasPrefix(string(c.Store), "mysql://") {
+		bad("store", "%q is not a store: want sqlite:FILE or mysql://user:password@host:port/db", scheme(string(c.Store)))
 	}
 	if c.Queue != "memory" {
-		bad("queue", "%q is not a queue of this version: want memory", scheme(c.Queue))
-	}
-	if c.Store != "" && !strings.HasPrefix(c.Store, "sqlite:") {
-		bad("store", "%q is not a store of this version: want sqlite:FILE", scheme(c.Store))
+		if err := c.RabbitMQ.ParseURL(string(c.Queue)); err != nil {
+			bad("queue", "%v", err)
+		}
+		if err := errors.Join(c.RabbitMQ.ReadPassword(), c.RabbitMQ.Check()); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if c.DataDir == "" {
 		bad("data_dir", "must name a folder")
@@ -218,7 +297,7 @@ func (c *Config) check() error {
 	}
 	// What is embedded belongs to one process, so that process must do it all.
 	for _, role := range allRoles {
-		if len(c.Run) > 0 && !slices.Contains(c.Run, role) {
+		if c.Embedded() && len(c.Run) > 0 && !slices.Contains(c.Run, role) {
 			bad("run", "without %q nobody does it: embedded parts belong to one process", role)
 		}
 	}
@@ -257,6 +336,15 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
+// Embedded reports whether any part belongs to this process alone. Then there can
+// be one node only.
+func (c *Config) Embedded() bool {
+	return c.Gate.embedded() || c.Queue.embedded() || c.Store.embedded()
+}
+
+// has reports whether the node has a role.
+func (c *Config) has(role string) bool { return slices.Contains(c.Run, role) }
+
 // scheme is as much of a URL as can be shown: it may hold a password.
 func scheme(url string) string {
 	s, _, _ := strings.Cut(url, ":")
@@ -268,7 +356,7 @@ func (c *Config) storeURL() string {
 	if c.Store == "" {
 		return "sqlite:" + filepath.Join(c.DataDir, "seckill.db")
 	}
-	return c.Store
+	return string(c.Store)
 }
 
 // Secrets returns the signing secrets, the current one first. On embedded parts
@@ -277,6 +365,9 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 	current, err := secretOf(c.Auth.Secret, c.Auth.SecretFile, "auth.secret_file")
 	if err != nil {
 		return nil, "", err
+	}
+	if len(current) == 0 && !c.Embedded() {
+		return nil, "", fmt.Errorf("auth.secret (%s) is not set: all nodes must share one, so none is made here", EnvName("auth.secret"))
 	}
 	if len(current) == 0 {
 		name := filepath.Join(c.DataDir, "auth.secret")
@@ -296,7 +387,7 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 		return nil, "", err
 	}
 	if len(current) < account.MinSecret {
-		return nil, "", fmt.Errorf("auth.secret must have at least %d bytes", account.MinSecret)
+		return nil, "", fmt.Errorf("auth.secret (%s) must have at least %d bytes", EnvName("auth.secret"), account.MinSecret)
 	}
 	return [][]byte{current, previous}, made, nil
 }
@@ -307,7 +398,7 @@ func secretOf(s Secret, name, key string) ([]byte, error) {
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
+		return nil, fmt.Errorf("%s (%s): %w", key, EnvName(key), err)
 	}
 	return bytes.TrimSpace(b), nil
 }
@@ -321,6 +412,10 @@ func (c Config) Show() ([]byte, error) {
 	for _, key := range k.Keys() {
 		switch v := k.Get(key).(type) {
 		case Secret:
+			k.Set(key, v.String())
+		case queue.Secret:
+			k.Set(key, v.String())
+		case Address:
 			k.Set(key, v.String())
 		case time.Duration:
 			k.Set(key, v.String())

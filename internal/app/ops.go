@@ -33,7 +33,7 @@ func (n *Node) operations() http.Handler {
 func (n *Node) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), healthTime)
 	defer cancel()
-	parts := map[string]string{"gate": state(n.gate.Ping(ctx)), "store": state(n.store.Ping(ctx)), "node": "ok"}
+	parts := map[string]string{"gate": state(n.gate.Ping(ctx)), "queue": state(n.queue.Ping(ctx)), "store": state(n.store.Ping(ctx)), "node": "ok"}
 	switch {
 	case n.stopping.Load():
 		parts["node"] = "stopping"

@@ -5,6 +5,8 @@ import (
 	"errors"
 	goflag "flag"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -42,6 +44,7 @@ type conforming interface {
 	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
+	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	Lost() <-chan struct{}
 }
 
@@ -134,17 +137,18 @@ func (l *ledger) returned(sale seckill.SaleID, epoch int64, tickets ...seckill.T
 	}
 }
 
+func (l *ledger) all() []seckill.SaleID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.sales))
+}
+
+// snapshots raises the epochs of sales and reads their books.
 func (l *ledger) snapshots(ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) (all []seckill.Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id, b := range l.sales {
-		wanted := len(ids) == 0
-		for _, other := range ids {
-			wanted = wanted || other == id
-		}
-		if !wanted {
-			continue
-		}
+	for _, id := range ids {
+		b := l.sales[id]
 		b.sale.Epoch++
 		v := seckill.Snapshot{Sale: b.sale, Seq: b.seq, Outbox: outbox[id], Outcomes: map[string]seckill.Reason{}}
 		for _, t := range b.active {
@@ -203,6 +207,9 @@ func newWorld(t tester, s subject, change func(*seckill.Sale)) *world {
 // rebuild makes the gate's state of sales (none: all) anew.
 func (w *world) rebuild(ids ...seckill.SaleID) {
 	w.t.Helper()
+	if len(ids) == 0 {
+		ids = w.store.all()
+	}
 	outbox, err := w.Shut(context.Background(), ids)
 	require.NoError(w.t, err)
 	require.NoError(w.t, w.Load(context.Background(), w.store.snapshots(ids, outbox)))
@@ -707,9 +714,31 @@ var behaviours = []struct {
 			got := outbox[saleID][0]
 			require.Equal(w.t, []any{"ann", 2, int64(1)}, []any{got.Buyer, got.Quantity, got.Seq})
 			require.WithinDuration(w.t, w.clock.now(), got.At, time.Millisecond)
-			outbox, err = w.Shut(context.Background(), nil)
+			outbox, err = w.Shut(context.Background(), []seckill.SaleID{saleID, 2})
 			require.NoError(w.t, err)
 			require.Len(w.t, outbox, 2)
+		},
+	},
+	{
+		name: "a sale is stale when it is missing, shut, or of another epoch",
+		test: func(w *world) {
+			ctx := context.Background()
+			stale := func(want ...seckill.SaleID) {
+				w.t.Helper()
+				missing := w.sale
+				missing.ID = 99
+				got, err := w.Stale(ctx, []seckill.Sale{w.store.sales[saleID].sale, missing})
+				require.NoError(w.t, err)
+				require.ElementsMatch(w.t, want, got)
+			}
+			stale(99)
+			w.store.sales[saleID].sale.Epoch++ // a rebuild that did not come to its end
+			stale(saleID, 99)
+			w.rebuild()
+			stale(99)
+			_, err := w.Shut(ctx, w.store.all())
+			require.NoError(w.t, err)
+			stale(saleID, 99)
 		},
 	},
 	{
@@ -790,9 +819,9 @@ var behaviours = []struct {
 		name: "a snapshot of an older epoch than the one in force is ignored",
 		test: func(w *world) {
 			ctx := context.Background()
-			outbox, err := w.Shut(ctx, nil)
+			outbox, err := w.Shut(ctx, w.store.all())
 			require.NoError(w.t, err)
-			old := w.store.snapshots(nil, outbox)
+			old := w.store.snapshots(w.store.all(), outbox)
 			w.rebuild()
 			ticket := w.admit("ann", 3)
 			require.NoError(w.t, w.Load(ctx, old))

@@ -193,9 +193,9 @@ func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 			resident.Go(func() {
 				for range 2 {
 					settling.Lock()
-					outbox, err := w.Shut(context.Background(), nil)
+					outbox, err := w.Shut(context.Background(), w.store.all())
 					if err == nil {
-						err = w.Load(context.Background(), w.store.snapshots(nil, outbox))
+						err = w.Load(context.Background(), w.store.snapshots(w.store.all(), outbox))
 					}
 					settling.Unlock()
 					if err != nil && !errors.Is(err, context.Canceled) {

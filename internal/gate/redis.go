@@ -65,10 +65,12 @@ type Redis struct {
 	waiters waiters
 	options rueidis.ClientOption
 	where   string // for messages, without secrets
+	prefix  string // of every key
 	limit   int    // tickets without an outcome, in each bucket
 	node    string // this node's name among the readers of the outbox
 	log     *slog.Logger
-	offset  atomic.Int64 // nanoseconds that Redis' clock is ahead of this node's
+	offset  atomic.Int64     // nanoseconds that Redis' clock is ahead of this node's
+	clock   func() time.Time // instead of Redis' clock, in tests; else nil
 
 	client atomic.Pointer[rueidis.Client]
 	down   atomic.Pointer[error] // why calls fail at once; nil: they do not
@@ -100,7 +102,7 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 	options.ClientName = "seckill"
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Redis{
-		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), limit: max(1, limit/redisBuckets), node: rand.Text(), log: log,
+		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", limit: max(1, limit/redisBuckets), node: rand.Text(), log: log,
 		lost: make(chan struct{}, 1), added: make(chan struct{}, 1),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
@@ -209,11 +211,15 @@ func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua
 
 func bucket(id seckill.SaleID) int { return int(id % redisBuckets) }
 
-func tag(bucket int) string { return "seckill:{" + strconv.Itoa(bucket) + "}:" }
+// tag begins the keys of a bucket; what stands in braces decides where a cluster
+// keeps them.
+func (g *Redis) tag(bucket int) string { return g.prefix + "{" + strconv.Itoa(bucket) + "}:" }
 
-func key(what string, id seckill.SaleID) string { return tag(bucket(id)) + what + ":" + id.String() }
+func (g *Redis) key(what string, id seckill.SaleID) string {
+	return g.tag(bucket(id)) + what + ":" + id.String()
+}
 
-func outboxKey(bucket int) string { return tag(bucket) + "outbox" }
+func (g *Redis) outbox(bucket int) string { return g.tag(bucket) + "outbox" }
 
 // Lost receives when sales may be closed, so that somebody looks.
 func (g *Redis) Lost() <-chan struct{} { return g.lost }
@@ -225,7 +231,12 @@ func (g *Redis) Ping(context.Context) error {
 }
 
 // Now is Redis' clock, as last compared with this node's.
-func (g *Redis) Now() time.Time { return time.Now().Add(time.Duration(g.offset.Load())) }
+func (g *Redis) Now() time.Time {
+	if g.clock != nil {
+		return g.clock()
+	}
+	return time.Now().Add(time.Duration(g.offset.Load()))
+}
 
 var verdictOf = func() map[string]seckill.Verdict {
 	m := map[string]seckill.Verdict{}
@@ -249,9 +260,13 @@ func (g *Redis) Reserve(ctx context.Context, id seckill.SaleID, buyer string, qu
 }
 
 func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (a seckill.Answer, err error) {
+	now := ""
+	if g.clock != nil {
+		now = strconv.FormatInt(g.clock().UnixMilli(), 10)
+	}
 	answer, err := g.call(ctx, id, scripts.reserve,
-		[]string{key("sale", id), key("holds", id), outboxKey(bucket(id))},
-		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.Now()), id.String(), strconv.Itoa(g.limit)})
+		[]string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))},
+		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.Now()), id.String(), strconv.Itoa(g.limit), now})
 	if err != nil {
 		return a, err
 	}
@@ -306,8 +321,8 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 	ctx, cancel := context.WithTimeout(ctx, redisCall)
 	defer cancel()
 	answers := client.DoMulti(ctx,
-		client.B().Hmget().Key(key("sale", id)).Field("open", "finished", "freed", "left").Build(),
-		client.B().Hget().Key(key("holds", id)).Field(buyer).Build())
+		client.B().Hmget().Key(g.key("sale", id)).Field("open", "finished", "freed", "left").Build(),
+		client.B().Hget().Key(g.key("holds", id)).Field(buyer).Build())
 	sale, err := answers[0].AsStrSlice()
 	if err != nil {
 		return p, g.fail(err)
@@ -355,7 +370,7 @@ func (g *Redis) listen(ctx context.Context, client rueidis.Client) {
 	for b := range redisBuckets {
 		go func() {
 			for ctx.Err() == nil {
-				err := client.Receive(ctx, client.B().Ssubscribe().Channel(tag(b)+"final").Build(), func(m rueidis.PubSubMessage) {
+				err := client.Receive(ctx, client.B().Ssubscribe().Channel(g.tag(b)+"final").Build(), func(m rueidis.PubSubMessage) {
 					g.waiters.hear(strings.Split(m.Message, ","))
 				})
 				if errors.Is(err, rueidis.ErrClosing) {
@@ -384,12 +399,12 @@ func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) error {
 		}
 		id := o.Ticket.Sale
 		if bySale[id] == nil {
-			bySale[id] = []string{tag(bucket(id)) + "final"}
+			bySale[id] = []string{g.tag(bucket(id)) + "final"}
 		}
 		bySale[id] = append(bySale[id], o.Ticket.Buyer, o.Ticket.ID, what)
 	}
 	for id, args := range bySale {
-		answer, err := g.call(ctx, id, scripts.finish, []string{key("sale", id), key("holds", id), outboxKey(bucket(id))}, args)
+		answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
 		if err != nil {
 			return err
 		}
@@ -414,7 +429,7 @@ func (g *Redis) Release(ctx context.Context, id seckill.SaleID, tickets []seckil
 	for _, t := range tickets {
 		args = append(args, t.ID, t.Buyer, strconv.Itoa(t.Quantity))
 	}
-	answer, err := g.call(ctx, id, scripts.release, []string{key("sale", id), key("holds", id), key("released", id), outboxKey(bucket(id))}, args)
+	answer, err := g.call(ctx, id, scripts.release, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.outbox(bucket(id))}, args)
 	if err != nil {
 		return 0, err
 	}
@@ -426,7 +441,7 @@ func (g *Redis) Release(ctx context.Context, id seckill.SaleID, tickets []seckil
 // Move applies a stock move, once for each id in an epoch. It reports whether it
 // was applied: a shrinking move is refused when the gate holds fewer units.
 func (g *Redis) Move(ctx context.Context, m seckill.Move) (applied bool, epoch int64, err error) {
-	answer, err := g.call(ctx, m.Sale, scripts.move, []string{key("sale", m.Sale), key("moves", m.Sale)}, []string{m.ID, strconv.FormatInt(m.Delta, 10)})
+	answer, err := g.call(ctx, m.Sale, scripts.move, []string{g.key("sale", m.Sale), g.key("moves", m.Sale)}, []string{m.ID, strconv.FormatInt(m.Delta, 10)})
 	if err != nil {
 		return false, 0, err
 	}
@@ -438,7 +453,7 @@ func (g *Redis) Move(ctx context.Context, m seckill.Move) (applied bool, epoch i
 
 // Apply puts a sale's version in force; a lower one than the gate has is ignored.
 func (g *Redis) Apply(ctx context.Context, sale seckill.Sale) error {
-	answer, err := g.call(ctx, sale.ID, scripts.apply, []string{key("sale", sale.ID)}, terms(sale))
+	answer, err := g.call(ctx, sale.ID, scripts.apply, []string{g.key("sale", sale.ID)}, terms(sale))
 	if err != nil {
 		return err
 	}
@@ -455,7 +470,7 @@ func terms(s seckill.Sale) []string {
 
 // Cut looks at the gate's state of a sale at one moment.
 func (g *Redis) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
-	answer, err := g.call(ctx, id, scripts.cut, []string{key("sale", id), outboxKey(bucket(id))}, []string{id.String()})
+	answer, err := g.call(ctx, id, scripts.cut, []string{g.key("sale", id), g.outbox(bucket(id))}, []string{id.String()})
 	if err != nil {
 		return c, err
 	}
@@ -490,7 +505,7 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 	defer cancel()
 	commands := make(rueidis.Commands, len(sales))
 	for i, s := range sales {
-		commands[i] = client.B().Hmget().Key(key("sale", s.ID)).Field("open", "epoch").Build()
+		commands[i] = client.B().Hmget().Key(g.key("sale", s.ID)).Field("open", "epoch").Build()
 	}
 	for i, answer := range client.DoMulti(ctx, commands...) {
 		s, err := answer.AsStrSlice()
@@ -518,7 +533,7 @@ func (g *Redis) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sal
 	for _, id := range ids {
 		wanted[id], buckets[bucket(id)] = true, true
 		ctx, cancel := context.WithTimeout(ctx, redisCall)
-		err := client.Do(ctx, client.B().Hset().Key(key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
+		err := client.Do(ctx, client.B().Hset().Key(g.key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
 		cancel()
 		if err != nil {
 			return nil, g.fail(err)
@@ -584,7 +599,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 	}
 	// The new holds are written aside, and take the place of the old ones in the
 	// step that opens.
-	aside := key("holds", id) + ":" + token
+	aside := g.key("holds", id) + ":" + token
 	var commands rueidis.Commands
 	for len(holds) > 0 {
 		n := min(len(holds), 2*redisHolds)
@@ -596,7 +611,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 	}
 	for len(final) > 0 {
 		n := min(len(final), redisPage)
-		commands, final = append(commands, client.B().Xdel().Key(outboxKey(bucket(id))).Id(final[:n]...).Build()), final[n:]
+		commands, final = append(commands, client.B().Xdel().Key(g.outbox(bucket(id))).Id(final[:n]...).Build()), final[n:]
 	}
 	for _, c := range commands {
 		ctx, cancel := context.WithTimeout(ctx, redisCall)
@@ -608,7 +623,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 	}
 	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
 	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Seq, 10))
-	if _, err = g.call(ctx, id, scripts.open, []string{key("sale", id), key("holds", id), key("released", id), key("moves", id), aside}, args); err != nil {
+	if _, err = g.call(ctx, id, scripts.open, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.key("moves", id), aside}, args); err != nil {
 		return err
 	}
 	g.add(id)

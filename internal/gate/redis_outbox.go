@@ -81,7 +81,7 @@ func (g *Redis) page(ctx context.Context, b int, from, to string) ([]rueidis.XRa
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisCall)
 	defer cancel()
-	page, err := client.Do(ctx, client.B().Xrange().Key(outboxKey(b)).Start(from).End(to).Count(redisPage).Build()).AsXRange()
+	page, err := client.Do(ctx, client.B().Xrange().Key(g.outbox(b)).Start(from).End(to).Count(redisPage).Build()).AsXRange()
 	if err != nil {
 		return nil, g.fail(err)
 	}
@@ -127,7 +127,7 @@ func (g *Redis) take(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	defer cancel()
 	commands := make(rueidis.Commands, redisBuckets)
 	for b := range redisBuckets {
-		commands[b] = client.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(outboxKey(b)).Id(">").Build()
+		commands[b] = client.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(">").Build()
 	}
 	var tickets []seckill.Ticket
 	for b, answer := range client.DoMulti(ctx, commands...) {
@@ -155,7 +155,7 @@ func (g *Redis) take(ctx context.Context, max int) ([]seckill.Ticket, error) {
 
 // group makes the group of readers, from the beginning of the stream.
 func (g *Redis) group(ctx context.Context, client rueidis.Client, b int) error {
-	err := client.Do(ctx, client.B().XgroupCreate().Key(outboxKey(b)).Group(outboxGroup).Id("0").Mkstream().Build()).Error()
+	err := client.Do(ctx, client.B().XgroupCreate().Key(g.outbox(b)).Group(outboxGroup).Id("0").Mkstream().Build()).Error()
 	if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "BUSYGROUP") {
 		return nil // another node was first
 	}
@@ -189,7 +189,7 @@ func (g *Redis) claim(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	defer cancel()
 	commands := make(rueidis.Commands, redisBuckets)
 	for b := range redisBuckets {
-		commands[b] = client.B().Xautoclaim().Key(outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
+		commands[b] = client.B().Xautoclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
 	}
 	var tickets []seckill.Ticket
 	for b, answer := range client.DoMulti(ctx, commands...) {
@@ -230,7 +230,7 @@ func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 	var commands rueidis.Commands
 	for b := range ids {
 		if len(ids[b]) > 0 {
-			commands = append(commands, client.B().Xack().Key(outboxKey(b)).Group(outboxGroup).Id(ids[b]...).Build())
+			commands = append(commands, client.B().Xack().Key(g.outbox(b)).Group(outboxGroup).Id(ids[b]...).Build())
 		}
 	}
 	for _, answer := range client.DoMulti(ctx, commands...) {
@@ -285,7 +285,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	lease := tag(0) + "sweeper"
+	lease := g.tag(0) + "sweeper"
 	err = client.Do(ctx, client.B().Set().Key(lease).Value(g.node).Nx().PxMilliseconds(sweepLease.Milliseconds()).Build()).Error()
 	if rueidis.IsRedisNil(err) {
 		holder, err := client.Do(ctx, client.B().Get().Key(lease).Build()).ToString()

@@ -92,7 +92,7 @@ func (v *view) refresh(g *Redis) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), redisCall)
 		defer cancel()
-		s, err := client.Do(ctx, client.B().Hmget().Key(key("sale", v.id)).Field("open", "freed", "left").Build()).AsStrSlice()
+		s, err := client.Do(ctx, client.B().Hmget().Key(g.key("sale", v.id)).Field("open", "freed", "left").Build()).AsStrSlice()
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.looking = false

@@ -28,7 +28,8 @@ func putAt(t *testing.T, kind Kind, url string) {
 		c := dialRedis(t, url)
 		require.NoError(t, c.Do(t.Context(), c.B().Rpush().Key("seckill:{1}:test").Element("one").Build()).Error())
 	case KindRabbitMQ:
-		ch := dialRabbit(t, url)
+		c, ch := dialRabbit(t, url)
+		defer c.Close()
 		declare(t, ch)
 		require.NoError(t, ch.Confirm(false))
 		d, err := ch.PublishWithDeferredConfirmWithContext(t.Context(), "seckill.test", "", true, false,
@@ -61,17 +62,19 @@ func countAt(t *testing.T, kind Kind, url string) (n int) {
 		require.NoError(t, err)
 		n = len(all)
 	case KindRabbitMQ:
-		ch := dialRabbit(t, url)
+		c, ch := dialRabbit(t, url)
+		defer c.Close()
 		declare(t, ch)
 		for {
-			m, ok, err := ch.Get("seckill.test", false) // back in the queue when the connection closes
+			m, ok, err := ch.Get("seckill.test", false)
 			require.NoError(t, err)
 			if !ok {
-				return n
+				break
 			}
 			require.Equal(t, "one", string(m.Body))
 			n++
 		}
+		require.NoError(t, ch.Nack(0, true, true)) // all of them, back into the queue
 	case KindMariaDB:
 		db := dialMaria(t, url)
 		err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM test WHERE name = ?", "秒杀").Scan(&n)
@@ -94,14 +97,14 @@ func dialRedis(t *testing.T, url string) rueidis.Client {
 	return c
 }
 
-func dialRabbit(t *testing.T, url string) *amqp.Channel {
+func dialRabbit(t *testing.T, url string) (*amqp.Connection, *amqp.Channel) {
 	t.Helper()
 	c, err := amqp.Dial(url)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	ch, err := c.Channel()
 	require.NoError(t, err)
-	return ch
+	return c, ch
 }
 
 func declare(t *testing.T, ch *amqp.Channel) {
@@ -199,7 +202,8 @@ func TestRabbitMQRights(t *testing.T) {
 	// A refused operation closes its channel: one each.
 	forbidden := func(what string, do func(ch *amqp.Channel) error) {
 		t.Helper()
-		err := do(dialRabbit(t, fresh))
+		_, ch := dialRabbit(t, fresh)
+		err := do(ch)
 		require.ErrorContains(t, err, "ACCESS_REFUSED", what)
 	}
 	forbidden("a foreign queue", func(ch *amqp.Channel) error {

@@ -79,6 +79,9 @@ type spec struct {
 	command func(e *Engine) *exec.Cmd
 	// ready asks once whether the user can log in and be served.
 	ready func(ctx context.Context, e *Engine) error
+	// settled tells whether a kill would lose nothing that was acknowledged. No
+	// function: it never would.
+	settled func(ctx context.Context, e *Engine) (bool, error)
 	// fresh makes a namespace that the user sees nothing else from, and says
 	// its URL and how to remove it.
 	fresh func(ctx context.Context, e *Engine, name string) (url string, remove func(context.Context) error, err error)
@@ -160,7 +163,7 @@ func (e *Engine) open(dir string, set settings) (err error) {
 	for i, name := range e.spec.ports {
 		p, err := reserve(set.ports[i])
 		if err != nil {
-			return fmt.Errorf("port for %s: %w", name, err)
+			return fmt.Errorf("%s port %w", name, err)
 		}
 		e.ports = append(e.ports, p)
 	}
@@ -245,10 +248,15 @@ func (e *Engine) Start(ctx context.Context) error {
 	defer e.turn.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if err := e.start(ctx); err != nil {
-		return fmt.Errorf("%s did not start: %w\n%s ends with:\n%s", e.spec.kind, err, e.LogFile(), e.LogTail())
+	err := e.start(ctx)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("%s did not start: %w", e.spec.kind, err)
+	if _, none := os.Stat(e.LogFile()); none != nil { // it never came so far
+		return err
+	}
+	return fmt.Errorf("%w\n%s ends with:\n%s", err, e.LogFile(), e.LogTail())
 }
 
 func (e *Engine) start(ctx context.Context) error {
@@ -260,7 +268,7 @@ func (e *Engine) start(ctx context.Context) error {
 	}
 	for i, p := range e.ports {
 		if err := p.vacant(); err != nil {
-			return fmt.Errorf("port for %s: %w", e.spec.ports[i], err)
+			return fmt.Errorf("%s port %w", e.spec.ports[i], err)
 		}
 	}
 	if err := os.MkdirAll(e.path(dataFolder), 0o700); err != nil {
@@ -321,6 +329,33 @@ func (e *Engine) Ready(ctx context.Context) error {
 		return fmt.Errorf("%s is not ready: %w", e.spec.kind, err)
 	}
 	return nil
+}
+
+// Settle waits until a kill would lose nothing that was acknowledged. That is so
+// at once, except on RabbitMQ 3.10, which loses a quorum queue that was declared
+// less than about a second before: a test that declares and kills settles between.
+func (e *Engine) Settle(ctx context.Context) error {
+	if e.spec.settled == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		ok, err := e.spec.settled(ctx, e)
+		if err != nil {
+			return fmt.Errorf("%s does not settle: %w", e.spec.kind, err)
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not settle: %w", e.spec.kind, context.Cause(ctx))
+		}
+	}
 }
 
 // Kill ends the server with SIGKILL, as a crash would. The data stay.

@@ -35,7 +35,7 @@ var mariadb = &spec{
 		mariaScripts + "mysql_performance_tables.sql",
 		mariaScripts + "mysql_system_tables_data.sql",
 	},
-	ports: []string{"MariaDB"},
+	ports: []string{"client"},
 	admin: "root",
 	url: func(e *Engine, user, password string) string {
 		return engineURL("mysql", user, password, e.Addr(), mariaDatabase)

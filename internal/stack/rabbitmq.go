@@ -13,9 +13,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
+	"unicode"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -49,12 +53,15 @@ var rabbitmq = &spec{
 	kind:  KindRabbitMQ,
 	apt:   "rabbitmq-server",
 	files: []string{rabbitServer},
-	ports: []string{"AMQP", "the console", "Erlang distribution"},
+	ports: []string{"AMQP", "console", "distribution"},
 	admin: rabbitAdmin,
 	url: func(e *Engine, user, password string) string {
 		return rabbitURL(e, user, password, rabbitVHost)
 	},
 	prepare: func(_ context.Context, e *Engine) error {
+		if strings.ContainsFunc(e.folder.path, func(r rune) bool { return r > unicode.MaxASCII || strings.ContainsRune("\"'`$\\", r) }) {
+			return fmt.Errorf("RabbitMQ cannot run in %s: it fails on paths with quotes and on those that are not ASCII", e.folder.path)
+		}
 		definitions, err := e.rabbitDefinitions()
 		if err != nil {
 			return err
@@ -62,16 +69,17 @@ var rabbitmq = &spec{
 		return errors.Join(
 			e.write("definitions.json", definitions),
 			e.write("enabled_plugins", "[rabbitmq_management].\n"),
+			// The server runs in its data folder.
 			e.write("rabbitmq.conf", fmt.Sprintf(`# Written at every start.
 listeners.tcp.1 = %s
 management.tcp.ip = %s
 management.tcp.port = %d
-load_definitions = %s
+load_definitions = ../definitions.json
 raft.wal_max_size_bytes = %d
 log.console = true
 log.console.level = info
 log.file = false
-`, e.Addr(), loopback, e.ports[consolePort].number, e.path("definitions.json"), rabbitWAL)),
+`, e.Addr(), loopback, e.ports[consolePort].number, rabbitWAL)),
 		)
 	},
 	command: func(e *Engine) *exec.Cmd {
@@ -105,6 +113,7 @@ log.file = false
 		}
 		return e.console(ctx, http.MethodGet, "whoami", rabbitMonitor, e.secrets.Monitor, nil)
 	},
+	settled: rabbitSettled,
 	fresh: func(ctx context.Context, e *Engine, name string) (string, func(context.Context) error, error) {
 		vhost := rabbitVHost + "-" + name
 		call := func(ctx context.Context, method, path string, body any) error {
@@ -237,4 +246,26 @@ func (e *Engine) console(ctx context.Context, method, path, user, password strin
 		return fmt.Errorf("console: %s %s: %s", method, path, res.Status)
 	}
 	return nil
+}
+
+// rabbitSettled tells whether all quorum queues are registered on the disk.
+//
+// RabbitMQ keeps which queue has which log in a table that it writes after half
+// a second without changes (fixed later: github.com/rabbitmq/ra/pull/443). A
+// queue that was declared less than that before a kill comes back empty, whatever
+// it had confirmed, and has no leader: consuming from it hangs until it is
+// deleted and declared again.
+func rabbitSettled(_ context.Context, e *Engine) (bool, error) {
+	dir := e.path(dataFolder, rabbitNode, "quorum", rabbitNode)
+	table, err := os.ReadFile(filepath.Join(dir, "names.dets"))
+	if err != nil {
+		return false, err
+	}
+	entries, err := os.ReadDir(dir)
+	for _, log := range entries { // a folder for each queue, named as in the table
+		if log.IsDir() && !bytes.Contains(table, []byte(log.Name())) {
+			return false, nil
+		}
+	}
+	return true, err
 }

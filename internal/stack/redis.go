@@ -23,7 +23,7 @@ var redis = &spec{
 	kind:  KindRedis,
 	apt:   "redis-server",
 	files: []string{redisServer},
-	ports: []string{"redis"},
+	ports: []string{"client"},
 	admin: "default",
 	url: func(e *Engine, user, password string) string {
 		return engineURL("redis", user, password, e.Addr(), "0")

@@ -62,6 +62,7 @@ func TestEngineLife(t *testing.T) {
 		require.ErrorContains(t, e.Start(t.Context()), "it is running")
 		require.ErrorContains(t, e.Wipe(), "it is running")
 
+		require.NoError(t, e.Settle(t.Context()))
 		children := e.running().descendants()
 		began := time.Now()
 		require.NoError(t, e.Kill())
@@ -174,7 +175,7 @@ func TestUpEndsAllWhenOneFails(t *testing.T) {
 	port := taken.Addr().(*net.TCPAddr).Port
 	dir := t.TempDir()
 	_, err = Up(t.Context(), Options{Dir: dir, MariaDBPort: port})
-	require.ErrorContains(t, err, fmt.Sprintf("mariadb: port for MariaDB: %d is taken", port))
+	require.ErrorContains(t, err, fmt.Sprintf("mariadb: client port %d is taken", port))
 	assertGone(t, dir, nil)
 }
 
@@ -246,6 +247,19 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 		require.Zero(t, e.Pid())
 		assertGone(t, e.folder.path, nil)
 	})
+}
+
+// Its disk monitor quotes paths for a shell, its console encodes them as Latin-1.
+func TestRabbitMQRefusesPathsThatItCannotTake(t *testing.T) {
+	t.Parallel()
+	require_(t)
+	for _, name := range []string{"秒杀", `a"b`, "a'b", "$HOME", "a`b", `a\b`} {
+		dir := filepath.Join(t.TempDir(), name)
+		e, err := RabbitMQ(dir)
+		require.NoError(t, err)
+		require.ErrorContains(t, e.Start(t.Context()), "RabbitMQ cannot run in "+dir)
+		require.NoError(t, e.Close())
+	}
 }
 
 func TestFolderHasOneUser(t *testing.T) {

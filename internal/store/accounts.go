@@ -22,7 +22,7 @@ func (s *Store) CreateAccount(ctx context.Context, a seckill.Account) error {
 
 // Account returns the account of that name, or seckill.ErrNotFound.
 func (s *Store) Account(ctx context.Context, name string) (a seckill.Account, err error) {
-	err = s.read(ctx, "account", func(t *tx) error {
+	err = s.ask(ctx, "account", func(t *tx) error {
 		return t.one(ctx, "SELECT name, buyer, role, hash FROM accounts WHERE name = ?", []any{name}, func(r scanner) error {
 			return r.Scan(&a.Name, &a.Buyer, &a.Role, &a.Hash)
 		})

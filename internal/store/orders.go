@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"seckill"
@@ -21,7 +23,7 @@ func scanOrder(r scanner) (o seckill.Order, err error) {
 
 // Order returns one order of the buyer. Somebody else's is not found.
 func (s *Store) Order(ctx context.Context, id, buyer string) (o seckill.Order, err error) {
-	err = s.read(ctx, "order", func(t *tx) error {
+	err = s.ask(ctx, "order", func(t *tx) error {
 		return t.one(ctx, "SELECT "+orderColumns+" AND t.id = ? AND t.buyer = ?", []any{id, buyer}, func(r scanner) (err error) {
 			o, err = scanOrder(r)
 			return err
@@ -36,7 +38,7 @@ func (s *Store) Orders(ctx context.Context, buyer, before string, max int) (orde
 	if before == "" {
 		before = "~"
 	}
-	err = s.read(ctx, "orders", func(t *tx) error {
+	err = s.ask(ctx, "orders", func(t *tx) error {
 		orders = nil
 		return t.rows(ctx, "SELECT "+orderColumns+" AND t.buyer = ? AND t.id < ? ORDER BY t.id DESC LIMIT ?", []any{buyer, before, max}, func(r scanner) error {
 			o, err := scanOrder(r)
@@ -54,7 +56,7 @@ func (s *Store) Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket 
 	if ticket != "" {
 		where, args = " AND id = ?", append(args, ticket)
 	}
-	err = s.read(ctx, "outcome", func(t *tx) error {
+	err = s.ask(ctx, "outcome", func(t *tx) error {
 		return t.one(ctx, "SELECT id, quantity, seq, reason FROM tickets WHERE buyer = ? AND sale = ?"+where+" ORDER BY id DESC LIMIT 1", args, func(r scanner) error {
 			o.Ticket.Sale, o.Ticket.Buyer = sale, buyer
 			return r.Scan(&o.Ticket.ID, &o.Ticket.Quantity, &o.Ticket.Seq, &o.Reason)
@@ -69,22 +71,20 @@ func (s *Store) Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket 
 func (s *Store) Transition(ctx context.Context, id, buyer string, to seckill.OrderState) (o seckill.Order, err error) {
 	now := s.now()
 	err = s.write(ctx, "order "+string(to), func(t *tx) error {
-		err := t.one(ctx, "SELECT "+orderColumns+" AND t.id = ?"+t.s.dialect.lock, []any{id}, func(r scanner) (err error) {
-			o, err = scanOrder(r)
-			return err
-		})
+		found, err := t.hold(ctx, []any{id})
 		if err != nil {
 			return err
 		}
-		if buyer != "" && o.Buyer != buyer {
+		if len(found) == 0 || buyer != "" && found[0].Buyer != buyer {
 			return seckill.ErrNotFound
 		}
+		o = found[0]
 		changed, err := o.Become(to, now)
 		if err != nil || !changed {
 			return err
 		}
 		o.State = to
-		return t.change(ctx, to, []seckill.Order{o})
+		return t.change(ctx, to, []seckill.Order{o}, now)
 	})
 	return o, err
 }
@@ -94,30 +94,42 @@ func (s *Store) Transition(ctx context.Context, id, buyer string, to seckill.Ord
 func (s *Store) Expire(ctx context.Context, max int) (n int, err error) {
 	now := s.now()
 	err = s.write(ctx, "expire", func(t *tx) error {
-		var due []seckill.Order
-		q := "SELECT " + orderColumns + " AND t.state = 'unpaid' AND t.expires_at <= ? ORDER BY t.expires_at LIMIT ?" + t.s.dialect.lock
-		err := t.rows(ctx, q, []any{ms(now), max}, func(r scanner) error {
-			o, err := scanOrder(r)
-			if changed, _ := o.Become(seckill.Expired, now); changed {
-				due = append(due, o)
-			}
+		n = 0
+		var ids []any
+		err := t.rows(ctx, t.s.dialect.due, []any{ms(now), max}, func(r scanner) error {
+			var id string
+			var at int64
+			err := r.Scan(&id, &at)
+			ids = append(ids, id)
 			return err
 		})
 		if err != nil {
 			return err
 		}
+		orders, err := t.hold(ctx, ids)
+		if err != nil {
+			return err
+		}
+		var due []seckill.Order
+		for _, o := range orders {
+			if changed, _ := o.Become(seckill.Expired, now); changed {
+				o.State = seckill.Expired
+				due = append(due, o)
+			}
+		}
 		n = len(due)
-		return t.change(ctx, seckill.Expired, due)
+		return t.change(ctx, seckill.Expired, due, now)
 	})
 	return n, err
 }
 
 // NextExpiry returns when the next unpaid order expires; the zero time if none.
 func (s *Store) NextExpiry(ctx context.Context) (at time.Time, err error) {
-	err = s.read(ctx, "next expiry", func(t *tx) error {
-		return t.rows(ctx, "SELECT expires_at FROM tickets WHERE state = 'unpaid' ORDER BY expires_at LIMIT 1", nil, func(r scanner) error {
+	err = s.ask(ctx, "next expiry", func(t *tx) error {
+		return t.rows(ctx, t.s.dialect.due, []any{int64(math.MaxInt64), 1}, func(r scanner) error {
+			var id string
 			var n int64
-			err := r.Scan(&n)
+			err := r.Scan(&id, &n)
 			at = fromMS(n)
 			return err
 		})
@@ -125,20 +137,57 @@ func (s *Store) NextExpiry(ctx context.Context) (at time.Time, err error) {
 	return at, err
 }
 
-// change writes the new state of orders that were decided in this transaction.
-func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill.Order) error {
+// hold reads orders that nobody else changes until the transaction ends.
+func (t *tx) hold(ctx context.Context, ids []any) (orders []seckill.Order, err error) {
+	// In order of id, as everybody who locks more than one.
+	slices.SortFunc(ids, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+	for some := range slices.Chunk(ids, t.s.dialect.chunk) {
+		in := " IN (" + list(len(some), 1) + ")"
+		// Locked by itself: with the join below the sales would be locked too, and
+		// before other tickets.
+		if t.lock != "" {
+			q := "SELECT id FROM tickets" + t.s.dialect.byKey + " WHERE id" + in + " ORDER BY id" + t.lock
+			if err := t.rows(ctx, q, some, func(scanner) error { return nil }); err != nil {
+				return nil, err
+			}
+		}
+		err := t.rows(ctx, "SELECT "+orderColumns+" AND t.id"+in, some, func(r scanner) error {
+			o, err := scanOrder(r)
+			orders = append(orders, o)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return orders, nil
+}
+
+// change writes the new state of orders that this transaction holds. Tickets
+// first, then sales in order of id: the order in which everybody locks.
+func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill.Order, now time.Time) error {
 	freed := map[seckill.SaleID]int64{}
-	for _, o := range orders {
-		if _, err := t.exec(ctx, "UPDATE tickets SET state = ? WHERE id = ?", string(to), o.ID); err != nil {
+	for some := range slices.Chunk(orders, t.s.dialect.chunk) {
+		args, returns := []any{string(to)}, []any{}
+		for _, o := range some {
+			args = append(args, o.ID)
+			returns = append(returns, o.ID, o.Sale, o.Buyer, o.Quantity)
+		}
+		if _, err := t.exec(ctx, "UPDATE tickets"+t.s.dialect.byKey+" SET state = ? WHERE id IN ("+list(len(some), 1)+")", args...); err != nil {
 			return err
 		}
 		if to.Active() {
 			continue
 		}
-		freed[o.Sale] += int64(o.Quantity)
-		if _, err := t.exec(ctx, "INSERT INTO returns (ticket, sale, buyer, quantity) VALUES (?, ?, ?, ?)", o.ID, o.Sale, o.Buyer, o.Quantity); err != nil {
+		for _, o := range some {
+			freed[o.Sale] += int64(o.Quantity)
+		}
+		if _, err := t.exec(ctx, "INSERT INTO returns (ticket, sale, buyer, quantity) VALUES "+list(len(some), 4), returns...); err != nil {
 			return err
 		}
+	}
+	if err := t.tell(ctx, orders, now); err != nil {
+		return err
 	}
 	for _, sale := range sorted(freed) {
 		if _, err := t.exec(ctx, "UPDATE sales SET sold = sold - ? WHERE id = ?", freed[sale], sale); err != nil {
@@ -151,7 +200,7 @@ func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill
 
 // Returns lists up to max tickets whose units are on their way back to the gate.
 func (s *Store) Returns(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
-	err = s.read(ctx, "returns", func(t *tx) error {
+	err = s.ask(ctx, "returns", func(t *tx) error {
 		tickets = nil
 		return t.rows(ctx, "SELECT ticket, sale, buyer, quantity FROM returns LIMIT ?", []any{max}, func(r scanner) error {
 			var v seckill.Ticket
@@ -176,7 +225,7 @@ func (s *Store) Returned(ctx context.Context, sale seckill.SaleID, epoch int64, 
 		for i := range tickets {
 			ids[i] = tickets[i]
 		}
-		for some := range slices.Chunk(ids, chunk) {
+		for some := range slices.Chunk(ids, t.s.dialect.chunk) {
 			if _, err := t.exec(ctx, "DELETE FROM returns WHERE ticket IN ("+list(len(some), 1)+")", some...); err != nil {
 				return err
 			}

@@ -21,12 +21,8 @@ func scanSale(r scanner) (s seckill.Sale, err error) {
 // CreateSale writes a new sale and returns it with its id, version 1.
 func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
 	err := s.write(ctx, "create sale", func(t *tx) error {
-		st, err := t.stmt(ctx, `INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer,
-			opens_at, closes_at, hold_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
-		if err != nil {
-			return err
-		}
-		res, err := st.ExecContext(ctx, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
+		res, err := t.result(ctx, `INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer,
+			opens_at, closes_at, hold_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
 			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds)
 		if err != nil {
 			return err
@@ -45,7 +41,7 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 
 // Sale returns one sale, or seckill.ErrNotFound.
 func (s *Store) Sale(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
-	err = s.read(ctx, "sale", func(t *tx) error {
+	err = s.ask(ctx, "sale", func(t *tx) error {
 		return t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
 			sale, err = scanSale(r)
 			return err
@@ -69,7 +65,7 @@ func (s *Store) Unapplied(ctx context.Context) ([]seckill.Sale, error) {
 }
 
 func (s *Store) sales(ctx context.Context, where string, args ...any) (sales []seckill.Sale, err error) {
-	err = s.read(ctx, "sales", func(t *tx) error {
+	err = s.ask(ctx, "sales", func(t *tx) error {
 		sales = nil
 		return t.rows(ctx, "SELECT "+saleColumns+" FROM sales WHERE "+where, args, func(r scanner) error {
 			sale, err := scanSale(r)
@@ -101,8 +97,12 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 	return sale, err
 }
 
+// lockSale reads a sale that nobody else changes until the transaction ends.
+// Every transaction that changes the sale's tickets, returns or moves also
+// writes or locks this row before it commits; whoever holds it sees all of
+// them as of one moment.
 func (t *tx) lockSale(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
-	err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?"+t.s.dialect.lock, []any{id}, func(r scanner) (err error) {
+	err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?"+t.lock, []any{id}, func(r scanner) (err error) {
 		sale, err = scanSale(r)
 		return err
 	})
@@ -181,7 +181,7 @@ func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool, ep
 
 // OpenMoves returns the moves that have not been finished.
 func (s *Store) OpenMoves(ctx context.Context) (moves []seckill.Move, err error) {
-	err = s.read(ctx, "open moves", func(t *tx) error {
+	err = s.ask(ctx, "open moves", func(t *tx) error {
 		moves = nil
 		return t.rows(ctx, "SELECT sale, id, delta FROM moves WHERE done = 0 LIMIT 1000", nil, func(r scanner) error {
 			var m seckill.Move

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"seckill"
@@ -19,6 +20,7 @@ type mark struct {
 // terms is what a batch needs to know of a sale.
 type terms struct {
 	price, left int64
+	currency    string
 	hold        time.Duration
 }
 
@@ -87,6 +89,19 @@ func (s *Store) Settle(ctx context.Context, tickets []seckill.Ticket) (outcomes 
 // errFit says that units that seemed to be there were not when they were taken.
 var errFit = errors.New("the units do not fit")
 
+// settle is one attempt. Where others write at the same time, this is what they
+// meet, and in which order:
+//
+// The optimistic attempt takes the tickets' keys, in order of id, and then the
+// sales' rows, in order of id: those are held only until the commit. The price
+// and the units left are read without a lock; the condition of the UPDATE holds
+// whatever happened since, and a price never changes once a sale is open.
+//
+// The careful attempt locks the sales first, so that what it decides stands. It
+// can want a key that an optimistic one has just taken which in turn waits for
+// the sale. The database ends that by giving one of the two up, and write runs
+// it again: the optimistic one then becomes careful, or the careful one finds
+// the outcome.
 func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bool) (outcomes []seckill.Outcome, err error) {
 	now := s.now()
 	err = s.write(ctx, "settle", func(t *tx) error {
@@ -102,7 +117,7 @@ func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bo
 		}
 		// In order of sale id, so that two batches never wait for each other.
 		for _, id := range sorted(seq) {
-			n, err := t.exec(ctx, "UPDATE sales SET sold = sold + ?, seq = "+t.s.dialect.greater+"(seq, ?) WHERE id = ? AND sold + ? <= total", sold[id], seq[id], id, sold[id])
+			n, err := t.exec(ctx, "UPDATE sales SET sold = sold + ?, seq = "+t.s.dialect.max+"(seq, ?) WHERE id = ? AND sold + ? <= total", sold[id], seq[id], id, sold[id])
 			if err != nil {
 				return err
 			}
@@ -121,7 +136,8 @@ func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bo
 }
 
 // Refuse writes a refusal for one ticket that fails alone, unless it has an
-// outcome already; it returns the one that stands.
+// outcome already; it returns the one that stands. A quantity that the database
+// would reject again is not written.
 func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckill.Reason) (o seckill.Outcome, err error) {
 	now := s.now()
 	err = s.write(ctx, "refuse", func(t *tx) error {
@@ -134,7 +150,9 @@ func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckil
 			o.Reason = was
 			return nil
 		}
-		return t.insert(ctx, []seckill.Outcome{o}, []int{0}, nil, now)
+		row := o
+		row.Ticket.Quantity = min(max(row.Ticket.Quantity, 1), seckill.MaxQuantity)
+		return t.insert(ctx, []seckill.Outcome{row}, []int{0}, nil, now)
 	})
 	return o, err
 }
@@ -151,12 +169,12 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 	}
 	lock := ""
 	if careful {
-		lock = t.s.dialect.lock
+		lock = t.lock
 	}
 	for _, sale := range sorted(buyers) {
-		err := t.rows(ctx, "SELECT price, total - sold, hold_seconds FROM sales WHERE id = ?"+lock, []any{sale}, func(r scanner) error {
+		err := t.rows(ctx, "SELECT price, total - sold, currency, hold_seconds FROM sales WHERE id = ?"+lock, []any{sale}, func(r scanner) error {
 			var s terms
-			err := r.Scan(&s.price, &s.left, &s.hold)
+			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold)
 			s.hold *= time.Second
 			k.terms[sale] = s
 			return err
@@ -167,8 +185,8 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 			}
 			continue
 		}
-		for some := range slices.Chunk(buyers[sale], chunk) {
-			q := "SELECT buyer FROM tickets WHERE state IN ('unpaid', 'paid') AND sale = ? AND buyer IN (" + list(len(some), 1) + ")"
+		for some := range slices.Chunk(buyers[sale], t.s.dialect.chunk) {
+			q := "SELECT buyer FROM tickets WHERE sale = ? AND " + t.s.dialect.active + " IN (" + list(len(some), 1) + ")"
 			err := t.rows(ctx, q, append([]any{sale}, some...), func(r scanner) error {
 				m := mark{sale: sale}
 				err := r.Scan(&m.buyer)
@@ -191,7 +209,7 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 // outcomes returns the reasons ("" for placed) of those ids that have one.
 func (t *tx) outcomes(ctx context.Context, ids []any) (map[string]seckill.Reason, error) {
 	found := map[string]seckill.Reason{}
-	for some := range slices.Chunk(ids, chunk) {
+	for some := range slices.Chunk(ids, t.s.dialect.chunk) {
 		err := t.rows(ctx, "SELECT id, reason FROM tickets WHERE id IN ("+list(len(some), 1)+")", some, func(r scanner) error {
 			var id string
 			var reason seckill.Reason
@@ -208,9 +226,14 @@ func (t *tx) outcomes(ctx context.Context, ids []any) (map[string]seckill.Reason
 
 const stateRefused = "refused"
 
+// insert writes the outcomes with the given indices, in order of ticket id: two
+// transactions with the same tickets then meet at the first of them, and one
+// waits, instead of each holding what the other wants.
 func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int, sales map[seckill.SaleID]terms, now time.Time) error {
-	args := make([]any, 0, chunk*10)
-	for some := range slices.Chunk(fresh, chunk) {
+	slices.SortFunc(fresh, func(a, b int) int { return strings.Compare(outcomes[a].Ticket.ID, outcomes[b].Ticket.ID) })
+	var placed []seckill.Order
+	args := make([]any, 0, min(len(fresh), t.s.dialect.chunk)*10)
+	for some := range slices.Chunk(fresh, t.s.dialect.chunk) {
 		args = args[:0]
 		for _, i := range some {
 			o := outcomes[i]
@@ -218,6 +241,9 @@ func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int
 			state, amount, expires := string(seckill.Unpaid), sale.price*int64(o.Ticket.Quantity), now.Add(sale.hold)
 			if !o.Placed() {
 				state, amount, expires = stateRefused, 0, now
+			} else if t.s.KeepEvents {
+				placed = append(placed, seckill.Order{ID: o.Ticket.ID, Sale: o.Ticket.Sale, Ticket: o.Ticket.ID, Quantity: o.Ticket.Quantity,
+					Amount: amount, Currency: sale.currency, State: seckill.Unpaid, CreatedAt: fromMS(ms(now)), ExpiresAt: fromMS(ms(expires))})
 			}
 			args = append(args, o.Ticket.ID, int64(o.Ticket.Sale), o.Ticket.Buyer, o.Ticket.Quantity, o.Ticket.Seq,
 				state, string(o.Reason), amount, ms(now), ms(expires))
@@ -227,7 +253,7 @@ func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int
 			return err
 		}
 	}
-	return nil
+	return t.tell(ctx, placed, now)
 }
 
 func sorted[V any](m map[seckill.SaleID]V) []seckill.SaleID {

@@ -2,44 +2,65 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"seckill"
 )
 
-// Snapshot reads the given sales (none: all of them) in one transaction, for a
-// rebuild of their gate state: their epochs rise by one first, so that whatever
+// snapshots is how many sales one transaction of Snapshot locks.
+const snapshots = 64
+
+// Snapshot reads the given sales (none: all of them), each as of one moment, for
+// a rebuild of their gate state: their epochs rise by one first, so that whatever
 // an older gate state still has to say about returns and moves is ignored.
 // outbox holds the tickets that the gate's outbox has for each sale, read
 // before, while the gate was closed.
+//
+// The moment is that of the epoch's change. It locks the sale's row, which every
+// other transaction takes before it commits a change of what is read here (see
+// lockSale): what is committed by then is read, and nothing else is committed
+// until the transaction ends, even where each statement reads for itself.
 func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) (all []seckill.Snapshot, err error) {
-	err = s.write(ctx, "snapshot", func(t *tx) error {
-		all = nil
-		if len(ids) == 0 {
-			err := t.rows(ctx, "SELECT id FROM sales ORDER BY id", nil, func(r scanner) error {
+	if len(ids) == 0 {
+		err := s.ask(ctx, "snapshot", func(t *tx) error {
+			return t.rows(ctx, "SELECT id FROM sales ORDER BY id", nil, func(r scanner) error {
 				var id seckill.SaleID
 				err := r.Scan(&id)
 				ids = append(ids, id)
 				return err
 			})
-			if err != nil {
-				return err
-			}
+		})
+		if err != nil {
+			return nil, err
 		}
-		for _, id := range ids {
-			if n, err := t.exec(ctx, "UPDATE sales SET epoch = epoch + 1, applied = version WHERE id = ?", id); err != nil {
-				return err
-			} else if n == 0 {
-				return seckill.ErrNotFound
+	}
+	// In order, as everybody who locks more than one.
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	for some := range slices.Chunk(ids, snapshots) {
+		var part []seckill.Snapshot
+		err := s.write(ctx, "snapshot", func(t *tx) error {
+			part = part[:0]
+			for _, id := range some {
+				if n, err := t.exec(ctx, "UPDATE sales SET epoch = epoch + 1, applied = version WHERE id = ?", id); err != nil {
+					return err
+				} else if n == 0 {
+					return seckill.ErrNotFound
+				}
+				v, err := t.snapshot(ctx, id, outbox[id])
+				if err != nil {
+					return err
+				}
+				part = append(part, v)
 			}
-			v, err := t.snapshot(ctx, id, outbox[id])
-			if err != nil {
-				return err
-			}
-			all = append(all, v)
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return all, err
+		all = append(all, part...)
+	}
+	return all, nil
 }
 
 // Look reads the same of one sale without a change, for the audit.
@@ -65,7 +86,7 @@ func (t *tx) snapshot(ctx context.Context, id seckill.SaleID, outbox []seckill.T
 	if err = t.one(ctx, "SELECT COALESCE(SUM(delta), 0) FROM moves WHERE sale = ? AND done = 0 AND delta > 0", []any{id}, number(&v.Growing)); err != nil {
 		return v, err
 	}
-	q := "SELECT id, buyer, quantity, seq, created_at FROM tickets WHERE state IN ('unpaid', 'paid') AND sale = ?"
+	q := "SELECT id, buyer, quantity, seq, created_at FROM tickets WHERE sale = ? AND " + t.s.dialect.active + " IS NOT NULL"
 	err = t.rows(ctx, q, []any{id}, func(r scanner) error {
 		var created int64
 		a := seckill.Ticket{Sale: id}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/pressly/goose/v3/database"
 	"modernc.org/sqlite"
@@ -22,11 +23,17 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s := &Store{where: "sqlite:" + file, dialect: dialect{
-		name:    "sqlite",
-		goose:   database.DialectSQLite3,
-		greater: "MAX",
-		class:   classSQLite,
-	}}
+		name:   "sqlite",
+		goose:  database.DialectSQLite3,
+		class:  classSQLite,
+		chunk:  64,
+		keeps:  true,
+		view:   &sql.TxOptions{ReadOnly: true},
+		clock:  "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+		max:    "MAX",
+		active: "state IN ('unpaid', 'paid') AND buyer",
+		due:    "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+	}, now: time.Now, stmts: map[stmtKey]*sql.Stmt{}}
 	if exclusive {
 		release, err := leaseSQLite(ctx, file+".lease")
 		if err != nil {
@@ -48,7 +55,7 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("store %s cannot be opened: %w (check --store and --data-dir)", s.where, err)
+		return nil, errors.Join(fmt.Errorf("store %s cannot be opened: %w (check --store and --data-dir)", s.where, err), s.Close())
 	}
 	return s, nil
 }
@@ -98,11 +105,8 @@ func leaseSQLite(ctx context.Context, file string) (release func() error, err er
 // classSQLite tells what a failure means to the caller.
 func classSQLite(err error) error {
 	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		if errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) {
-			return fmt.Errorf("%w: %w", seckill.ErrUnavailable, err)
-		}
-		return err
+	if !errors.As(err, &e) { // a connection or a context that has ended
+		return fmt.Errorf("%w: %w", seckill.ErrUnavailable, err)
 	}
 	switch e.Code() {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:

@@ -16,8 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -30,13 +32,22 @@ import (
 var migrations embed.FS
 
 // Store is one database. It is safe for concurrent use. Every method that
-// cannot reach the database returns an error that wraps seckill.ErrUnavailable.
+// cannot reach the database returns an error that wraps seckill.ErrUnavailable,
+// and so does every method before Prepare has succeeded.
 type Store struct {
-	w, r    *sql.DB // SQLite: one writing connection and a pool that reads
+	// KeepEvents makes every placed order and every change of one leave an event
+	// for others (see Events), in the same transaction. It is set before the store
+	// is used; it costs one more row for each.
+	KeepEvents bool
+
+	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
 	dialect dialect
 	where   string // for messages: what was opened, without secrets
 	now     func() time.Time
 	release func() error
+
+	preparing sync.Mutex
+	prepared  atomic.Bool
 
 	mu    sync.Mutex
 	stmts map[stmtKey]*sql.Stmt
@@ -44,11 +55,22 @@ type Store struct {
 
 // dialect is what differs between databases.
 type dialect struct {
-	name    string // goose's and the migrations' folder
-	goose   database.Dialect
-	lock    string // appended to a SELECT that must lock its rows
-	greater string // the function that returns the greater of two numbers
-	class   func(error) error
+	name   string // of the migrations' folder
+	goose  database.Dialect
+	class  func(error) error // what a failure of the database means
+	check  func(context.Context, *Store) error
+	schema func(*Store) (db *sql.DB, opts []goose.ProviderOption, err error) // what migrates; closed afterwards
+	weak   func(context.Context, *Store) ([]string, error)
+
+	chunk  int            // the most rows or values that one statement carries
+	keeps  bool           // statements are prepared once and kept
+	view   *sql.TxOptions // of a transaction that reads one snapshot
+	lock   string         // appended to a SELECT that must lock its rows
+	byKey  string         // after a table's name: find rows by the primary key and lock no others
+	clock  string         // the database's own clock, in milliseconds
+	max    string         // the function that returns the greater of two numbers
+	active string         // the buyer of a ticket whose order is active, else nothing that matches
+	due    string         // the ids and times of at most so many unpaid orders that expire until then
 }
 
 // Errors of the batch: what failed, so that settle knows what to do.
@@ -58,26 +80,56 @@ var (
 	ErrTicket = errors.New("the database rejects the ticket")
 	// errDuplicate is a unique key that holds already.
 	errDuplicate = errors.New("duplicate")
+	// errAgain is a transaction that the database gave up in favour of another
+	// one. It may be run again as a whole.
+	errAgain = errors.New("gave way to another transaction")
 )
 
-// Open opens the database at url ("sqlite:FILE"), runs the migrations and
-// returns the store. With exclusive set it also takes the lease that keeps a
-// second node from serving on embedded parts.
+// Open opens the database at url, "sqlite:FILE" or
+// "mysql://user:pass@host:port/db[?parameters]".
+//
+// A SQLite store is ready for use. With exclusive set it also takes the lease
+// that keeps a second node from serving on embedded parts. A MySQL store may be
+// down when it is opened: Prepare must succeed before it is used, and Lease
+// keeps other nodes away where that is wanted.
 func Open(ctx context.Context, url string, exclusive bool) (*Store, error) {
-	file, ok := strings.CutPrefix(url, "sqlite:")
-	if !ok || file == "" {
-		return nil, fmt.Errorf("store %q: want sqlite:FILE", url)
+	scheme, rest, _ := strings.Cut(url, ":")
+	switch {
+	case scheme == "sqlite" && rest != "":
+		s, err := openSQLite(ctx, rest, exclusive)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.Prepare(ctx); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		return s, nil
+	case scheme == "mysql":
+		return openMySQL(url)
 	}
-	s, err := openSQLite(ctx, file, exclusive)
-	if err != nil {
-		return nil, err
+	// The URL is not repeated: it may hold a password.
+	return nil, errors.New("store: --store must be sqlite:FILE or mysql://user:pass@host:port/db")
+}
+
+// Prepare connects, refuses a database that cannot keep the promises, and runs
+// the migrations, under a lock: any number of nodes may start at once. It may be
+// repeated until it succeeds; after that it does nothing.
+func (s *Store) Prepare(ctx context.Context) error {
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
+	if s.prepared.Load() {
+		return nil
 	}
-	s.now = time.Now
-	s.stmts = map[stmtKey]*sql.Stmt{}
+	if s.dialect.check != nil {
+		if err := s.dialect.check(ctx, s); err != nil {
+			return fmt.Errorf("store %s: %w (check --store)", s.where, err)
+		}
+	}
 	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("store %s: migrations: %w", s.where, err), s.Close())
+		return fmt.Errorf("store %s: migrations: %w", s.where, err)
 	}
-	return s, nil
+	s.prepared.Store(true)
+	return nil
 }
 
 func (s *Store) migrate(ctx context.Context) error {
@@ -85,12 +137,34 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(s.dialect.goose, s.w, dir)
+	db, opts := s.w, []goose.ProviderOption(nil)
+	if s.dialect.schema != nil {
+		if db, opts, err = s.dialect.schema(s); err != nil {
+			return err
+		}
+		defer db.Close()
+	}
+	p, err := goose.NewProvider(s.dialect.goose, db, dir, opts...)
 	if err != nil {
 		return err
 	}
-	_, err = p.Up(ctx)
-	return err
+	if _, err = p.Up(ctx); err != nil {
+		return s.dialect.class(err)
+	}
+	return nil
+}
+
+// Weak returns, each as a sentence, the settings of the database that keep less
+// than is promised for kill -9 and power loss, and what to set instead.
+func (s *Store) Weak(ctx context.Context) (weak []string, err error) {
+	if s.dialect.weak == nil {
+		return nil, nil
+	}
+	err = s.use(func() error {
+		weak, err = s.dialect.weak(ctx, s)
+		return err
+	})
+	return weak, named("settings", err)
 }
 
 // Close gives the lease back and closes the database.
@@ -101,61 +175,126 @@ func (s *Store) Close() error {
 	}
 	s.stmts = nil
 	s.mu.Unlock()
-	err := errors.Join(s.r.Close(), s.w.Close())
-	if s.release != nil {
-		err = errors.Join(err, s.release())
+	var errs []error
+	for _, db := range []*sql.DB{s.r, s.w} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
 	}
-	return err
+	if s.release != nil {
+		errs = append(errs, s.release())
+	}
+	return errors.Join(errs...)
 }
 
 // Ping reports whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return s.fail("ping", s.r.PingContext(ctx)) }
+func (s *Store) Ping(ctx context.Context) error {
+	return s.ask(ctx, "ping", func(*tx) error {
+		if err := s.r.PingContext(ctx); err != nil {
+			return s.dialect.class(err)
+		}
+		return nil
+	})
+}
 
-// fail names the operation and classifies a database error.
-func (s *Store) fail(what string, err error) error {
+// write runs f in one transaction. A failed commit has an unknown outcome:
+// callers repeat the same step, and every step here may be repeated. f itself is
+// run again when the database gives the transaction up in favour of another.
+func (s *Store) write(ctx context.Context, what string, f func(*tx) error) error {
+	err := s.use(func() error {
+		for try := 1; ; try++ {
+			err := s.transact(ctx, s.w, nil, s.dialect.lock, f)
+			if try == maxTries || !errors.Is(err, errAgain) || !yield(ctx, try) {
+				return err
+			}
+		}
+	})
+	return named(what, err)
+}
+
+// read runs f in one snapshot. It locks nothing and waits for nobody.
+func (s *Store) read(ctx context.Context, what string, f func(*tx) error) error {
+	err := s.use(func() error { return s.transact(ctx, s.r, s.dialect.view, "", f) })
+	return named(what, err)
+}
+
+// ask runs f, which asks one statement: that is a snapshot by itself.
+func (s *Store) ask(ctx context.Context, what string, f func(*tx) error) error {
+	err := s.use(func() error {
+		t := &tx{s: s, db: s.r, q: s.r}
+		err := f(t)
+		if err == nil {
+			t.keep(ctx)
+		}
+		return err
+	})
+	return named(what, err)
+}
+
+var errUnprepared = fmt.Errorf("%w: the database has not been reached yet", seckill.ErrUnavailable)
+
+func (s *Store) use(f func() error) error {
+	if !s.prepared.Load() {
+		return errUnprepared
+	}
+	return f()
+}
+
+func named(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("store: %s: %w", what, s.dialect.class(err))
+	return fmt.Errorf("store: %s: %w", what, err)
 }
 
-// write runs f in one transaction on the writing connection. A failed commit
-// has an unknown outcome: callers repeat the same step, and every step here may
-// be repeated.
-func (s *Store) write(ctx context.Context, what string, f func(*tx) error) error {
-	return s.run(ctx, s.w, nil, what, f)
+const (
+	maxTries = 5                    // of a transaction that gives way to others
+	minYield = 2 * time.Millisecond // before the second one; doubles
+)
+
+// yield waits before the next try, for a random time: those who met once must
+// not meet again. It returns false when ctx is done.
+func yield(ctx context.Context, try int) bool {
+	timer := time.NewTimer(time.Duration((0.5 + rand.Float64()) * float64(minYield<<try)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
-// read runs f in one snapshot.
-func (s *Store) read(ctx context.Context, what string, f func(*tx) error) error {
-	return s.run(ctx, s.r, &sql.TxOptions{ReadOnly: true}, what, f)
-}
-
-func (s *Store) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, what string, f func(*tx) error) error {
+func (s *Store) transact(ctx context.Context, db *sql.DB, opts *sql.TxOptions, lock string, f func(*tx) error) error {
 	inner, err := db.BeginTx(ctx, opts)
 	if err != nil {
-		return s.fail(what, err)
+		return s.dialect.class(err)
 	}
-	t := &tx{s: s, tx: inner, db: db}
+	t := &tx{s: s, tx: inner, db: db, q: inner, lock: lock}
 	if err := f(t); err != nil {
 		inner.Rollback()
-		return s.fail(what, err)
+		return err
 	}
 	if err := inner.Commit(); err != nil {
-		return s.fail(what, err)
+		return s.dialect.class(err)
 	}
-	for _, query := range t.fresh {
-		s.keep(ctx, db, query)
-	}
+	t.keep(ctx)
 	return nil
 }
 
-// tx is a transaction whose statements stay prepared for the next one.
+// tx is a transaction, or one statement without any. Its errors are classified.
 type tx struct {
 	s     *Store
-	tx    *sql.Tx
+	tx    *sql.Tx // nil: a statement by itself
 	db    *sql.DB
-	fresh []string // statements seen for the first time
+	q     querier  // tx or db
+	lock  string   // the dialect's where the transaction may lock
+	fresh []string // statements to keep prepared
+}
+
+type querier interface {
+	ExecContext(context.Context, string, ...any) (sql.Result, error)
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
 }
 
 type stmtKey struct {
@@ -163,39 +302,56 @@ type stmtKey struct {
 	query string
 }
 
-// keep prepares query for later transactions. It runs outside a transaction,
-// because a transaction occupies the only writing connection.
-func (s *Store) keep(ctx context.Context, db *sql.DB, query string) {
-	st, err := db.PrepareContext(ctx, query)
-	if err != nil {
-		return
+// keep prepares the new statements for later transactions. It runs after the
+// transaction, because that may occupy the only connection.
+func (t *tx) keep(ctx context.Context) {
+	for _, query := range t.fresh {
+		st, err := t.db.PrepareContext(ctx, query)
+		if err != nil {
+			return
+		}
+		t.s.mu.Lock()
+		if key := (stmtKey{t.db, query}); t.s.stmts == nil || t.s.stmts[key] != nil {
+			st.Close()
+		} else {
+			t.s.stmts[key] = st
+		}
+		t.s.mu.Unlock()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stmts == nil || s.stmts[stmtKey{db, query}] != nil {
-		st.Close()
-		return
-	}
-	s.stmts[stmtKey{db, query}] = st
 }
 
-func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+// stmt returns the prepared statement if there is one.
+func (t *tx) stmt(ctx context.Context, query string) *sql.Stmt {
+	if !t.s.dialect.keeps {
+		return nil
+	}
 	t.s.mu.Lock()
 	st := t.s.stmts[stmtKey{t.db, query}]
 	t.s.mu.Unlock()
-	if st != nil {
-		return t.tx.StmtContext(ctx, st), nil
+	switch {
+	case st == nil:
+		t.fresh = append(t.fresh, query)
+	case t.tx != nil:
+		return t.tx.StmtContext(ctx, st)
 	}
-	t.fresh = append(t.fresh, query)
-	return t.tx.PrepareContext(ctx, query)
+	return st
 }
 
-func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	st, err := t.stmt(ctx, query)
-	if err != nil {
-		return 0, err
+func (t *tx) result(ctx context.Context, query string, args ...any) (res sql.Result, err error) {
+	if st := t.stmt(ctx, query); st != nil {
+		res, err = st.ExecContext(ctx, args...)
+	} else {
+		res, err = t.q.ExecContext(ctx, query, args...)
 	}
-	res, err := st.ExecContext(ctx, args...)
+	if err != nil {
+		return nil, t.s.dialect.class(err)
+	}
+	return res, nil
+}
+
+// exec returns how many rows matched, changed or not.
+func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := t.result(ctx, query, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -204,13 +360,15 @@ func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 
 // rows calls scan for each row.
 func (t *tx) rows(ctx context.Context, query string, args []any, scan func(scanner) error) error {
-	st, err := t.stmt(ctx, query)
-	if err != nil {
-		return err
+	var rows *sql.Rows
+	var err error
+	if st := t.stmt(ctx, query); st != nil {
+		rows, err = st.QueryContext(ctx, args...)
+	} else {
+		rows, err = t.q.QueryContext(ctx, query, args...)
 	}
-	rows, err := st.QueryContext(ctx, args...)
 	if err != nil {
-		return err
+		return t.s.dialect.class(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -218,7 +376,10 @@ func (t *tx) rows(ctx context.Context, query string, args []any, scan func(scann
 			return err
 		}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return t.s.dialect.class(err)
+	}
+	return nil
 }
 
 // one scans the only row; none is seckill.ErrNotFound.
@@ -232,9 +393,6 @@ func (t *tx) one(ctx context.Context, query string, args []any, scan func(scanne
 }
 
 type scanner interface{ Scan(...any) error }
-
-// chunk is the most rows or values that one statement carries.
-const chunk = 64
 
 // list returns "(?,?),(?,?)" for rows of width values, or "?,?" for width 1.
 func list(rows, width int) string {

@@ -4,6 +4,7 @@
 --
 -- KEYS  1 sale (hash)   2 holds (hash)   3 outbox (stream)
 -- ARGV  1 buyer   2 quantity   3 id for a new ticket   4 sale id   5 outbox limit (entries)
+--       6 the time (ms since 1970) instead of Redis' clock, in tests; else empty
 -- returns {"closed"} when the state is missing or shut,
 --         {"quantity", limit per buyer} when the sale does not allow it,
 --         {verdict, left} or {"queued", left, ticket}
@@ -19,8 +20,11 @@ if held then -- state, ticket, quantity, admission number, outbox entry
   same = active and tonumber(string.match(held, '^,(%d+)', 28)) == quantity
 end
 if quantity < 1 or (quantity > tonumber(s[6]) and not same) then return {'quantity', s[6]} end
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = tonumber(ARGV[6])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
 if s[5] == '1' or now >= tonumber(s[3]) then return {'ended', shown} end
 if now < tonumber(s[2]) then return {'not_open', shown} end
 if s[4] == '1' then return {'paused', shown} end

@@ -1,0 +1,18 @@
+package seckill
+
+import "time"
+
+// EventVersion is the form of events. A reader ignores fields it does not know;
+// only a change that it could misread raises the version.
+const EventVersion = 1
+
+// Event tells others what became of an order. It is written in the transaction
+// that made it true and delivered at least once: readers drop an id that they
+// have seen. The ids of one order rise with its states.
+type Event struct {
+	V     int       `json:"v"`
+	ID    string    `json:"id"`
+	Type  string    `json:"type"` // order.placed, order.paid, order.cancelled, order.expired, order.refunded
+	At    time.Time `json:"at"`
+	Order Order     `json:"order"`
+}

@@ -1,0 +1,325 @@
+package api
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
+
+	"seckill/internal/account"
+)
+
+func (s *system) enter(route, name, password string, header ...string) *answer {
+	s.t.Helper()
+	return s.do(call{method: "POST", path: "/api/" + route, body: fmt.Sprintf(`{"name":%q,"password":%q}`, name, password), header: header})
+}
+
+func (a *answer) session() (v account.Session) {
+	a.t.Helper()
+	a.into(&v)
+	return v
+}
+
+func (a *answer) cookie() *http.Cookie {
+	a.t.Helper()
+	all := (&http.Response{Header: a.header}).Cookies()
+	require.Len(a.t, all, 1, "%s", a)
+	return all[0]
+}
+
+func TestRegisterLoginAndLogout(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	a := s.enter("register", takenName, goodPassword).is(201)
+	registered := a.session()
+	require.NotEmpty(t, registered.Buyer)
+	c := a.cookie()
+	require.Equal(t, "seckill_session", c.Name)
+	require.Equal(t, registered.Token, c.Value)
+	require.Equal(t, "/", c.Path)
+	require.True(t, c.HttpOnly, "no script reads it")
+	require.Equal(t, http.SameSiteLaxMode, c.SameSite, "no other site sends it along")
+	require.Equal(t, int(tokenLife.Seconds()), c.MaxAge)
+	require.False(t, c.Secure, "this was not TLS")
+
+	t.Log("the token is good as a header and as a cookie")
+	s.do(call{method: "POST", path: ticketPath(s.open.ID), token: registered.Token}).is(202)
+	var v ticketAnswer
+	s.do(call{method: "GET", path: ticketPath(s.open.ID) + "?wait=20s", header: []string{"Cookie", "seckill_session=" + registered.Token}}).is(200).into(&v)
+	require.Equal(t, "placed", v.Status)
+	s.do(call{method: "GET", path: "/api/orders/" + v.Order, header: []string{"Authorization", "bearer " + registered.Token}}).is(200)
+	s.do(call{method: "GET", path: "/api/orders", token: "wrong", header: []string{"Cookie", "seckill_session=" + registered.Token}}).problem(401, "unauthorized")
+
+	t.Log("whoever registers is a buyer and nothing more")
+	s.do(call{method: "GET", path: "/api/admin/sales", token: registered.Token}).problem(403, "forbidden")
+
+	t.Log("a login is a new token of the same buyer")
+	s.enter("login", takenName, "wrong horse battery").problem(401, "unauthorized")
+	a = s.enter("login", takenName, goodPassword).is(200)
+	require.Equal(t, registered.Buyer, a.session().Buyer)
+	require.Equal(t, a.session().Token, a.cookie().Value)
+	s.do(call{method: "GET", path: "/api/orders/" + v.Order, token: a.session().Token}).is(200)
+
+	t.Log("a logout takes the cookie away, with or without a session, as often as you like")
+	for _, header := range [][]string{{"Cookie", "seckill_session=" + registered.Token}, nil, nil} {
+		a := s.do(call{method: "POST", path: "/api/logout", header: header}).is(204)
+		require.Empty(t, a.body)
+		c := a.cookie()
+		require.Empty(t, c.Value)
+		require.Negative(t, c.MaxAge)
+		require.True(t, c.HttpOnly)
+		require.Equal(t, "/", c.Path)
+	}
+	s.do(call{method: "GET", path: "/api/orders", token: registered.Token}).is(200) // a copy lives on until it ends
+}
+
+func TestTheCookieIsSecureUnderTLS(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, func(c *Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
+	for _, c := range []struct {
+		name, from, proto string
+		tls, secure       bool
+	}{
+		{"TLS here", "192.0.2.1:1", "", true, true},
+		{"TLS at a proxy of ours", "10.1.2.3:1", "https", false, true},
+		{"none at a proxy of ours", "10.1.2.3:1", "http", false, false},
+		{"somebody says so", "192.0.2.1:1", "https", false, false},
+	} {
+		r := call{method: "POST", path: "/api/logout", from: c.from, header: []string{"X-Forwarded-Proto", c.proto}}.request()
+		if c.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		w := httptest.NewRecorder()
+		s.api.ServeHTTP(w, r)
+		require.Equal(t, c.secure, w.Result().Cookies()[0].Secure, c.name)
+	}
+}
+
+func TestANameIsTakenOnce(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	var made, taken atomic.Int64
+	var g sync.WaitGroup
+	for range 4 {
+		g.Go(func() {
+			w := httptest.NewRecorder()
+			s.api.ServeHTTP(w, call{method: "POST", path: "/api/register", body: fmt.Sprintf(`{"name":%q,"password":%q}`, newcomer, goodPassword)}.request())
+			switch w.Code {
+			case 201:
+				made.Add(1)
+			case 409:
+				taken.Add(1)
+			}
+		})
+	}
+	g.Wait()
+	require.EqualValues(t, 1, made.Load())
+	require.EqualValues(t, 3, taken.Load())
+	s.enter("register", newcomer, "another password").problem(409, "name_taken")
+	s.enter("register", strings.ToUpper(newcomer), goodPassword).is(201) // another name
+}
+
+func TestNamesAndPasswordsAtTheirLimits(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	for i, c := range [][2]string{
+		{"a", "12345678"}, {strings.Repeat("字", 64), strings.Repeat("密", 8)}, {"two words", strings.Repeat("x", 256)}, {"<script>", "        "},
+	} {
+		buyer := s.enter("register", c[0], c[1]).is(201).session().Buyer
+		require.Equal(t, buyer, s.enter("login", c[0], c[1]).is(200).session().Buyer, "pair %d", i)
+	}
+}
+
+func TestAnUnknownNameIsLikeAWrongPassword(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.enter("register", takenName, goodPassword).is(201)
+	unknown := s.enter("login", newcomer, goodPassword).problem(401, "unauthorized")
+	wrong := s.enter("login", takenName, "wrong horse battery").problem(401, "unauthorized")
+	require.Equal(t, unknown.anonymous(), wrong.anonymous())
+	require.Empty(t, wrong.header.Values("Set-Cookie"))
+	unknown.header.Del("X-Request-Id")
+	wrong.header.Del("X-Request-Id")
+	require.Equal(t, unknown.header, wrong.header)
+}
+
+// offTheMinute starts a test somewhere within a minute of the clock: a bubble
+// begins on the full one, where a limiter that mixes up two ways to count
+// minutes would look right.
+func offTheMinute() { pass(17*time.Second + 123*time.Millisecond) }
+
+func TestFailedLoginsAreLimitedByName(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		offTheMinute()
+		s := newSystem(t, func(c *Config) { c.LoginTries = 3 })
+		s.enter("register", takenName, goodPassword).is(201)
+		s.enter("register", newcomer, goodPassword).is(201)
+		for range 10 {
+			s.enter("login", takenName, goodPassword).is(200)
+		}
+		for range 3 {
+			s.enter("login", takenName, "wrong horse battery").problem(401, "unauthorized")
+		}
+		for _, password := range []string{"wrong horse battery", goodPassword} {
+			a := s.enter("login", takenName, password).problem(429, "too_many_requests")
+			require.Equal(t, "60", a.header.Get("Retry-After"))
+		}
+		s.enter("login", newcomer, goodPassword).is(200) // nobody else is held up
+		pass(2 * time.Minute)
+		s.enter("login", takenName, goodPassword).is(200)
+	})
+}
+
+func TestFailedLoginsOfAnUnknownNameAreLimitedToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		offTheMinute()
+		s := newSystem(t, func(c *Config) { c.LoginTries = 3 })
+		for range 3 {
+			s.enter("login", newcomer, goodPassword).problem(401, "unauthorized")
+		}
+		s.enter("login", newcomer, goodPassword).problem(429, "too_many_requests")
+	})
+}
+
+func TestFailedLoginsAndNewAccountsAreLimitedByAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		offTheMinute()
+		s := newSystem(t, func(c *Config) {
+			c.AddressTries = 4
+			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		})
+		from := func(address, forwarded, route, name string) *answer {
+			return s.do(call{method: "POST", path: "/api/" + route, body: fmt.Sprintf(`{"name":%q,"password":%q}`, name, goodPassword), from: address, header: []string{"X-Forwarded-For", forwarded}})
+		}
+		from("192.0.2.1:1", "", "register", takenName).is(201)
+		for i := range 3 {
+			from("192.0.2.1:1", "", "login", fmt.Sprint("nobody", i)).problem(401, "unauthorized")
+		}
+		from("192.0.2.1:1", "", "login", "yet another").problem(429, "too_many_requests")
+		from("192.0.2.1:2", "", "register", newcomer).problem(429, "too_many_requests")
+		from("192.0.2.1:3", "198.51.100.7", "login", takenName).problem(429, "too_many_requests") // saying so does not help
+		from("192.0.2.2:1", "", "login", takenName).is(200)
+
+		t.Log("behind a proxy of ours each client counts for itself")
+		for i := range 4 {
+			from("10.0.0.1:1", "198.51.100.1", "login", fmt.Sprint("somebody", i)).problem(401, "unauthorized")
+		}
+		from("10.0.0.1:1", "198.51.100.1", "login", takenName).problem(429, "too_many_requests")
+		from("10.0.0.1:1", "1.2.3.4, 198.51.100.1", "login", takenName).problem(429, "too_many_requests")
+		from("10.0.0.1:1", "198.51.100.2", "login", takenName).is(200)
+		pass(2 * time.Minute)
+		from("192.0.2.1:1", "", "login", takenName).is(200)
+	})
+}
+
+// All guesses may arrive at once, before the first of them has failed.
+func TestGuessesThatArriveAtOnceAreLimitedAllTheSame(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, func(c *Config) { c.LoginTries = 3 })
+	s.enter("register", takenName, goodPassword).is(201)
+	var guessed, refused atomic.Int64
+	var g sync.WaitGroup
+	for i := range 40 {
+		g.Go(func() {
+			w := httptest.NewRecorder()
+			s.api.ServeHTTP(w, call{method: "POST", path: "/api/login", body: fmt.Sprintf(`{"name":%q,"password":"guess %d"}`, takenName, i)}.request())
+			switch w.Code {
+			case 401:
+				guessed.Add(1)
+			case 429:
+				refused.Add(1)
+			}
+		})
+	}
+	g.Wait()
+	require.EqualValues(t, 40, guessed.Load()+refused.Load())
+	require.LessOrEqual(t, guessed.Load(), int64(3+1), "the limit, and one that was under way")
+}
+
+func TestWhoseTokensAreAccepted(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	for name, c := range map[string]struct {
+		secret string
+		claims jwt.MapClaims
+	}{
+		"another issuer with the same secret": {theSecret, jwt.MapClaims{"sub": "买家 7", "exp": time.Now().Add(time.Hour).Unix(), "iss": "https://shop.example", "aud": []string{"seckill"}, "iat": time.Now().Unix(), "jti": "x", "name": "Li Wei"}},
+		"no more than it must have":           {theSecret, jwt.MapClaims{"sub": strings.Repeat("字", 64), "exp": time.Now().Add(time.Hour).Unix()}},
+		"an end in fractions of a second":     {theSecret, jwt.MapClaims{"sub": "b", "exp": float64(time.Now().Add(time.Hour).UnixMilli()) / 1000}},
+		"the secret before this one":          {previousSecret, jwt.MapClaims{"sub": "c", "exp": time.Now().Add(time.Hour).Unix()}},
+	} {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c.claims).SignedString([]byte(c.secret))
+		require.NoError(t, err)
+		for range 2 { // the second time it is remembered
+			s.do(call{method: "POST", path: ticketPath(s.open.ID), token: token}).is(202)
+		}
+		s.do(call{method: "GET", path: "/api/admin/sales", token: token}).problem(403, "forbidden")
+		require.NotEmpty(t, name)
+	}
+}
+
+func TestATokenEndsOnTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		token, err := account.Mint([]byte(theSecret), ownerName, "", time.Minute)
+		require.NoError(t, err)
+		c := call{method: "GET", path: "/api/orders", token: token}
+		s.do(c).is(200)
+		pass(time.Minute - time.Millisecond)
+		s.do(c).is(200)
+		pass(time.Millisecond)
+		s.do(c).problem(401, "unauthorized")
+	})
+}
+
+func TestWhoseAddressCounts(t *testing.T) {
+	t.Parallel()
+	a := New(Config{Metrics: noMetrics(), TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}})
+	for _, c := range []struct {
+		remote    string
+		forwarded []string
+		want      string
+	}{
+		{"192.0.2.1:1234", nil, "192.0.2.1"},
+		{"192.0.2.1:1234", []string{"198.51.100.1"}, "192.0.2.1"},              // not from a proxy of ours
+		{"10.0.0.1:1234", nil, "10.0.0.1"},                                     // the proxy itself
+		{"10.0.0.1:1234", []string{"198.51.100.1"}, "198.51.100.1"},            // one hop
+		{"10.0.0.1:1234", []string{"198.51.100.1, 10.0.0.2"}, "198.51.100.1"},  // two proxies of ours
+		{"10.0.0.1:1234", []string{"1.2.3.4, 198.51.100.1"}, "198.51.100.1"},   // what is left of it is the client's own tale
+		{"10.0.0.1:1234", []string{"1.2.3.4", "198.51.100.1"}, "198.51.100.1"}, // in two headers
+		{"10.0.0.1:1234", []string{"198.51.100.1,10.0.0.2", "10.0.0.3"}, "198.51.100.1"},
+		{"10.0.0.1:1234", []string{"10.0.0.2, 10.0.0.3"}, "10.0.0.2"},  // ours all the way
+		{"10.0.0.1:1234", []string{"1.2.3.4, unknown"}, "10.0.0.1"},    // nonsense is not believed
+		{"10.0.0.1:1234", []string{"1.2.3.4, , 10.0.0.2"}, "10.0.0.2"}, // nor what stands behind it
+		{"10.0.0.1:1234", []string{"198.51.100.1:443"}, "10.0.0.1"},
+		{"10.0.0.1:1234", []string{""}, "10.0.0.1"},
+		{"[::ffff:10.0.0.1]:1234", []string{"198.51.100.1"}, "198.51.100.1"}, // the same address, written long
+		{"10.0.0.1:1234", []string{"::ffff:198.51.100.1"}, "198.51.100.1"},
+		{"[fd00::1]:1234", []string{"2001:db8::1"}, "2001:db8::1"},
+		{"[2001:db8::2]:1234", []string{"2001:db8::1"}, "2001:db8::2"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = c.remote
+		r.Header["X-Forwarded-For"] = c.forwarded
+		require.Equal(t, c.want, a.client(r).String(), "%s says %q", c.remote, c.forwarded)
+	}
+	nobody := New(Config{Metrics: noMetrics()})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	r.Header.Set("X-Forwarded-For", "198.51.100.1")
+	require.Equal(t, "127.0.0.1", nobody.client(r).String(), "with no proxy listed no header counts")
+}

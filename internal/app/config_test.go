@@ -1,0 +1,354 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+)
+
+// write makes a file and returns its name.
+func write(t testing.TB, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "seckill.yaml")
+	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+	return name
+}
+
+// flags are as `seckill serve` has them.
+func flags(t testing.TB, args ...string) *pflag.FlagSet {
+	t.Helper()
+	d := Defaults()
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	f.String("config", "", "")
+	f.String("listen", d.Listen, "")
+	f.String("ops-listen", d.OpsListen, "")
+	f.String("data-dir", d.DataDir, "")
+	f.Bool("demo", false, "")
+	f.StringSlice("run", d.Run, "")
+	require.NoError(t, f.Parse(args))
+	return f
+}
+
+func TestDefaultsThenFileThenEnvironmentThenFlags(t *testing.T) {
+	t.Parallel()
+	name := write(t, `
+listen: :1
+ops_listen: :1
+data_dir: /file
+http: {max_waits: 11, trusted_proxies: [10.0.0.0/8, fd00::/8]}
+auth: {token_life: 1h}
+log: {level: debug}
+limits:
+`)
+	environ := []string{"SECKILL_OPS_LISTEN=:2", "SECKILL_DATA_DIR=/env", "SECKILL_HTTP_MAX_IN_FLIGHT=12", "SECKILL_AUTH_SECRET=0123456789abcdef", "PATH=/bin", "SECKILL_SERVICE_HOST=10.0.0.1"}
+	c, err := LoadConfig(name, environ, flags(t, "--data-dir=/flag", "--demo"))
+	require.NoError(t, err)
+
+	want := Defaults()
+	want.Listen, want.OpsListen, want.DataDir, want.Demo = ":1", ":2", "/flag", true
+	want.HTTP.MaxWaits, want.HTTP.MaxInFlight = 11, 12
+	want.HTTP.TrustedProxies = []string{"10.0.0.0/8", "fd00::/8"}
+	want.Auth.TokenLife, want.Auth.Secret = time.Hour, "0123456789abcdef"
+	want.Log.Level = slog.LevelDebug
+	require.Empty(t, cmp.Diff(want, c), "everything else is as it was before, an empty section included")
+}
+
+func TestADefaultOfAFlagOverrulesNothing(t *testing.T) {
+	t.Parallel()
+	c, err := LoadConfig("", []string{"SECKILL_LISTEN=:2", "SECKILL_DEMO=true"}, flags(t))
+	require.NoError(t, err)
+	require.Equal(t, ":2", c.Listen)
+	require.True(t, c.Demo)
+	c, err = LoadConfig("", []string{"SECKILL_LISTEN=:2", "SECKILL_DEMO=true"}, flags(t, "--listen=:8080", "--demo=false"))
+	require.NoError(t, err)
+	require.Equal(t, ":8080", c.Listen, "but one that is given does, though it is the default")
+	require.False(t, c.Demo)
+}
+
+// every calls f for every setting.
+func every(c reflect.Value, prefix string, f func(key string, v reflect.Value)) {
+	for i := range c.NumField() {
+		key := prefix + c.Type().Field(i).Tag.Get("koanf")
+		if c.Field(i).Kind() == reflect.Struct {
+			every(c.Field(i), key+".", f)
+			continue
+		}
+		f(key, c.Field(i))
+	}
+}
+
+func TestEverySettingHasANameAHelpAndAnEnvironmentVariable(t *testing.T) {
+	t.Parallel()
+	seen := map[string]string{}
+	c := Defaults()
+	every(reflect.ValueOf(&c).Elem(), "", func(key string, v reflect.Value) {
+		require.Regexp(t, `^[a-z_]+(\.[a-z_]+)*$`, key)
+		env := EnvName(key)
+		require.Regexp(t, `^SECKILL_[A-Z_]+$`, env)
+		require.Empty(t, seen[env], "%s and %s share %s", key, seen[env], env)
+		seen[env] = key
+	})
+	require.Greater(t, len(seen), 20)
+}
+
+func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
+	t.Parallel()
+	c := Defaults()
+	every(reflect.ValueOf(&c).Elem(), "", func(key string, v reflect.Value) {
+		if strings.HasPrefix(key, "rabbitmq.") || key == "gate" || key == "queue" || key == "store" || key == "run" {
+			return // they are not free to have any value
+		}
+		var value string
+		want := reflect.New(v.Type()).Elem()
+		switch v.Interface().(type) {
+		case time.Duration:
+			value = "50s"
+			if strings.HasSuffix(key, "token_life") {
+				value = "2m"
+			}
+			d, _ := time.ParseDuration(value)
+			want.SetInt(int64(d))
+		case slog.Level:
+			value = "WARN"
+			want.SetInt(int64(slog.LevelWarn))
+		case bool:
+			value = "true"
+			want.SetBool(true)
+		case int:
+			value = "77"
+			want.SetInt(77)
+		case []string:
+			value = " 10.0.0.0/8, ,192.0.2.0/24 "
+			want.Set(reflect.ValueOf([]string{"10.0.0.0/8", "192.0.2.0/24"}))
+		default:
+			value = "text"
+			if key == "log.format" {
+				value = "json"
+			}
+			want.SetString(value)
+		}
+		got, err := LoadConfig("", []string{EnvName(key) + "=" + value}, nil)
+		require.NoError(t, err, key)
+		every(reflect.ValueOf(got), "", func(k string, v reflect.Value) {
+			if k == key {
+				require.Equal(t, want.Interface(), v.Interface(), key)
+			}
+		})
+	})
+}
+
+func TestAnUnknownKeyIsAnError(t *testing.T) {
+	t.Parallel()
+	for content, key := range map[string]string{
+		"listenn: :1":                         "listenn",
+		"Listen: :1":                          "Listen",
+		"http: {max_wait: 5}":                 "http.max_wait",
+		"http: {max_waits: {a: 5}}":           "http.max_waits.a",
+		"auth:\n  token_life: 1h\n  secrt: x": "auth.secrt",
+		"http: 5":                             "http",
+		"seckill: {listen: x}":                "seckill.listen",
+		"listen: :1\nlimits: {outboxes: [1]}": "limits.outboxes",
+	} {
+		name := write(t, content)
+		_, err := LoadConfig(name, nil, nil)
+		require.ErrorContains(t, err, fmt.Sprintf("%q", key), content)
+		require.ErrorContains(t, err, name, "it says in which file")
+	}
+}
+
+func TestAFileThatIsNoneIsAnError(t *testing.T) {
+	t.Parallel()
+	_, err := LoadConfig("/nowhere/seckill.yaml", nil, nil)
+	require.ErrorContains(t, err, "/nowhere/seckill.yaml")
+	for _, content := range []string{"[]", "x", "a: [", "\t", "listen: a\nlisten: b"} {
+		name := write(t, content)
+		_, err := LoadConfig(name, nil, nil)
+		require.ErrorContains(t, err, name, content)
+	}
+	for _, content := range []string{"", "---", "# nothing", "{}", "http:", "http:\n  # max_waits: 5\nauth: {}"} {
+		c, err := LoadConfig(write(t, content), nil, nil)
+		require.NoError(t, err, content)
+		require.Empty(t, cmp.Diff(Defaults(), c), content)
+	}
+}
+
+func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
+	t.Parallel()
+	for key, bads := range map[string][]string{
+		"http.max_in_flight":   {"0", "-1", "x", "1e9", "99999999999999999999"},
+		"http.max_waits":       {"0", "many"},
+		"http.login_tries":     {"0"},
+		"http.address_tries":   {"-5"},
+		"http.poll_after":      {"1ms", "2m", "500", "half a second"},
+		"http.stop_timeout":    {"0s", "-1s"},
+		"http.trusted_proxies": {"10.0.0.1", "10.0.0.0/33", "proxy.internal"},
+		"limits.outbox":        {"0", "x"},
+		"limits.queue":         {"0", "x"},
+		"limits.batch":         {"0", "10001", "x"},
+		"auth.token_life":      {"59s", "-1h", "1 day"},
+		"log.level":            {"loud"},
+		"log.format":           {"xml"},
+		"demo":                 {"perhaps"},
+		"data_dir":             {""},
+		"gate":                 {"http://localhost", "disk"},
+		"queue":                {"http://localhost", "disk"},
+		"store":                {"postgres://localhost", "memory"},
+		"run":                  {"", "api,cook"},
+	} {
+		for _, bad := range bads {
+			_, err := LoadConfig("", []string{EnvName(key) + "=" + bad}, nil)
+			require.Error(t, err, "%s=%s", key, bad)
+			require.Contains(t, err.Error(), key+" ("+EnvName(key)+")", "%s=%s", key, bad)
+		}
+	}
+	t.Log("all of them at once")
+	_, err := LoadConfig("", []string{"SECKILL_LIMITS_BATCH=0", "SECKILL_LOG_FORMAT=xml"}, nil)
+	require.ErrorContains(t, err, "limits.batch")
+	require.ErrorContains(t, err, "log.format")
+	t.Log("in a file as well")
+	_, err = LoadConfig(write(t, "limits: {batch: x}\nhttp: {poll_after: y}"), nil, nil)
+	require.ErrorContains(t, err, "limits.batch (SECKILL_LIMITS_BATCH)")
+	require.ErrorContains(t, err, "http.poll_after (SECKILL_HTTP_POLL_AFTER)")
+}
+
+const hush = "do-not-tell-anybody"
+
+func TestSecretsDoNotShow(t *testing.T) {
+	t.Parallel()
+	c, err := LoadConfig("", []string{"SECKILL_AUTH_SECRET=" + hush, "SECKILL_AUTH_PREVIOUS_SECRET=" + hush}, nil)
+	require.NoError(t, err)
+	shown, err := c.Show()
+	require.NoError(t, err)
+	require.Contains(t, string(shown), "secret: "+hidden)
+	require.Contains(t, string(shown), "token_life: 24h0m0s")
+
+	var log bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
+		slog.New(h).Info("x", "secret", c.Auth.Secret, "auth", c.Auth, "config", c, "pointer", &c)
+	}
+	asJSON, err := json.Marshal(c)
+	require.NoError(t, err)
+	for _, text := range append([]string{string(shown), log.String(), string(asJSON), fmt.Sprint(c, &c, c.Auth, c.Auth.Secret)},
+		fmt.Sprintf("%v|%+v|%#v|%s|%q", c, c, c, c.Auth, c.Auth), fmt.Sprintf("%x|%X", c.Auth.Secret, c.Auth.Secret), fmt.Errorf("%v", c).Error()) {
+		require.NotContains(t, text, hush)
+		require.NotContains(t, strings.ToLower(text), fmt.Sprintf("%x", hush))
+	}
+
+	t.Log("no secret, nothing to hide")
+	shown, err = Defaults().Show()
+	require.NoError(t, err)
+	require.NotContains(t, string(shown), hidden)
+}
+
+func TestAMistakeDoesNotShowASecret(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{
+		"auth: {secret: [" + hush + "]}", "auth: {secret: " + hush + "}\nlimits: {batch: x}",
+		"gate: http://user:" + hush + "@localhost", "queue: http://user:" + hush + "@localhost", "store: postgres://user:" + hush + "@localhost",
+	} {
+		_, err := LoadConfig(write(t, content), nil, nil)
+		require.Error(t, err, content)
+		require.NotContains(t, err.Error(), hush)
+	}
+}
+
+func TestWhereTheSecretsComeFrom(t *testing.T) {
+	t.Parallel()
+	in := func(t *testing.T, environ ...string) Config {
+		c, err := LoadConfig("", append(environ, "SECKILL_DATA_DIR="+filepath.Join(t.TempDir(), "data")), nil)
+		require.NoError(t, err)
+		return c
+	}
+	t.Run("given", func(t *testing.T) {
+		c := in(t, "SECKILL_AUTH_SECRET="+hush, "SECKILL_AUTH_PREVIOUS_SECRET=the one before it")
+		secrets, made, err := c.Secrets(true)
+		require.NoError(t, err)
+		require.Equal(t, [][]byte{[]byte(hush), []byte("the one before it")}, secrets)
+		require.Empty(t, made)
+		require.NoDirExists(t, c.DataDir)
+	})
+	t.Run("in files", func(t *testing.T) {
+		c := in(t, "SECKILL_AUTH_SECRET_FILE="+write(t, "  "+hush+"\n"), "SECKILL_AUTH_PREVIOUS_SECRET_FILE="+write(t, "the one before it"))
+		secrets, _, err := c.Secrets(false)
+		require.NoError(t, err)
+		require.Equal(t, [][]byte{[]byte(hush), []byte("the one before it")}, secrets)
+	})
+	t.Run("in a file that is not there", func(t *testing.T) {
+		c := in(t, "SECKILL_AUTH_SECRET_FILE=/nowhere/secret")
+		_, _, err := c.Secrets(true)
+		require.ErrorContains(t, err, "auth.secret_file (SECKILL_AUTH_SECRET_FILE)")
+	})
+	t.Run("too short", func(t *testing.T) {
+		c := in(t, "SECKILL_AUTH_SECRET=short")
+		_, _, err := c.Secrets(true)
+		require.ErrorContains(t, err, "auth.secret (SECKILL_AUTH_SECRET)")
+		require.NotContains(t, err.Error(), "short ")
+	})
+	t.Run("made", func(t *testing.T) {
+		c := in(t)
+		_, _, err := c.Secrets(false)
+		require.ErrorContains(t, err, "SECKILL_AUTH_SECRET", "a command makes none: the server's would be another")
+		first, made, err := c.Secrets(true)
+		require.NoError(t, err)
+		require.Equal(t, filepath.Join(c.DataDir, "auth.secret"), made)
+		require.GreaterOrEqual(t, len(first[0]), 32)
+		info, err := os.Stat(made)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "for nobody else to read")
+		again, made, err := c.Secrets(true)
+		require.NoError(t, err)
+		require.Equal(t, first, again, "a restart keeps it")
+		require.Empty(t, made)
+		other := in(t)
+		different, _, err := other.Secrets(true)
+		require.NoError(t, err)
+		require.NotEqual(t, first[0], different[0])
+	})
+}
+
+func FuzzLoadConfig(f *testing.F) {
+	for _, seed := range []string{
+		"", "{}", "listen: :1", "http: {max_waits: 5, trusted_proxies: [10.0.0.0/8]}", "http:\n  poll_after: 250ms\nlimits:", "run: api,relay,settle,expire",
+		"run: [api]", "log: {level: warn+2, format: json}", "log: {level: 3}", "demo: yes", "demo: 1", "auth: {secret: 0123456789abcdef0, token_life: 90m}",
+		"auth: {secret_file: /x}", "a: &a [*a]", "listen: !!binary aGk=", "limits: {batch: 0x10}", "limits: {batch: 1_000}", "limits: {batch: 10.7}",
+		"http.max_waits: 5", "'': 1", "? [a]\n: b", "http: {max_waits: ~}", "store: 'sqlite:/a b'", "<<: {listen: x}", "data_dir: \"\\u0000\"", "1: 2",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, content string) {
+		name := write(t, content)
+		environ := []string{"SECKILL_AUTH_PREVIOUS_SECRET=" + hush}
+		c, err := LoadConfig(name, environ, nil)
+		if err != nil {
+			require.True(t, strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "SECKILL_"), "the message names the file or the variable: %v", err)
+			return
+		}
+		require.NoError(t, c.check(), "what is accepted is checked")
+		require.Equal(t, Secret(hush), c.Auth.PreviousSecret, "the environment goes before the file")
+		shown, err := c.Show()
+		require.NoError(t, err)
+		require.NotContains(t, string(shown), hush)
+
+		t.Log("what is shown is the configuration: as a file it gives the same, but for what was hidden")
+		again, err := LoadConfig(write(t, string(shown)), environ, nil)
+		require.NoError(t, err, string(shown))
+		for _, secrets := range [][2]*Secret{{&c.Auth.Secret, &again.Auth.Secret}, {&c.Auth.PreviousSecret, &again.Auth.PreviousSecret}} {
+			require.Equal(t, *secrets[0] == "", *secrets[1] == "")
+			*secrets[1] = *secrets[0]
+		}
+		if c.Gate.String() == string(c.Gate) && c.Queue.String() == string(c.Queue) && c.Store.String() == string(c.Store) && c.RabbitMQ.Password == "" {
+			require.Empty(t, cmp.Diff(c, again), string(shown))
+		}
+	})
+}

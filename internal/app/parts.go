@@ -1,0 +1,155 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"seckill/internal/api"
+	"seckill/internal/gate"
+	"seckill/internal/order"
+	"seckill/internal/queue"
+	"seckill/internal/sale"
+	"seckill/internal/settle"
+	"seckill/internal/store"
+)
+
+// gateway is what the rest of a node needs of a gate.
+type gateway interface {
+	api.Gate
+	sale.Gate
+	order.Gate
+	settle.Gate
+	gate.Outbox
+	Ping(ctx context.Context) error
+	Register(r prometheus.Registerer)
+}
+
+// transit is what the rest of a node needs of a queue.
+type transit interface {
+	gate.Publisher
+	settle.Queue
+	Depth() int
+	Ping(ctx context.Context) error
+}
+
+// duty is something that a node does until its context is done.
+type duty func(ctx context.Context) error
+
+const (
+	prepareTry   = 20 * time.Second // for one try to connect to the store and to migrate it
+	preparePause = time.Second
+)
+
+// openParts opens the gate, the queue and the store that the configuration names,
+// and notes the duties that they bring along.
+func (n *Node) openParts(ctx context.Context) (err error) {
+	c := n.config
+	if n.store, err = store.Open(ctx, c.storeURL(), c.Embedded()); err != nil {
+		return err
+	}
+	n.duties = append(n.duties, n.prepareStore)
+
+	switch {
+	case c.Gate.embedded():
+		m, err := gate.OpenMemory(ctx, filepath.Join(c.DataDir, "gate.db"), c.Limits.Outbox)
+		if err != nil {
+			return err
+		}
+		n.gate, n.closers = m, append(n.closers, m.Close)
+	default:
+		g, err := gate.OpenRedis(string(c.Gate), c.Limits.Outbox, n.log)
+		if err != nil {
+			return err
+		}
+		n.gate, n.links = g, append(n.links, g.Run)
+		n.checks = append(n.checks, g.Weak)
+	}
+
+	switch {
+	case c.Queue.embedded():
+		n.queue = queue.NewMemory(c.Limits.Queue)
+	default:
+		q := queue.NewAMQP(c.RabbitMQ, n.log)
+		q.Register(n.metrics)
+		var ends []queue.End
+		if c.has(RoleRelay) {
+			ends = append(ends, queue.Publishing)
+		}
+		if c.has(RoleSettle) {
+			ends = append(ends, queue.Consuming, queue.DeadLetters)
+			n.duties = append(n.duties, n.settler(q.Dead(), 1).Run)
+		}
+		n.queue = q
+		n.links = append(n.links, func(ctx context.Context) error { return q.Run(ctx, ends...) })
+		n.closers = append(n.closers, q.Close)
+	}
+	if g, shared := n.gate.(*gate.Redis); shared && c.has(RoleRelay) {
+		s := &gate.Sweeper{Gate: g, Queue: n.queue, Room: n.room, Log: n.log}
+		n.duties = append(n.duties, s.Run)
+	}
+	return nil
+}
+
+// room is how many tickets the queue can take. While it holds a backlog nothing
+// in it is lost, it is only late.
+func (n *Node) room(context.Context) (int, error) {
+	limit := n.config.Limits.Queue
+	if !n.config.Queue.embedded() {
+		limit = n.config.RabbitMQ.MaxLength
+	}
+	depth := n.queue.Depth()
+	if depth > n.config.Limits.Batch {
+		return 0, nil
+	}
+	return limit - depth, nil
+}
+
+// prepareStore connects and migrates a store that was not there at the start,
+// however long that takes, then says which settings are weaker than promised.
+func (n *Node) prepareStore(ctx context.Context) error {
+	for ctx.Err() == nil {
+		try, cancel := context.WithTimeout(ctx, prepareTry)
+		err := n.store.Prepare(try)
+		cancel()
+		if err == nil {
+			n.checkSettings(ctx)
+			return nil
+		}
+		if ctx.Err() == nil {
+			n.log.Warn("the store is not ready; trying again", "pause", preparePause, "error", err)
+		}
+		timer := time.NewTimer(preparePause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// checkSettings names what is weaker than the promise needs. It asks again while
+// a part is away.
+func (n *Node) checkSettings(ctx context.Context) {
+	for _, check := range append(n.checks, n.store.Weak) {
+		for {
+			weak, err := check(ctx)
+			if err == nil {
+				for _, w := range weak {
+					n.log.Warn("weaker than promised: " + w)
+				}
+				break
+			}
+			timer := time.NewTimer(preparePause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				return
+			}
+			timer.Stop()
+		}
+	}
+}

@@ -1,0 +1,542 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"seckill"
+)
+
+const (
+	minReconnectPause = 50 * time.Millisecond
+	maxReconnectPause = 5 * time.Second
+	steadyAfter       = 10 * time.Second // a session that lasted this long ends the backoff
+	closeTime         = 2 * time.Second  // for a polite goodbye to the broker
+	ioBuffer          = 64 << 10         // bytes; the client's own is 4 KB, a system call for every dozen tickets
+	frameSize         = 128 << 10        // bytes, RabbitMQ's own
+)
+
+var (
+	// ErrFull is in the error of a Publish that the broker refused: the queue
+	// holds rabbitmq.max_length tickets, or has no majority to store them.
+	ErrFull = errors.New("the queue takes no more tickets now")
+	// ErrUnroutable is in the error of a Publish whose tickets found no queue.
+	ErrUnroutable = errors.New("the tickets found no queue")
+	// ErrStale is in the error of done when the connection that the batch came on
+	// is gone. Its tickets are delivered again.
+	ErrStale = errors.New("the connection is gone, and the batch with it")
+)
+
+// End is one use of the queue; each has a connection of its own, so that a broker that
+// holds back publishers does not hold back consumers.
+type End uint8
+
+// The ends.
+const (
+	Publishing  End = iota // Publish
+	Consuming              // Receive
+	DeadLetters            // Dead().Receive
+	ends
+)
+
+var endNames = [ends]string{"publish", "consume", "dead_letters"}
+
+func (e End) String() string { return endNames[e] }
+
+// AMQP is the queue on RabbitMQ. Until Run connects, and whenever the broker is
+// away, Publish confirms nothing and Receive waits.
+type AMQP struct {
+	settings RabbitMQ
+	log      *slog.Logger
+	metrics  metrics
+	depth    atomic.Int64 // ready messages at the last look
+
+	publisher publisher
+	tickets   consumer
+	dead      consumer
+	links     [ends]*link
+
+	mu      sync.Mutex
+	closed  chan struct{}
+	running sync.WaitGroup
+}
+
+// NewAMQP returns the queue with valid settings. It does not connect: Run does.
+func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
+	q := &AMQP{settings: settings, log: log, closed: make(chan struct{}), metrics: newMetrics()}
+	for e := range ends {
+		q.links[e] = &link{queue: q, end: e, err: errors.New("not connected yet"), gauge: q.metrics.connected.WithLabelValues(e.String())}
+	}
+	q.publisher.init(q, q.links[Publishing])
+	q.tickets.init(q, q.links[Consuming], TicketQueue, settings.Listener)
+	// One ticket at a time: whatever fails now fails because of this ticket.
+	q.tickets.gauge = q.metrics.listeners
+	q.dead.init(q, q.links[DeadLetters], DeadQueue, Listener{
+		Concurrency: 1, MaxConcurrency: 1, Prefetch: 1,
+		AutoStartup: settings.Listener.AutoStartup, DefaultRequeueRejected: true,
+	})
+	return q
+}
+
+// Run keeps a connection for each of the given ends, all of them if none is
+// given, until ctx is done or Close is called. Then it takes no more tickets,
+// waits a while for the batches at hand, and disconnects. It is called once.
+func (q *AMQP) Run(ctx context.Context, uses ...End) error {
+	if len(uses) == 0 {
+		uses = []End{Publishing, Consuming, DeadLetters}
+	}
+	q.mu.Lock()
+	select {
+	case <-q.closed:
+		q.mu.Unlock()
+		return nil
+	default:
+	}
+	q.running.Add(1)
+	q.mu.Unlock()
+	defer q.running.Done()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-q.closed:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	serve := [ends]func(context.Context, *session) error{q.publisher.serve, q.tickets.serve, q.dead.serve}
+	var g sync.WaitGroup
+	for _, e := range uses {
+		q.links[e].wanted.Store(true)
+		g.Go(func() { q.links[e].run(ctx, serve[e]) })
+	}
+	g.Wait()
+	// Nobody waits for ever for a ticket that cannot come.
+	q.tickets.end()
+	q.dead.end()
+	return nil
+}
+
+// Close ends Run and waits for it. What was not confirmed is not in the queue;
+// what was not acknowledged is delivered again, to somebody else.
+func (q *AMQP) Close() error {
+	q.mu.Lock()
+	select {
+	case <-q.closed:
+	default:
+		close(q.closed)
+	}
+	q.mu.Unlock()
+	q.running.Wait()
+	return nil
+}
+
+// Publish sends tickets and returns those that the broker has confirmed: they are on the
+// disks of a majority. A ticket that is not returned may be in the queue all
+// the same, and is sent again by the caller. The error wraps
+//
+//	seckill.ErrUnavailable  no connection, no answer, or the broker blocks publishers
+//	ErrFull                 the broker refused
+//	ErrUnroutable           no queue is bound; the topology is made again at once
+//
+// The first is tried again as PublishRetry says before it is returned. The
+// others were answers, which the same question would get again.
+func (q *AMQP) Publish(ctx context.Context, tickets []seckill.Ticket) (confirmed []seckill.Ticket, err error) {
+	confirmed, err = q.settings.PublishRetry.try(ctx, tickets, q.publisher.send)
+	if err != nil {
+		err = fmt.Errorf("%s: publish: %w", q.settings, err)
+	}
+	return confirmed, err
+}
+
+// Receive waits for a ticket and returns up to max of those that the listeners
+// hold. done MUST be called once: with true it acknowledges them, with false it
+// gives them back as DefaultRequeueRejected says. An error of done means that
+// some of them may be delivered again.
+func (q *AMQP) Receive(ctx context.Context, max int) (tickets []seckill.Ticket, done func(settled bool) error, err error) {
+	return q.tickets.receive(ctx, max)
+}
+
+// Dead returns the far end of the dead letters: tickets that were delivered too
+// often without an answer, or rejected. With a prefetch above 1 most of them are
+// innocent: they were held by a node that died of another one.
+func (q *AMQP) Dead() *Dead { return &Dead{&q.dead} }
+
+// Dead hands out dead letters, one at a time.
+type Dead struct{ consumer *consumer }
+
+// Receive is that of the queue, except that it returns one ticket, however large
+// max is. A ticket given back by done(false) comes again; one that fails
+// DeliveryLimit times is parked.
+func (d *Dead) Receive(ctx context.Context, max int) (tickets []seckill.Ticket, done func(settled bool) error, err error) {
+	return d.consumer.receive(ctx, 1)
+}
+
+// Depth returns how many tickets waited in the queue at the last look, at most
+// about a second ago. Tickets that a node holds do not count.
+func (q *AMQP) Depth() int { return int(q.depth.Load()) }
+
+// StartListeners lets the node take tickets, at once or when it is connected.
+func (q *AMQP) StartListeners() { q.tickets.start(true); q.dead.start(true) }
+
+// StopListeners lets the node take no more tickets. Those that it holds are still
+// handed out.
+func (q *AMQP) StopListeners() { q.tickets.start(false); q.dead.start(false) }
+
+// ListenersRunning reports whether the node takes tickets.
+func (q *AMQP) ListenersRunning() bool { return q.tickets.started() }
+
+// Ping tells whether all ends in use are connected and answered lately.
+func (q *AMQP) Ping(context.Context) error {
+	used := false
+	for _, l := range q.links {
+		if !l.wanted.Load() {
+			continue
+		}
+		used = true
+		if err := l.down(); err != nil {
+			return fmt.Errorf("%s: %w", q.settings, err)
+		}
+	}
+	if !used {
+		return fmt.Errorf("%s: not started: %w", q.settings, seckill.ErrUnavailable)
+	}
+	return nil
+}
+
+// Register makes the queue's metrics known. The depth is not among them: every
+// queue has one, so whoever owns the queue registers it.
+func (q *AMQP) Register(r prometheus.Registerer) { q.metrics.register(r) }
+
+// link keeps one connection.
+type link struct {
+	queue  *AMQP
+	end    End
+	wanted atomic.Bool
+	gauge  prometheus.Gauge
+
+	mu   sync.Mutex
+	err  error     // why there is no connection, nil while there is one
+	seen time.Time // when the broker last answered
+}
+
+// session is one connection of a link, from login to loss.
+type session struct {
+	link *link
+	conn *amqp.Connection
+	raw  *patientConn
+	lost chan error // why it ends; the first reason stands
+	gone chan struct{}
+	wg   sync.WaitGroup
+}
+
+// fail ends the session.
+func (s *session) fail(err error) {
+	select {
+	case s.lost <- err:
+	default:
+	}
+}
+
+// run connects, declares and serves, again and again, until ctx is done.
+func (l *link) run(ctx context.Context, serve func(context.Context, *session) error) {
+	log := l.queue.log.With("end", l.end.String(), "broker", l.queue.settings.String())
+	pause, said := minReconnectPause, ""
+	for {
+		began := time.Now()
+		err := l.session(ctx, func(ctx context.Context, s *session) error {
+			log.Info("queue: connected")
+			said = ""
+			return serve(ctx, s)
+		})
+		if ctx.Err() != nil {
+			l.set(errors.New("stopped"))
+			return
+		}
+		l.set(err)
+		// A broker that is away for an hour is one line, not a thousand.
+		if text := err.Error(); text != said {
+			log.Warn("queue: not connected; trying again until it works", "error", err)
+			said = text
+		}
+		if time.Since(began) > steadyAfter {
+			pause = minReconnectPause
+		}
+		// Half of the pause is random: nodes that lost the same broker do not
+		// come back in step.
+		rest(ctx, pause/2+rand.N(pause/2))
+		pause = min(2*pause, maxReconnectPause)
+	}
+}
+
+// session is one turn of run. It returns why the session ended, never nil.
+func (l *link) session(ctx context.Context, serve func(context.Context, *session) error) error {
+	set := l.queue.settings
+	s := &session{link: l, lost: make(chan error, 1), gone: make(chan struct{})}
+	if err := s.dial(ctx); err != nil {
+		return set.explain(err)
+	}
+	defer func() {
+		close(s.gone)
+		s.raw.SetDeadline(time.Now().Add(closeTime))
+		s.conn.Close()
+		s.raw.Close()
+		s.wg.Wait()
+	}()
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return err
+	}
+	if err := declare(ch, set); err != nil {
+		return err
+	}
+	l.set(nil)
+	// The channel of the topology goes on to look at the queue.
+	s.wg.Go(func() { s.watch(ch) })
+	if err := serve(ctx, s); err != nil {
+		return set.explain(err)
+	}
+	return errors.New("the connection was closed")
+}
+
+// dial connects and logs in.
+func (s *session) dial(ctx context.Context) error {
+	set := s.link.queue.settings
+	ctx, cancel := context.WithTimeout(ctx, set.ConnectTimeout)
+	defer cancel()
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, "tcp", set.addr())
+	if err != nil {
+		return err
+	}
+	host, _ := os.Hostname()
+	abort := context.AfterFunc(ctx, func() { raw.Close() })
+	// No Recovery: a recovered channel counts its deliveries from 1 again, and an
+	// acknowledgement of the old one would hit tickets that nobody has settled.
+	s.raw = newPatientConn(raw, set.ConfirmTimeout)
+	s.conn, err = amqp.Open(s.raw, amqp.Config{
+		SASL:  []amqp.Authentication{&amqp.PlainAuth{Username: set.Username, Password: string(set.Password)}},
+		Vhost: set.VirtualHost, Heartbeat: set.Heartbeat, FrameSize: frameSize, ChannelMax: 2 * maxListeners, Locale: "en_US",
+		Properties: amqp.Table{"product": "seckill", "connection_name": fmt.Sprintf("seckill %s %s/%d", s.link.end, host, os.Getpid())},
+	})
+	if !abort() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		raw.Close()
+	}
+	return err
+}
+
+const (
+	// watchEvery is how often a session looks at the queue; one that consumes does so
+	// often enough to bring more listeners within the first second of a sale.
+	watchEvery     = time.Second
+	watchListeners = 200 * time.Millisecond
+	// answerLimit is how old the broker's last answer may be for Ping.
+	answerLimit = 3 * time.Second
+)
+
+// watch looks at the queue until the session is gone: to know its depth, and
+// that broker and queue are alive, which an open connection does not prove.
+func (s *session) watch(ch *amqp.Channel) {
+	every := watchEvery
+	if s.link.end == Consuming {
+		every = watchListeners
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		q, err := ch.QueueDeclarePassive(TicketQueue, true, false, false, false, nil)
+		if err != nil {
+			s.fail(fmt.Errorf("the queue cannot be looked at: %w", err))
+			return
+		}
+		s.link.queue.depth.Store(int64(q.Messages))
+		s.link.saw()
+		select {
+		case <-tick.C:
+		case <-s.gone:
+			return
+		}
+	}
+}
+
+func (l *link) set(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err, l.seen = err, time.Now()
+	l.gauge.Set(0)
+	if err == nil {
+		l.gauge.Set(1)
+	}
+}
+
+func (l *link) saw() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = time.Now()
+}
+
+// down tells why the link cannot be used, nil if it can.
+func (l *link) down() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return fmt.Errorf("%w: %w", seckill.ErrUnavailable, l.err)
+	}
+	if silent := time.Since(l.seen); silent > answerLimit {
+		return fmt.Errorf("%w: the broker has not answered for %v", seckill.ErrUnavailable, silent.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// closeReason reads why a channel was closed from its notification.
+func closeReason(e *amqp.Error) error {
+	if e == nil {
+		return amqp.ErrClosed
+	}
+	return e
+}
+
+// patientConn bounds every write, reads in large pieces, and writes in large pieces
+// while it is held. A write without deadline to a broker that has stopped
+// reading would hold the client's locks for ever, and with them everything that
+// could notice.
+type patientConn struct {
+	net.Conn
+	patience time.Duration
+	buffer   []byte // of reads
+	unread   []byte // the rest of it
+
+	mu      sync.Mutex
+	holds   int
+	unsent  []byte
+	failure error // of a write whose writer has left
+}
+
+func newPatientConn(c net.Conn, patience time.Duration) *patientConn {
+	return &patientConn{Conn: c, patience: patience, buffer: make([]byte, ioBuffer)}
+}
+
+// hold gathers what is written until release. The client sends every message on
+// its own, a system call and a packet for each. While a connection is held,
+// flush before waiting for an answer.
+func (c *patientConn) hold() {
+	c.mu.Lock()
+	c.holds++
+	c.mu.Unlock()
+}
+
+func (c *patientConn) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds--
+	c.flushLocked()
+}
+
+func (c *patientConn) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushLocked()
+}
+
+// flushLocked writes what was gathered. Nobody looks at its error: the next
+// write has it, and the reader sees the connection closed.
+func (c *patientConn) flushLocked() {
+	if len(c.unsent) > 0 && c.failure == nil {
+		if _, c.failure = c.write(c.unsent); c.failure != nil {
+			c.Conn.Close()
+		}
+		c.unsent = c.unsent[:0]
+	}
+}
+
+func (c *patientConn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.holds > 0 {
+		c.unsent = append(c.unsent, b...)
+		if len(c.unsent) >= ioBuffer {
+			c.flushLocked()
+		}
+		return len(b), c.failure
+	}
+	if c.failure != nil {
+		return 0, c.failure
+	}
+	return c.write(b)
+}
+
+func (c *patientConn) write(b []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// Read is called by one goroutine, the client's reader.
+func (c *patientConn) Read(b []byte) (int, error) {
+	if len(c.unread) == 0 {
+		n, err := c.Conn.Read(c.buffer)
+		if err != nil {
+			return 0, err
+		}
+		c.unread = c.buffer[:n]
+	}
+	n := copy(b, c.unread)
+	c.unread = c.unread[n:]
+	return n, nil
+}
+
+// rest waits, but not longer than ctx lasts.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// metrics of the queue. Counters count messages, so a ticket that is sent or delivered
+// again counts again.
+type metrics struct {
+	published, confirmed, returned, nacked         prometheus.Counter
+	received, redelivered, deadLetters, unreadable prometheus.Counter
+	listeners                                      prometheus.Gauge
+	connected                                      *prometheus.GaugeVec
+}
+
+func newMetrics() metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_queue_" + name + "_total", Help: help})
+	}
+	return metrics{
+		published:   counter("published", "Tickets sent to the broker."),
+		confirmed:   counter("confirmed", "Tickets that the broker has stored."),
+		returned:    counter("returned", "Tickets that the broker returned: no queue was bound."),
+		nacked:      counter("nacked", "Tickets that the broker refused: the queue was full."),
+		received:    counter("received", "Tickets delivered, dead letters included."),
+		redelivered: counter("redelivered", "Tickets delivered that had been delivered before."),
+		deadLetters: counter("dead_letters", "Dead letters delivered."),
+		unreadable:  counter("unreadable", "Messages that were no tickets and were put aside."),
+		listeners:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "seckill_queue_listeners", Help: "Listeners that take tickets."}),
+		connected:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_queue_connected", Help: "1 while the connection for this use stands."}, []string{"end"}),
+	}
+}
+
+func (m *metrics) register(r prometheus.Registerer) {
+	r.MustRegister(m.published, m.confirmed, m.returned, m.nacked, m.received, m.redelivered, m.deadLetters, m.unreadable, m.listeners, m.connected)
+}

@@ -1,0 +1,353 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"seckill"
+)
+
+// try sends tickets in up to MaxAttempts attempts, and returns those confirmed.
+func (r PublishRetry) try(ctx context.Context, tickets []seckill.Ticket, send func(context.Context, []seckill.Ticket) ([]seckill.Ticket, error)) ([]seckill.Ticket, error) {
+	confirmed, err := send(ctx, tickets)
+	pause := min(r.InitialInterval, r.MaxInterval)
+	for attempt := 1; r.Enabled && attempt < r.MaxAttempts && errors.Is(err, seckill.ErrUnavailable) && ctx.Err() == nil; attempt++ {
+		rest(ctx, pause)
+		if ctx.Err() != nil {
+			break
+		}
+		pause = min(time.Duration(float64(pause)*r.Multiplier), r.MaxInterval)
+		var more []seckill.Ticket
+		tickets = without(tickets, confirmed)
+		more, err = send(ctx, tickets)
+		confirmed = append(confirmed, more...)
+	}
+	return confirmed, err
+}
+
+// without returns tickets less those confirmed.
+func without(tickets, confirmed []seckill.Ticket) (left []seckill.Ticket) {
+	if len(confirmed) == 0 {
+		return tickets
+	}
+	sent := make(map[string]bool, len(confirmed))
+	for _, t := range confirmed {
+		sent[t.ID] = true
+	}
+	for _, t := range tickets {
+		if !sent[t.ID] {
+			left = append(left, t)
+		}
+	}
+	return left
+}
+
+// publisher is the queue's near end.
+type publisher struct {
+	queue *AMQP
+	link  *link
+	now   atomic.Pointer[sending] // nil while there is no session
+}
+
+func (p *publisher) init(q *AMQP, l *link) { p.queue, p.link = q, l }
+
+// send is one attempt.
+func (p *publisher) send(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Ticket, error) {
+	if len(tickets) == 0 {
+		return nil, nil
+	}
+	s := p.now.Load()
+	if s == nil {
+		if err := p.link.down(); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: reconnecting", seckill.ErrUnavailable)
+	}
+	return s.send(ctx, tickets)
+}
+
+// sending is a session of the publisher: a channel in confirm mode.
+type sending struct {
+	queue   *AMQP
+	session *session
+	ch      *amqp.Channel
+	slots   chan struct{}    // one for every ticket on its way
+	returns chan amqp.Return // room for every ticket on its way: the client drops what does not fit
+
+	mu       sync.Mutex
+	returned map[string]int // tickets on their way that were returned, by id
+	blocked  chan struct{}  // closed while the broker blocks publishers
+	reason   string         // why it does
+}
+
+// serve is a session, until it is lost.
+func (p *publisher) serve(ctx context.Context, session *session) error {
+	ch, err := session.conn.Channel()
+	if err != nil {
+		return err
+	}
+	if err := ch.Confirm(false); err != nil {
+		return err
+	}
+	s := &sending{
+		queue: p.queue, session: session, ch: ch,
+		slots:    make(chan struct{}, p.queue.settings.ConfirmWindow),
+		returns:  ch.NotifyReturn(make(chan amqp.Return, p.queue.settings.ConfirmWindow)),
+		returned: map[string]int{}, blocked: make(chan struct{}),
+	}
+	closes := ch.NotifyClose(make(chan *amqp.Error, 1))
+	blocks := session.conn.NotifyBlocked(make(chan amqp.Blocking, 16))
+	p.now.Store(s)
+	defer p.now.Store(nil)
+	for {
+		select {
+		case e := <-closes:
+			return closeReason(e)
+		case err := <-session.lost:
+			return err
+		case b, open := <-blocks:
+			if !open {
+				blocks = nil
+				continue
+			}
+			s.block(b)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// block notes that the broker blocks publishers, or does no longer.
+func (s *sending) block(b amqp.Blocking) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.reason != ""
+	switch {
+	case b.Active && !was:
+		s.reason = "the broker blocks publishers: " + b.Reason
+		close(s.blocked)
+		s.queue.log.Warn("queue: " + s.reason)
+	case !b.Active && was:
+		s.reason = ""
+		s.blocked = make(chan struct{})
+		s.queue.log.Info("queue: the broker takes tickets again")
+	}
+}
+
+// whenBlocked returns a channel that is closed when the broker blocks publishers.
+func (s *sending) whenBlocked() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blocked
+}
+
+func (s *sending) errBlocked() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Errorf("%w: %s", seckill.ErrUnavailable, s.reason)
+}
+
+// flight is the tickets of one send on their way, in order.
+type flight struct {
+	tickets []seckill.Ticket
+	answers []*amqp.DeferredConfirmation // one by one to the first tickets
+	reaped  int                          // answers taken
+	timer   *time.Timer
+
+	confirmed        []seckill.Ticket
+	returned, nacked int
+	lost             bool
+}
+
+// send sends tickets, many on their way at once, and returns those confirmed.
+func (s *sending) send(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Ticket, error) {
+	f := &flight{
+		tickets: tickets, answers: make([]*amqp.DeferredConfirmation, 0, len(tickets)),
+		confirmed: make([]seckill.Ticket, 0, len(tickets)), timer: time.NewTimer(s.queue.settings.ConfirmTimeout),
+	}
+	defer f.timer.Stop()
+	err := s.fly(ctx, f)
+	m := &s.queue.metrics
+	m.published.Add(float64(len(f.answers)))
+	m.confirmed.Add(float64(len(f.confirmed)))
+	m.returned.Add(float64(f.returned))
+	m.nacked.Add(float64(f.nacked))
+	if f.reaped < len(f.answers) {
+		// Whoever gives up waiting does not make room: what is on its way is.
+		rest := *f
+		go s.abandon(&rest)
+	}
+	errs := []error{err}
+	if f.lost && err == nil {
+		errs = append(errs, fmt.Errorf("%w: the connection was lost", seckill.ErrUnavailable))
+	}
+	if f.nacked > 0 {
+		errs = append(errs, fmt.Errorf("%w (%d of %d refused; rabbitmq.max_length is %d)", ErrFull, f.nacked, len(tickets), s.queue.settings.MaxLength))
+	}
+	if f.returned > 0 {
+		err := fmt.Errorf("%w (%d of %d returned): %s is not bound to %s", ErrUnroutable, f.returned, len(tickets), TicketQueue, TicketExchange)
+		errs = append(errs, err)
+		s.session.fail(err) // the next session declares the topology again
+	}
+	return f.confirmed, errors.Join(errs...)
+}
+
+// fly sends all tickets and takes all answers.
+func (s *sending) fly(ctx context.Context, f *flight) error {
+	blocked := s.whenBlocked()
+	if err := s.takeOff(ctx, f, blocked); err != nil {
+		return err
+	}
+	for f.reaped < len(f.answers) {
+		if err := s.reap(ctx, f, blocked); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeOff puts all tickets on their way.
+func (s *sending) takeOff(ctx context.Context, f *flight, blocked <-chan struct{}) error {
+	s.session.raw.hold()
+	defer s.session.raw.release()
+	for _, t := range f.tickets {
+		for room := false; !room; {
+			select {
+			case <-blocked:
+				return s.errBlocked()
+			default:
+			}
+			select {
+			case s.slots <- struct{}{}:
+				room = true
+			default:
+				if err := s.makeRoom(ctx, f, blocked); err != nil {
+					return err
+				}
+			}
+		}
+		answer, err := s.publish(t)
+		if err != nil {
+			<-s.slots
+			return fmt.Errorf("%w: %w", seckill.ErrUnavailable, err)
+		}
+		f.answers = append(f.answers, answer)
+	}
+	return nil
+}
+
+// makeRoom takes the oldest answer of this flight or, if the window is full of
+// other flights, waits for those.
+func (s *sending) makeRoom(ctx context.Context, f *flight, blocked <-chan struct{}) error {
+	if f.reaped < len(f.answers) {
+		return s.reap(ctx, f, blocked)
+	}
+	s.session.raw.flush()
+	f.timer.Reset(s.queue.settings.ConfirmTimeout)
+	select {
+	case s.slots <- struct{}{}:
+		<-s.slots
+		return nil
+	case <-f.timer.C:
+		return s.giveUp()
+	case <-blocked:
+		return s.errBlocked()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reap takes the answer for the oldest ticket without one.
+func (s *sending) reap(ctx context.Context, f *flight, blocked <-chan struct{}) error {
+	answer, ticket := f.answers[f.reaped], f.tickets[f.reaped]
+	select {
+	case <-answer.Done():
+	default:
+		s.session.raw.flush()
+		f.timer.Reset(s.queue.settings.ConfirmTimeout)
+		select {
+		case <-answer.Done():
+		case <-f.timer.C:
+			return s.giveUp()
+		case <-blocked:
+			return s.errBlocked()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.reaped++
+	<-s.slots
+	switch {
+	case s.wasReturned(ticket.ID):
+		f.returned++ // an ack follows a return: the broker did all it could
+	case answer.Acked():
+		f.confirmed = append(f.confirmed, ticket)
+	case s.ch.IsClosed():
+		f.lost = true
+	default:
+		f.nacked++
+	}
+	return nil
+}
+
+// giveUp ends the session: a broker that does not confirm is as good as away.
+func (s *sending) giveUp() error {
+	err := fmt.Errorf("%w: not confirmed within %v (rabbitmq.confirm_timeout)", seckill.ErrUnavailable, s.queue.settings.ConfirmTimeout)
+	s.session.fail(err)
+	return err
+}
+
+// abandon takes the answers that nobody waits for. Each comes, at the latest
+// when the channel closes.
+func (s *sending) abandon(f *flight) {
+	for ; f.reaped < len(f.answers); f.reaped++ {
+		<-f.answers[f.reaped].Done()
+		<-s.slots
+		s.wasReturned(f.tickets[f.reaped].ID)
+	}
+}
+
+// wasReturned tells, once its answer is there, whether a ticket was returned. A
+// return comes before its ack, and one goroutine of the client puts both where
+// we find them, in that order.
+func (s *sending) wasReturned(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for more := true; more; {
+		select {
+		case r, open := <-s.returns:
+			if more = open; open {
+				s.returned[r.MessageId]++
+			}
+		default:
+			more = false
+		}
+	}
+	n := s.returned[id]
+	if n == 0 {
+		return false
+	}
+	if s.returned[id]--; n == 1 {
+		delete(s.returned, id)
+	}
+	return true
+}
+
+// publish puts one ticket on its way.
+func (s *sending) publish(t seckill.Ticket) (*amqp.DeferredConfirmation, error) {
+	body, err := json.Marshal(t)
+	if err != nil {
+		return nil, err
+	}
+	const mandatory, immediate = true, false
+	return s.ch.PublishWithDeferredConfirm(TicketExchange, TicketQueue, mandatory, immediate, amqp.Publishing{
+		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: t.ID, Timestamp: t.At, Type: "ticket", Body: body,
+	})
+}

@@ -1,0 +1,113 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// What Seckill has at the broker. All names begin with "seckill.", so that a
+// user with rights on ^seckill\. can make and use them, and nothing else.
+//
+//	seckill.tickets ──▶ seckill.tickets        what settle takes
+//	  (direct)             │ rejected, or failed delivery_limit times
+//	                       ▼
+//	seckill.dead ─────▶ seckill.tickets.dead   tried one ticket at a time
+//	  (direct)             │ no ticket, or failed delivery_limit times alone
+//	                       ▼
+//	seckill.dead ─────▶ seckill.tickets.parked kept for a person to look at
+const (
+	TicketExchange = "seckill.tickets"
+	TicketQueue    = "seckill.tickets" // also the routing key
+	DeadExchange   = "seckill.dead"
+	DeadQueue      = "seckill.tickets.dead"   // also the routing key
+	ParkedQueue    = "seckill.tickets.parked" // also the routing key
+)
+
+const (
+	deliveryLimitArg = "x-delivery-limit"
+	// parkedDeliveryLimit lets a person look at a parked message and put it back
+	// as often as they like: nothing is behind that queue.
+	parkedDeliveryLimit = 1_000_000
+)
+
+// declare makes the topology, or finds that it is as it should be. It is done at
+// every connect: whatever was removed meanwhile comes back.
+//
+// Every argument that matters is explicit, since defaults differ by version:
+// RabbitMQ 4 has a delivery limit of 20, 3.10 has none. The queues are quorum
+// queues: a confirmed ticket is on the disks of a majority. They refuse when they are
+// full instead of dropping their oldest. Dead letters move at least once, that
+// is, they leave one queue when the next has confirmed them.
+func declare(ch *amqp.Channel, s RabbitMQ) error {
+	for _, exchange := range []string{TicketExchange, DeadExchange} {
+		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
+			return s.explain(err)
+		}
+	}
+	quorum := func(name, exchange, deadLetter string) error {
+		args := amqp.Table{
+			amqp.QueueTypeArg:     amqp.QueueTypeQuorum,
+			amqp.QueueMaxLenArg:   int64(s.MaxLength),
+			amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish,
+			deliveryLimitArg:      int64(parkedDeliveryLimit),
+		}
+		if deadLetter != "" {
+			args[deliveryLimitArg] = int64(s.DeliveryLimit)
+			args["x-dead-letter-exchange"] = DeadExchange
+			args["x-dead-letter-routing-key"] = deadLetter
+			args["x-dead-letter-strategy"] = "at-least-once"
+		}
+		if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+			return s.explain(err)
+		}
+		return s.explain(ch.QueueBind(name, name, exchange, false, nil))
+	}
+	// From the end to the beginning: no dead letter may find its queue missing.
+	if err := quorum(ParkedQueue, DeadExchange, ""); err != nil {
+		return err
+	}
+	if err := quorum(DeadQueue, DeadExchange, ParkedQueue); err != nil {
+		return err
+	}
+	return quorum(TicketQueue, TicketExchange, DeadQueue)
+}
+
+var inequivalent = regexp.MustCompile(`inequivalent arg '([^']+)' for (\w+) '([^']+)'.*?: received (.+) but current is (.+)$`)
+
+// settings that end up as arguments of the queues.
+var argumentSettings = map[string]string{
+	amqp.QueueMaxLenArg: "rabbitmq.max_length",
+	deliveryLimitArg:    "rabbitmq.delivery_limit",
+}
+
+// explain adds to what the broker says what to do about it.
+func (s RabbitMQ) explain(err error) error {
+	e, ok := errors.AsType[*amqp.Error](err)
+	if !ok {
+		return err
+	}
+	switch e.Code {
+	case amqp.PreconditionFailed:
+		m := inequivalent.FindStringSubmatch(e.Reason)
+		if m == nil {
+			return err
+		}
+		arg, kind, name := m[1], m[2], m[3]
+		remedy := fmt.Sprintf("delete the %s when it is no longer used; it is made again", kind)
+		if kind == "queue" {
+			remedy = fmt.Sprintf("delete the queue when it is empty (rabbitmqctl delete_queue --vhost %s %s); it is made again", s.VirtualHost, name)
+		}
+		if key := argumentSettings[arg]; key != "" {
+			remedy = fmt.Sprintf("set %s as it was, or %s", key, remedy)
+		}
+		return fmt.Errorf("the %s %s exists with another %s: wanted %s, it has %s; %s: %w", kind, name, arg, m[4], m[5], remedy, err)
+	case amqp.AccessRefused:
+		return fmt.Errorf("refused: check rabbitmq.username and rabbitmq.password, and that the user may configure, write and read ^seckill\\. there: %w", err)
+	case amqp.NotAllowed:
+		return fmt.Errorf("not allowed: check that rabbitmq.virtual_host exists and that the user may use it: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,50 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"seckill"
+)
+
+// Lease takes or renews the lease of that name for owner, for ttl by the
+// database's clock, and returns whether owner holds it and who else does. Whoever
+// holds it must stop on its own when ttl has passed since before the last call
+// that returned true: nobody tells it.
+func (s *Store) Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error) {
+	err = errDuplicate
+	// A duplicate is somebody who took the lease at the same moment.
+	for try := 0; try < maxTries && errors.Is(err, errDuplicate); try++ {
+		err = s.write(ctx, "lease", func(t *tx) error {
+			held, by = true, owner
+			clock := t.s.dialect.clock
+			// The condition and the change are one statement: two who ask at once
+			// cannot both be the one that found the lease expired.
+			n, err := t.exec(ctx, "UPDATE leases SET owner = ?, until = "+clock+" + ? WHERE name = ? AND (owner = ? OR until <= "+clock+")", owner, ttl.Milliseconds(), name, owner)
+			if err != nil || n > 0 {
+				return err
+			}
+			held = false
+			err = t.one(ctx, "SELECT owner FROM leases WHERE name = ?", []any{name}, func(r scanner) error { return r.Scan(&by) })
+			if err != seckill.ErrNotFound {
+				return err
+			}
+			held, by = true, owner
+			_, err = t.exec(ctx, "INSERT INTO leases (name, owner, until) VALUES (?, ?, "+clock+" + ?)", name, owner, ttl.Milliseconds())
+			return err
+		})
+	}
+	if err != nil {
+		return false, "", err
+	}
+	return held, by, nil
+}
+
+// Unlease gives the lease back, if owner holds it.
+func (s *Store) Unlease(ctx context.Context, name, owner string) error {
+	return s.write(ctx, "unlease", func(t *tx) error {
+		_, err := t.exec(ctx, "DELETE FROM leases WHERE name = ? AND owner = ?", name, owner)
+		return err
+	})
+}

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+func TestASecondNodeIsRefusedAndToldWhatToDo(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "seckill.db")
+	first, err := Open(t.Context(), "sqlite:"+file, true)
+	require.NoError(t, err)
+	_, err = Open(t.Context(), "sqlite:"+file, true)
+	for _, hint := range []string{filepath.Dir(file), fmt.Sprint("process ", os.Getpid()), "--data-dir"} {
+		require.ErrorContains(t, err, hint)
+	}
+	beside, err := Open(t.Context(), "sqlite:"+file, false)
+	require.NoError(t, err, "a command beside the node needs no lease")
+	require.NoError(t, beside.Close())
+	require.NoError(t, first.Close())
+	sqliteAt(t, file)
+}
+
+func TestALeaseOutlivesTheContextOfTheStart(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "seckill.db")
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := Open(ctx, "sqlite:"+file, true)
+	require.NoError(t, err)
+	defer s.Close()
+	cancel()
+	require.NoError(t, s.Ping(t.Context()))
+	_, err = Open(t.Context(), "sqlite:"+file, true)
+	require.Error(t, err)
+}
+
+func TestAStoreThatCannotBeOpenedKeepsNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "seckill.db")
+	require.NoError(t, os.Mkdir(file, 0o700))
+	_, err := Open(t.Context(), "sqlite:"+file, true)
+	require.ErrorContains(t, err, file)
+	require.NoError(t, os.Remove(file))
+	sqliteAt(t, file) // the lease was given back
+	for _, url := range []string{"", "sqlite:", "sqlite", "postgres://x"} {
+		_, err := Open(t.Context(), url, true)
+		assert.Error(t, err, url)
+	}
+}
+
+func TestWhatWasCommittedIsThereAfterwards(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "a folder", "秒杀 100%?.db")
+	s, err := Open(t.Context(), "sqlite:"+file, true)
+	require.NoError(t, err)
+	shop := newShop(t, s)
+	sale := shop.open(3)
+	v := shop.place(sale.ID, "ann", 2)
+	require.NoError(t, s.Close())
+	_, err = os.Stat(file)
+	require.NoError(t, err)
+	again := newShop(t, sqliteAt(t, file))
+	require.EqualValues(t, 2, again.sold(sale.ID))
+	require.Equal(t, []seckill.Reason{placed}, again.settle(v))
+}
+
+// The promise of durability is one of these settings.
+func TestSQLiteIsDurable(t *testing.T) {
+	t.Parallel()
+	s := openTestSQLite(t)
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
+		var got string
+		require.NoError(t, s.w.QueryRow("PRAGMA "+pragma).Scan(&got))
+		assert.Equal(t, want, got, pragma)
+	}
+}
+
+// Unique keys and conditions hold even if every rule above them is wrong.
+func TestTheSchemaItselfPreventsAnOversell(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, openTestSQLite(t))
+	sale := s.open(2)
+	v := s.place(sale.ID, "ann", 1)
+	for what, query := range map[string]string{
+		"sold beyond total":           "UPDATE sales SET sold = 3",
+		"sold below nothing":          "UPDATE sales SET sold = -1",
+		"total below sold":            "UPDATE sales SET total = 0",
+		"a ticket twice":              "INSERT INTO tickets SELECT id, 99, 'zoe', 1, 1, 'refused', 'limit', 0, 0, 0 FROM tickets",
+		"a buyer's second order":      "INSERT INTO tickets SELECT 'another', sale, buyer, 1, 1, 'paid', '', 0, 0, 0 FROM tickets",
+		"an order of nothing":         "UPDATE tickets SET quantity = 0",
+		"a ticket's units back twice": "INSERT INTO returns VALUES ('" + v.ID + "', 1, 'ann', 1), ('" + v.ID + "', 1, 'ann', 1)",
+	} {
+		_, err := s.w.Exec(query)
+		assert.Error(t, err, what)
+	}
+	s.invariants(t)
+}
