@@ -65,7 +65,7 @@ no unit unsold while somebody still wants it.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newAccountCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newAccountCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newStackCommand(), newVersionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
@@ -92,9 +92,10 @@ func terminal(w io.Writer) bool {
 
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  seckill version",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "seckill", version())
 			return err

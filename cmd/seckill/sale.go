@@ -29,7 +29,7 @@ func newSaleCommand() *cobra.Command {
 		{"resume", "Go on with a paused sale"},
 		{"end", "End a sale for ever; admitted buyers keep their right"},
 	} {
-		cmd.AddCommand(&cobra.Command{Use: c.name + " SALE", Short: c.short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		cmd.AddCommand(&cobra.Command{Use: c.name + " SALE", Short: c.short, Example: "  seckill sale " + c.name + " 1", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			return s.change(cmd, args[0], c.name, nil)
 		}})
 	}
@@ -107,26 +107,36 @@ func when(s string, base time.Time) (time.Time, error) {
 	return t, nil
 }
 
+// sales reads all pages of the list.
+func (s *server) sales(cmd *cobra.Command) ([]seckill.Sale, error) {
+	all := []seckill.Sale{}
+	for cursor := ""; ; {
+		var page struct {
+			Items []seckill.Sale
+			Next  string
+		}
+		if err := s.call(cmd, "GET", "/api/admin/sales?limit=100&cursor="+cursor, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if cursor = page.Next; cursor == "" {
+			return all, nil
+		}
+	}
+}
+
 func (s *server) list() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List sales, newest first",
-		Args:  cobra.NoArgs,
+		Example: `  seckill sale list
+  seckill sale list --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all := []seckill.Sale{}
-			for cursor := ""; ; {
-				var page struct {
-					Items []seckill.Sale
-					Next  string
-				}
-				if err := s.call(cmd, "GET", "/api/admin/sales?limit=100&cursor="+cursor, nil, &page); err != nil {
-					return err
-				}
-				all = append(all, page.Items...)
-				if cursor = page.Next; cursor == "" {
-					break
-				}
+			all, err := s.sales(cmd)
+			if err != nil {
+				return err
 			}
 			if asJSON {
 				return printJSON(cmd, all)
@@ -172,24 +182,40 @@ Moving out is all or nothing: the gate must hold the units.`,
 func newAuditCommand() *cobra.Command {
 	var s server
 	cmd := &cobra.Command{
-		Use:   "audit SALE",
-		Short: "Hold the gate and the store of a sale against each other",
-		Long: `Hold the gate and the store of a sale against each other, and print the report.
-The exit status is 0 only if everything holds.`,
-		Example: "  seckill audit 1",
-		Args:    cobra.ExactArgs(1),
+		Use:   "audit [SALE]…",
+		Short: "Hold the gate and the store of sales against each other",
+		Long: `Hold the gate and the store of sales (none named: all of them) against each
+other, and print a report for each. The exit status is 0 only if everything holds.`,
+		Example: `  seckill audit
+  seckill audit 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := seckill.ParseSaleID(args[0]); err != nil {
-				return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", args[0])
+			if len(args) == 0 {
+				all, err := s.sales(cmd)
+				if err != nil {
+					return err
+				}
+				for _, v := range all {
+					args = append(args, v.ID.String())
+				}
 			}
-			var r sale.Report
-			if err := s.call(cmd, "GET", "/api/admin/sales/"+args[0]+"/audit", nil, &r); err != nil {
-				return err
+			broken := false
+			for _, id := range args {
+				if _, err := seckill.ParseSaleID(id); err != nil {
+					return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
+				}
+				report := struct {
+					Sale string `json:"sale"`
+					sale.Report
+				}{Sale: id}
+				if err := s.call(cmd, "GET", "/api/admin/sales/"+id+"/audit", nil, &report); err != nil {
+					return err
+				}
+				if err := printJSON(cmd, report); err != nil {
+					return err
+				}
+				broken = broken || !report.OK
 			}
-			if err := printJSON(cmd, r); err != nil {
-				return err
-			}
-			if !r.OK {
+			if broken {
 				return silentError{}
 			}
 			return nil

@@ -30,12 +30,41 @@ const patience = 60 * time.Second
 // Build builds the binary into dir, without the race detector: a load-sized test
 // drives what users run. With the tag "crash" it obeys SECKILL_CRASH.
 func Build(dir string, tags ...string) (file string, err error) {
+	if err := look(); err != nil {
+		return "", err
+	}
 	file = filepath.Join(dir, strings.Join(append([]string{"seckill"}, tags...), "-"))
 	cmd := exec.Command("go", "build", "-race=false", "-tags", strings.Join(tags, ","), "-o", file, "seckill/cmd/seckill")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
 	return file, nil
+}
+
+// look looks at every file that the binary is made of. go test keeps a result as
+// long as the files that the test has looked at are the same, and it cannot know
+// what a build in a process of its own has read.
+func look() error {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("go env GOMOD: %w", err)
+	}
+	root := filepath.Dir(strings.TrimSpace(string(mod)))
+	for _, part := range []string{"go.mod", "go.sum", "cmd", "internal"} {
+		err := filepath.WalkDir(filepath.Join(root, part), func(path string, _ os.DirEntry, err error) error {
+			if err == nil {
+				_, err = os.Stat(path)
+			}
+			if errors.Is(err, os.ErrNotExist) {
+				return nil // gone meanwhile
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Address returns an address of this machine that is free and stays free while

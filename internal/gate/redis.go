@@ -62,15 +62,16 @@ var scripts = struct{ reserve, finish, release, move, apply, cut, open *rueidis.
 // one fails at once until it answers again.
 type Redis struct {
 	*flags
-	waiters waiters
-	options rueidis.ClientOption
-	where   string // for messages, without secrets
-	prefix  string // of every key
-	limit   int    // tickets without an outcome, in each bucket
-	node    string // this node's name among the readers of the outbox
-	log     *slog.Logger
-	offset  atomic.Int64     // nanoseconds that Redis' clock is ahead of this node's
-	clock   func() time.Time // instead of Redis' clock, in tests; else nil
+	waiters  waiters
+	options  rueidis.ClientOption
+	where    string // for messages, without secrets
+	prefix   string // of every key
+	limit    int    // tickets without an outcome, in each bucket: one hot sale may fill its own
+	node     string // this node's name among the readers of the outbox
+	log      *slog.Logger
+	offset   atomic.Int64     // nanoseconds that Redis' clock is ahead of this node's
+	patience time.Duration    // for one call
+	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 
 	client atomic.Pointer[rueidis.Client]
 	down   atomic.Pointer[error] // why calls fail at once; nil: they do not
@@ -102,7 +103,7 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 	options.ClientName = "seckill"
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Redis{
-		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", limit: max(1, limit/redisBuckets), node: rand.Text(), log: log,
+		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: redisCall, limit: limit, node: rand.Text(), log: log,
 		lost: make(chan struct{}, 1), added: make(chan struct{}, 1),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
@@ -145,7 +146,7 @@ func (g *Redis) look(ctx context.Context) error {
 		g.client.Store(client)
 		go g.listen(ctx, c)
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	asked := time.Now()
 	t, err := (*client).Do(ctx, (*client).B().Time().Build()).AsIntSlice()
@@ -193,7 +194,7 @@ func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	answer, err := script.Exec(ctx, client, keys, args).ToArray()
 	if err != nil {
@@ -318,7 +319,7 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 		view.refresh(g)
 		return known, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	answers := client.DoMulti(ctx,
 		client.B().Hmget().Key(g.key("sale", id)).Field("open", "finished", "freed", "left").Build(),
@@ -386,18 +387,17 @@ func (g *Redis) listen(ctx context.Context, client rueidis.Client) {
 // frees its buyer and returns its units once, unless the store had none. While
 // the sale is closed it fails: the rebuild decides first.
 func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) error {
-	bySale := map[seckill.SaleID][]string{}
+	bySale, known := map[seckill.SaleID][]string{}, map[seckill.SaleID]bool{}
 	for _, o := range outcomes {
 		what := "o"
 		switch {
-		case o.Reason == seckill.ReasonNoSale:
-			continue // no sale, no buyer, no units: nothing to tell
 		case o.Returns():
 			what = "x"
 		case !o.Placed():
 			what = "d"
 		}
 		id := o.Ticket.Sale
+		known[id] = known[id] || o.Reason != seckill.ReasonNoSale
 		if bySale[id] == nil {
 			bySale[id] = []string{g.tag(bucket(id)) + "final"}
 		}
@@ -405,6 +405,9 @@ func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) error {
 	}
 	for id, args := range bySale {
 		answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
+		if !known[id] && errors.Is(err, seckill.ErrClosed) {
+			continue // neither store nor gate knows the sale: there is nobody to tell
+		}
 		if err != nil {
 			return err
 		}
@@ -501,7 +504,7 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*redisCall)
+	ctx, cancel := context.WithTimeout(ctx, 10*g.patience)
 	defer cancel()
 	commands := make(rueidis.Commands, len(sales))
 	for i, s := range sales {
@@ -532,7 +535,7 @@ func (g *Redis) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sal
 	buckets := map[int]bool{}
 	for _, id := range ids {
 		wanted[id], buckets[bucket(id)] = true, true
-		ctx, cancel := context.WithTimeout(ctx, redisCall)
+		ctx, cancel := context.WithTimeout(ctx, g.patience)
 		err := client.Do(ctx, client.B().Hset().Key(g.key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
 		cancel()
 		if err != nil {
@@ -614,7 +617,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 		commands, final = append(commands, client.B().Xdel().Key(g.outbox(bucket(id))).Id(final[:n]...).Build()), final[n:]
 	}
 	for _, c := range commands {
-		ctx, cancel := context.WithTimeout(ctx, redisCall)
+		ctx, cancel := context.WithTimeout(ctx, g.patience)
 		err := client.Do(ctx, c).Error()
 		cancel()
 		if err != nil {
@@ -623,6 +626,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 	}
 	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
 	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Seq, 10))
+	// A sale with a newer epoch is left as it is.
 	if _, err = g.call(ctx, id, scripts.open, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.key("moves", id), aside}, args); err != nil {
 		return err
 	}
@@ -638,7 +642,7 @@ func (g *Redis) Weak(ctx context.Context) (weak []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}} {
 		have, err := client.Do(ctx, client.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()

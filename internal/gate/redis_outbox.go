@@ -79,7 +79,7 @@ func (g *Redis) page(ctx context.Context, b int, from, to string) ([]rueidis.XRa
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	page, err := client.Do(ctx, client.B().Xrange().Key(g.outbox(b)).Start(from).End(to).Count(redisPage).Build()).AsXRange()
 	if err != nil {
@@ -123,7 +123,7 @@ func (g *Redis) take(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	commands := make(rueidis.Commands, redisBuckets)
 	for b := range redisBuckets {
@@ -185,7 +185,7 @@ func (g *Redis) claim(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	commands := make(rueidis.Commands, redisBuckets)
 	for b := range redisBuckets {
@@ -225,7 +225,7 @@ func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 		}
 	}
 	g.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, redisCall)
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	var commands rueidis.Commands
 	for b := range ids {

@@ -90,7 +90,7 @@ func (v *view) refresh(g *Redis) {
 	}
 	v.looking = true
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), redisCall)
+		ctx, cancel := context.WithTimeout(context.Background(), g.patience)
 		defer cancel()
 		s, err := client.Do(ctx, client.B().Hmget().Key(g.key("sale", v.id)).Field("open", "freed", "left").Build()).AsStrSlice()
 		v.mu.Lock()

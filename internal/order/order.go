@@ -86,11 +86,11 @@ const (
 func (o *Orders) RunExpirer(ctx context.Context) error {
 	for ctx.Err() == nil {
 		n, err := o.store.Expire(ctx, expireBatch)
-		if n > 0 {
+		if err == nil && n > 0 {
 			o.log.Info("order: unpaid orders expired", "orders", n)
 			o.wake()
 		}
-		if n == expireBatch {
+		if err == nil && n == expireBatch {
 			continue
 		}
 		pause := expireCheck

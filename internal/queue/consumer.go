@@ -21,6 +21,10 @@ const (
 	drainTime = 15 * time.Second
 	// calmTime without a waiting ticket sends one listener home.
 	calmTime = 5 * time.Second
+	// linger is how long a receiver waits for company of the first ticket while
+	// more are known to wait at the broker: a larger batch is less work for
+	// everybody, and who stands in a queue does not notice a millisecond.
+	linger = time.Millisecond
 	// gather is the most deliveries that a listener passes on at once.
 	gather = 64
 )
@@ -93,29 +97,46 @@ func signal(c chan struct{}) {
 }
 
 func (c *consumer) receive(ctx context.Context, max int) ([]seckill.Ticket, func(bool) error, error) {
+	enough := 1
+	if c.queue.depth.Load() > 0 {
+		// Not more than half of what listeners may hold: the broker sends on
+		// meanwhile.
+		enough = min(max, c.settings.Concurrency*c.settings.Prefetch/2)
+	}
+	var late <-chan time.Time
 	for {
-		if b := c.take(max); b != nil {
+		b, some := c.take(max, enough)
+		if b != nil {
 			return b.tickets, b.done, nil
+		}
+		if some && late == nil {
+			timer := time.NewTimer(linger)
+			defer timer.Stop()
+			late = timer.C
 		}
 		select {
 		case <-c.wake:
+		case <-late:
+			enough = 1
 		case <-c.ended:
 			return nil, nil, errEnded
 		case <-ctx.Done():
+			signal(c.wake) // for another receiver: it may have been taken while some came
 			return nil, nil, ctx.Err()
 		}
 	}
 }
 
-// take makes a batch of up to max tickets from the stream, nil if it is empty.
-func (c *consumer) take(max int) *batch {
+// take makes a batch of up to max tickets from the stream, or of none if there
+// are not enough; some tells whether there is any.
+func (c *consumer) take(max, enough int) (b *batch, some bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := min(max, len(c.stream))
-	if n <= 0 {
-		return nil
+	if n <= 0 || n < enough {
+		return nil, n > 0
 	}
-	b := &batch{group: c.stream[0].from.group, tickets: make([]seckill.Ticket, n)}
+	b = &batch{group: c.stream[0].from.group, tickets: make([]seckill.Ticket, n)}
 	for i, d := range c.stream[:n] {
 		b.tickets[i] = d.ticket
 		b.add(d)
@@ -126,7 +147,7 @@ func (c *consumer) take(max int) *batch {
 		c.stream = nil
 	}
 	b.group.batches++
-	return b
+	return b, true
 }
 
 // batch is what one receive returned: tickets of one session, by whichever

@@ -11,12 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"seckill"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // conforming is what every queue offers.
 type conforming interface {

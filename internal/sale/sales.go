@@ -108,7 +108,10 @@ func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale 
 			return err
 		}
 		sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
-		return sale.Validate()
+		// The total is not changed here, and stock moves may have brought it to 0.
+		valid := *sale
+		valid.Total = max(1, valid.Total)
+		return valid.Validate()
 	})
 	if err != nil {
 		return sale, err

@@ -372,10 +372,6 @@ func (e *Engine) Kill() error {
 func (e *Engine) Stop() error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
-	return e.stop()
-}
-
-func (e *Engine) stop() error {
 	if p := e.running(); p != nil {
 		return e.end(p, stopLimit)
 	}
@@ -451,10 +447,18 @@ func (e *Engine) Wipe() error {
 }
 
 // Close stops the server and gives ports and folder back. The data stay.
-func (e *Engine) Close() error {
+func (e *Engine) Close() error { return e.close(stopLimit) }
+
+// discard is Close for data that go away: it kills, since RabbitMQ takes six
+// seconds to stop.
+func (e *Engine) discard() error { return e.close(0) }
+
+func (e *Engine) close(patience time.Duration) (err error) {
 	e.turn.Lock()
 	defer e.turn.Unlock()
-	err := e.stop()
+	if p := e.running(); p != nil {
+		err = e.end(p, patience)
+	}
 	e.release()
 	return err
 }

@@ -29,7 +29,7 @@ const (
 var mariadb = &spec{
 	kind: KindMariaDB,
 	apt:  "mariadb-server",
-	files: []string{
+	files: []string{ // the server, and the scripts of a new database in their order
 		mariaServer,
 		mariaScripts + "mysql_system_tables.sql",
 		mariaScripts + "mysql_performance_tables.sql",

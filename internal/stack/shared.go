@@ -58,7 +58,7 @@ func Own(t T, kind Kind, opts ...Option) *Engine {
 		if t.Failed() {
 			t.Logf("%s ends with:\n%s", e.LogFile(), e.LogTail())
 		}
-		if err := e.Close(); err != nil {
+		if err := e.discard(); err != nil {
 			t.Errorf("stack: %v", err)
 		}
 	})
@@ -153,7 +153,7 @@ func runMain(m interface{ Run() int }) (code int, err error) {
 			running = append(running, e)
 		}
 	}
-	err = each(running, (*Engine).Close)
+	err = each(running, (*Engine).discard)
 	shared.temp, shared.engines = nil, nil
 	return code, errors.Join(err, temp.remove())
 }

@@ -4,8 +4,9 @@
 //
 // An [Engine] is one server process with a folder for its data and ports on
 // 127.0.0.1. It is configured for what Seckill promises: durable before it is
-// acknowledged, and users of its own with the least rights. It dies with the
-// process that started it, kill -9 included, and leaves nothing behind.
+// acknowledged, and users of its own with the least rights. It ends with the
+// process that started it, kill -9 included. Temporary folders go at the end too;
+// those of a killed process go when the next one is made.
 //
 // Tests take engines from [Shared] and [Own]; [Main] ends the shared ones.
 package stack
@@ -106,12 +107,16 @@ func (s *Stack) up(ctx context.Context, o Options) (err error) {
 	return context.Cause(ctx)
 }
 
-// Down ends all engines and, if the folder is a temporary one, removes it. A
-// second Down does nothing.
+// Down ends all engines: cleanly, or, where the folder is a temporary one and is
+// removed, at once. A second Down does nothing.
 func (s *Stack) Down() error {
+	end := (*Engine).Close
+	if s.temp != nil {
+		end = (*Engine).discard
+	}
 	err := each(s.Engines(), func(e *Engine) error {
 		wasRunning := e.Pid() != 0
-		if err := e.Close(); err != nil {
+		if err := end(e); err != nil {
 			return err
 		}
 		if wasRunning {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package stack
 
 import (
@@ -123,7 +125,7 @@ func TestEnginesListenOnLoopbackOnly(t *testing.T) {
 
 func TestUpAndDown(t *testing.T) {
 	t.Parallel()
-	require_(t)
+	needEngines(t)
 	var progress bytes.Buffer
 	s, err := Up(t.Context(), Options{Progress: &progress})
 	require.NoError(t, err)
@@ -156,7 +158,7 @@ func TestUpKeepsAGivenFolder(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, one, two)
 
-	require_(t)
+	needEngines(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = Up(ctx, Options{Dir: dir})
@@ -168,7 +170,7 @@ func TestUpKeepsAGivenFolder(t *testing.T) {
 
 func TestUpEndsAllWhenOneFails(t *testing.T) {
 	t.Parallel()
-	require_(t)
+	needEngines(t)
 	taken, err := net.Listen("tcp4", loopback+":0")
 	require.NoError(t, err)
 	defer taken.Close()
@@ -183,7 +185,7 @@ func TestUpEndsAllWhenOneFails(t *testing.T) {
 // they start.
 func TestEnginesDieWithTheirParent(t *testing.T) {
 	t.Parallel()
-	require_(t)
+	needEngines(t)
 	for _, when := range []string{"starting", "up"} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
@@ -252,7 +254,7 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 // Its disk monitor quotes paths for a shell, its console encodes them as Latin-1.
 func TestRabbitMQRefusesPathsThatItCannotTake(t *testing.T) {
 	t.Parallel()
-	require_(t)
+	needEngines(t)
 	for _, name := range []string{"秒杀", `a"b`, "a'b", "$HOME", "a`b", `a\b`} {
 		dir := filepath.Join(t.TempDir(), name)
 		e, err := RabbitMQ(dir)
@@ -264,7 +266,7 @@ func TestRabbitMQRefusesPathsThatItCannotTake(t *testing.T) {
 
 func TestFolderHasOneUser(t *testing.T) {
 	t.Parallel()
-	require_(t)
+	needEngines(t)
 	dir := t.TempDir()
 	e, err := Redis(dir)
 	require.NoError(t, err)
@@ -325,8 +327,8 @@ func TestPorts(t *testing.T) {
 	}
 }
 
-// require_ is for tests that start engines without Own and Shared.
-func require_(t *testing.T) {
+// needEngines is for tests that start engines without Own and Shared.
+func needEngines(t *testing.T) {
 	t.Helper()
 	for _, k := range kinds {
 		if err := missing(k, nil); err != nil {

@@ -69,12 +69,7 @@ func openMySQL(raw string) (*Store, error) {
 	if s.r, err = openSession(c, "REPEATABLE READ"); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.dialect.schema = func(*Store) (*sql.DB, []goose.ProviderOption, error) {
-		patient := c.Clone()
-		patient.ReadTimeout = 0 // a change of a big table takes its time
-		db, err := openSession(patient, "READ COMMITTED")
-		return db, []goose.ProviderOption{goose.WithSessionLocker(newMigrationLock(c.DBName))}, err
-	}
+	s.dialect.alone = func(ctx context.Context, migrate func(*sql.DB) error) error { return migrateMySQL(ctx, c, migrate) }
 	return s, nil
 }
 
@@ -166,38 +161,46 @@ func (s session) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// migrationLock is the server's lock of that name. It belongs to a connection,
-// so it is free as soon as a node that dies in a migration is gone.
-type migrationLock string
-
-// newMigrationLock names the lock after the database, since the server has one
-// set of locks for all of them. A name may have 64 characters.
-func newMigrationLock(db string) migrationLock {
-	return migrationLock("seckill-" + strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(db))), 36))
-}
-
-// SessionLock is part of goose's lock.SessionLocker.
-func (l migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
-	var got sql.NullBool
-	if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", string(l), int(migrateWait.Seconds())).Scan(&got); err != nil {
+// migrateMySQL calls migrate under the server's lock for this database. The lock
+// belongs to a connection, so it is free as soon as a node that died in a
+// migration is gone. (Goose's own locks begin after it has made its table.)
+func migrateMySQL(ctx context.Context, c *mysql.Config, migrate func(*sql.DB) error) error {
+	patient := c.Clone()
+	patient.ReadTimeout = 0 // a change of a big table takes its time
+	db, err := openSession(patient, "READ COMMITTED")
+	if err != nil {
 		return err
 	}
-	if !got.Bool {
+	defer db.Close()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return classMySQL(err)
+	}
+	defer conn.Close() // and with it the lock: the pool is closed next
+	var locked sql.NullBool
+	if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", migrationLock(c.DBName), int(migrateWait.Seconds())).Scan(&locked); err != nil {
+		return classMySQL(err)
+	}
+	if !locked.Bool {
 		return fmt.Errorf("%w: another node is migrating the database", seckill.ErrUnavailable)
 	}
-	// Goose makes its table and then writes the row for version 0. If a node died
-	// in between, no later one would get on.
-	_, err := conn.ExecContext(ctx, "INSERT INTO "+goose.DefaultTablename+" (version_id, is_applied) SELECT 0, 1 FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM "+goose.DefaultTablename+")")
-	if number(err) == errNoTable {
-		return nil
+	// It is silent while others work, and must not be ended for that.
+	if _, err := conn.ExecContext(ctx, "SET SESSION wait_timeout = 86400"); err != nil {
+		return classMySQL(err)
 	}
-	return err
+	// Goose makes its table and then writes the row of version 0. If a node died
+	// in between, no later one would get on.
+	_, err = conn.ExecContext(ctx, "INSERT INTO "+goose.DefaultTablename+" (version_id, is_applied) SELECT 0, 1 FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM "+goose.DefaultTablename+")")
+	if err != nil && number(err) != errNoTable {
+		return classMySQL(err)
+	}
+	return migrate(db)
 }
 
-// SessionUnlock is part of goose's lock.SessionLocker.
-func (l migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "DO RELEASE_LOCK(?)", string(l))
-	return err
+// migrationLock names the lock after the database, since the server has one set
+// of locks for all of them. A name may have 64 characters.
+func migrationLock(db string) string {
+	return "seckill-" + strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(db))), 36)
 }
 
 // variables returns those settings of the server that it has, by lower-case

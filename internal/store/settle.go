@@ -78,9 +78,11 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 // batch; any other is about the database, and says nothing against a ticket.
 func (s *Store) Settle(ctx context.Context, tickets []seckill.Ticket) (outcomes []seckill.Outcome, err error) {
 	// Nearly always every ticket is new: then the unique keys need not be asked
-	// first. When one of them objects, everything is looked up and decided anew.
+	// first. When one of them objects, everything is looked up and decided anew;
+	// so it is when the data are rejected, since a ticket that was refused for
+	// them before is not written again.
 	outcomes, err = s.settle(ctx, tickets, false)
-	for attempt := 0; attempt < 3 && (errors.Is(err, errDuplicate) || errors.Is(err, errFit)); attempt++ {
+	for attempt := 0; attempt < 3 && (errors.Is(err, errDuplicate) || errors.Is(err, errFit) || errors.Is(err, ErrTicket) && attempt == 0); attempt++ {
 		outcomes, err = s.settle(ctx, tickets, true)
 	}
 	return outcomes, err

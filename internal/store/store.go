@@ -55,12 +55,12 @@ type Store struct {
 
 // dialect is what differs between databases.
 type dialect struct {
-	name   string // of the migrations' folder
-	goose  database.Dialect
-	class  func(error) error // what a failure of the database means
-	check  func(context.Context, *Store) error
-	schema func(*Store) (db *sql.DB, opts []goose.ProviderOption, err error) // what migrates; closed afterwards
-	weak   func(context.Context, *Store) ([]string, error)
+	name  string // of the migrations' folder
+	goose database.Dialect
+	class func(error) error // what a failure of the database means
+	check func(context.Context, *Store) error
+	alone func(ctx context.Context, migrate func(*sql.DB) error) error // while no other node migrates
+	weak  func(context.Context, *Store) ([]string, error)
 
 	chunk  int            // the most rows or values that one statement carries
 	keeps  bool           // statements are prepared once and kept
@@ -137,21 +137,20 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db, opts := s.w, []goose.ProviderOption(nil)
-	if s.dialect.schema != nil {
-		if db, opts, err = s.dialect.schema(s); err != nil {
+	up := func(db *sql.DB) error {
+		p, err := goose.NewProvider(s.dialect.goose, db, dir)
+		if err != nil {
 			return err
 		}
-		defer db.Close()
+		if _, err := p.Up(ctx); err != nil {
+			return s.dialect.class(err)
+		}
+		return nil
 	}
-	p, err := goose.NewProvider(s.dialect.goose, db, dir, opts...)
-	if err != nil {
-		return err
+	if s.dialect.alone != nil {
+		return s.dialect.alone(ctx, up)
 	}
-	if _, err = p.Up(ctx); err != nil {
-		return s.dialect.class(err)
-	}
-	return nil
+	return up(s.w)
 }
 
 // Weak returns, each as a sentence, the settings of the database that keep less

@@ -3,11 +3,12 @@
 -- KEYS  1 sale (hash)   2 holds (hash)   3 released (set)   4 moves (hash)   5 the new holds (hash, may be missing)
 -- ARGV  1 the token that shut it   2 epoch   3 version   4 opens   5 closes (ms)   6 paused   7 ended
 --       8 limit per buyer   9 left   10 seq   11 finished
--- returns {"ok"}, or {"closed"} when another token shut it or a newer epoch is in force
+-- returns {"ok"}, {"newer"} when a newer epoch is in force, {"closed"} when another token shut it
 local s = redis.call('HMGET', KEYS[1], 'shut', 'epoch')
-if s[1] ~= ARGV[1] or tonumber(s[2] or '0') >= tonumber(ARGV[2]) then
+local newer = tonumber(s[2] or '0') >= tonumber(ARGV[2])
+if newer or s[1] ~= ARGV[1] then
   redis.call('DEL', KEYS[5])
-  return {'closed'}
+  return {newer and 'newer' or 'closed'}
 end
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 if redis.call('EXISTS', KEYS[5]) == 1 then redis.call('RENAME', KEYS[5], KEYS[2]) end

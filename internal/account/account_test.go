@@ -1,0 +1,195 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+// accounts is a store that keeps the contract, in memory. down makes it fail.
+type accounts struct {
+	mu   sync.Mutex
+	all  map[string]seckill.Account
+	down error
+}
+
+func (a *accounts) CreateAccount(_ context.Context, v seckill.Account) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, taken := a.all[v.Name]; taken {
+		return seckill.ErrNameTaken
+	}
+	a.all[v.Name] = v
+	return a.down
+}
+
+func (a *accounts) Account(_ context.Context, name string) (seckill.Account, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.down != nil {
+		return seckill.Account{}, a.down
+	}
+	v, ok := a.all[name]
+	if !ok {
+		return v, seckill.ErrNotFound
+	}
+	return v, nil
+}
+
+var (
+	theSecret    = []byte("the secret of these tests")
+	otherSecret  = []byte("the secret of somebody else")
+	goodPassword = "correct horse battery"
+)
+
+func newAccounts(t *testing.T) (*Accounts, *accounts, *Verifier) {
+	t.Helper()
+	store := &accounts{all: map[string]seckill.Account{}}
+	a, err := New(store, theSecret, time.Hour)
+	require.NoError(t, err)
+	v, err := NewVerifier(theSecret)
+	require.NoError(t, err)
+	return a, store, v
+}
+
+func TestRegisterThenLogin(t *testing.T) {
+	t.Parallel()
+	a, store, v := newAccounts(t)
+	s, err := a.Register(t.Context(), "li.wei", goodPassword, "")
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, s.Life)
+	require.True(t, seckill.ValidBuyer(s.Buyer))
+	who, err := v.Verify(s.Token)
+	require.NoError(t, err)
+	require.Equal(t, s.Buyer, who.Buyer)
+	require.False(t, who.Admin())
+
+	again, err := a.Login(t.Context(), "li.wei", goodPassword)
+	require.NoError(t, err)
+	require.Equal(t, s.Buyer, again.Buyer)
+
+	root, err := a.Register(t.Context(), "root", goodPassword, seckill.RoleAdmin)
+	require.NoError(t, err)
+	require.NotEqual(t, s.Buyer, root.Buyer)
+	root, err = a.Login(t.Context(), "root", goodPassword)
+	require.NoError(t, err)
+	who, err = v.Verify(root.Token)
+	require.NoError(t, err)
+	require.True(t, who.Admin(), "the role is that of the account")
+
+	t.Log("what is kept of a password is a salted argon2id hash by OWASP's first recommendation")
+	for name, account := range store.all {
+		require.True(t, strings.HasPrefix(account.Hash, "$argon2id$v=19$m=19456,t=2,p=1$"), account.Hash)
+		require.NotContains(t, account.Hash, goodPassword, name)
+	}
+	require.NotEqual(t, store.all["li.wei"].Hash, store.all["root"].Hash)
+}
+
+func TestWhatIsNoNameAndNoPassword(t *testing.T) {
+	t.Parallel()
+	a, store, _ := newAccounts(t)
+	for _, name := range []string{"", " ", " a", "a ", "a\tb", "a\x00", "a\u2028b", "\xff", strings.Repeat("字", 65)} {
+		_, err := a.Register(t.Context(), name, goodPassword, "")
+		var field *seckill.FieldError
+		require.ErrorAs(t, err, &field, "%q", name)
+		require.Equal(t, "name", field.Field)
+	}
+	for _, password := range []string{"", "1234567", strings.Repeat("密", 7), strings.Repeat("x", MaxPassword+1)} {
+		_, err := a.Register(t.Context(), "a", password, "")
+		require.ErrorIs(t, err, ErrWeakPassword, "%q", password)
+	}
+	require.Empty(t, store.all)
+}
+
+func TestATakenNameIsSaidBeforeAnyHashing(t *testing.T) {
+	t.Parallel()
+	a, _, _ := newAccounts(t)
+	_, err := a.Register(t.Context(), "li.wei", goodPassword, "")
+	require.NoError(t, err)
+	require.NoError(t, a.hashes.Acquire(t.Context(), HashesAtOnce))
+	_, err = a.Register(t.Context(), "li.wei", goodPassword, "")
+	require.ErrorIs(t, err, seckill.ErrNameTaken)
+}
+
+func TestTwoWhoWantANameAtOnce(t *testing.T) {
+	t.Parallel()
+	a, store, _ := newAccounts(t)
+	errs := make(chan error, 3)
+	for range cap(errs) {
+		go func() {
+			_, err := a.Register(t.Context(), "li.wei", goodPassword, "")
+			errs <- err
+		}()
+	}
+	made := 0
+	for range cap(errs) {
+		if err := <-errs; err == nil {
+			made++
+		} else {
+			require.ErrorIs(t, err, seckill.ErrNameTaken)
+		}
+	}
+	require.Equal(t, 1, made)
+	require.Len(t, store.all, 1)
+}
+
+func TestAFailedLoginDoesNotSayWhy(t *testing.T) {
+	t.Parallel()
+	a, _, _ := newAccounts(t)
+	_, err := a.Register(t.Context(), "li.wei", goodPassword, "")
+	require.NoError(t, err)
+	for _, c := range [][2]string{
+		{"li.wei", "wrong horse battery"}, {"li.wei", ""}, {"nobody", goodPassword}, {"", ""}, {"li.wei ", goodPassword},
+		{"Li.Wei", goodPassword}, {"li.wei", goodPassword + " "}, {"li.wei", strings.Repeat("x", 10_000)}, {"a\x00b", goodPassword},
+	} {
+		s, err := a.Login(t.Context(), c[0], c[1])
+		require.Equal(t, ErrLogin, err, "%q", c)
+		require.Zero(t, s)
+	}
+}
+
+// Hashing is what takes the time, so an unknown name must not be spared it.
+func TestAnUnknownNameCostsAHashToo(t *testing.T) {
+	t.Parallel()
+	a, _, _ := newAccounts(t)
+	_, err := a.Register(t.Context(), "li.wei", goodPassword, "")
+	require.NoError(t, err)
+	require.NoError(t, a.hashes.Acquire(t.Context(), HashesAtOnce))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, name := range []string{"li.wei", "nobody"} {
+		_, err := a.Login(ctx, name, goodPassword)
+		require.ErrorIs(t, err, context.Canceled, "%s waits for its turn to hash", name)
+	}
+	_, err = a.Register(ctx, "new", goodPassword, "")
+	require.ErrorIs(t, err, context.Canceled)
+	a.hashes.Release(HashesAtOnce)
+	_, err = a.Login(t.Context(), "li.wei", goodPassword)
+	require.NoError(t, err, "whoever gave up waiting took no turn with them")
+}
+
+func TestAStoreThatIsDownIsNoWrongPassword(t *testing.T) {
+	t.Parallel()
+	a, store, _ := newAccounts(t)
+	store.down = seckill.ErrUnavailable
+	_, err := a.Login(t.Context(), "li.wei", goodPassword)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	_, err = a.Register(t.Context(), "li.wei", goodPassword, "")
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+}
+
+func TestADamagedHashIsNoWrongPassword(t *testing.T) {
+	t.Parallel()
+	a, store, _ := newAccounts(t)
+	store.all["li.wei"] = seckill.Account{Name: "li.wei", Buyer: "b", Hash: "what is this"}
+	_, err := a.Login(t.Context(), "li.wei", goodPassword)
+	require.Error(t, err)
+	require.False(t, errors.Is(err, ErrLogin))
+}

@@ -1,0 +1,236 @@
+package account
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+func TestATokenCarriesItsBuyer(t *testing.T) {
+	t.Parallel()
+	v, err := NewVerifier(theSecret)
+	require.NoError(t, err)
+	for _, buyer := range []string{"a", "买家 7", strings.Repeat("字", 64), `"<\`} {
+		for _, role := range []string{"", seckill.RoleAdmin, "other"} {
+			token, err := Mint(theSecret, buyer, role, time.Hour)
+			require.NoError(t, err)
+			for range 2 { // the second time it is remembered
+				who, err := v.Verify(token)
+				require.NoError(t, err)
+				require.Equal(t, buyer, who.Buyer)
+				require.Equal(t, role == "admin", who.Admin())
+			}
+		}
+	}
+}
+
+func TestWhatCannotBeMinted(t *testing.T) {
+	t.Parallel()
+	for _, buyer := range []string{"", "a\nb", strings.Repeat("a", 65), "\xff"} {
+		_, err := Mint(theSecret, buyer, "", time.Hour)
+		var field *seckill.FieldError
+		require.ErrorAs(t, err, &field, "%q", buyer)
+	}
+	_, err := Mint([]byte("too short"), "a", "", time.Hour)
+	require.ErrorContains(t, err, "16 bytes")
+}
+
+func TestWhichSecretsAVerifierTakes(t *testing.T) {
+	t.Parallel()
+	for _, secrets := range [][][]byte{nil, {nil}, {{}, {}}, {[]byte("too short")}, {theSecret, []byte("too short")}} {
+		_, err := NewVerifier(secrets...)
+		require.Error(t, err, "%q", secrets)
+	}
+	byCurrent, err := Mint(theSecret, "a", "", time.Hour)
+	require.NoError(t, err)
+	byPrevious, err := Mint(otherSecret, "a", "", time.Hour)
+	require.NoError(t, err)
+
+	rotating, err := NewVerifier(theSecret, otherSecret)
+	require.NoError(t, err)
+	settled, err := NewVerifier(theSecret, nil)
+	require.NoError(t, err)
+	for _, v := range []*Verifier{rotating, settled} {
+		_, err = v.Verify(byCurrent)
+		require.NoError(t, err)
+	}
+	_, err = rotating.Verify(byPrevious)
+	require.NoError(t, err, "while rotating the one before is good too")
+	_, err = settled.Verify(byPrevious)
+	require.Equal(t, ErrToken, err, "afterwards it is not")
+}
+
+func TestATokenThatIsRememberedEndsOnTimeAllTheSame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v, err := NewVerifier(theSecret)
+		require.NoError(t, err)
+		token, err := Mint(theSecret, "a", "", time.Minute)
+		require.NoError(t, err)
+		_, err = v.Verify(token)
+		require.NoError(t, err)
+		<-time.After(time.Minute - time.Millisecond)
+		_, err = v.Verify(token)
+		require.NoError(t, err)
+		<-time.After(time.Millisecond)
+		_, err = v.Verify(token)
+		require.Equal(t, ErrToken, err)
+	})
+}
+
+func TestAVerifierDoesNotRememberWithoutEnd(t *testing.T) {
+	t.Parallel()
+	v, err := NewVerifier(theSecret)
+	require.NoError(t, err)
+	token, err := Mint(theSecret, "a", "", time.Hour)
+	require.NoError(t, err)
+	most := verifierSize / len(v.shards)
+	for i := range v.shards {
+		for n := range most {
+			v.shards[i].known[fmt.Sprint("some token or other ", n)] = Who{}
+		}
+	}
+	_, err = v.Verify(token)
+	require.NoError(t, err)
+	for i := range v.shards {
+		require.LessOrEqual(t, len(v.shards[i].known), most)
+	}
+	_, err = v.Verify("not a token but long enough")
+	require.Equal(t, ErrToken, err)
+	for i := range v.shards {
+		require.NotContains(t, v.shards[i].known, "not a token but long enough", "what is refused is not remembered")
+	}
+}
+
+var encoding = base64.RawURLEncoding
+
+func sign(secret []byte, head string) string {
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte(head))
+	return encoding.EncodeToString(m.Sum(nil))
+}
+
+// Whatever the header and the claims are: a token is good only with a signature
+// by our secret, by HS256, for a possible buyer, and before its end. And one that
+// is all this and has nothing strange about it is good.
+func FuzzVerify(f *testing.F) {
+	hour := time.Now().Add(time.Hour).Unix()
+	for _, header := range []string{
+		`{"alg":"HS256","typ":"JWT"}`, `{"alg":"none"}`, `{"alg":"HS512"}`, `{"alg":"hs256"}`, `{}`, `null`, `{"alg":["HS256"]}`, `{"alg":"HS256","crit":["x"],"b64":false}`,
+	} {
+		for _, payload := range []string{
+			fmt.Sprintf(`{"sub":"a","exp":%d}`, hour), fmt.Sprintf(`{"sub":"a","exp":%d,"role":"admin"}`, hour), `{"sub":"a","exp":1}`, `{"sub":"a"}`,
+			fmt.Sprintf(`{"exp":%d}`, hour), fmt.Sprintf(`{"sub":"","exp":%d}`, hour), fmt.Sprintf(`{"sub":"a\nb","exp":%d}`, hour), fmt.Sprintf(`{"sub":5,"exp":%d}`, hour),
+			`{"sub":"a","exp":1e300}`, `{"sub":"a","exp":-1e300}`, `{"sub":"a","exp":"9999999999"}`, `{"sub":"a","exp":null}`, fmt.Sprintf(`{"sub":"a","exp":%d,"nbf":%d}`, hour, hour), `[]`, `null`, `{`,
+			fmt.Sprintf(`{"sub":"a","exp":%d,"sub":"b"}`, hour), fmt.Sprintf(`{"SUB":"a","exp":%d}`, hour), fmt.Sprintf(`{"sub":"a","exp":%d,"role":["admin"]}`, hour),
+		} {
+			f.Add(header, payload, uint8(0), "")
+		}
+	}
+	f.Add(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"a","exp":%d}`, hour), uint8(1), "")
+	f.Add(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"a","exp":%d}`, hour), uint8(2), "")
+	f.Add(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"a","exp":%d}`, hour), uint8(0), ".x")
+	f.Fuzz(func(t *testing.T, header, payload string, by uint8, tail string) {
+		v, err := NewVerifier(theSecret)
+		require.NoError(t, err)
+		head := encoding.EncodeToString([]byte(header)) + "." + encoding.EncodeToString([]byte(payload))
+		token := head + "."
+		switch by % 3 {
+		case 0:
+			token += sign(theSecret, head)
+		case 1:
+			token += sign(otherSecret, head)
+		}
+		token += tail
+		before := time.Now()
+		who, err := v.Verify(token)
+		if err != nil {
+			require.Equal(t, ErrToken, err, "the client is not told why")
+			require.Zero(t, who)
+			plain := len(token) <= 4096 && by%3 == 0 && tail == "" && header == `{"alg":"HS256","typ":"JWT"}`
+			require.False(t, plain && ordinary(payload, before), "an ordinary token is refused: %s", payload)
+			return
+		}
+		parts := strings.Split(token, ".")
+		require.Len(t, parts, 3)
+		given, err := encoding.DecodeString(parts[2])
+		require.NoError(t, err)
+		want, _ := encoding.DecodeString(sign(theSecret, parts[0]+"."+parts[1]))
+		require.True(t, hmac.Equal(want, given), "signed with our secret")
+		var h struct{ Alg string }
+		require.NoError(t, json.Unmarshal([]byte(header), &h))
+		require.Equal(t, "HS256", h.Alg)
+		require.True(t, seckill.ValidBuyer(who.Buyer), "%q", who.Buyer)
+		require.True(t, who.until.After(before), "it has not ended: %s", who.until)
+		var c struct{ Exp json.Number }
+		require.NoError(t, json.Unmarshal([]byte(payload), &c))
+		end, err := c.Exp.Float64()
+		require.NoError(t, err)
+		require.Greater(t, end+1, float64(before.Unix()))
+		again, err := v.Verify(token)
+		require.NoError(t, err)
+		require.Equal(t, who, again)
+	})
+}
+
+// ordinary claims are a buyer and an end in the future, and perhaps a role.
+func ordinary(payload string, now time.Time) bool {
+	var c map[string]any
+	if json.Unmarshal([]byte(payload), &c) != nil || strings.Count(payload, `"sub"`) > 1 || strings.Count(payload, `"exp"`) > 1 || strings.Count(payload, `"role"`) > 1 {
+		return false
+	}
+	for k, v := range c {
+		switch v := v.(type) {
+		case string:
+			if k != "sub" && k != "role" {
+				return false
+			}
+		case float64:
+			if k != "exp" || v != math.Trunc(v) || v < float64(now.Unix()+60) || v > 1e11 {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	sub, _ := c["sub"].(string)
+	_, ends := c["exp"]
+	return ends && seckill.ValidBuyer(sub)
+}
+
+// What can be minted is good at once, and says what was minted.
+func FuzzMint(f *testing.F) {
+	f.Add("a", "", int64(time.Hour))
+	f.Add("买家", "admin", int64(time.Minute))
+	f.Add("", "x", int64(0))
+	f.Add("a\x00", "\xff", int64(-1))
+	f.Add(strings.Repeat("字", 64), strings.Repeat("r", 5000), int64(math.MaxInt64))
+	f.Fuzz(func(t *testing.T, buyer, role string, life int64) {
+		v, err := NewVerifier(theSecret)
+		require.NoError(t, err)
+		token, err := Mint(theSecret, buyer, role, time.Duration(life))
+		require.Equal(t, seckill.ValidBuyer(buyer), err == nil)
+		if err != nil {
+			return
+		}
+		who, err := v.Verify(token)
+		if life < int64(2*time.Second) || len(token) > 4096 {
+			return
+		}
+		require.NoError(t, err)
+		require.Equal(t, buyer, who.Buyer)
+		require.Equal(t, strings.ToValidUTF8(role, "\ufffd") == role, who.Role == role, "%q, %q", role, who.Role)
+		require.Equal(t, role == seckill.RoleAdmin, who.Admin())
+	})
+}

@@ -1,0 +1,97 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	testGate(t, openTestRedis)
+}
+
+func TestRedisModel(t *testing.T) {
+	t.Parallel()
+	testModel(t, openFastRedis(t))
+}
+
+func TestRedisLinear(t *testing.T) {
+	t.Parallel()
+	testLinear(t, openFastRedis(t))
+}
+
+// openFastRedis opens gates on a Redis that does not wait for its disk: thousands
+// of random steps are about what is decided, not about what is durable.
+func openFastRedis(t *testing.T) func(t testing.TB, limit int) subject {
+	e := stack.Own(t, stack.KindRedis)
+	options, err := rueidis.ParseURL(e.AdminURL())
+	require.NoError(t, err)
+	options.DisableCache = true
+	admin, err := rueidis.NewClient(options)
+	require.NoError(t, err)
+	defer admin.Close()
+	require.NoError(t, admin.Do(context.Background(), admin.B().ConfigSet().ParameterValue().ParameterValue("appendfsync", "no").Build()).Error())
+	return func(t testing.TB, limit int) subject {
+		return redisAt(t, e.URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, newClock())
+	}
+}
+
+func openTestRedis(t testing.TB, limit int) subject {
+	return redisAt(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, newClock())
+}
+
+// exactly is a gate whose hint of what is left is exact, as the suite wants it:
+// what a node shows may be a moment old.
+type exactly struct{ *Redis }
+
+func (g exactly) Left(id seckill.SaleID) (int64, bool) {
+	cut, err := g.Cut(context.Background(), id)
+	return max(0, cut.Left), err == nil
+}
+
+// redisAt opens a gate with keys of its own and closes it after the test.
+func redisAt(t testing.TB, url, prefix string, limit int, c *clock) subject {
+	t.Helper()
+	g := runRedis(t, url, prefix, limit)
+	g.clock = c.now
+	again := func(t testing.TB) subject { t.Helper(); return redisAt(t, url, prefix, limit, c) }
+	return subject{conforming: exactly{g}, clock: c, outlives: true, reopen: again, crash: again}
+}
+
+// runRedis runs a gate until the test is over, and waits until it is connected.
+func runRedis(t testing.TB, url, prefix string, limit int) *Redis {
+	t.Helper()
+	g, err := OpenRedis(url, limit, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	g.prefix, g.patience = prefix, time.Minute // the machine may be busy
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() { defer close(over); g.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-over })
+	until(t, "connected to Redis", func() bool { return g.Ping(ctx) == nil })
+	return g
+}
+
+// until waits for something that happens at once on a machine that is not busy.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	tick, patience := time.NewTicker(5*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-patience:
+			require.FailNow(t, "did not happen", what)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+// Package internal_test holds what no single package can: the rule of who may
+// import whom.
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The packages of the design's section 5.
+const (
+	root = "seckill"
+	app  = "seckill/internal/app"
+)
+
+// stages are the path of a purchase. A stage knows the nouns, not its neighbours.
+var stages = []string{"seckill/internal/api", "seckill/internal/gate", "seckill/internal/queue", "seckill/internal/settle", "seckill/internal/store"}
+
+// may says what a package may import of this module besides the root and what is
+// allowed to everybody. A package that is not listed may import nothing more.
+var may = map[string][]string{
+	"seckill/internal/api": {"seckill/internal/account", "seckill/internal/sale", "seckill/internal/order"},
+}
+
+// everybody may import the marks at which a test kills the process: they are
+// empty functions in every other build.
+const everybody = "seckill/internal/crash"
+
+// allowed is the rule: it says why a package may not import another one of this
+// module, or nothing.
+func allowed(importer, imported string) string {
+	stage := slices.Contains(stages, imported)
+	// A command or a test program may use what is not a stage; cmd is the only one
+	// that starts the application.
+	command := strings.HasPrefix(importer, "seckill/cmd/") || strings.HasPrefix(importer, "seckill/e2e")
+	switch {
+	case importer == root:
+		return "the vocabulary imports nothing of the house"
+	case imported == root || imported == everybody || strings.HasPrefix(imported, importer+"/"):
+		return ""
+	case importer == everybody:
+		return "the marks import nothing"
+	case importer == app:
+		return ""
+	case strings.HasPrefix(importer, "seckill/cmd/"):
+		return ""
+	case slices.Contains(may[importer], imported):
+		return ""
+	case stage && slices.Contains(stages, importer):
+		return "a stage knows the nouns, not its neighbours"
+	case stage:
+		return "only internal/app and cmd import stages"
+	case imported == app:
+		return "only cmd starts the application"
+	case command:
+		return ""
+	}
+	return "each arrow is an interface declared by the package that calls it"
+}
+
+func TestPackagesImportWhatTheyMay(t *testing.T) {
+	t.Parallel()
+	seen := map[string]int{}
+	err := filepath.WalkDir("..", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			name := entry.Name()
+			if name != ".." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "tools") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		// A test may put together what it likes.
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel("..", filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		importer := path.Join(root, filepath.ToSlash(rel))
+		seen[importer]++
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if imported != root && !strings.HasPrefix(imported, root+"/") {
+				continue
+			}
+			if why := allowed(importer, imported); why != "" {
+				t.Errorf("%s imports %s: %s", filepath.ToSlash(file), imported, why)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	for _, p := range append(stages, root, app, everybody) {
+		assert.Positive(t, seen[p], "%s was not looked at", p)
+	}
+}
+
+func TestTheRuleItself(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		importer, imported string
+		ok                 bool
+	}{
+		{"seckill/internal/gate", "seckill", true},
+		{"seckill/internal/gate", "seckill/internal/crash", true},
+		{"seckill/internal/gate", "seckill/internal/store", false},
+		{"seckill/internal/settle", "seckill/internal/queue", false},
+		{"seckill/internal/api", "seckill/internal/gate", false},
+		{"seckill/internal/api", "seckill/internal/sale", true},
+		{"seckill/internal/api", "seckill/internal/web", false},
+		{"seckill/internal/store", "seckill/internal/sale", false},
+		{"seckill/internal/sale", "seckill/internal/store", false},
+		{"seckill/internal/order", "seckill/internal/gate", false},
+		{"seckill/internal/order", "seckill/internal/sale", false},
+		{"seckill/internal/account", "seckill/internal/store", false},
+		{"seckill/internal/web", "seckill/internal/api", false},
+		{"seckill/internal/load", "seckill/internal/gate", false},
+		{"seckill/internal/stack", "seckill/internal/queue", false},
+		{"seckill/internal/app", "seckill/internal/gate", true},
+		{"seckill/internal/app", "seckill/internal/web", true},
+		{"seckill/internal/load", "seckill/internal/app", false},
+		{"seckill/cmd/seckill", "seckill/internal/app", true},
+		{"seckill/cmd/seckill", "seckill/internal/queue", true},
+		{"seckill", "seckill/internal/crash", false},
+		{"seckill", "seckill/internal/app", false},
+		{"seckill/internal/crash", "seckill", true},
+		{"seckill/internal/web", "seckill/internal/web/console", true},
+	} {
+		assert.Equal(t, tt.ok, allowed(tt.importer, tt.imported) == "", "%s → %s", tt.importer, tt.imported)
+	}
+}

@@ -1,0 +1,38 @@
+package seckill
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWhatIsLeftIsNeverTheTotalAgain(t *testing.T) {
+	t.Parallel()
+	ticket := func(id string, quantity int) Ticket { return Ticket{ID: id, Quantity: quantity} }
+	for _, c := range []struct {
+		name    string
+		s       Snapshot
+		left    int64
+		pending []Ticket
+	}{
+		{"a new sale", Snapshot{Sale: Sale{Total: 10}}, 10, nil},
+		{"some are sold", Snapshot{Sale: Sale{Total: 10, Sold: 4}}, 6, nil},
+		{"one is pending", Snapshot{Sale: Sale{Total: 10, Sold: 4}, Outbox: []Ticket{ticket("a", 3)}}, 3, []Ticket{ticket("a", 3)}},
+		{"the gate has not heard of a placed one", Snapshot{Sale: Sale{Total: 10, Sold: 4}, Outbox: []Ticket{ticket("a", 3)}, Outcomes: map[string]Reason{"a": ReasonNone}}, 6, nil},
+		{"nor of a refused one", Snapshot{Sale: Sale{Total: 10}, Outbox: []Ticket{ticket("a", 3), ticket("b", 2)}, Outcomes: map[string]Reason{"a": ReasonLimit}}, 8, []Ticket{ticket("b", 2)}},
+		{"the outcome of some other ticket", Snapshot{Sale: Sale{Total: 10}, Outbox: []Ticket{ticket("a", 3)}, Outcomes: map[string]Reason{"b": ReasonNone}}, 7, []Ticket{ticket("a", 3)}},
+		{"units on their way back", Snapshot{Sale: Sale{Total: 10, Sold: 2}, Returning: 3}, 5, nil},
+		{"growth on its way", Snapshot{Sale: Sale{Total: 15, Sold: 2}, Growing: 5}, 8, nil},
+		{"everything at once", Snapshot{Sale: Sale{Total: 20, Sold: 5}, Outbox: []Ticket{ticket("a", 1), ticket("b", 2)}, Returning: 3, Growing: 4}, 5, []Ticket{ticket("a", 1), ticket("b", 2)}},
+		{"more was promised than exists", Snapshot{Sale: Sale{Total: 1, Sold: 1}, Outbox: []Ticket{ticket("a", 2)}}, -2, []Ticket{ticket("a", 2)}},
+	} {
+		require.Equal(t, c.left, c.s.Left(), c.name)
+		require.Equal(t, c.pending, c.s.Pending(), c.name)
+	}
+}
+
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, Units(nil))
+	require.EqualValues(t, 6, Units([]Ticket{{Quantity: 1}, {Quantity: 2}, {Quantity: 3}}))
+}
