@@ -223,3 +223,19 @@ func TestWhatAdministratorsDoIsLogged(t *testing.T) {
 	s.admin("POST", s.adminPath(s.open.ID, "pause"), "").problem(409, "state")
 	require.Equal(t, before, strings.Count(s.log.String(), "admin: "), "what was refused was not done")
 }
+
+func TestASaleMayBeEmptied(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	id := s.create(saleBody{"total": 5}).ID
+	s.admin("POST", s.adminPath(id, "stock"), `{"id":"all","delta":-5}`).is(200)
+	require.EqualValues(t, 0, s.sale(id).Total)
+	require.Equal(t, seckill.StateSoldOut, s.sale(id).State)
+	s.as(otherName, "POST", ticketPath(id), "").problem(409, "sold_out")
+	s.change(id, "", `{"title":"nothing but a name"}`)
+	require.Equal(t, seckill.StatePaused, s.change(id, "pause", "").State)
+	require.Equal(t, seckill.StateSoldOut, s.change(id, "resume", "").State)
+	s.admin("POST", s.adminPath(id, "stock"), `{"id":"one","delta":1}`).is(200)
+	s.bought(otherName, id, 1)
+	require.Equal(t, seckill.StateEnded, s.change(id, "end", "").State)
+}

@@ -75,6 +75,7 @@ type Redis struct {
 
 	client atomic.Pointer[rueidis.Client]
 	down   atomic.Pointer[error] // why calls fail at once; nil: they do not
+	heard  atomic.Int64          // when Redis last answered, in nanoseconds since 1970
 	lost   chan struct{}
 	added  chan struct{} // this node has written to the outbox
 
@@ -170,7 +171,11 @@ func (g *Redis) fail(err error) error {
 	if _, answered := rueidis.IsRedisErr(err); answered {
 		return fmt.Errorf("gate: Redis at %s: %w: %w", g.where, seckill.ErrUnavailable, err)
 	}
+	late := errors.Is(err, context.DeadlineExceeded)
 	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
+	if late && time.Since(time.Unix(0, g.heard.Load())) < g.patience {
+		return err // slow, not gone: others are answered
+	}
 	if g.down.CompareAndSwap(nil, &err) {
 		g.log.Warn("gate: every answer is 503 until Redis is back", "error", err)
 	}
@@ -203,6 +208,7 @@ func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua
 		}
 		return nil, g.fail(err)
 	}
+	g.heard.Store(time.Now().UnixNano())
 	if first, _ := answer[0].ToString(); first == "closed" {
 		signal(g.lost)
 		return nil, closed(id)

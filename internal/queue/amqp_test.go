@@ -130,7 +130,6 @@ func fill(t testing.TB, s RabbitMQ, n int) []seckill.Ticket {
 	return tickets
 }
 
-
 // look tells how many messages wait in a queue, and how many listeners it has.
 func look(ch *amqp.Channel, queue string) (amqp.Queue, error) {
 	return ch.QueueDeclarePassive(queue, true, false, false, false, nil)
@@ -599,6 +598,7 @@ func TestConfirmedTicketsSurviveKillsOfTheBroker(t *testing.T) {
 	for range 2 {
 		require.NoError(t, broker.Start(t.Context()))
 		connected(t, near)
+		require.NoError(t, broker.Settle(t.Context()))
 		killed := make(chan error)
 		published, err := 0, error(nil)
 		for err == nil || errors.Is(err, ErrFull) {
