@@ -35,7 +35,8 @@ func (s *Snapshot) Pending() []Ticket {
 }
 
 // Left returns the units that belong at the gate: total − sold − P − L, never
-// the total again. A negative number means that more was promised than exists.
+// the total again. A negative number is owed by the units in Returning and Growing:
+// they had been sold again before the store noted their return.
 func (s *Snapshot) Left() int64 {
 	return s.Sale.Total - s.Sale.Sold - Units(s.Pending()) - s.Returning - s.Growing
 }

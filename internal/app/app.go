@@ -56,9 +56,10 @@ type Node struct {
 // served before Run. Close must be called if Run is not.
 func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) {
 	n = &Node{config: c, log: log, metrics: prometheus.NewRegistry()}
+	opened := n
 	defer func() {
 		if err != nil {
-			n.Close()
+			opened.Close()
 		}
 	}()
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {

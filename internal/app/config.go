@@ -374,7 +374,7 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 		if current, err = os.ReadFile(name); errors.Is(err, os.ErrNotExist) && make {
 			current, made = []byte(rand.Text()+rand.Text()), name
 			if err = os.MkdirAll(c.DataDir, 0o700); err == nil {
-				err = os.WriteFile(name, append(current, '\n'), 0o600)
+				err = writeWhole(name, append(current, '\n'))
 			}
 		}
 		if err != nil {
@@ -390,6 +390,21 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 		return nil, "", fmt.Errorf("auth.secret (%s) must have at least %d bytes", EnvName("auth.secret"), account.MinSecret)
 	}
 	return [][]byte{current, previous}, made, nil
+}
+
+// writeWhole writes a private file that is there whole or not at all, whenever the
+// process dies.
+func writeWhole(name string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
 }
 
 func secretOf(s Secret, name, key string) ([]byte, error) {

@@ -59,7 +59,7 @@ func (n *Node) demoAccounts(ctx context.Context) (accounts []demoAccount, err er
 	} else if errors.Is(err, os.ErrNotExist) {
 		accounts = []demoAccount{{"buyer", password(), ""}, {"admin", password(), seckill.RoleAdmin}}
 		if b, err = json.Marshal(accounts); err == nil {
-			err = os.WriteFile(name, b, 0o600)
+			err = writeWhole(name, b)
 		}
 	}
 	if err != nil {

@@ -672,7 +672,7 @@ func watermark(t testing.TB, broker *stack.Engine, part string) {
 	cmd := exec.CommandContext(t.Context(), "/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "rabbit@localhost", "set_vm_memory_high_watermark", part)
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(broker.LogFile()), "LANG=C.UTF-8",
-		"RABBITMQ_CTL_ERL_ARGS=-start_epmd false " + epmdPort.FindString(string(environ)),
+		"RABBITMQ_CTL_ERL_ARGS=-start_epmd false -dist_listen false " + epmdPort.FindString(string(environ)),
 	}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -224,16 +224,21 @@ func TestCredentialsAndVirtualHost(t *testing.T) {
 			c.spoil(&bad)
 			q := run(t, bad, Consuming)
 			eventually(t, func() error {
-				if err := q.Ping(t.Context()); err == nil || strings.Contains(err.Error(), "not connected yet") {
-					return fmt.Errorf("no answer yet: %w", err)
-				}
-				return nil
+				return tried(q.Ping(t.Context()))
 			})
 			err := q.Ping(t.Context())
 			require.ErrorContains(t, err, c.says)
 			require.NotContains(t, err.Error(), string(bad.Password))
 		})
 	}
+}
+
+// tried tells whether what Ping says is the result of a try to connect.
+func tried(ping error) error {
+	if text := fmt.Sprint(ping); strings.Contains(text, "not started") || strings.Contains(text, "not connected yet") {
+		return ping
+	}
+	return nil
 }
 
 func TestConcurrencyIsTheNumberOfConsumers(t *testing.T) {
@@ -318,9 +323,9 @@ func TestAutoStartupFalseLeavesListenersToTheAdministrator(t *testing.T) {
 
 	q.StopListeners()
 	require.False(t, q.ListenersRunning())
-	waits(t, ch, TicketQueue, 0, 0)
 	waits(t, ch, DeadQueue, 0, 0)
 	collectN(t, q, 4) // what is held is still handed out
+	waits(t, ch, TicketQueue, 0, 0)
 	q.StartListeners()
 	waits(t, ch, TicketQueue, 0, 2)
 	require.NoError(t, q.Close())
@@ -421,10 +426,7 @@ func TestConnectTimeoutEndsATryThatNobodyAnswers(t *testing.T) {
 	s.Port, s.ConnectTimeout = l.Addr().(*net.TCPAddr).Port, 50*time.Millisecond
 	q := run(t, s, Publishing)
 	eventually(t, func() error {
-		if err := q.Ping(t.Context()); strings.Contains(err.Error(), "not connected yet") {
-			return err
-		}
-		return nil
+		return tried(q.Ping(t.Context()))
 	})
 	require.ErrorIs(t, q.Ping(t.Context()), seckill.ErrUnavailable)
 }

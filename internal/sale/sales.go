@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Sales struct {
 	rebuilding sync.Mutex    // one rebuild at a time
 	unsure     atomic.Bool   // there may be stale sales
 	changed    chan struct{} // the keeper has something to do
+	totals     sync.Mutex    // one change of a total at a time
 
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
@@ -186,6 +188,19 @@ type Patch struct {
 // Patch changes fields of a sale: everything before it opens, and afterwards
 // everything but the price, its currency and the total.
 func (s *Sales) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckill.Sale, error) {
+	if p.Total != nil {
+		// A shrinking move lowers the total when it ends: until then nobody can tell
+		// how far the total is from the wanted one.
+		s.totals.Lock()
+		defer s.totals.Unlock()
+		moves, err := s.store.OpenMoves(ctx)
+		if err != nil {
+			return seckill.Sale{}, err
+		}
+		if slices.ContainsFunc(moves, func(m seckill.Move) bool { return m.Sale == id }) {
+			return seckill.Sale{}, fmt.Errorf("sale %s: units are being moved: %w", id, seckill.ErrUnavailable)
+		}
+	}
 	var grow int64
 	sale, err := s.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
 		if err := notEnded(sale); err != nil {
