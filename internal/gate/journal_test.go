@@ -97,6 +97,7 @@ func TestARowGoesWhenAllOfItsTicketsHaveOutcomes(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
 		resume := stall(t, m)
+		defer resume()
 		first := w.start(t.Context(), "ann", 1) // starts a commit, which waits
 		second, third := w.start(t.Context(), "bob", 1), w.start(t.Context(), "cid", 1)
 		resume()

@@ -115,6 +115,7 @@ func TestNobodyIsToldOfATicketBeforeItsCommit(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
 		resume := stall(t, m)
+		defer resume()
 		first := w.start(t.Context(), "ann", 1)
 		repeat := w.start(t.Context(), "ann", 1)
 		later := w.start(t.Context(), "bob", 1) // rides in the next commit
@@ -152,6 +153,7 @@ func TestACallerWhoLeavesKeepsTheTicket(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
 		resume := stall(t, m)
+		defer resume()
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := w.start(ctx, "ann", 2)
 		cancel()
@@ -173,6 +175,7 @@ func TestAFailedCommitClosesTheGateAndTellsNobodyQueued(t *testing.T) {
 		kept := w.admit("kim", 1)
 
 		resume := stall(t, m)
+		defer resume()
 		first := w.start(t.Context(), "ann", 1)
 		later := w.start(t.Context(), "bob", 1) // in the group after it
 		repeat := w.start(t.Context(), "bob", 1)

@@ -249,6 +249,9 @@ func (s *session) fail(err error) {
 	}
 }
 
+// ready tells that the session can be used.
+func (s *session) ready() { s.link.set(nil) }
+
 // run connects, declares and serves, again and again, until ctx is done.
 func (l *link) run(ctx context.Context, serve func(context.Context, *session) error) {
 	log := l.queue.log.With("end", l.end.String(), "broker", l.queue.settings.String())
@@ -301,7 +304,6 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 	if err := declare(ch, set); err != nil {
 		return err
 	}
-	l.set(nil)
 	// The channel of the topology goes on to look at the queue.
 	s.wg.Go(func() { s.watch(ch) })
 	if err := serve(ctx, s); err != nil {

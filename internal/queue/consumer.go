@@ -233,6 +233,7 @@ type listener struct {
 func (c *consumer) serve(ctx context.Context, session *session) error {
 	g := &group{consumer: c, session: session, idle: make(chan struct{}, 1)}
 	defer g.close()
+	session.ready()
 	tick := time.NewTicker(watchListeners)
 	defer tick.Stop()
 	want, calm := 0, time.Now()

@@ -105,6 +105,7 @@ func (p *publisher) serve(ctx context.Context, session *session) error {
 	closes := ch.NotifyClose(make(chan *amqp.Error, 1))
 	blocks := session.conn.NotifyBlocked(make(chan amqp.Blocking, 16))
 	p.now.Store(s)
+	session.ready()
 	defer p.now.Store(nil)
 	for {
 		select {

@@ -258,7 +258,7 @@ func isOn(v string) bool { return v == "1" || strings.EqualFold(v, "ON") }
 
 // weakMySQL holds the server's settings against what is promised.
 func weakMySQL(ctx context.Context, s *Store) ([]string, error) {
-	v, err := s.variables(ctx, "innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog", "innodb_doublewrite", "check_constraint_checks")
+	v, err := s.variables(ctx, "innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog", "innodb_doublewrite", "check_constraint_checks", "tidb_enable_check_constraint")
 	if err != nil {
 		return nil, err
 	}
@@ -276,8 +276,10 @@ func weakMySQL(ctx context.Context, s *Store) ([]string, error) {
 	if d := v["innodb_doublewrite"]; d != "" && !isOn(d) {
 		complain("innodb_doublewrite", "may leave half-written pages when the machine stops", "ON")
 	}
-	if c := v["check_constraint_checks"]; c != "" && !isOn(c) {
-		complain("check_constraint_checks", "takes away the last guard against an oversell", "ON")
+	for _, name := range []string{"check_constraint_checks", "tidb_enable_check_constraint"} {
+		if c := v[name]; c != "" && !isOn(c) {
+			complain(name, "takes away the last guard against an oversell", "ON")
+		}
 	}
 	return weak, nil
 }
