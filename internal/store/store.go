@@ -240,8 +240,8 @@ func (s *Store) use(f func() error) error {
 }
 
 func named(what string, err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, seckill.ErrState) {
+		return err // a decision is told to the client as it is
 	}
 	return fmt.Errorf("store: %s: %w", what, err)
 }
