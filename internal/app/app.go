@@ -195,6 +195,7 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 		links.Go(func() error { return l(linked) })
 	}
 
+	g.Go(func() error { return duties.Wait() }) // one that fails stops the node
 	g.Go(func() error { return serve(public, n.public) })
 	g.Go(func() error { return serve(ops, n.ops) })
 	g.Go(func() error {

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -41,6 +43,9 @@ type duty func(ctx context.Context) error
 const (
 	prepareTry   = 20 * time.Second // for one try to connect to the store and to migrate it
 	preparePause = time.Second
+
+	aloneLease = "only node"
+	aloneTime  = 15 * time.Second
 )
 
 // openParts opens the gate, the queue and the store that the configuration names,
@@ -51,6 +56,11 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		return err
 	}
 	n.duties = append(n.duties, n.prepareStore)
+	if c.Embedded() && !c.Store.embedded() {
+		if err := n.alone(ctx); err != nil {
+			return err
+		}
+	}
 
 	switch {
 	case c.Gate.embedded():
@@ -121,14 +131,60 @@ func (n *Node) prepareStore(ctx context.Context) error {
 		if ctx.Err() == nil {
 			n.log.Warn("the store is not ready; trying again", "pause", preparePause, "error", err)
 		}
-		timer := time.NewTimer(preparePause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		sleep(ctx, preparePause)
 	}
 	return nil
+}
+
+// alone takes the lease that keeps a second node off a shared store while a part
+// of this one is embedded, and notes the duty to hold it. Such a node does not
+// start without its store.
+func (n *Node) alone(ctx context.Context) error {
+	if err := n.store.Prepare(ctx); err != nil {
+		return fmt.Errorf("with an embedded part (--gate, --queue) the store must be there at the start: %w", err)
+	}
+	owner := rand.Text()
+	take := func(ctx context.Context) error {
+		held, by, err := n.store.Lease(ctx, aloneLease, owner, aloneTime)
+		if err == nil && !held {
+			err = fmt.Errorf("the store is in use by another node (%s), and embedded parts (--gate, --queue) belong to one process: stop it first, or use shared engines for all parts", by)
+		}
+		return err
+	}
+	// A node that was killed holds the lease until its time is over.
+	err := take(ctx)
+	for until := time.Now().Add(aloneTime + preparePause); err != nil && ctx.Err() == nil && time.Now().Before(until); err = take(ctx) {
+		n.log.Warn("waiting for the lease of the store", "pause", preparePause, "error", err)
+		sleep(ctx, preparePause)
+	}
+	if err != nil {
+		return err
+	}
+	n.duties = append(n.duties, func(ctx context.Context) error {
+		defer n.store.Unlease(context.WithoutCancel(ctx), aloneLease, owner)
+		for until := time.Now().Add(aloneTime); ; {
+			sleep(ctx, aloneTime/5)
+			if ctx.Err() != nil {
+				return nil
+			}
+			asked := time.Now()
+			if err := take(ctx); err == nil {
+				until = asked.Add(aloneTime)
+			} else if time.Now().After(until) {
+				return fmt.Errorf("the lease of the store is lost, so this node stops: %w", err)
+			}
+		}
+	})
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // checkSettings names what is weaker than the promise needs. It asks again while
@@ -143,13 +199,9 @@ func (n *Node) checkSettings(ctx context.Context) {
 				}
 				break
 			}
-			timer := time.NewTimer(preparePause)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
+			if sleep(ctx, preparePause); ctx.Err() != nil {
 				return
 			}
-			timer.Stop()
 		}
 	}
 }
