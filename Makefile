@@ -1,6 +1,6 @@
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test drill bench soak fuzz fmt deps pgo
+.PHONY: help build run check test drill bench soak fuzz fmt deps
 
 # Debian packages that the tests use; everything else comes with Go.
 PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx
@@ -52,10 +52,3 @@ fuzz: ## every fuzz target for a minute
 	@for pkg in $$(go list ./...); do \
 	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 1m $$pkg || exit 1; done; \
 	done
-
-pgo: ## renew cmd/seckill/default.pgo from the benchmark's load
-	go run ./e2e/bench -rounds 1 -only 'sold out' -profile /tmp/seckill-1.pprof
-	go run ./e2e/bench -rounds 1 -only 'committed' -profile /tmp/seckill-2.pprof
-	go run ./e2e/bench -rounds 1 -only 'outcome' -profile /tmp/seckill-3.pprof
-	go tool pprof -proto /tmp/seckill-[123].pprof > cmd/seckill/default.pgo
-	rm -f /tmp/seckill-[123].pprof

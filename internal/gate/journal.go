@@ -47,6 +47,11 @@ type journal struct {
 	seconds prometheus.Histogram
 }
 
+// commitGap is how far apart commits start while there is more than one to make:
+// a commit costs the same for one ticket and for a hundred. Whoever asks an idle
+// gate does not wait.
+const commitGap = 3 * time.Millisecond
+
 // segment is the tickets of one group commit.
 type segment struct {
 	seq     int64
@@ -263,14 +268,17 @@ func (j *journal) run(ctx context.Context) {
 	defer close(j.done)
 	idle := time.NewTicker(j.idle)
 	defer idle.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-j.wake:
+			sleep(ctx, commitGap-time.Since(last))
 		case <-idle.C:
 		case <-ctx.Done():
 			j.commit()
 			return
 		}
+		last = time.Now()
 		j.commit()
 	}
 }

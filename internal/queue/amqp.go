@@ -79,10 +79,10 @@ func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 		q.links[e] = &link{queue: q, end: e, err: errors.New("not connected yet"), gauge: q.metrics.connected.WithLabelValues(e.String())}
 	}
 	q.publisher.init(q, q.links[Publishing])
-	q.tickets.init(q, q.links[Consuming], TicketQueue, settings.Listener)
+	q.tickets.init(q, TicketQueue, settings.Listener)
 	// One ticket at a time: whatever fails now fails because of this ticket.
 	q.tickets.gauge = q.metrics.listeners
-	q.dead.init(q, q.links[DeadLetters], DeadQueue, Listener{
+	q.dead.init(q, DeadQueue, Listener{
 		Concurrency: 1, MaxConcurrency: 1, Prefetch: 1,
 		AutoStartup: settings.Listener.AutoStartup, DefaultRequeueRejected: true,
 	})

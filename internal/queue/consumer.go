@@ -34,7 +34,6 @@ var errEnded = fmt.Errorf("%w: the queue is closed", seckill.ErrUnavailable)
 // consumer is the queue's far end: one stream of all that its listeners hold.
 type consumer struct {
 	queue    *AMQP
-	link     *link
 	name     string // of the queue at the broker
 	settings Listener
 	calm     time.Duration    // calmTime
@@ -58,8 +57,8 @@ type delivery struct {
 	again  bool // it was delivered before
 }
 
-func (c *consumer) init(q *AMQP, l *link, name string, settings Listener) {
-	c.queue, c.link, c.name, c.settings, c.calm = q, l, name, settings, calmTime
+func (c *consumer) init(q *AMQP, name string, settings Listener) {
+	c.queue, c.name, c.settings, c.calm = q, name, settings, calmTime
 	c.wake, c.turn, c.ended = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 	c.on = settings.AutoStartup
 }

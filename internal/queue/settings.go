@@ -85,7 +85,7 @@ func NotesRabbitMQ() RabbitMQ {
 
 // errURL does not quote what it was given: there is a password in it, and where
 // depends on the mistake.
-var errURL = errors.New("--queue must be amqp://user:password@host:port/virtual_host; in user, password and virtual host write %2F for /, %40 for @, %3A for :")
+var errURL = errors.New("--queue must be amqp://user:password@host:port/virtual_host; in user, password and virtual host write %3A for :, %40 for @ and %2F for /")
 
 // ParseURL takes over what the URL names and leaves the rest as it is. As every
 // client of RabbitMQ reads it, the virtual host is what follows the first slash:
