@@ -27,6 +27,7 @@ import (
 type journal struct {
 	file string
 	idle time.Duration // how long deletions may wait for a commit to ride in
+	gap  time.Duration // between the starts of commits
 
 	mu     sync.Mutex
 	db     *sql.DB
@@ -77,12 +78,12 @@ func (s *segment) committed(ctx context.Context) error {
 
 // openJournal opens or makes the journal in file, which belongs to this process
 // alone, and reads what an earlier process left there.
-func openJournal(ctx context.Context, file string, lost func()) (*journal, error) {
+func openJournal(ctx context.Context, file string, gap time.Duration, lost func()) (*journal, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("gate journal: %w", err)
 	}
 	j := &journal{
-		file: file, idle: time.Second, lost: lost,
+		file: file, idle: time.Second, gap: gap, lost: lost,
 		wake: make(chan struct{}, 1), sent: make(chan struct{}, 1), done: make(chan struct{}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_tickets", Help: "Tickets in one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_seconds", Help: "Time of one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}),
@@ -272,7 +273,7 @@ func (j *journal) run(ctx context.Context) {
 	for {
 		select {
 		case <-j.wake:
-			sleep(ctx, commitGap-time.Since(last))
+			sleep(ctx, j.gap-time.Since(last))
 		case <-idle.C:
 		case <-ctx.Done():
 			j.commit()

@@ -75,6 +75,10 @@ func (h *hold) active() bool { return h != nil && h.state <= holdPlaced }
 // OpenMemory opens the gate whose journal is file. Every sale is closed until it
 // is loaded. limit is the most tickets without an outcome, 0 for OutboxLimit.
 func OpenMemory(ctx context.Context, file string, limit int) (*Memory, error) {
+	return openMemory(ctx, file, limit, commitGap)
+}
+
+func openMemory(ctx context.Context, file string, limit int, gap time.Duration) (*Memory, error) {
 	if limit <= 0 {
 		limit = OutboxLimit
 	}
@@ -83,7 +87,7 @@ func OpenMemory(ctx context.Context, file string, limit int) (*Memory, error) {
 		sales: map[seckill.SaleID]*memorySale{}, lost: make(chan struct{}, 1),
 	}
 	var err error
-	m.journal, err = openJournal(ctx, file, m.lose)
+	m.journal, err = openJournal(ctx, file, gap, m.lose)
 	return m, err
 }
 

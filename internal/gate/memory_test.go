@@ -87,7 +87,7 @@ type asked struct {
 func inBubble(t *testing.T, change func(*seckill.Sale), test func(t *testing.T, w *world, m *Memory)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		m, err := OpenMemory(t.Context(), filepath.Join(t.TempDir(), "gate.db"), 0)
+		m, err := openMemory(t.Context(), filepath.Join(t.TempDir(), "gate.db"), 0, 0)
 		require.NoError(t, err)
 		defer m.Close()
 		now := time.Now()
