@@ -26,7 +26,7 @@ func TestATokenCarriesItsBuyer(t *testing.T) {
 			token, err := Mint(theSecret, buyer, role, time.Hour)
 			require.NoError(t, err)
 			for range 2 { // the second time it is remembered
-				who, err := v.Verify(token)
+				who, err := v.Verify(token, true)
 				require.NoError(t, err)
 				require.Equal(t, buyer, who.Buyer)
 				require.Equal(t, role == "admin", who.Admin())
@@ -62,12 +62,12 @@ func TestWhichSecretsAVerifierTakes(t *testing.T) {
 	settled, err := NewVerifier(theSecret, nil)
 	require.NoError(t, err)
 	for _, v := range []*Verifier{rotating, settled} {
-		_, err = v.Verify(byCurrent)
+		_, err = v.Verify(byCurrent, true)
 		require.NoError(t, err)
 	}
-	_, err = rotating.Verify(byPrevious)
+	_, err = rotating.Verify(byPrevious, true)
 	require.NoError(t, err, "while rotating the one before is good too")
-	_, err = settled.Verify(byPrevious)
+	_, err = settled.Verify(byPrevious, true)
 	require.Equal(t, ErrToken, err, "afterwards it is not")
 }
 
@@ -78,13 +78,13 @@ func TestATokenThatIsRememberedEndsOnTimeAllTheSame(t *testing.T) {
 		require.NoError(t, err)
 		token, err := Mint(theSecret, "a", "", time.Minute)
 		require.NoError(t, err)
-		_, err = v.Verify(token)
+		_, err = v.Verify(token, true)
 		require.NoError(t, err)
 		<-time.After(time.Minute - time.Millisecond)
-		_, err = v.Verify(token)
+		_, err = v.Verify(token, true)
 		require.NoError(t, err)
 		<-time.After(time.Millisecond)
-		_, err = v.Verify(token)
+		_, err = v.Verify(token, true)
 		require.Equal(t, ErrToken, err)
 	})
 }
@@ -101,12 +101,12 @@ func TestAVerifierDoesNotRememberWithoutEnd(t *testing.T) {
 			v.shards[i].known[fmt.Sprint("some token or other ", n)] = Who{}
 		}
 	}
-	_, err = v.Verify(token)
+	_, err = v.Verify(token, true)
 	require.NoError(t, err)
 	for i := range v.shards {
 		require.LessOrEqual(t, len(v.shards[i].known), most)
 	}
-	_, err = v.Verify("not a token but long enough")
+	_, err = v.Verify("not a token but long enough", true)
 	require.Equal(t, ErrToken, err)
 	for i := range v.shards {
 		require.NotContains(t, v.shards[i].known, "not a token but long enough", "what is refused is not remembered")
@@ -154,7 +154,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		token += tail
 		before := time.Now()
-		who, err := v.Verify(token)
+		who, err := v.Verify(token, true)
 		if err != nil {
 			require.Equal(t, ErrToken, err, "the client is not told why")
 			require.Zero(t, who)
@@ -178,7 +178,7 @@ func FuzzVerify(f *testing.F) {
 		end, err := c.Exp.Float64()
 		require.NoError(t, err)
 		require.Greater(t, end+1, float64(before.Unix()))
-		again, err := v.Verify(token)
+		again, err := v.Verify(token, true)
 		require.NoError(t, err)
 		require.Equal(t, who, again)
 	})
@@ -224,7 +224,7 @@ func FuzzMint(f *testing.F) {
 		if err != nil {
 			return
 		}
-		who, err := v.Verify(token)
+		who, err := v.Verify(token, true)
 		if life < int64(2*time.Second) || len(token) > 4096 {
 			return
 		}
