@@ -38,7 +38,7 @@ var (
 	ErrStale = errors.New("the connection is gone, and the batch with it")
 )
 
-// End is one use of the queue; each has a connection of its own, so that a broker that
+// End is one use of the queue. Each has a connection of its own: a broker that
 // holds back publishers does not hold back consumers.
 type End uint8
 
