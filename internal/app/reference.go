@@ -37,9 +37,12 @@ func shown(v any) string {
 	case slog.Level:
 		text = strings.ToLower(v.String())
 	case time.Duration:
-		text = strings.TrimSuffix(strings.TrimSuffix(v.String(), "0s"), "0m")
-		if text == "" {
-			text = "0s"
+		text = v.String()
+		if strings.HasSuffix(text, "m0s") {
+			text = strings.TrimSuffix(text, "0s")
+		}
+		if strings.HasSuffix(text, "h0m") {
+			text = strings.TrimSuffix(text, "0m")
 		}
 	}
 	if text == "" {
