@@ -25,6 +25,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"seckill"
 	"seckill/internal/account"
 	"seckill/internal/queue"
 )
@@ -44,11 +45,11 @@ type Config struct {
 	Run       []string `koanf:"run" help:"roles of this node: api, relay, settle, expire"`
 
 	Auth struct {
-		Secret             Secret        `koanf:"secret" help:"signs and checks tokens (HS256), at least 16 bytes"`
-		SecretFile         string        `koanf:"secret_file" help:"a file that holds auth.secret"`
-		PreviousSecret     Secret        `koanf:"previous_secret" help:"still accepted while the secret is changed"`
-		PreviousSecretFile string        `koanf:"previous_secret_file" help:"a file that holds auth.previous_secret"`
-		TokenLife          time.Duration `koanf:"token_life" help:"how long a login lasts"`
+		Secret             seckill.Secret `koanf:"secret" help:"signs and checks tokens (HS256), at least 16 bytes"`
+		SecretFile         string         `koanf:"secret_file" help:"a file that holds auth.secret"`
+		PreviousSecret     seckill.Secret `koanf:"previous_secret" help:"still accepted while the secret is changed"`
+		PreviousSecretFile string         `koanf:"previous_secret_file" help:"a file that holds auth.previous_secret"`
+		TokenLife          time.Duration  `koanf:"token_life" help:"how long a login lasts"`
 	} `koanf:"auth"`
 
 	HTTP struct {
@@ -83,11 +84,11 @@ type Address string
 func (a Address) String() string {
 	u, err := url.Parse(string(a))
 	if err != nil {
-		return scheme(string(a)) + ":" + hidden
+		return scheme(string(a)) + ":" + seckill.Hidden
 	}
 	if _, secret := u.User.Password(); secret {
 		u.User = url.User(u.User.Username())
-		return strings.Replace(u.String(), "@", ":"+hidden+"@", 1)
+		return strings.Replace(u.String(), "@", ":"+seckill.Hidden+"@", 1)
 	}
 	return string(a)
 }
@@ -104,28 +105,6 @@ func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil 
 func (a Address) embedded() bool {
 	return a == "" || a == "memory" || strings.HasPrefix(string(a), "sqlite:")
 }
-
-// Secret is a text that never shows itself.
-type Secret string
-
-const hidden = "(hidden)"
-
-// String hides the secret.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return hidden
-}
-
-// LogValue hides the secret in logs.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// GoString hides the secret from %#v.
-func (s Secret) GoString() string { return strconv.Quote(s.String()) }
-
-// MarshalText hides the secret in JSON, and in logs of whatever contains it.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Roles of a node.
 const (
@@ -407,7 +386,7 @@ func writeWhole(name string, content []byte) error {
 	return os.Rename(f.Name(), name)
 }
 
-func secretOf(s Secret, name, key string) ([]byte, error) {
+func secretOf(s seckill.Secret, name, key string) ([]byte, error) {
 	if s != "" || name == "" {
 		return []byte(s), nil
 	}
@@ -418,7 +397,7 @@ func secretOf(s Secret, name, key string) ([]byte, error) {
 	return bytes.TrimSpace(b), nil
 }
 
-// Show writes the configuration as YAML, secrets hidden.
+// Show writes the configuration as YAML, secrets seckill.Hidden.
 func (c Config) Show() ([]byte, error) {
 	k := koanf.New(".")
 	if err := k.Load(structs.Provider(c, "koanf"), nil); err != nil {
@@ -426,9 +405,7 @@ func (c Config) Show() ([]byte, error) {
 	}
 	for _, key := range k.Keys() {
 		switch v := k.Get(key).(type) {
-		case Secret:
-			k.Set(key, v.String())
-		case queue.Secret:
+		case seckill.Secret:
 			k.Set(key, v.String())
 		case Address:
 			k.Set(key, v.String())

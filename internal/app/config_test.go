@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"seckill"
 	"strings"
 	"testing"
 	"time"
@@ -230,7 +231,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	require.NoError(t, err)
 	shown, err := c.Show()
 	require.NoError(t, err)
-	require.Contains(t, string(shown), "secret: "+hidden)
+	require.Contains(t, string(shown), "secret: "+seckill.Hidden)
 	require.Contains(t, string(shown), "token_life: 24h0m0s")
 
 	var log bytes.Buffer
@@ -248,7 +249,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	t.Log("no secret, nothing to hide")
 	shown, err = Defaults().Show()
 	require.NoError(t, err)
-	require.NotContains(t, string(shown), hidden)
+	require.NotContains(t, string(shown), seckill.Hidden)
 }
 
 func TestAMistakeDoesNotShowASecret(t *testing.T) {
@@ -335,7 +336,7 @@ func FuzzLoadConfig(f *testing.F) {
 			return
 		}
 		require.NoError(t, c.check(), "what is accepted is checked")
-		require.Equal(t, Secret(hush), c.Auth.PreviousSecret, "the environment goes before the file")
+		require.Equal(t, seckill.Secret(hush), c.Auth.PreviousSecret, "the environment goes before the file")
 		shown, err := c.Show()
 		require.NoError(t, err)
 		require.NotContains(t, string(shown), hush)
@@ -343,7 +344,7 @@ func FuzzLoadConfig(f *testing.F) {
 		t.Log("what is shown is the configuration: as a file it gives the same, but for what was hidden")
 		again, err := LoadConfig(write(t, string(shown)), environ, nil)
 		require.NoError(t, err, string(shown))
-		for _, secrets := range [][2]*Secret{{&c.Auth.Secret, &again.Auth.Secret}, {&c.Auth.PreviousSecret, &again.Auth.PreviousSecret}} {
+		for _, secrets := range [][2]*seckill.Secret{{&c.Auth.Secret, &again.Auth.Secret}, {&c.Auth.PreviousSecret, &again.Auth.PreviousSecret}} {
 			require.Equal(t, *secrets[0] == "", *secrets[1] == "")
 			*secrets[1] = *secrets[0]
 		}

@@ -10,17 +10,19 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"seckill"
 )
 
 // RabbitMQ is the section "rabbitmq" of the configuration: where the broker is
 // and how it is used. DefaultRabbitMQ has the shipped values.
 type RabbitMQ struct {
-	Host         string `koanf:"host" help:"RabbitMQ's host name or address"`
-	Port         int    `koanf:"port" help:"RabbitMQ's AMQP port"`
-	Username     string `koanf:"username" help:"user at RabbitMQ: configure, write and read on ^seckill\\. are enough"`
-	Password     Secret `koanf:"password" help:"that user's password"`
-	PasswordFile string `koanf:"password_file" help:"a file that holds rabbitmq.password"`
-	VirtualHost  string `koanf:"virtual_host" help:"virtual host at RabbitMQ, made by its administrator"`
+	Host         string         `koanf:"host" help:"RabbitMQ's host name or address"`
+	Port         int            `koanf:"port" help:"RabbitMQ's AMQP port"`
+	Username     string         `koanf:"username" help:"user at RabbitMQ: configure, write and read on ^seckill\\. are enough"`
+	Password     seckill.Secret `koanf:"password" help:"that user's password"`
+	PasswordFile string         `koanf:"password_file" help:"a file that holds rabbitmq.password"`
+	VirtualHost  string         `koanf:"virtual_host" help:"virtual host at RabbitMQ, made by its administrator"`
 
 	ConnectTimeout time.Duration `koanf:"connect_timeout" help:"how long one try to connect and to log in may take"`
 	Heartbeat      time.Duration `koanf:"heartbeat" help:"a connection that is silent for about this long is given up, whole seconds"`
@@ -109,7 +111,7 @@ func (s *RabbitMQ) ParseURL(raw string) error {
 		s.Username = name
 	}
 	if p, ok := u.User.Password(); ok {
-		s.Password = Secret(p)
+		s.Password = seckill.Secret(p)
 	}
 	switch u.Path {
 	case "":
@@ -131,7 +133,7 @@ func (s *RabbitMQ) ReadPassword() error {
 	if err != nil {
 		return fmt.Errorf("rabbitmq.password_file: %w", err)
 	}
-	s.Password = Secret(bytes.TrimSpace(b))
+	s.Password = seckill.Secret(bytes.TrimSpace(b))
 	return nil
 }
 
@@ -177,20 +179,3 @@ func (s RabbitMQ) String() string {
 func (s RabbitMQ) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 func (s RabbitMQ) addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
-
-// Secret is a text that never shows itself.
-type Secret string
-
-// String hides the secret.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "(hidden)"
-}
-
-// GoString hides the secret.
-func (s Secret) GoString() string { return strconv.Quote(s.String()) }
-
-// LogValue hides the secret in logs.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -34,7 +34,7 @@ func TestTheSettingsOfTheNotesAreNamedAndSetAsInTheNotes(t *testing.T) {
 		"listener.auto_startup": true, "listener.default_requeue_rejected": true,
 		"publish_retry.enabled": true, "publish_retry.initial_interval": time.Second, "publish_retry.max_attempts": 3,
 		"publish_retry.max_interval": 10 * time.Second, "publish_retry.multiplier": 1.0,
-		"host": "127.0.0.1", "port": 5672, "username": "seckill", "password": Secret(""), "virtual_host": "/seckill",
+		"host": "127.0.0.1", "port": 5672, "username": "seckill", "password": seckill.Secret(""), "virtual_host": "/seckill",
 	} {
 		assert.Equal(t, want, k.Get(key), key)
 	}
@@ -79,7 +79,7 @@ func TestThePasswordIsNeverShown(t *testing.T) {
 	require.ErrorContains(t, s.ReadPassword(), "rabbitmq.password_file")
 	require.NoError(t, os.WriteFile(s.PasswordFile, []byte("hunter2\n"), 0o600))
 	require.NoError(t, s.ReadPassword())
-	require.Equal(t, Secret("hunter2"), s.Password)
+	require.Equal(t, seckill.Secret("hunter2"), s.Password)
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "s", s, "p", s.Password)
 	for _, text := range []string{log.String(), fmt.Sprintf("%v %+v %#v %s", s, s, s, s), fmt.Sprintf("%v %#v", s.Password, s.Password)} {
@@ -87,7 +87,7 @@ func TestThePasswordIsNeverShown(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(s.PasswordFile, []byte("other"), 0o600))
 	require.NoError(t, s.ReadPassword())
-	require.Equal(t, Secret("hunter2"), s.Password, "what is set wins")
+	require.Equal(t, seckill.Secret("hunter2"), s.Password, "what is set wins")
 }
 
 func TestCheckNamesTheSetting(t *testing.T) {
