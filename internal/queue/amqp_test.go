@@ -40,6 +40,8 @@ func (m leaktest) Run() int {
 			goleak.IgnoreAnyFunction("seckill/internal/stack.spawn.func1"), // waits for a shared engine, until Main ends it
 			// A wire that was cut while it carried something stays behind.
 			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
+			goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).write"),
 		)
 		if err != nil {
 			fmt.Println("goroutines are left behind:", err)
