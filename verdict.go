@@ -5,7 +5,7 @@ package seckill
 //
 // Adding one means changing, in this order: the constants and names below, the
 // rule in Sale.Window or the gates' reserve step, api/answer.go (status and
-// body), docs/openapi.json, load's summary, and the storefront's words.
+// body), api/openapi.json, load's summary, and the storefront's words.
 type Verdict uint8
 
 // The verdicts.

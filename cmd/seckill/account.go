@@ -65,7 +65,7 @@ printed, unless one is given on the standard input.`,
 	f.BoolVar(&fromStdin, "password-stdin", false, "read the password from the standard input")
 	f.StringVar(&file, "config", "", "configuration `file` (YAML)")
 	f.String("data-dir", app.Defaults().DataDir, "`directory` of the embedded parts")
-	f.String("store", "", "sqlite:FILE (default: seckill.db in the data directory)")
+	f.String("store", "", "sqlite:FILE or mysql://… (default: seckill.db in the data directory)")
 	cmd.AddCommand(create)
 	return cmd
 }

@@ -112,7 +112,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 	switch {
 	case p.Status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
-		if r.Context().Err() == nil {
+		if r.Context().Err() == nil && !errors.Is(err, errTooBusy) {
 			a.Log.Warn("api: unavailable", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
 		}
 	case p.Status == http.StatusTooManyRequests:

@@ -78,6 +78,14 @@ func (a *API) find(r *request, sale seckill.SaleID, ticket string) (seckill.Prog
 		return p, nil
 	}
 	o, serr := a.Store.Outcome(r.Context(), sale, r.who.Buyer, ticket)
+	if serr == nil && ticket == "" && !errors.Is(err, seckill.ErrNotFound) {
+		// The gate cannot tell, and may know of a newer ticket: only while this one's
+		// order is active can there be none.
+		order, oerr := a.Store.Order(r.Context(), o.Ticket.ID, r.who.Buyer)
+		if oerr != nil || !order.State.Active() {
+			return p, err
+		}
+	}
 	switch {
 	case serr == nil:
 		return seckill.Progress{Outcome: o, Final: true}, nil

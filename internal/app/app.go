@@ -263,6 +263,11 @@ func CreateAccount(ctx context.Context, c Config, name, password, role string) (
 		return account.Session{}, err
 	}
 	defer s.Close()
+	ctx, cancel := context.WithTimeout(ctx, prepareTry)
+	defer cancel()
+	if err := s.Prepare(ctx); err != nil {
+		return account.Session{}, err
+	}
 	accounts, err := account.New(s, secrets[0], c.Auth.TokenLife)
 	if err != nil {
 		return account.Session{}, err

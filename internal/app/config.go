@@ -32,7 +32,7 @@ import (
 
 // Config is the whole configuration of a node. The koanf tags are the names in
 // the file; the environment has them in capitals behind SECKILL_, with _ for
-// every dot. help and unit are what `seckill config --help` and
+// every dot. help is what `seckill config --reference` and
 // docs/configuration.md say.
 type Config struct {
 	Listen    string   `koanf:"listen" help:"address of the public listener"`
@@ -355,6 +355,10 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 			if err = os.MkdirAll(c.DataDir, 0o700); err == nil {
 				err = writeWhole(name, append(current, '\n'))
 			}
+			if errors.Is(err, os.ErrExist) { // another process was first
+				current, err = os.ReadFile(name)
+				made = ""
+			}
 		}
 		if err != nil {
 			return nil, "", fmt.Errorf("no secret to sign tokens with: set auth.secret (%s) or run on the machine of the server with its --data-dir: %w", EnvName("auth.secret"), err)
@@ -371,8 +375,8 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 	return [][]byte{current, previous}, made, nil
 }
 
-// writeWhole writes a private file that is there whole or not at all, whenever the
-// process dies.
+// writeWhole writes a new private file that is there whole or not at all, whenever
+// the process dies. One that exists is os.ErrExist.
 func writeWhole(name string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
 	if err != nil {
@@ -383,7 +387,7 @@ func writeWhole(name string, content []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	return os.Link(f.Name(), name)
 }
 
 func secretOf(s seckill.Secret, name, key string) ([]byte, error) {
@@ -397,7 +401,7 @@ func secretOf(s seckill.Secret, name, key string) ([]byte, error) {
 	return bytes.TrimSpace(b), nil
 }
 
-// Show writes the configuration as YAML, secrets seckill.Hidden.
+// Show writes the configuration as YAML, secrets hidden.
 func (c Config) Show() ([]byte, error) {
 	k := koanf.New(".")
 	if err := k.Load(structs.Provider(c, "koanf"), nil); err != nil {

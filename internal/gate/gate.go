@@ -9,7 +9,8 @@
 // back.
 //
 // memory.go is the embedded gate: one lock per sale, journalled to SQLite in
-// group commits (journal.go).
+// group commits (journal.go). redis.go is the gate that several nodes share: one
+// Lua script for each decision (lua/), the outbox as streams (redis_outbox.go).
 package gate
 
 import (

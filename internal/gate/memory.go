@@ -382,9 +382,10 @@ func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err e
 
 // Stale returns those of the sales that are not open, or of another epoch.
 func (m *Memory) Stale(_ context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
+	broken := m.journal.err() != nil // then nothing can be sold, whatever is open
 	for _, sale := range sales {
 		s, err := m.locked(sale.ID)
-		if err != nil || s.sale.Epoch != sale.Epoch {
+		if broken || err != nil || s.sale.Epoch != sale.Epoch {
 			ids = append(ids, sale.ID)
 		}
 		if err == nil {
@@ -452,11 +453,11 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), state: holdPlaced}
 		}
 		for _, t := range v.Outbox {
+			s.seq = max(s.seq, t.Seq)
 			if _, known := v.Outcomes[t.ID]; known {
 				final = append(final, places[t.ID])
 				continue
 			}
-			s.seq = max(s.seq, t.Seq)
 			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), place: places[t.ID]}
 		}
 		s.finished = v.Seq

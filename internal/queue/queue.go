@@ -1,8 +1,9 @@
 // Package queue is stage 3 of a purchase: tickets in transit from the gate's
 // outbox to settle, at least once.
 //
-// memory.go is the embedded queue: a bounded channel. What it holds when the
-// process dies is still in the gate's outbox, and is sent again.
+// This file is the embedded queue: a bounded channel. What it holds when the
+// process dies is still in the gate's outbox, and is sent again. RabbitMQ is in
+// amqp.go (connections), topology.go, publisher.go, consumer.go and settings.go.
 package queue
 
 import (

@@ -41,7 +41,7 @@ type Listener struct {
 	Concurrency            int  `koanf:"concurrency" help:"listeners of a node"`
 	MaxConcurrency         int  `koanf:"max_concurrency" help:"listeners of a node while tickets wait in the queue"`
 	Prefetch               int  `koanf:"prefetch" help:"tickets that a listener holds at most; RabbitMQ's limit for such a queue is 2000"`
-	AutoStartup            bool `koanf:"auto_startup" help:"start the listeners with the node; false: an administrator starts them"`
+	AutoStartup            bool `koanf:"auto_startup" help:"start the listeners with the node; false: nothing is consumed until StartListeners, which no route calls yet"`
 	DefaultRequeueRejected bool `koanf:"default_requeue_rejected" help:"a batch that was not settled goes back to the queue; false: to the dead letters"`
 }
 

@@ -219,7 +219,9 @@ func (s *Sales) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckill.
 		err := errors.Join(
 			fixed(p.Price != nil && *p.Price != sale.Price, "price"),
 			fixed(p.Currency != nil && *p.Currency != sale.Currency, "currency"),
-			fixed(grow != 0, "total"))
+			fixed(grow != 0, "total"),
+			// Or the price could change after all, under those who are queued.
+			fixed(p.OpensAt != nil && p.OpensAt.After(now), "opens_at, to a time to come,"))
 		if err != nil {
 			return err
 		}

@@ -168,9 +168,20 @@ func rival(t testing.TB, s *Store, statement string, args ...any) *sql.Tx {
 	return tx
 }
 
+var looks struct {
+	sync.Mutex
+	last time.Time
+}
+
 // waiting returns how many transactions of the store's database wait for a lock.
 func waiting(t testing.TB, admin *sql.DB, s *Store) (n int) {
 	t.Helper()
+	// InnoDB answers from a copy that it renews only when nobody has read it for
+	// 100 ms: tests that look at the same time would see the past for ever.
+	looks.Lock()
+	defer looks.Unlock()
+	<-time.After(time.Until(looks.last.Add(150 * time.Millisecond)))
+	defer func() { looks.last = time.Now() }()
 	db := s.where[strings.LastIndex(s.where, "/")+1:]
 	require.NoError(t, admin.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM information_schema.innodb_trx t
 		JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id WHERE t.trx_state = 'LOCK WAIT' AND p.db = ?`, db).Scan(&n))
