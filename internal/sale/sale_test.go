@@ -384,7 +384,7 @@ func TestWhatAPatchMayChange(t *testing.T) {
 		assert.Equal(t, []int64{6, 6}, []int64{got.Total, got.Left})
 
 		require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
-		for name, p := range map[string]Patch{"price": {Price: ptr(int64(6))}, "currency": {Currency: ptr("CNY")}, "total": {Total: ptr(int64(7))}, "a later opening": {OpensAt: ptr(time.Now().Add(time.Minute))}} {
+		for name, p := range map[string]Patch{"price": {Price: ptr(int64(6))}, "currency": {Currency: ptr("CNY")}, "total": {Total: ptr(int64(7))}, "opens_at": {OpensAt: ptr(time.Now().Add(time.Minute))}} {
 			_, err := h.Patch(t.Context(), sale.ID, p)
 			assert.ErrorIs(t, err, seckill.ErrState, name)
 			assert.ErrorContains(t, err, name)
