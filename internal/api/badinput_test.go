@@ -416,9 +416,7 @@ func TestBadInputRouteByRoute(t *testing.T) {
 		"sales": {method: "GET", path: "/api/sales"}, "orders": {method: "GET", path: "/api/orders", token: owner}, "admin sales": {method: "GET", path: "/api/admin/sales", token: admin},
 	} {
 		for _, bad := range []string{"limit=", "limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5", "limit=9223372036854775808", "cursor=x", "cursor=-1", "cursor=1;drop", "cursor=%00", "cursor=0"} {
-			if strings.Contains(bad, ";") {
-				bad = strings.Replace(bad, ";", "%3B", 1)
-			}
+			bad = strings.Replace(bad, ";", "%3B", 1)
 			add(list, bad, c.withPath(c.path+"?"+bad), 422, "invalid_field")
 		}
 	}

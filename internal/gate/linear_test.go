@@ -132,6 +132,14 @@ func (h *history) do(client int, in call, f func() heard) heard {
 // happens after another: many callers and few units, repeats, callers who leave,
 // refusals that return units, and rebuilds in the middle of it.
 func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
+	// A history with many unknown outcomes may have too many orders of events to try
+	// them all in time. Some must be decided.
+	var decided atomic.Int64
+	t.Cleanup(func() {
+		if decided.Load() == 0 {
+			t.Error("every history was too long to be checked")
+		}
+	})
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
@@ -221,7 +229,9 @@ func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 				}
 				t.Fatal("no order of events explains what the callers heard")
 			case porcupine.Unknown:
-				t.Fatal("the history is too long to be checked")
+				t.Log("this history is too long to be checked")
+			default:
+				decided.Add(1)
 			}
 		})
 	}
