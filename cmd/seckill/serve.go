@@ -34,8 +34,8 @@ latest.`,
 			if err != nil {
 				return err
 			}
-			// A sale is a burst of garbage on a small heap: collecting it a quarter as
-			// often admits 5 in 100 buyers more, for about 150 MB (docs/benchmarks.md).
+			// A sale is a burst of garbage on a small heap. Collecting it less often admits
+			// more buyers for more memory: figures in docs/benchmarks.md.
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(400)
 			}

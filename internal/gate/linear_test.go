@@ -32,7 +32,10 @@ type heard struct {
 	unknown bool
 }
 
-const linearBuyers = 5
+const (
+	linearBuyers = 5
+	linearSeeds  = 12 // histories
+)
 
 // sequential is the state of a sale in which one thing happens after another.
 type sequential struct {
@@ -133,14 +136,14 @@ func (h *history) do(client int, in call, f func() heard) heard {
 // refusals that return units, and rebuilds in the middle of it.
 func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 	// A history with many unknown outcomes may have too many orders of events to try
-	// them all in time. Some must be decided.
+	// them all in time. Nearly all must be decided.
 	var decided atomic.Int64
 	t.Cleanup(func() {
-		if decided.Load() == 0 {
-			t.Error("every history was too long to be checked")
+		if n := decided.Load(); n < linearSeeds-3 {
+			t.Errorf("only %d of %d histories could be checked", n, linearSeeds)
 		}
 	})
-	for seed := range uint64(12) {
+	for seed := range uint64(linearSeeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 1))
