@@ -91,6 +91,9 @@ type Sale struct {
 	Version int64 `json:"-"`
 	// Epoch rises by one with every rebuild of the sale's gate state.
 	Epoch int64 `json:"-"`
+	// Retired is a sale that closed so long ago that the gate forgets its buyers:
+	// what became of them is asked of the store. Filled in by the store.
+	Retired bool `json:"-"`
 }
 
 // Window tells whether the sale admits buyers at the gate's time now: Queued if
@@ -206,6 +209,7 @@ var (
 	ErrStock       = errors.New("the gate holds fewer units")
 	ErrUnavailable = errors.New("unavailable, try again")
 	ErrClosed      = fmt.Errorf("the gate has no state of the sale until it is rebuilt: %w", ErrUnavailable)
+	ErrStale       = fmt.Errorf("the gate was rebuilt since this was read: %w", ErrUnavailable)
 	ErrNameTaken   = errors.New("the name is taken")
 )
 

@@ -8,6 +8,14 @@ type Move struct {
 	ID    string
 	Delta int64
 	Done  bool
+	Epoch int64 // of the sale when the move was read: a gate of another epoch was rebuilt with or without it
+}
+
+// Return is units of ended orders of one sale on their way back to the gate.
+type Return struct {
+	Sale    SaleID
+	Epoch   int64 // of the sale when the tickets were read: a gate of another epoch was rebuilt with or without them
+	Tickets []Ticket
 }
 
 // Snapshot is everything that the store says about one sale at one moment,
@@ -18,7 +26,7 @@ type Snapshot struct {
 	Seq       int64             // highest admission number settled
 	Returning int64             // units of ended orders on their way back to the gate
 	Growing   int64             // units of unfinished growth: in the total, not yet at the gate
-	Active    []Ticket          // the placed tickets of active orders
+	Active    []Ticket          // the placed tickets of active orders; for a rebuild none of a retired sale
 	Outbox    []Ticket          // what the gate's outbox held
 	Outcomes  map[string]Reason // of the outbox tickets that have one
 }

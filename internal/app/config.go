@@ -69,6 +69,8 @@ type Config struct {
 		Outbox int `koanf:"outbox" help:"admitted tickets without an outcome; beyond it the answer is busy"`
 		Queue  int `koanf:"queue" help:"tickets in the embedded queue"`
 		Batch  int `koanf:"batch" help:"tickets settled in one transaction"`
+
+		Retention time.Duration `koanf:"retention" help:"how long after a sale has closed the gate remembers its buyers; then their results come from the store"`
 	} `koanf:"limits"`
 
 	Log struct {
@@ -128,6 +130,7 @@ func Defaults() Config {
 	c.HTTP.LoginTries, c.HTTP.AddressTries = 10, 300
 	c.HTTP.StopTimeout = 35 * time.Second
 	c.Limits.Outbox, c.Limits.Queue, c.Limits.Batch = 1_000_000, 10_000, 1024
+	c.Limits.Retention = 24 * time.Hour
 	c.Log.Format = "auto"
 	return c
 }
@@ -297,6 +300,9 @@ func (c *Config) check() error {
 	positive("limits.outbox", c.Limits.Outbox)
 	positive("limits.queue", c.Limits.Queue)
 	positive("limits.batch", c.Limits.Batch)
+	if c.Limits.Retention < time.Minute {
+		bad("limits.retention", "must be at least 1m")
+	}
 	if c.Limits.Batch > 10_000 {
 		bad("limits.batch", "must be at most 10000")
 	}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,11 +42,14 @@ func (f *flags) now() int64 { return int64(time.Since(f.start)) + flagExpired + 
 func (f *flags) add(ids ...seckill.SaleID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next := maps.Clone(*f.sales.Load())
+	have := *f.sales.Load()
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id seckill.SaleID) bool { return have[id] != nil })
+	if len(ids) == 0 {
+		return
+	}
+	next := maps.Clone(have)
 	for _, id := range ids {
-		if next[id] == nil {
-			next[id] = new(flag)
-		}
+		next[id] = new(flag)
 	}
 	f.sales.Store(&next)
 }

@@ -24,6 +24,9 @@ import (
 // closed says that a sale's state at the gate is unknown until it is rebuilt.
 func closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrClosed) }
 
+// stale says that something was read before the gate's state of the sale was made.
+func stale(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrStale) }
+
 // waiters are the requests that wait for the outcome of a ticket on this node.
 type waiters struct {
 	mu sync.Mutex

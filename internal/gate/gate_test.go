@@ -53,8 +53,8 @@ type conforming interface {
 	Wait(ctx context.Context, id seckill.SaleID, buyer, ticket string)
 	Left(id seckill.SaleID) (left int64, ok bool)
 	Finish(ctx context.Context, outcomes []seckill.Outcome) error
-	Release(ctx context.Context, id seckill.SaleID, tickets []seckill.Ticket) (epoch int64, err error)
-	Move(ctx context.Context, m seckill.Move) (applied bool, epoch int64, err error)
+	Release(ctx context.Context, r seckill.Return) error
+	Move(ctx context.Context, m seckill.Move) (applied bool, err error)
 	Apply(ctx context.Context, sale seckill.Sale) error
 	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
@@ -169,8 +169,8 @@ func (l *ledger) snapshots(ids []seckill.SaleID, outbox map[seckill.SaleID][]sec
 		b := l.sales[id]
 		b.sale.Epoch++
 		v := seckill.Snapshot{Sale: b.sale, Seq: b.seq, Outbox: outbox[id], Outcomes: map[string]seckill.Reason{}}
-		for _, t := range b.active {
-			v.Active = append(v.Active, t)
+		if !b.sale.Retired {
+			v.Active = slices.Collect(maps.Values(b.active))
 		}
 		for _, t := range b.returns {
 			v.Returning += int64(t.Quantity)
@@ -286,15 +286,20 @@ func (w *world) settle(reason seckill.Reason, tickets ...seckill.Ticket) []secki
 // release brings the units of ended orders back.
 func (w *world) release(tickets ...seckill.Ticket) {
 	w.t.Helper()
-	epoch, err := w.Release(context.Background(), saleID, tickets)
-	require.NoError(w.t, err)
-	w.store.returned(saleID, epoch, tickets...)
+	r := w.read(tickets...)
+	require.NoError(w.t, w.Release(context.Background(), r))
+	w.store.returned(saleID, r.Epoch, tickets...)
+}
+
+// read is what the store says now about units on their way back.
+func (w *world) read(tickets ...seckill.Ticket) seckill.Return {
+	return seckill.Return{Sale: saleID, Epoch: w.store.sales[saleID].sale.Epoch, Tickets: tickets}
 }
 
 // move makes a stock move, at both ends, and reports whether the gate took it.
 func (w *world) move(id string, delta int64) bool {
 	w.t.Helper()
-	applied, _, err := w.Move(context.Background(), seckill.Move{Sale: saleID, ID: id, Delta: delta})
+	applied, err := w.Move(context.Background(), seckill.Move{Sale: saleID, ID: id, Delta: delta, Epoch: w.store.sales[saleID].sale.Epoch})
 	require.NoError(w.t, err)
 	return applied
 }
@@ -648,16 +653,81 @@ var behaviours = []struct {
 			ticket := w.admit("ann", 2)
 			w.settle(seckill.ReasonNone, ticket)
 			w.store.end(ticket)
-			epoch, err := w.Release(context.Background(), saleID, []seckill.Ticket{ticket})
-			require.NoError(w.t, err)
+			r := w.read(ticket)
+			require.NoError(w.t, w.Release(context.Background(), r))
 			w.hasLeft(10)
 			w.rebuild() // the store has not heard of the release: the units are still to come
 			w.hasLeft(8)
-			w.store.returned(saleID, epoch, ticket)
+			w.store.returned(saleID, r.Epoch, ticket)
 			w.release(ticket)
 			w.hasLeft(10)
 			w.rebuild()
 			w.hasLeft(10)
+		},
+	},
+	{
+		name: "units that a slow node read before a rebuild do not come back twice",
+		test: func(w *world) {
+			ticket := w.admit("ann", 2)
+			w.settle(seckill.ReasonNone, ticket)
+			w.store.end(ticket)
+			slow := w.read(ticket)
+			w.release(ticket) // by another node, and the store has heard
+			w.rebuild()
+			w.hasLeft(10)
+			require.ErrorIs(w.t, w.Release(context.Background(), slow), seckill.ErrStale)
+			w.hasLeft(10)
+		},
+	},
+	{
+		name: "a stock move that a slow node read before a rebuild is not applied twice",
+		test: func(w *world) {
+			sale := &w.store.sales[saleID].sale
+			slow := seckill.Move{Sale: saleID, ID: "a", Delta: 5, Epoch: sale.Epoch}
+			require.True(w.t, w.move("a", 5)) // by another node
+			sale.Total += 5                   // and the store has heard
+			w.rebuild()
+			w.hasLeft(15)
+			_, err := w.Move(context.Background(), slow)
+			require.ErrorIs(w.t, err, seckill.ErrStale)
+			w.hasLeft(15)
+		},
+	},
+	{
+		name: "a retired sale forgets its buyers, answers ended, and still adds up",
+		test: func(w *world) {
+			ctx, sale := context.Background(), &w.store.sales[saleID].sale
+			ann, bob := w.admit("ann", 2), w.admit("bob", 1)
+			w.settle(seckill.ReasonNone, ann, bob)
+			w.clock.advance(2 * time.Hour)
+			retired := func() []seckill.SaleID {
+				stale, err := w.Stale(ctx, []seckill.Sale{*sale})
+				require.NoError(w.t, err)
+				return stale
+			}
+			require.Empty(w.t, retired())
+			sale.Retired = true
+			require.Equal(w.t, []seckill.SaleID{saleID}, retired())
+			w.rebuild(saleID)
+			require.Empty(w.t, retired(), "once")
+			_, err := w.Find(ctx, saleID, "ann", "")
+			require.ErrorIs(w.t, err, seckill.ErrNotFound)
+			w.told(seckill.Ended, "ann", 2)
+			w.told(seckill.Ended, "cid", 1)
+			w.hasLeft(7)
+			w.store.end(bob) // a refund
+			w.release(bob)
+			w.hasLeft(8)
+			require.NoError(w.t, w.Finish(ctx, []seckill.Outcome{{Ticket: ann}}), "a redelivery")
+			w.hasLeft(8)
+
+			// It opens again: not before its buyers are known.
+			sale.Version, sale.ClosesAt, sale.Retired = sale.Version+1, w.clock.now().Add(time.Hour), false
+			require.ErrorIs(w.t, w.Apply(ctx, *sale), seckill.ErrClosed)
+			w.rebuild(saleID)
+			require.Equal(w.t, ann.ID, w.admit("ann", 2).ID)
+			w.told(seckill.Queued, "bob", 1)
+			w.hasLeft(7)
 		},
 	},
 	{
@@ -794,8 +864,7 @@ var behaviours = []struct {
 			old := w.admit("ann", 2)
 			w.settle(seckill.ReasonNone, old)
 			w.store.end(old)
-			_, err := w.Release(context.Background(), saleID, []seckill.Ticket{old})
-			require.NoError(w.t, err) // and the store does not hear of it
+			require.NoError(w.t, w.Release(context.Background(), w.read(old))) // and the store does not hear of it
 			w.told(seckill.Queued, "bob", 2)
 			w.rebuild()
 			w.hasLeft(0)
@@ -941,8 +1010,8 @@ func (w *world) unavailable(id seckill.SaleID) {
 	w.t.Helper()
 	ctx := context.Background()
 	_, reserve := w.Reserve(ctx, id, "zoe", 1)
-	_, release := w.Release(ctx, id, []seckill.Ticket{{ID: "x", Sale: id, Buyer: "zoe", Quantity: 1}})
-	_, _, move := w.Move(ctx, seckill.Move{Sale: id, ID: "x", Delta: 1})
+	release := w.Release(ctx, seckill.Return{Sale: id, Tickets: []seckill.Ticket{{ID: "x", Sale: id, Buyer: "zoe", Quantity: 1}}})
+	_, move := w.Move(ctx, seckill.Move{Sale: id, ID: "x", Delta: 1})
 	_, cut := w.Cut(ctx, id)
 	sale := w.sale
 	sale.ID, sale.Version = id, 99

@@ -297,18 +297,22 @@ func (m *Memory) final(s *memorySale, held *hold) place {
 	return was
 }
 
-// Release returns the units of tickets of one sale whose orders have ended, and
-// frees their buyers where their mark still points to that ticket. It may be
-// repeated; each ticket counts once in an epoch, which is returned.
-func (m *Memory) Release(_ context.Context, id seckill.SaleID, tickets []seckill.Ticket) (epoch int64, err error) {
-	s, err := m.locked(id)
+// Release takes back the units of tickets whose orders have ended, and frees
+// their buyers where their mark still points to that ticket. It may be repeated;
+// each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
+// the rebuild has counted them, and another node may have brought them since.
+func (m *Memory) Release(_ context.Context, r seckill.Return) error {
+	s, err := m.locked(r.Sale)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var places []place
 	defer func() { m.journal.finish(places) }()
 	defer s.mu.Unlock()
-	for _, t := range tickets {
+	if s.sale.Epoch != r.Epoch {
+		return stale(r.Sale)
+	}
+	for _, t := range r.Tickets {
 		if _, done := s.released[t.ID]; done {
 			continue
 		}
@@ -324,18 +328,22 @@ func (m *Memory) Release(_ context.Context, id seckill.SaleID, tickets []seckill
 		}
 		held.state = holdReleased
 	}
-	m.clear(id)
-	return s.sale.Epoch, nil
+	m.clear(r.Sale)
+	return nil
 }
 
-// Move applies a stock move, once for each id and delta in an epoch. It reports whether it
-// was applied: a shrinking move is refused when the gate holds fewer units.
-func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, epoch int64, err error) {
+// Move applies a stock move, once for each id and delta. It reports whether it
+// was applied: a shrinking move is refused when the gate holds fewer units. One
+// that was read in another epoch is seckill.ErrStale.
+func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, err error) {
 	s, err := m.locked(move.Sale)
 	if err != nil {
-		return false, 0, err
+		return false, err
 	}
 	defer s.mu.Unlock()
+	if s.sale.Epoch != move.Epoch {
+		return false, stale(move.Sale)
+	}
 	key := moveKey{move.ID, move.Delta}
 	applied, decided := s.moves[key]
 	if !decided {
@@ -346,10 +354,12 @@ func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, epoch
 		}
 	}
 	m.clear(move.Sale)
-	return applied, s.sale.Epoch, nil
+	return applied, nil
 }
 
 // Apply puts a sale's version in force; a lower one than the gate has is ignored.
+// To a retired sale a new version is closed: it may open it again, and then its
+// buyers must be known.
 func (m *Memory) Apply(_ context.Context, sale seckill.Sale) error {
 	s, err := m.locked(sale.ID)
 	if err != nil {
@@ -357,7 +367,10 @@ func (m *Memory) Apply(_ context.Context, sale seckill.Sale) error {
 	}
 	defer s.mu.Unlock()
 	if sale.Version > s.sale.Version {
-		sale.Epoch = s.sale.Epoch
+		if s.sale.Retired {
+			return closed(sale.ID)
+		}
+		sale.Epoch, sale.Retired = s.sale.Epoch, false
 		s.sale = sale
 		m.clear(sale.ID)
 	}
@@ -380,12 +393,13 @@ func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err e
 	return c, nil
 }
 
-// Stale returns those of the sales that are not open, or of another epoch.
+// Stale returns those of the sales that are not open, of another epoch, or to be
+// retired.
 func (m *Memory) Stale(_ context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
 	broken := m.journal.err() != nil // then nothing can be sold, whatever is open
 	for _, sale := range sales {
 		s, err := m.locked(sale.ID)
-		if broken || err != nil || s.sale.Epoch != sale.Epoch {
+		if broken || err != nil || s.sale.Epoch != sale.Epoch || sale.Retired && !s.sale.Retired {
 			ids = append(ids, sale.ID)
 		}
 		if err == nil {

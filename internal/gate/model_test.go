@@ -122,8 +122,13 @@ func (m *machine) release(t *rapid.T) {
 	if _, due := m.store.sales[ticket.Sale].returns[ticket.ID]; !due {
 		t.Skip("the store knows that the units are back")
 	}
-	epoch, err := m.Release(context.Background(), ticket.Sale, []seckill.Ticket{ticket})
-	require.NoError(t, err)
+	r := seckill.Return{Sale: ticket.Sale, Epoch: m.store.sales[ticket.Sale].sale.Epoch, Tickets: []seckill.Ticket{ticket}}
+	if rapid.IntRange(0, 4).Draw(t, "read before a rebuild") == 0 {
+		r.Epoch--
+		require.ErrorIs(t, m.Release(context.Background(), r), seckill.ErrStale)
+		return
+	}
+	require.NoError(t, m.Release(context.Background(), r))
 	if model := m.models[ticket.Sale]; !m.applied[ticket.ID] {
 		m.applied[ticket.ID] = true
 		model.left += int64(ticket.Quantity)
@@ -133,7 +138,7 @@ func (m *machine) release(t *rapid.T) {
 		delete(m.outbox, ticket.ID)
 	}
 	if rapid.Bool().Draw(t, "the store hears of it") {
-		m.store.returned(ticket.Sale, epoch, ticket)
+		m.store.returned(ticket.Sale, r.Epoch, ticket)
 	}
 }
 
@@ -143,7 +148,7 @@ func (m *machine) move(t *rapid.T) {
 	b, model := m.store.sales[id], m.models[id]
 	delta := rapid.Int64Range(-4, 4).Filter(func(n int64) bool { return n != 0 }).Draw(t, "delta")
 	m.serial++
-	move := seckill.Move{Sale: id, ID: fmt.Sprint(m.serial), Delta: delta}
+	move := seckill.Move{Sale: id, ID: fmt.Sprint(m.serial), Delta: delta, Epoch: b.sale.Epoch}
 	if len(b.growing) > 0 && rapid.Bool().Draw(t, "old") {
 		move.ID = pick(t, b.growing)
 		move.Delta = b.growing[move.ID]
@@ -154,12 +159,17 @@ func (m *machine) move(t *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(t, "gate is asked") == 0 {
 		return
 	}
+	if rapid.IntRange(0, 4).Draw(t, "read before a rebuild") == 0 {
+		move.Epoch--
+		_, err := m.Move(context.Background(), move)
+		require.ErrorIs(t, err, seckill.ErrStale)
+		return
+	}
 	key := fmt.Sprint(id, move.ID)
 	want := m.applied[key] || move.Delta > 0 || model.left+move.Delta >= 0
-	got, epoch, err := m.Move(context.Background(), move)
+	got, err := m.Move(context.Background(), move)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
-	require.Equal(t, b.sale.Epoch, epoch)
 	if want && !m.applied[key] {
 		m.applied[key] = true
 		model.left += move.Delta

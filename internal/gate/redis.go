@@ -209,9 +209,12 @@ func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua
 		return nil, g.fail(err)
 	}
 	g.heard.Store(time.Now().UnixNano())
-	if first, _ := answer[0].ToString(); first == "closed" {
+	switch first, _ := answer[0].ToString(); first {
+	case "closed":
 		signal(g.lost)
 		return nil, closed(id)
+	case "stale":
+		return nil, stale(id)
 	}
 	return answer, nil
 }
@@ -430,37 +433,42 @@ func (g *Redis) back(id seckill.SaleID, left rueidis.RedisMessage) {
 	}
 }
 
-// Release returns the units of tickets of one sale whose orders have ended, and
-// frees their buyers where their mark still points to that ticket. It may be
-// repeated; each ticket counts once in an epoch, which is returned.
-func (g *Redis) Release(ctx context.Context, id seckill.SaleID, tickets []seckill.Ticket) (epoch int64, err error) {
-	args := make([]string, 0, 3*len(tickets))
-	for _, t := range tickets {
+// Release takes back the units of tickets whose orders have ended, and frees
+// their buyers where their mark still points to that ticket. It may be repeated;
+// each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
+// the rebuild has counted them, and another node may have brought them since.
+func (g *Redis) Release(ctx context.Context, r seckill.Return) error {
+	id, args := r.Sale, make([]string, 0, 1+3*len(r.Tickets))
+	args = append(args, strconv.FormatInt(r.Epoch, 10))
+	for _, t := range r.Tickets {
 		args = append(args, t.ID, t.Buyer, strconv.Itoa(t.Quantity))
 	}
 	answer, err := g.call(ctx, id, scripts.release, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.outbox(bucket(id))}, args)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	g.view(id).forget()
 	g.back(id, answer[1])
-	return answer[2].AsInt64()
+	return nil
 }
 
-// Move applies a stock move, once for each id in an epoch. It reports whether it
-// was applied: a shrinking move is refused when the gate holds fewer units.
-func (g *Redis) Move(ctx context.Context, m seckill.Move) (applied bool, epoch int64, err error) {
-	answer, err := g.call(ctx, m.Sale, scripts.move, []string{g.key("sale", m.Sale), g.key("moves", m.Sale)}, []string{m.ID, strconv.FormatInt(m.Delta, 10)})
+// Move applies a stock move, once for each id and delta. It reports whether it
+// was applied: a shrinking move is refused when the gate holds fewer units. One
+// that was read in another epoch is seckill.ErrStale.
+func (g *Redis) Move(ctx context.Context, m seckill.Move) (applied bool, err error) {
+	answer, err := g.call(ctx, m.Sale, scripts.move, []string{g.key("sale", m.Sale), g.key("moves", m.Sale)},
+		[]string{m.ID, strconv.FormatInt(m.Delta, 10), strconv.FormatInt(m.Epoch, 10)})
 	if err != nil {
-		return false, 0, err
+		return false, err
 	}
 	g.back(m.Sale, answer[1])
 	decided, _ := answer[0].ToString()
-	epoch, err = answer[2].AsInt64()
-	return decided == "applied", epoch, err
+	return decided == "applied", nil
 }
 
 // Apply puts a sale's version in force; a lower one than the gate has is ignored.
+// To a retired sale a new version is closed: it may open it again, and then its
+// buyers must be known.
 func (g *Redis) Apply(ctx context.Context, sale seckill.Sale) error {
 	answer, err := g.call(ctx, sale.ID, scripts.apply, []string{g.key("sale", sale.ID)}, terms(sale))
 	if err != nil {
@@ -472,9 +480,15 @@ func (g *Redis) Apply(ctx context.Context, sale seckill.Sale) error {
 
 // terms are the fields of a sale that the gate decides by, as scripts take them.
 func terms(s seckill.Sale) []string {
-	bit := map[bool]string{false: "0", true: "1"}
 	return []string{strconv.FormatInt(s.Version, 10), strconv.FormatInt(s.OpensAt.UnixMilli(), 10), strconv.FormatInt(s.ClosesAt.UnixMilli(), 10),
-		bit[s.Paused], bit[s.Ended], strconv.Itoa(s.LimitPerBuyer)}
+		bit(s.Paused), bit(s.Ended), strconv.Itoa(s.LimitPerBuyer)}
+}
+
+func bit(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
 }
 
 // Cut looks at the gate's state of a sale at one moment.
@@ -503,8 +517,8 @@ func (g *Redis) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err 
 	return c, nil
 }
 
-// Stale returns those of the sales whose state at the gate is missing, shut, or
-// of another epoch than the store's.
+// Stale returns those of the sales whose state at the gate is missing, shut, of
+// another epoch than the store's, or to be retired.
 func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
 	client, err := g.up()
 	if err != nil {
@@ -514,18 +528,25 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 	defer cancel()
 	commands := make(rueidis.Commands, len(sales))
 	for i, s := range sales {
-		commands[i] = client.B().Hmget().Key(g.key("sale", s.ID)).Field("open", "epoch").Build()
+		commands[i] = client.B().Hmget().Key(g.key("sale", s.ID)).Field("open", "epoch", "retired").Build()
 	}
+	known := make([]seckill.SaleID, len(sales))
 	for i, answer := range client.DoMulti(ctx, commands...) {
 		s, err := answer.AsStrSlice()
 		if err != nil {
 			return nil, g.fail(err)
 		}
-		if s[0] != "1" || s[1] != strconv.FormatInt(sales[i].Epoch, 10) {
-			ids = append(ids, sales[i].ID)
+		sale := &sales[i]
+		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || sale.Retired && s[2] != "1" {
+			ids = append(ids, sale.ID)
 		}
-		g.add(sales[i].ID)
+		if known[i] = sale.ID; sale.Retired {
+			g.mu.Lock()
+			delete(g.views, sale.ID)
+			g.mu.Unlock()
+		}
 	}
+	g.add(known...)
 	return ids, nil
 }
 
@@ -631,7 +652,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 		}
 	}
 	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
-	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Seq, 10))
+	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Seq, 10), bit(v.Sale.Retired))
 	// A sale with a newer epoch is left as it is.
 	if _, err = g.call(ctx, id, scripts.open, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.key("moves", id), aside}, args); err != nil {
 		return err

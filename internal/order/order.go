@@ -21,14 +21,15 @@ type Store interface {
 	Transition(ctx context.Context, id, buyer string, to seckill.OrderState) (seckill.Order, error)
 	Expire(ctx context.Context, max int) (int, error)
 	NextExpiry(ctx context.Context) (time.Time, error)
-	Returns(ctx context.Context, max int) ([]seckill.Ticket, error)
+	Returns(ctx context.Context, max int) ([]seckill.Return, error)
 	// Returned MUST do nothing when the sale's epoch is another.
-	Returned(ctx context.Context, sale seckill.SaleID, epoch int64, tickets []string) error
+	Returned(ctx context.Context, r seckill.Return) error
 }
 
-// Gate takes units back. Release MUST count each ticket once in an epoch.
+// Gate takes units back. Release MUST count each ticket once, and MUST take none
+// that was read in another epoch.
 type Gate interface {
-	Release(ctx context.Context, sale seckill.SaleID, tickets []seckill.Ticket) (epoch int64, err error)
+	Release(ctx context.Context, r seckill.Return) error
 }
 
 // Orders changes orders.
@@ -125,31 +126,22 @@ func (o *Orders) RunReturner(ctx context.Context) error {
 
 // giveBack brings one batch of units back and returns how many tickets it was.
 func (o *Orders) giveBack(ctx context.Context) (int, error) {
-	tickets, err := o.store.Returns(ctx, returnBatch)
+	returns, err := o.store.Returns(ctx, returnBatch)
 	if err != nil {
 		return 0, err
 	}
-	bySale := map[seckill.SaleID][]seckill.Ticket{}
-	for _, t := range tickets {
-		bySale[t.Sale] = append(bySale[t.Sale], t)
-	}
 	done := 0
-	for sale, tickets := range bySale {
+	for _, r := range returns {
 		crash.Here("9-before-release", true)
-		epoch, rerr := o.gate.Release(ctx, sale, tickets)
-		if rerr != nil {
+		if rerr := o.gate.Release(ctx, r); rerr != nil {
 			err = rerr // the units of other sales need not wait for this one
 			continue
 		}
 		crash.Here("9-after-release", true)
-		ids := make([]string, len(tickets))
-		for i, t := range tickets {
-			ids[i] = t.ID
-		}
-		if rerr := o.store.Returned(ctx, sale, epoch, ids); rerr != nil {
+		if rerr := o.store.Returned(ctx, r); rerr != nil {
 			return done, rerr
 		}
-		done += len(tickets)
+		done += len(r.Tickets)
 	}
 	return done, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -112,28 +113,35 @@ func (s *shop) NextExpiry(context.Context) (at time.Time, err error) {
 	return at, s.store
 }
 
-func (s *shop) Returns(_ context.Context, max int) ([]seckill.Ticket, error) {
+func (s *shop) Returns(_ context.Context, max int) (all []seckill.Return, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lists++
-	return append([]seckill.Ticket(nil), s.returns[:min(max, len(s.returns))]...), s.store
+	for _, v := range s.returns[:min(max, len(s.returns))] {
+		i := slices.IndexFunc(all, func(r seckill.Return) bool { return r.Sale == v.Sale })
+		if i < 0 {
+			i, all = len(all), append(all, seckill.Return{Sale: v.Sale, Epoch: s.epochs[v.Sale]})
+		}
+		all[i].Tickets = append(all[i].Tickets, v)
+	}
+	return all, s.store
 }
 
-func (s *shop) Returned(_ context.Context, sale seckill.SaleID, epoch int64, tickets []string) error {
+func (s *shop) Returned(_ context.Context, r seckill.Return) error {
 	if s.before != nil {
-		s.before(sale)
+		s.before(r.Sale)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.noted != nil {
 		return s.noted
 	}
-	if s.epochs[sale] != epoch {
+	if s.epochs[r.Sale] != r.Epoch {
 		return nil
 	}
 	gone := map[string]bool{}
-	for _, id := range tickets {
-		gone[id] = true
+	for _, v := range r.Tickets {
+		gone[v.ID] = true
 	}
 	var rest []seckill.Ticket
 	for _, t := range s.returns {
@@ -145,25 +153,29 @@ func (s *shop) Returned(_ context.Context, sale seckill.SaleID, epoch int64, tic
 	return nil
 }
 
-func (s *shop) Release(_ context.Context, sale seckill.SaleID, tickets []seckill.Ticket) (int64, error) {
+func (s *shop) Release(_ context.Context, r seckill.Return) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	sale := r.Sale
 	if s.closed[sale] {
-		return 0, seckill.ErrUnavailable
+		return seckill.ErrUnavailable
+	}
+	if s.epochs[sale] != r.Epoch {
+		return seckill.ErrStale
 	}
 	if s.released[sale] == nil {
 		s.released[sale] = map[string]bool{}
 	}
-	for _, t := range tickets {
+	for _, t := range r.Tickets {
 		if t.Sale != sale {
-			return 0, fmt.Errorf("ticket %s is of sale %s", t.ID, t.Sale)
+			return fmt.Errorf("ticket %s is of sale %s", t.ID, t.Sale)
 		}
 		if !s.released[sale][t.ID] {
 			s.released[sale][t.ID] = true
 			s.left[sale] += int64(t.Quantity)
 		}
 	}
-	return s.epochs[sale], nil
+	return nil
 }
 
 // rebuild makes the gate's state of a sale anew: what the store lists as on its

@@ -92,10 +92,19 @@ func (s *Sales) show(sale seckill.Sale) seckill.Sale {
 	return sale.Show(s.gate.Now(), left)
 }
 
-// forget makes this node read the sale again.
+// Forget makes this node read the sale again, instead of within a second.
+func (s *Sales) Forget(id seckill.SaleID) { s.forget(id) }
+
 func (s *Sales) forget(id seckill.SaleID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.cache, id)
 	clear(s.lists)
+}
+
+// tell lets the other nodes know that the store has a newer sale, if it can.
+func (s *Sales) tell(sale seckill.Sale) {
+	if s.Notice != nil {
+		s.Notice(sale.ID, sale.Version)
+	}
 }

@@ -12,14 +12,16 @@ const (
 	keeperPause = time.Second     // between looks at what the gate has not heard of
 	keeperTry   = 5 * time.Second // for one look
 	keeperPage  = 1000            // sales looked at, and rebuilt, together
+	keeperCheck = time.Minute     // between looks at every sale, for those to be retired
 )
 
 // Keep is the resident duty of the package: it rebuilds what the gate has lost,
 // and brings to the gate the changes and stock moves that it did not hear of.
 // ready is called once everything has been loaded for the first time.
 func (s *Sales) Keep(ctx context.Context, ready func()) error {
-	tick := time.NewTicker(keeperPause)
+	tick, check := time.NewTicker(keeperPause), time.NewTicker(keeperCheck)
 	defer tick.Stop()
+	defer check.Stop()
 	for {
 		err := s.keep(ctx)
 		if err == nil && ready != nil {
@@ -37,6 +39,8 @@ func (s *Sales) Keep(ctx context.Context, ready func()) error {
 		case <-tick.C:
 		case <-changed:
 		case <-s.gate.Lost():
+			s.unsure.Store(true)
+		case <-check.C:
 			s.unsure.Store(true)
 		case <-ctx.Done():
 			return nil
@@ -68,7 +72,7 @@ func (s *Sales) restore(ctx context.Context) error {
 			return err
 		}
 		if len(stale) > 0 {
-			s.log.Info("sale: rebuilding what the gate does not have", "sales", len(stale))
+			s.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
 			if err := s.rebuild(ctx, stale); err != nil {
 				return err
 			}
@@ -82,11 +86,7 @@ func (s *Sales) catchUp(ctx context.Context) error {
 	sales, err := s.store.Unapplied(ctx)
 	errs = append(errs, err)
 	for _, sale := range sales {
-		err := s.apply(ctx, sale)
-		if errors.Is(err, seckill.ErrClosed) {
-			err = s.Rebuild(ctx, sale.ID)
-		}
-		errs = append(errs, err)
+		errs = append(errs, s.apply(ctx, sale))
 	}
 	moves, err := s.store.OpenMoves(ctx)
 	errs = append(errs, err)

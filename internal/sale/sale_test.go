@@ -81,9 +81,9 @@ func (g *faultyGate) Apply(ctx context.Context, sale seckill.Sale) error {
 	return g.try("apply", func() error { return g.Memory.Apply(ctx, sale) })
 }
 
-func (g *faultyGate) Move(ctx context.Context, m seckill.Move) (applied bool, epoch int64, err error) {
-	err = g.try("move", func() (err error) { applied, epoch, err = g.Memory.Move(ctx, m); return err })
-	return applied, epoch, err
+func (g *faultyGate) Move(ctx context.Context, m seckill.Move) (applied bool, err error) {
+	err = g.try("move", func() (err error) { applied, err = g.Memory.Move(ctx, m); return err })
+	return applied, err
 }
 
 func (g *faultyGate) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
@@ -128,8 +128,8 @@ func (s *faultyStore) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox
 	return all, err
 }
 
-func (s *faultyStore) FinishMove(ctx context.Context, m seckill.Move, applied bool, epoch int64) (done bool, err error) {
-	err = s.try("finish move", func() (err error) { done, err = s.Store.FinishMove(ctx, m, applied, epoch); return err })
+func (s *faultyStore) FinishMove(ctx context.Context, m seckill.Move, applied bool) (done bool, err error) {
+	err = s.try("finish move", func() (err error) { done, err = s.Store.FinishMove(ctx, m, applied); return err })
 	return done, err
 }
 

@@ -29,7 +29,7 @@ type Store interface {
 	Unapplied(ctx context.Context) ([]seckill.Sale, error)
 	Applied(ctx context.Context, id seckill.SaleID, version int64) error
 	BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, error)
-	FinishMove(ctx context.Context, m seckill.Move, applied bool, epoch int64) (bool, error)
+	FinishMove(ctx context.Context, m seckill.Move, applied bool) (bool, error)
 	OpenMoves(ctx context.Context) ([]seckill.Move, error)
 	// Snapshot MUST raise the epochs of the sales in the transaction that reads,
 	// and count their versions as applied.
@@ -43,14 +43,14 @@ type Gate interface {
 	Left(id seckill.SaleID) (left int64, ok bool)
 	// Apply MUST ignore a version that is not newer.
 	Apply(ctx context.Context, sale seckill.Sale) error
-	// Move MUST decide each id once in an epoch.
-	Move(ctx context.Context, m seckill.Move) (applied bool, epoch int64, err error)
+	// Move MUST decide each id once, and MUST NOT decide one of another epoch.
+	Move(ctx context.Context, m seckill.Move) (applied bool, err error)
 	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
 	// Shut MUST close the sales before it reads the outbox.
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
-	// Stale MUST return the sales whose state is missing, shut, or of another epoch
-	// than the one given.
+	// Stale MUST return the sales whose state is missing, shut, of another epoch
+	// than the one given, or to be retired.
 	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	// Lost receives when there may be stale sales.
 	Lost() <-chan struct{}
@@ -58,6 +58,10 @@ type Gate interface {
 
 // Sales changes and shows sales.
 type Sales struct {
+	// Notice, if set, hears of every change that this node has stored. It MUST NOT
+	// wait. It is set before the sales are used.
+	Notice func(id seckill.SaleID, version int64)
+
 	store Store
 	gate  Gate
 	log   *slog.Logger
@@ -93,6 +97,7 @@ func (s *Sales) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, er
 		return sale, err
 	}
 	s.forget(sale.ID)
+	s.tell(sale)
 	crash.Here("10-before-open", true)
 	if err := s.Rebuild(ctx, sale.ID); err != nil {
 		s.wake()
@@ -119,6 +124,7 @@ func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale 
 		return sale, err
 	}
 	s.forget(id)
+	s.tell(sale)
 	if err := s.apply(ctx, sale); err != nil {
 		s.wake()
 		return sale, fmt.Errorf("sale %s is changed and the change will be in force when the gate is back: %w", id, err)
@@ -128,7 +134,11 @@ func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale 
 
 func (s *Sales) apply(ctx context.Context, sale seckill.Sale) error {
 	crash.Here("10-before-apply", true)
-	if err := s.gate.Apply(ctx, sale); err != nil {
+	err := s.gate.Apply(ctx, sale)
+	if errors.Is(err, seckill.ErrClosed) {
+		return s.Rebuild(ctx, sale.ID) // with this version, or a later one
+	}
+	if err != nil {
 		return err
 	}
 	crash.Here("10-after-apply", true)
@@ -155,9 +165,13 @@ func (s *Sales) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, er
 	})
 }
 
-// End closes a sale for ever. Tickets that were admitted are honoured.
+// End closes a sale for ever: an open one closes now. Tickets that were admitted
+// are honoured.
 func (s *Sales) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	return s.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		if now = now.Truncate(time.Millisecond); !sale.Ended && now.After(sale.OpensAt) && now.Before(sale.ClosesAt) {
+			sale.ClosesAt = now
+		}
 		sale.Ended = true
 		return nil
 	})
@@ -262,37 +276,50 @@ func (s *Sales) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, error)
 	if m.Delta == 0 || m.Delta > seckill.MaxTotal || m.Delta < -seckill.MaxTotal {
 		return seckill.Sale{}, &seckill.FieldError{Field: "delta", Must: fmt.Sprintf("must be -%d to %d and not 0", seckill.MaxTotal, seckill.MaxTotal)}
 	}
-	m, err := s.store.BeginMove(ctx, m)
-	if err != nil {
-		return seckill.Sale{}, err
-	}
-	s.forget(m.Sale)
-	if err := s.move(ctx, m); err != nil {
-		s.wake()
-		return seckill.Sale{}, err
+	// A rebuild in between asks for another look, and there is hardly ever one.
+	for try := 1; ; try++ {
+		begun, err := s.store.BeginMove(ctx, m)
+		if err != nil {
+			return seckill.Sale{}, err
+		}
+		s.forget(m.Sale)
+		err = s.move(ctx, begun)
+		if err == nil {
+			break
+		}
+		if try == 3 || !errors.Is(err, seckill.ErrStale) {
+			s.wake()
+			return seckill.Sale{}, err
+		}
 	}
 	s.forget(m.Sale)
 	sale, err := s.store.Sale(ctx, m.Sale)
+	if err == nil {
+		s.tell(sale)
+	}
 	return s.show(sale), err
 }
 
 // move brings a begun move to the gate and its end to the store.
 func (s *Sales) move(ctx context.Context, m seckill.Move) error {
-	for !m.Done {
-		crash.Here("11-grow-before-gate", m.Delta > 0)
-		crash.Here("11-shrink-before-gate", m.Delta < 0)
-		applied, epoch, err := s.gate.Move(ctx, m)
-		if err != nil {
-			return err
-		}
-		crash.Here("11-grow-after-gate", m.Delta > 0)
-		crash.Here("11-shrink-after-gate", m.Delta < 0 && applied)
-		if m.Done, err = s.store.FinishMove(ctx, m, applied, epoch); err != nil {
-			return err
-		}
-		if m.Done && !applied {
-			return fmt.Errorf("sale %s: %d units cannot be taken out: %w", m.Sale, -m.Delta, seckill.ErrStock)
-		}
+	if m.Done {
+		return nil
+	}
+	crash.Here("11-grow-before-gate", m.Delta > 0)
+	crash.Here("11-shrink-before-gate", m.Delta < 0)
+	applied, err := s.gate.Move(ctx, m)
+	if err != nil {
+		return err
+	}
+	crash.Here("11-grow-after-gate", m.Delta > 0)
+	crash.Here("11-shrink-after-gate", m.Delta < 0 && applied)
+	switch done, err := s.store.FinishMove(ctx, m, applied); {
+	case err != nil:
+		return err
+	case !done:
+		return fmt.Errorf("sale %s: move %s: %w", m.Sale, m.ID, seckill.ErrStale)
+	case !applied:
+		return fmt.Errorf("sale %s: %d units cannot be taken out: %w", m.Sale, -m.Delta, seckill.ErrStock)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package sale
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +24,7 @@ type whole struct {
 	unheard  map[string]seckill.Outcome // committed, and the gate has not been told
 	queued   map[string]seckill.Ticket  // every ticket that a buyer was told
 	outcomes map[string]seckill.Reason  // every outcome that was ever heard
+	slow     *seckill.Return            // read by a node that is in no hurry
 	serial   int
 }
 
@@ -110,17 +112,29 @@ func (w *whole) giveBack(t *rapid.T) {
 	if len(returns) == 0 {
 		t.Skip("nothing is on its way")
 	}
-	epoch, err := w.gate.Release(ctx, w.sale, returns)
-	require.NoError(t, err)
+	r := returns[0] // one sale's
+	if w.slow == nil || rapid.Bool().Draw(t, "another node reads the same") {
+		w.slow = &r
+	}
+	require.NoError(t, w.gate.Release(ctx, r))
 	if rapid.Bool().Draw(t, "rebuilt meanwhile") {
 		require.NoError(t, w.Rebuild(ctx, w.sale))
 	}
 	if rapid.Bool().Draw(t, "noted") {
-		var ids []string
-		for _, v := range returns {
-			ids = append(ids, v.ID)
-		}
-		require.NoError(t, w.store.Returned(ctx, w.sale, epoch, ids))
+		require.NoError(t, w.store.Returned(ctx, r))
+	}
+}
+
+// giveBackLate is what a slow node read a while ago.
+func (w *whole) giveBackLate(t *rapid.T) {
+	if w.slow == nil {
+		t.Skip("no node is slow")
+	}
+	r := *w.slow
+	w.slow = nil
+	if err := w.gate.Release(ctx, r); !errors.Is(err, seckill.ErrStale) {
+		require.NoError(t, err)
+		require.NoError(t, w.store.Returned(ctx, r))
 	}
 }
 
@@ -175,10 +189,9 @@ func (w *whole) rests(t *rapid.T) {
 	}
 	returns, err := w.store.Returns(ctx, 1000)
 	require.NoError(t, err)
-	epoch, err := w.gate.Release(ctx, w.sale, returns)
-	require.NoError(t, err)
-	for _, v := range returns {
-		require.NoError(t, w.store.Returned(ctx, w.sale, epoch, []string{v.ID}))
+	for _, r := range returns {
+		require.NoError(t, w.gate.Release(ctx, r))
+		require.NoError(t, w.store.Returned(ctx, r))
 	}
 	cut, err := w.gate.Cut(ctx, w.sale)
 	require.NoError(t, err)
@@ -207,7 +220,7 @@ func TestEverythingAddsUpWhateverIsInterrupted(t *testing.T) {
 		require.NoError(t, err)
 		w := &whole{house: h, sale: sale.ID, queue: map[string]seckill.Ticket{}, unheard: map[string]seckill.Outcome{}, queued: map[string]seckill.Ticket{}, outcomes: map[string]seckill.Reason{}}
 		t.Repeat(map[string]func(*rapid.T){
-			"buy": w.buy, "buy again": w.buy, "settle": w.settle, "refuse": w.refuse, "finish": w.finish, "change": w.change, "give back": w.giveBack,
+			"buy": w.buy, "buy again": w.buy, "settle": w.settle, "refuse": w.refuse, "finish": w.finish, "change": w.change, "give back": w.giveBack, "give back late": w.giveBackLate,
 			"stock": w.stock, "keep": w.keep, "rebuild": w.rebuild, "pause": w.pause, "": w.holds,
 		})
 		w.rests(t)

@@ -151,18 +151,20 @@ func (m *market) expire(t *rapid.T) {
 func (m *market) giveBack(t *rapid.T) {
 	returns, err := m.Returns(context.Background(), 3)
 	require.NoError(t, err)
-	for _, v := range returns {
-		if !contains(m.sales, v.Sale) {
+	for _, r := range returns {
+		if !contains(m.sales, r.Sale) {
 			continue // of another check
 		}
-		require.False(t, m.returned[v.ID], "release once")
-		epoch := m.look(v.Sale).Sale.Epoch
+		require.Equal(t, m.look(r.Sale).Sale.Epoch, r.Epoch)
 		old := rapid.Bool().Draw(t, "old epoch")
 		if old {
-			epoch--
+			r.Epoch--
 		}
-		require.NoError(t, m.Returned(context.Background(), v.Sale, epoch, []string{v.ID}))
-		m.returned[v.ID] = !old
+		require.NoError(t, m.Returned(context.Background(), r))
+		for _, v := range r.Tickets {
+			require.False(t, m.returned[v.ID], "release once")
+			m.returned[v.ID] = !old
+		}
 	}
 }
 
@@ -184,8 +186,8 @@ func (m *market) stock(t *rapid.T) {
 	}
 	require.NoError(t, err)
 	applied := delta > 0 || before.Left()+delta >= 0
-	epoch := before.Sale.Epoch - int64(rapid.IntRange(0, 1).Draw(t, "old epoch"))
-	_, err = m.FinishMove(context.Background(), move, applied, epoch)
+	move.Epoch -= int64(rapid.IntRange(0, 1).Draw(t, "old epoch"))
+	_, err = m.FinishMove(context.Background(), move, applied)
 	require.NoError(t, err)
 }
 
@@ -289,8 +291,8 @@ func testConcurrent(t *testing.T, s *shop) {
 		for range 10 {
 			returns, err := s.Returns(ctx, 5)
 			assert.NoError(t, err)
-			for _, v := range returns {
-				assert.NoError(t, s.Returned(ctx, v.Sale, 0, []string{v.ID}))
+			for _, r := range returns {
+				assert.NoError(t, s.Returned(ctx, r))
 			}
 		}
 	})
@@ -298,7 +300,7 @@ func testConcurrent(t *testing.T, s *shop) {
 		for i := range 10 {
 			m, err := s.BeginMove(ctx, seckill.Move{Sale: sales[i%2], ID: fmt.Sprint(i), Delta: int64(i + 1)})
 			assert.NoError(t, err)
-			_, err = s.FinishMove(ctx, m, true, 0)
+			_, err = s.FinishMove(ctx, m, true)
 			assert.NoError(t, err)
 			_, err = s.UpdateSale(ctx, sales[i%2], func(v *seckill.Sale) error { v.Paused = !v.Paused; return nil })
 			assert.NoError(t, err)

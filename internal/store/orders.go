@@ -198,32 +198,37 @@ func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill
 	return nil
 }
 
-// Returns lists up to max tickets whose units are on their way back to the gate.
-func (s *Store) Returns(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+// Returns lists up to max tickets whose units are on their way back to the gate,
+// by sale, each with the sale's epoch at that moment.
+func (s *Store) Returns(ctx context.Context, max int) (all []seckill.Return, err error) {
 	err = s.ask(ctx, "returns", func(t *tx) error {
-		tickets = nil
-		return t.rows(ctx, "SELECT ticket, sale, buyer, quantity FROM returns LIMIT ?", []any{max}, func(r scanner) error {
+		all = nil
+		return t.rows(ctx, "SELECT r.ticket, r.sale, r.buyer, r.quantity, s.epoch FROM returns r JOIN sales s ON s.id = r.sale LIMIT ?", []any{max}, func(r scanner) error {
 			var v seckill.Ticket
-			err := r.Scan(&v.ID, &v.Sale, &v.Buyer, &v.Quantity)
-			tickets = append(tickets, v)
+			var epoch int64
+			err := r.Scan(&v.ID, &v.Sale, &v.Buyer, &v.Quantity, &epoch)
+			i := slices.IndexFunc(all, func(r seckill.Return) bool { return r.Sale == v.Sale })
+			if i < 0 {
+				i, all = len(all), append(all, seckill.Return{Sale: v.Sale, Epoch: epoch})
+			}
+			all[i].Tickets = append(all[i].Tickets, v)
 			return err
 		})
 	})
-	return tickets, err
+	return all, err
 }
 
-// Returned forgets the returns of one sale that the gate has applied in the
-// given epoch. If the gate was rebuilt since they stay, since that rebuild has
-// counted them as still to come.
-func (s *Store) Returned(ctx context.Context, sale seckill.SaleID, epoch int64, tickets []string) error {
+// Returned forgets returns that the gate has taken. If the gate was rebuilt since
+// they were read they stay: that rebuild has counted them as still to come.
+func (s *Store) Returned(ctx context.Context, r seckill.Return) error {
 	return s.write(ctx, "returned", func(t *tx) error {
-		now, err := t.lockSale(ctx, sale)
-		if err != nil || now.Epoch != epoch {
+		now, err := t.lockSale(ctx, r.Sale)
+		if err != nil || now.Epoch != r.Epoch {
 			return err
 		}
-		ids := make([]any, len(tickets))
-		for i := range tickets {
-			ids[i] = tickets[i]
+		ids := make([]any, len(r.Tickets))
+		for i := range r.Tickets {
+			ids[i] = r.Tickets[i].ID
 		}
 		for some := range slices.Chunk(ids, t.s.dialect.chunk) {
 			if _, err := t.exec(ctx, "DELETE FROM returns WHERE ticket IN ("+list(len(some), 1)+")", some...); err != nil {

@@ -10,11 +10,12 @@ import (
 const saleColumns = `id, title, description, image, price, list_price, currency, total, sold, limit_per_buyer,
 	opens_at, closes_at, hold_seconds, paused, ended, version, epoch`
 
-func scanSale(r scanner) (s seckill.Sale, err error) {
+func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 	var opens, closes int64
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
 		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Version, &s.Epoch)
 	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
+	s.Retired = t.s.Retention > 0 && !t.s.now().Before(s.ClosesAt.Add(t.s.Retention))
 	return s, err
 }
 
@@ -32,7 +33,7 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 			return err
 		}
 		return t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
-			sale, err = scanSale(r)
+			sale, err = t.scanSale(r)
 			return err
 		})
 	})
@@ -43,7 +44,7 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 func (s *Store) Sale(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
 	err = s.ask(ctx, "sale", func(t *tx) error {
 		return t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
-			sale, err = scanSale(r)
+			sale, err = t.scanSale(r)
 			return err
 		})
 	})
@@ -68,7 +69,7 @@ func (s *Store) sales(ctx context.Context, where string, args ...any) (sales []s
 	err = s.ask(ctx, "sales", func(t *tx) error {
 		sales = nil
 		return t.rows(ctx, "SELECT "+saleColumns+" FROM sales WHERE "+where, args, func(r scanner) error {
-			sale, err := scanSale(r)
+			sale, err := t.scanSale(r)
 			sales = append(sales, sale)
 			return err
 		})
@@ -103,7 +104,7 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 // them as of one moment.
 func (t *tx) lockSale(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
 	err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?"+t.lock, []any{id}, func(r scanner) (err error) {
-		sale, err = scanSale(r)
+		sale, err = t.scanSale(r)
 		return err
 	})
 	return sale, err
@@ -127,6 +128,7 @@ func (s *Store) BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, er
 		if err != nil {
 			return err
 		}
+		m.Epoch, m.Done = sale.Epoch, false
 		err = t.one(ctx, "SELECT delta, done FROM moves WHERE sale = ? AND id = ?", []any{m.Sale, m.ID}, func(r scanner) error {
 			var delta int64
 			if err := r.Scan(&delta, &m.Done); err != nil {
@@ -154,14 +156,14 @@ func (s *Store) BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, er
 	return m, err
 }
 
-// FinishMove notes what the gate decided about the move in the given epoch:
-// applied, or refused for want of units (then the move is forgotten). It returns
-// false when the gate was rebuilt since: then that gate must be asked.
-func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool, epoch int64) (done bool, err error) {
+// FinishMove notes what the gate decided about the move: applied, or refused for
+// want of units (then the move is forgotten). It returns false when the gate was
+// rebuilt since the move was read: then that gate must be asked.
+func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool) (done bool, err error) {
 	err = s.write(ctx, "finish stock move", func(t *tx) error {
 		done = false
 		sale, err := t.lockSale(ctx, m.Sale)
-		if err != nil || sale.Epoch != epoch {
+		if err != nil || sale.Epoch != m.Epoch {
 			return err
 		}
 		done = true
@@ -183,9 +185,9 @@ func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool, ep
 func (s *Store) OpenMoves(ctx context.Context) (moves []seckill.Move, err error) {
 	err = s.ask(ctx, "open moves", func(t *tx) error {
 		moves = nil
-		return t.rows(ctx, "SELECT sale, id, delta FROM moves WHERE done = 0 LIMIT 1000", nil, func(r scanner) error {
+		return t.rows(ctx, "SELECT m.sale, m.id, m.delta, s.epoch FROM moves m JOIN sales s ON s.id = m.sale WHERE m.done = 0 LIMIT 1000", nil, func(r scanner) error {
 			var m seckill.Move
-			err := r.Scan(&m.Sale, &m.ID, &m.Delta)
+			err := r.Scan(&m.Sale, &m.ID, &m.Delta, &m.Epoch)
 			moves = append(moves, m)
 			return err
 		})

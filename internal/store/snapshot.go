@@ -14,7 +14,7 @@ const snapshots = 64
 // a rebuild of their gate state: their epochs rise by one first, so that whatever
 // an older gate state still has to say about returns and moves is ignored.
 // outbox holds the tickets that the gate's outbox has for each sale, read
-// before, while the gate was closed.
+// before, while the gate was closed. The holders of a retired sale are left out.
 //
 // The moment is that of the epoch's change. It locks the sale's row, which every
 // other transaction takes before it commits a change of what is read here (see
@@ -51,6 +51,11 @@ func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[s
 				if err != nil {
 					return err
 				}
+				if v.Sale.Retired = v.Sale.Retired && len(v.Pending()) == 0; !v.Sale.Retired {
+					if v.Active, err = t.holders(ctx, id); err != nil {
+						return err
+					}
+				}
 				part = append(part, v)
 			}
 			return nil
@@ -66,7 +71,9 @@ func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[s
 // Look reads the same of one sale without a change, for the audit.
 func (s *Store) Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (v seckill.Snapshot, err error) {
 	err = s.read(ctx, "audit", func(t *tx) (err error) {
-		v, err = t.snapshot(ctx, id, outbox)
+		if v, err = t.snapshot(ctx, id, outbox); err == nil {
+			v.Active, err = t.holders(ctx, id)
+		}
 		return err
 	})
 	return v, err
@@ -86,18 +93,6 @@ func (t *tx) snapshot(ctx context.Context, id seckill.SaleID, outbox []seckill.T
 	if err = t.one(ctx, "SELECT COALESCE(SUM(delta), 0) FROM moves WHERE sale = ? AND done = 0 AND delta > 0", []any{id}, number(&v.Growing)); err != nil {
 		return v, err
 	}
-	q := "SELECT id, buyer, quantity, seq, created_at FROM tickets WHERE sale = ? AND " + t.s.dialect.active + " IS NOT NULL"
-	err = t.rows(ctx, q, []any{id}, func(r scanner) error {
-		var created int64
-		a := seckill.Ticket{Sale: id}
-		err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq, &created)
-		a.At = fromMS(created)
-		v.Active = append(v.Active, a)
-		return err
-	})
-	if err != nil {
-		return v, err
-	}
 	v.Outbox = outbox
 	tickets := make([]any, len(outbox))
 	for i := range outbox {
@@ -105,4 +100,18 @@ func (t *tx) snapshot(ctx context.Context, id seckill.SaleID, outbox []seckill.T
 	}
 	v.Outcomes, err = t.outcomes(ctx, tickets)
 	return v, err
+}
+
+// holders reads the placed tickets of a sale's active orders.
+func (t *tx) holders(ctx context.Context, id seckill.SaleID) (active []seckill.Ticket, err error) {
+	q := "SELECT id, buyer, quantity, seq, created_at FROM tickets WHERE sale = ? AND " + t.s.dialect.active + " IS NOT NULL"
+	err = t.rows(ctx, q, []any{id}, func(r scanner) error {
+		var created int64
+		a := seckill.Ticket{Sale: id}
+		err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq, &created)
+		a.At = fromMS(created)
+		active = append(active, a)
+		return err
+	})
+	return active, err
 }

@@ -39,6 +39,9 @@ type Store struct {
 	// for others (see Events), in the same transaction. It is set before the store
 	// is used; it costs one more row for each.
 	KeepEvents bool
+	// Retention is how long after its end a sale is retired, 0 for never. It is set
+	// before the store is used.
+	Retention time.Duration
 
 	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
 	dialect dialect

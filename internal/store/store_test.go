@@ -63,6 +63,7 @@ var behaviours = []struct {
 	{"a move's end stays open when the gate was rebuilt since", testFinishMove},
 	{"a move is one move for each id", testMoveID},
 	{"a snapshot counts what belongs at the gate, and raises the epoch", testSnapshot},
+	{"a sale that closed long ago is retired, and its rebuild is without its buyers", testRetired},
 	{"a look changes nothing", testLook},
 	{"a name is an account's once", testAccounts},
 }
@@ -153,10 +154,12 @@ func (s *shop) look(id seckill.SaleID, outbox ...seckill.Ticket) seckill.Snapsho
 
 func (s *shop) returns() (ids []string) {
 	s.t.Helper()
-	tickets, err := s.Returns(context.Background(), 1000)
+	returns, err := s.Returns(context.Background(), 1000)
 	require.NoError(s.t, err)
-	for _, t := range tickets {
-		ids = append(ids, t.ID)
+	for _, r := range returns {
+		for _, t := range r.Tickets {
+			ids = append(ids, t.ID)
+		}
 	}
 	return ids
 }
@@ -534,7 +537,7 @@ func testReturns(t *testing.T, s *shop) {
 	s.become(seckill.Cancelled, v) // a repeat returns nothing more
 	returns, err := s.Returns(t.Context(), 10)
 	require.NoError(t, err)
-	require.Equal(t, []seckill.Ticket{{ID: v.ID, Sale: sale.ID, Buyer: "ann", Quantity: 3}}, returns)
+	require.Equal(t, []seckill.Return{{Sale: sale.ID, Tickets: []seckill.Ticket{{ID: v.ID, Sale: sale.ID, Buyer: "ann", Quantity: 3}}}}, returns)
 	require.EqualValues(t, 3, s.look(sale.ID).Returning)
 	require.Zero(t, s.sold(sale.ID))
 	s.place(sale.ID, "ann", 5)
@@ -553,17 +556,21 @@ func testReturned(t *testing.T, s *shop) {
 	for _, v := range []seckill.Ticket{a, b, c} {
 		s.become(seckill.Cancelled, v)
 	}
-	require.NoError(t, s.Returned(t.Context(), one.ID, epoch, []string{a.ID}))
+	returned := func(sale seckill.SaleID, epoch int64, v seckill.Ticket) {
+		t.Helper()
+		require.NoError(t, s.Returned(t.Context(), seckill.Return{Sale: sale, Epoch: epoch, Tickets: []seckill.Ticket{v}}))
+	}
+	returned(one.ID, epoch, a)
 	require.ElementsMatch(t, []string{b.ID, c.ID}, s.returns())
-	require.NoError(t, s.Returned(t.Context(), one.ID, epoch, []string{a.ID}), "a repeat")
+	returned(one.ID, epoch, a) // a repeat
 	_, err = s.Snapshot(t.Context(), []seckill.SaleID{one.ID}, nil)
 	require.NoError(t, err)
 	for _, old := range []int64{epoch - 1, epoch, epoch + 2} {
-		require.NoError(t, s.Returned(t.Context(), one.ID, old, []string{b.ID}))
+		returned(one.ID, old, b)
 		require.ElementsMatch(t, []string{b.ID, c.ID}, s.returns(), "epoch %d is not in force", old)
 	}
-	require.NoError(t, s.Returned(t.Context(), one.ID, epoch+1, []string{b.ID}))
-	require.NoError(t, s.Returned(t.Context(), two.ID, epoch, []string{c.ID}), "an epoch is a sale's own")
+	returned(one.ID, epoch+1, b)
+	returned(two.ID, epoch, c) // an epoch is a sale's own
 	require.Empty(t, s.returns())
 }
 
@@ -577,7 +584,8 @@ func (s *shop) begin(sale seckill.SaleID, id string, delta int64) seckill.Move {
 
 func (s *shop) finish(m seckill.Move, applied bool, epoch int64) bool {
 	s.t.Helper()
-	done, err := s.FinishMove(context.Background(), m, applied, epoch)
+	m.Epoch = epoch
+	done, err := s.FinishMove(context.Background(), m, applied)
 	require.NoError(s.t, err)
 	return done
 }
@@ -662,6 +670,32 @@ func testMoveID(t *testing.T, s *shop) {
 	require.EqualValues(t, 8, s.look(one.ID).Sale.Total)
 	_, err = s.BeginMove(t.Context(), seckill.Move{Sale: 999, ID: "a", Delta: 4})
 	require.ErrorIs(t, err, seckill.ErrNotFound)
+}
+
+func testRetired(t *testing.T, s *shop) {
+	s.Retention = time.Minute
+	sale := s.open(5)
+	s.place(sale.ID, "ann", 2)
+	rebuilt := func(outbox ...seckill.Ticket) seckill.Snapshot {
+		t.Helper()
+		all, err := s.Snapshot(t.Context(), []seckill.SaleID{sale.ID}, map[seckill.SaleID][]seckill.Ticket{sale.ID: outbox})
+		require.NoError(t, err)
+		return all[0]
+	}
+	s.advance(time.Hour + time.Minute - time.Millisecond)
+	require.False(t, rebuilt().Sale.Retired)
+	s.advance(time.Millisecond)
+	v := rebuilt()
+	require.True(t, v.Sale.Retired)
+	require.Empty(t, v.Active)
+	require.EqualValues(t, 3, v.Left())
+	require.Len(t, s.look(sale.ID).Active, 1, "an audit sees them")
+	v = rebuilt(ticket(sale.ID, "bob", 1))
+	require.False(t, v.Sale.Retired, "a ticket has no outcome yet")
+	require.Len(t, v.Active, 1)
+	_, err := s.UpdateSale(t.Context(), sale.ID, func(v *seckill.Sale) error { v.ClosesAt = s.clock().Add(time.Hour); return nil })
+	require.NoError(t, err)
+	require.Len(t, rebuilt().Active, 1, "it is open again")
 }
 
 func testSnapshot(t *testing.T, s *shop) {
