@@ -53,6 +53,13 @@ type Store interface {
 	Orders(ctx context.Context, buyer, before string, max int) ([]seckill.Order, error)
 }
 
+// Listeners are a node's end of the queue that takes tickets.
+type Listeners interface {
+	StartListeners()
+	StopListeners()
+	ListenersRunning() bool
+}
+
 // Config is what an API is made of; everything without a default is required.
 type Config struct {
 	Gate     Gate
@@ -62,9 +69,11 @@ type Config struct {
 	Accounts *account.Accounts
 	Tokens   *account.Verifier
 	Pages    http.Handler // everything outside /api
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
-	Stopping context.Context // done when the node stops: waits end early
+	// Listeners take tickets from a shared queue; nil when the queue is embedded.
+	Listeners Listeners
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+	Stopping  context.Context // done when the node stops: waits end early
 
 	PollAfter      time.Duration // what "queued" tells the client; default 500 ms
 	MaxInFlight    int           // requests at once; default 20,000
@@ -149,8 +158,11 @@ func New(c Config) *API {
 		{"POST", "/api/admin/sales/{sale}/pause", admins, a.change("pause", c.Sales.Pause)},
 		{"POST", "/api/admin/sales/{sale}/resume", admins, a.change("resume", c.Sales.Resume)},
 		{"POST", "/api/admin/sales/{sale}/end", admins, a.change("end", c.Sales.End)},
+		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", c.Sales.Renew)}, // its gate state, anew
 		{"GET", "/api/admin/sales/{sale}/audit", admins, a.audit},
 		{"POST", "/api/admin/orders/{order}/refund", admins, a.refund},
+		{"POST", "/api/admin/listeners/start", admins, a.listeners(true)}, // of the node that answers
+		{"POST", "/api/admin/listeners/stop", admins, a.listeners(false)},
 	}
 	byPath := map[string]map[string]route{}
 	for _, r := range a.routes {

@@ -239,3 +239,18 @@ func TestASaleMayBeEmptied(t *testing.T) {
 	s.bought(otherName, id, 1)
 	require.Equal(t, seckill.StateEnded, s.change(id, "end", "").State)
 }
+
+func TestARebuildChangesNothingThatAnybodySees(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		s.bought(otherName, s.open.ID, 2)
+		before := s.sale(s.open.ID)
+		cut := func() seckill.Cut { return s.cuts([]seckill.SaleID{s.open.ID})[s.open.ID] }
+		epoch := cut().Epoch
+		require.Equal(t, before, s.change(s.open.ID, "rebuild", ""))
+		require.Equal(t, before, s.sale(s.open.ID))
+		require.Equal(t, epoch+1, cut().Epoch)
+		s.admin("POST", "/api/admin/sales/99999/rebuild", "").is(404)
+	})
+}

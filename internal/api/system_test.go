@@ -111,7 +111,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	s.stop = stopWaits
 	config := Config{
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Accounts: s.accounts, Tokens: tokens,
-		Pages: web.Handler(), Log: logger, Metrics: noMetrics(), Stopping: stopping,
+		Pages: web.Handler(), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
 	}
 	for _, o := range options {
 		o(&config)

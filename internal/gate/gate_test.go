@@ -60,6 +60,7 @@ type conforming interface {
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
 	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
+	Belong(ctx context.Context, store string) error
 	Lost() <-chan struct{}
 }
 
@@ -993,6 +994,19 @@ var behaviours = []struct {
 			ctx, cancel := context.WithCancel(context.Background())
 			go cancel()
 			w.Wait(ctx, saleID, "ann", ticket.ID)
+		},
+	},
+	{
+		name: "a gate belongs to one store",
+		test: func(w *world) {
+			belongs := func() {
+				require.NoError(w.t, w.Belong(context.Background(), "ours"))
+				require.NoError(w.t, w.Belong(context.Background(), "ours"))
+				require.ErrorContains(w.t, w.Belong(context.Background(), "theirs"), "another store")
+			}
+			belongs()
+			w.restart(w.reopen)
+			belongs()
 		},
 	},
 	{

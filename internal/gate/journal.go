@@ -37,6 +37,7 @@ type journal struct {
 	dead   []int64            // rows to delete
 	unsent []seckill.Ticket   // committed, not yet taken by the relay
 	seq    int64              // of the last segment
+	store  string             // whose tickets they are; empty: not known yet
 
 	wake   chan struct{} // there is something to commit
 	sent   chan struct{} // there is something unsent
@@ -368,6 +369,26 @@ func writeJournal(ctx context.Context, db *sql.DB, seq int64, tickets []seckill.
 		}
 	}
 	return tx.Commit()
+}
+
+// belong returns the store that the journal belongs to: the one given if there was
+// none.
+func (j *journal) belong(ctx context.Context, store string) (string, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.store != "" {
+		return j.store, nil
+	}
+	if j.broken != nil {
+		return "", j.broken
+	}
+	for _, q := range []string{"CREATE TABLE IF NOT EXISTS store (id TEXT NOT NULL)", "INSERT INTO store (id) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM store)"} {
+		if _, err := j.db.ExecContext(ctx, q, store); err != nil {
+			return "", fmt.Errorf("gate journal %s: %w: %w", j.file, seckill.ErrUnavailable, err)
+		}
+	}
+	err := j.db.QueryRowContext(ctx, "SELECT id FROM store").Scan(&j.store)
+	return j.store, err
 }
 
 // recover reopens a broken journal: what a failed commit left in the file, or

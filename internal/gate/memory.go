@@ -502,6 +502,16 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 	return nil
 }
 
+// Belong ties the gate's journal to a store, the first one that is named. Another
+// one is an error: its tickets are in another journal.
+func (m *Memory) Belong(ctx context.Context, store string) error {
+	tied, err := m.journal.belong(ctx, store)
+	if err == nil && tied != store {
+		err = fmt.Errorf("gate journal %s: it has the tickets of another store; give each --store a --data-dir of its own: %w", m.journal.file, seckill.ErrUnavailable)
+	}
+	return err
+}
+
 // Register makes the gate's metrics.
 func (m *Memory) Register(r prometheus.Registerer) {
 	r.MustRegister(

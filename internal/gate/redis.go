@@ -70,6 +70,7 @@ type Redis struct {
 	node     string // this node's name among the readers of the outbox
 	log      *slog.Logger
 	offset   atomic.Int64     // nanoseconds that Redis' clock is ahead of this node's
+	skewed   atomic.Bool      // offset may be wrong
 	patience time.Duration    // for one call
 	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 
@@ -119,7 +120,7 @@ func (g *Redis) Run(ctx context.Context) error {
 	defer look.Stop()
 	var compared time.Time
 	for {
-		if down := g.down.Load(); down != nil || time.Since(compared) > 10*time.Second {
+		if down := g.down.Load(); down != nil || g.skewed.Swap(false) || time.Since(compared) > 10*time.Second {
 			if err := g.look(ctx); err == nil {
 				compared = time.Now()
 			}
@@ -175,6 +176,9 @@ func (g *Redis) fail(err error) error {
 	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
 	if late && time.Since(time.Unix(0, g.heard.Load())) < g.patience {
 		return err // slow, not gone: others are answered
+	}
+	if errors.Is(err, context.Canceled) {
+		return err // the caller went away: that says nothing about Redis
 	}
 	if g.down.CompareAndSwap(nil, &err) {
 		g.log.Warn("gate: every answer is 503 until Redis is back", "error", err)
@@ -276,13 +280,17 @@ func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, qu
 	}
 	answer, err := g.call(ctx, id, scripts.reserve,
 		[]string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))},
-		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.Now()), id.String(), strconv.Itoa(g.limit), now})
+		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.Now()), id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.Now().Add(g.patience).UnixMilli(), 10)})
 	if err != nil {
 		return a, err
 	}
 	verdict, _ := answer[0].ToString()
 	if a.Left, err = answer[1].AsInt64(); err != nil {
 		return a, fmt.Errorf("gate: reserve answered %v: %w", answer, err)
+	}
+	if verdict == "late" {
+		g.skewed.Store(true)
+		return a, fmt.Errorf("gate: Redis at %s was reached too late, or the clocks differ: %w", g.where, seckill.ErrUnavailable)
 	}
 	if verdict == "quantity" {
 		return a, &seckill.FieldError{Field: "quantity", Must: fmt.Sprintf("must be 1 to %d", a.Left)}
@@ -660,6 +668,27 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 	g.add(id)
 	g.clear(id)
 	g.view(id).forget()
+	return nil
+}
+
+// Belong ties this Redis database to a store, the first one that is named. Another
+// one is an error: its sales have the same ids.
+func (g *Redis) Belong(ctx context.Context, store string) error {
+	client, err := g.up()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	key := g.tag(0) + "store"
+	answers := client.DoMulti(ctx, client.B().Setnx().Key(key).Value(store).Build(), client.B().Get().Key(key).Build())
+	tied, err := answers[1].ToString()
+	if err != nil {
+		return g.fail(err)
+	}
+	if tied != store {
+		return fmt.Errorf("gate: Redis at %s holds the sales of another store: give each --store a --gate of its own, or empty this one: %w", g.where, seckill.ErrUnavailable)
+	}
 	return nil
 }
 

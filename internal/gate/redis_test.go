@@ -30,6 +30,41 @@ func TestRedisLinear(t *testing.T) {
 	testLinear(t, openFastRedis(t))
 }
 
+// A request that Redis sees only after its caller was told that nothing is known
+// decides nothing: the buyer may have learned since that there is no ticket.
+func TestALateReserveDecidesNothing(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runRedis(t, e.URL(), "seckill:", 10)
+	g.patience = 300 * time.Millisecond
+	ctx := context.Background()
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+
+	options, err := rueidis.ParseURL(e.AdminURL())
+	require.NoError(t, err)
+	options.DisableCache = true
+	admin, err := rueidis.NewClient(options)
+	require.NoError(t, err)
+	defer admin.Close()
+	// Redis keeps writes waiting for twice as long as anybody waits for them.
+	require.NoError(t, admin.Do(ctx, admin.B().ClientPause().Timeout(2*g.patience.Milliseconds()).Write().Build()).Error())
+	_, err = g.Reserve(ctx, sale.ID, "ada", 1)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+
+	until(t, "Redis takes writes again", func() bool {
+		a, err := g.Reserve(ctx, sale.ID, "bob", 1)
+		return err == nil && a.Verdict == seckill.Queued
+	})
+	_, err = g.Find(ctx, sale.ID, "ada", "")
+	require.ErrorIs(t, err, seckill.ErrNotFound)
+	cut, err := g.Cut(ctx, sale.ID)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, cut.Left)
+}
+
 // openFastRedis opens gates on a Redis that does not wait for its disk: thousands
 // of random steps are about what is decided, not about what is durable.
 func openFastRedis(t *testing.T) func(t testing.TB, limit int) subject {

@@ -3,6 +3,7 @@ package sale
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"seckill"
@@ -13,6 +14,9 @@ const (
 	keeperTry   = 5 * time.Second // for one look
 	keeperPage  = 1000            // sales looked at, and rebuilt, together
 	keeperCheck = time.Minute     // between looks at every sale, for those to be retired
+
+	rebuildLease = "rebuild"
+	rebuildTime  = 15 * time.Second // of the lease; renewed with every page
 )
 
 // Keep is the resident duty of the package: it rebuilds what the gate has lost,
@@ -60,8 +64,24 @@ func (s *Sales) keep(ctx context.Context) error {
 	return s.catchUp(ctx)
 }
 
-// restore rebuilds the sales whose state at the gate is not that of the store.
+// restore rebuilds the sales whose state at the gate is not that of the store. One
+// node at a time does; it would be right without the lease too (see Rebuild), but
+// two that rebuild the same sales undo each other's work.
 func (s *Sales) restore(ctx context.Context) error {
+	id, err := s.store.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.gate.Belong(ctx, id); err != nil {
+		return err
+	}
+	leading := false
+	defer func() {
+		if leading {
+			// If that fails the lease ends by itself.
+			_ = s.store.Unlease(context.WithoutCancel(ctx), rebuildLease, s.node)
+		}
+	}()
 	for before := seckill.SaleID(0); ; {
 		sales, err := s.store.Sales(ctx, before, keeperPage)
 		if err != nil || len(sales) == 0 {
@@ -72,6 +92,17 @@ func (s *Sales) restore(ctx context.Context) error {
 			return err
 		}
 		if len(stale) > 0 {
+			held, by, err := s.store.Lease(ctx, rebuildLease, s.node, rebuildTime)
+			if err != nil {
+				return err
+			}
+			if !held {
+				return fmt.Errorf("another node (%s) rebuilds sales: %w", by, seckill.ErrUnavailable)
+			}
+			if !leading {
+				leading = true
+				continue // it may all have been done by another node just now
+			}
 			s.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
 			if err := s.rebuild(ctx, stale); err != nil {
 				return err
@@ -86,7 +117,11 @@ func (s *Sales) catchUp(ctx context.Context) error {
 	sales, err := s.store.Unapplied(ctx)
 	errs = append(errs, err)
 	for _, sale := range sales {
-		errs = append(errs, s.apply(ctx, sale))
+		err := s.apply(ctx, sale)
+		if errors.Is(err, seckill.ErrClosed) {
+			err = s.Rebuild(ctx, sale.ID)
+		}
+		errs = append(errs, err)
 	}
 	moves, err := s.store.OpenMoves(ctx)
 	errs = append(errs, err)

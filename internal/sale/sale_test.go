@@ -549,3 +549,35 @@ func TestASaleThatTheGateCannotTellOfIsShownFromTheStore(t *testing.T) {
 		assert.True(t, errors.Is(err, seckill.ErrUnavailable))
 	})
 }
+
+func TestOneNodeAtATimeRestores(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	sale := h.create()
+	other := New(h.store, h.gate, slog.New(slog.DiscardHandler))
+	held, _, err := h.store.Lease(t.Context(), rebuildLease, other.node, time.Minute)
+	require.NoError(t, err)
+	require.True(t, held)
+	_, err = h.gate.Memory.Shut(t.Context(), []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.ErrorIs(t, h.restore(t.Context()), seckill.ErrUnavailable)
+	require.Equal(t, "unavailable", h.verdict(sale.ID, "ann"))
+	require.NoError(t, h.store.Unlease(t.Context(), rebuildLease, other.node))
+	require.NoError(t, h.restore(t.Context()))
+	require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+	held, _, err = h.store.Lease(t.Context(), rebuildLease, other.node, time.Minute)
+	require.NoError(t, err)
+	require.True(t, held, "it is given back")
+	require.NoError(t, h.restore(t.Context()), "nothing to rebuild, nothing to wait for")
+}
+
+func TestAGateOfAnotherStoreIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newHouse(t), newHouse(t)
+	sale := ours.create()
+	require.NoError(t, ours.restore(t.Context()))
+	wrong := New(theirs.store, ours.gate, slog.New(slog.DiscardHandler))
+	theirs.create() // it has the same id
+	require.ErrorContains(t, wrong.restore(t.Context()), "another store")
+	require.Equal(t, "queued", ours.verdict(sale.ID, "ann"))
+}

@@ -7,6 +7,7 @@ package sale
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,9 @@ type Store interface {
 	// and count their versions as applied.
 	Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) ([]seckill.Snapshot, error)
 	Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (seckill.Snapshot, error)
+	Identity(ctx context.Context) (string, error)
+	Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error)
+	Unlease(ctx context.Context, name, owner string) error
 }
 
 // Gate is what the package needs of stage 2.
@@ -49,6 +53,8 @@ type Gate interface {
 	// Shut MUST close the sales before it reads the outbox.
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
+	// Belong MUST fail when the gate's state is that of another store.
+	Belong(ctx context.Context, store string) error
 	// Stale MUST return the sales whose state is missing, shut, of another epoch
 	// than the one given, or to be retired.
 	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
@@ -65,6 +71,7 @@ type Sales struct {
 	store Store
 	gate  Gate
 	log   *slog.Logger
+	node  string // among those that rebuild
 
 	rebuilding sync.Mutex    // one rebuild at a time
 	unsure     atomic.Bool   // there may be stale sales
@@ -78,7 +85,7 @@ type Sales struct {
 
 // New returns the sales of a store and a gate.
 func New(store Store, gate Gate, log *slog.Logger) *Sales {
-	s := &Sales{store: store, gate: gate, log: log, changed: make(chan struct{}, 1),
+	s := &Sales{store: store, gate: gate, log: log, node: rand.Text(), changed: make(chan struct{}, 1),
 		cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
 	s.unsure.Store(true)
 	return s
@@ -110,7 +117,11 @@ func (s *Sales) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, er
 // gate before it returns. change sees the sale as stored and the gate's time.
 func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale *seckill.Sale, now time.Time) error) (seckill.Sale, error) {
 	now := s.gate.Now()
+	bring := s.apply
 	sale, err := s.store.UpdateSale(ctx, id, func(sale *seckill.Sale) error {
+		if sale.Retired { // the gate takes no version of it without its buyers
+			bring = func(ctx context.Context, sale seckill.Sale) error { return s.Rebuild(ctx, sale.ID) }
+		}
 		if err := change(sale, now); err != nil {
 			return err
 		}
@@ -125,7 +136,7 @@ func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale 
 	}
 	s.forget(id)
 	s.tell(sale)
-	if err := s.apply(ctx, sale); err != nil {
+	if err := bring(ctx, sale); err != nil {
 		s.wake()
 		return sale, fmt.Errorf("sale %s is changed and the change will be in force when the gate is back: %w", id, err)
 	}
@@ -134,11 +145,7 @@ func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale 
 
 func (s *Sales) apply(ctx context.Context, sale seckill.Sale) error {
 	crash.Here("10-before-apply", true)
-	err := s.gate.Apply(ctx, sale)
-	if errors.Is(err, seckill.ErrClosed) {
-		return s.Rebuild(ctx, sale.ID) // with this version, or a later one
-	}
-	if err != nil {
+	if err := s.gate.Apply(ctx, sale); err != nil {
 		return err
 	}
 	crash.Here("10-after-apply", true)
@@ -322,6 +329,15 @@ func (s *Sales) move(ctx context.Context, m seckill.Move) error {
 		return fmt.Errorf("sale %s: %d units cannot be taken out: %w", m.Sale, -m.Delta, seckill.ErrStock)
 	}
 	return nil
+}
+
+// Renew rebuilds one sale because an administrator wants it.
+func (s *Sales) Renew(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	sale, err := s.store.Sale(ctx, id)
+	if err == nil {
+		err = s.Rebuild(ctx, id)
+	}
+	return s.show(sale), err
 }
 
 // Rebuild makes the gate's state of sales anew from the outbox and one snapshot of

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -39,6 +40,12 @@ func (s *Store) Lease(ctx context.Context, name, owner string, ttl time.Duration
 		return false, "", err
 	}
 	return held, by, nil
+}
+
+// Identity is a name that this database has and no other, made at the first call.
+func (s *Store) Identity(ctx context.Context) (string, error) {
+	_, id, err := s.Lease(ctx, "identity", rand.Text(), 100*365*24*time.Hour)
+	return id, err
 }
 
 // Unlease gives the lease back, if owner holds it.

@@ -5,7 +5,10 @@
 -- KEYS  1 sale (hash)   2 holds (hash)   3 outbox (stream)
 -- ARGV  1 buyer   2 quantity   3 id for a new ticket   4 sale id   5 outbox limit (entries)
 --       6 the time (ms since 1970) instead of Redis' clock, in tests; else empty
+--       7 the time after which nobody waits for the answer: the buyer has been told
+--         that nothing is known, and may have been told since that there is no ticket
 -- returns {"closed"} when the state is missing or shut,
+--         {"late", 0} when that time is over,
 --         {"quantity", limit per buyer} when the sale does not allow it,
 --         {verdict, left} or {"queued", left, ticket}
 local s = redis.call('HMGET', KEYS[1], 'open', 'opens', 'closes', 'paused', 'ended', 'limit', 'left')
@@ -25,6 +28,7 @@ if not now then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
+if now > tonumber(ARGV[7]) then return {'late', 0} end
 if s[5] == '1' or now >= tonumber(s[3]) then return {'ended', shown} end
 if now < tonumber(s[2]) then return {'not_open', shown} end
 if s[4] == '1' then return {'paused', shown} end

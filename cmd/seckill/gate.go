@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"seckill"
+)
+
+func newGateCommand() *cobra.Command {
+	var s server
+	cmd := &cobra.Command{
+		Use:   "gate",
+		Short: "Look after the gate",
+	}
+	rebuild := &cobra.Command{
+		Use:   "rebuild [SALE]…",
+		Short: "Count the gate's state of sales again from the outbox and the store",
+		Long: `Count the gate's state of sales (none named: all of them) again: units and
+buyers, from the outbox and the store. Each sale is closed for that moment. Nodes
+do this by themselves when the gate has lost something, so it is for the rare day
+on which somebody has changed Redis or the database by hand.`,
+		Example: `  seckill gate rebuild
+  seckill gate rebuild 1`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				all, err := s.sales(cmd)
+				if err != nil {
+					return err
+				}
+				for _, v := range all {
+					args = append(args, v.ID.String())
+				}
+			}
+			for _, id := range args {
+				if _, err := seckill.ParseSaleID(id); err != nil {
+					return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
+				}
+				var sale seckill.Sale
+				if err := s.call(cmd, "POST", "/api/admin/sales/"+id+"/rebuild", nil, &sale); err != nil {
+					return err
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "sale %s: %s, %d of %d units left\n", sale.ID, sale.State, sale.Left, sale.Total); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.AddCommand(rebuild)
+	s.flags(cmd)
+	return cmd
+}
