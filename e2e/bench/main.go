@@ -44,6 +44,7 @@ const secret = "a secret for benchmarks alone"
 type bench struct {
 	seconds, rounds, connections, threads int
 	binary, dir, script, profile          string
+	engines                               bool
 }
 
 func main() {
@@ -55,6 +56,7 @@ func main() {
 	only := flag.String("only", "", "run the paths whose name matches")
 	out := flag.String("out", "", "write the tables into this Markdown file, between its marks")
 	flag.StringVar(&b.profile, "profile", "", "write a CPU profile of the node during the last run to this file")
+	flag.BoolVar(&b.engines, "engines", false, "on Redis, RabbitMQ and MariaDB, started anew for each run")
 	bare := flag.String("bare", "", "serve as the bare handler with this status and body")
 	flag.StringVar(&b.binary, "binary", "", "the binary to measure (default: built now)")
 	flag.Parse()
@@ -126,6 +128,9 @@ func (b *bench) run(ctx context.Context, only, out string) error {
 			return fmt.Errorf("building: %w", err)
 		}
 	}
+	if b.engines {
+		return b.runEngines(ctx, only, out)
+	}
 	var table bytes.Buffer
 	fmt.Fprintf(&table, "| path | target | ratio | a second | bare | p50 / p99 ms | bare p50 / p99 ms | µs of processor each | bare | memory MiB | bare |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	match := regexp.MustCompile(only)
@@ -158,14 +163,18 @@ func (b *bench) run(ctx context.Context, only, out string) error {
 	if out == "" {
 		return nil
 	}
-	head := fmt.Sprintf("Medians of %d interleaved runs of %d s each, %d connections, wrk with %d thread(s) on the same machine: %d cores, %s, %s.\n\n",
-		b.rounds, b.seconds, b.connections, b.threads, runtime.NumCPU(), cpu(), runtime.Version())
-	return splice(out, head+table.String())
+	return splice(out, "bench", b.head()+table.String())
 }
 
-// splice replaces what stands between the marks of the page.
-func splice(page, text string) error {
-	const begin, end = "<!-- bench: begin -->\n", "<!-- bench: end -->"
+// head says how the figures below it were measured.
+func (b *bench) head() string {
+	return fmt.Sprintf("Medians of %d interleaved runs of %d s each, %d connections, wrk with %d thread(s) on the same machine: %d cores, %s, %s.\n\n",
+		b.rounds, b.seconds, b.connections, b.threads, runtime.NumCPU(), cpu(), runtime.Version())
+}
+
+// splice replaces what stands between the marks of that name in the page.
+func splice(page, name, text string) error {
+	begin, end := "<!-- "+name+": begin -->\n", "<!-- "+name+": end -->"
 	b, err := os.ReadFile(page)
 	if err != nil {
 		return err
@@ -390,13 +399,13 @@ type node struct {
 	dir             string
 }
 
-func (b *bench) start(ctx context.Context) (*node, error) {
+func (b *bench) start(ctx context.Context, args ...string) (*node, error) {
 	dir, err := os.MkdirTemp(b.dir, "node")
 	if err != nil {
 		return nil, err
 	}
 	n := &node{dir: dir}
-	n.cmd = exec.CommandContext(ctx, b.binary, "serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir", dir)
+	n.cmd = exec.CommandContext(ctx, b.binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir", dir}, args...)...)
 	n.cmd.Env = append(os.Environ(), "SECKILL_AUTH_SECRET="+secret, "SECKILL_LIMITS_OUTBOX=5000000")
 	log, err := n.cmd.StderrPipe()
 	if err != nil {
@@ -547,28 +556,38 @@ func (n *node) settled(ctx context.Context) error {
 	}
 }
 
+// report is the audit of the sale that a target buys from.
+type report struct {
+	OK              bool
+	Pending, Active int64
+}
+
 // audit fails unless everything holds.
 func (n *node) audit(ctx context.Context, target string) error {
+	_, err := n.report(ctx, target)
+	return err
+}
+
+func (n *node) report(ctx context.Context, target string) (r report, err error) {
 	url := n.url + strings.Replace(strings.TrimSuffix(target, "/ticket"), "/api/", "/api/admin/", 1) + "/audit"
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
-		return err
+		return r, err
 	}
 	req.Header.Set("Authorization", "Bearer "+n.admin)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return r, err
 	}
 	defer res.Body.Close()
-	var report struct{ OK bool }
 	body, err := io.ReadAll(res.Body)
 	if err == nil {
-		err = json.Unmarshal(body, &report)
+		err = json.Unmarshal(body, &r)
 	}
-	if err == nil && !report.OK {
+	if err == nil && !r.OK {
 		err = fmt.Errorf("the audit does not hold: %s", body)
 	}
-	return err
+	return r, err
 }
 
 // cpuTime is the processor time that a process has used, in seconds.

@@ -1,0 +1,455 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"seckill"
+	"seckill/internal/load"
+	"seckill/internal/queue"
+	"seckill/internal/stack"
+)
+
+// parts are whose processor time is counted, in the order of the columns.
+var parts = []string{"node", "Redis", "RabbitMQ", "MariaDB"}
+
+// run is one run on engines of its own.
+type run struct {
+	result
+	parts [4]float64 // microseconds of processor time for each order, until all are settled
+}
+
+// onEngines is one path, measured on fresh engines.
+type onEngines struct {
+	name, target, bare string
+	status             int
+	measure            func(ctx context.Context, b *bench, s *stack.Stack, p onEngines, round int) (run, error)
+}
+
+func (b *bench) enginePaths() []onEngines {
+	return []onEngines{
+		{"sold out", "≥ 0.90", soldOut, http.StatusConflict, soldOutOnEngines},
+		{"admitted and durable, backlog allowed", "≥ 0.45", queued, http.StatusAccepted, admittedOnEngines},
+		{"outcome query", "≥ 0.70", placed, http.StatusOK, askedOnEngines},
+		{"orders committed, whole pipeline", "≥ 0.18", queued, http.StatusAccepted, committedOnEngines},
+	}
+}
+
+func (b *bench) runEngines(ctx context.Context, only, out string) error {
+	var table, shares bytes.Buffer
+	fmt.Fprint(&table, "| path | target | ratio | a second | bare | p50 / p99 ms | bare p50 / p99 ms | node, memory MiB |\n|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&shares, "\nMicroseconds of processor time for each order, from the request to the committed order and the finished ticket:\n\n| path | %s | all |\n|---|---|---|---|---|---|\n", strings.Join(parts, " | "))
+	match := regexp.MustCompile(only)
+	for _, p := range b.enginePaths() {
+		if !match.MatchString(p.name) {
+			continue
+		}
+		var ours []run
+		var bare []result
+		for round := range b.rounds {
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", p.name, round+1, b.rounds)
+			d, err := b.measureBare(ctx, path{name: p.name, bare: p.bare, status: p.status})
+			if err != nil {
+				return fmt.Errorf("%s, bare: %w", p.name, err)
+			}
+			bare = append(bare, d)
+			r, err := b.onStack(ctx, func(s *stack.Stack) (run, error) { return p.measure(ctx, b, s, p, round) })
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			ours = append(ours, r)
+			fmt.Fprintf(os.Stderr, "  %+v\n  %+v\n", r, d)
+		}
+		var results []result
+		for _, r := range ours {
+			results = append(results, r.result)
+		}
+		o, d := median(results), median(bare)
+		fmt.Fprintf(&table, "| %s | %s | **%.2f** | %.0f | %.0f | %.0f / %.0f | %.0f / %.0f | %.0f |\n", p.name, p.target, o.rate/d.rate, o.rate, d.rate, o.p50, o.p99, d.p50, d.p99, o.rss)
+		if p.status == http.StatusAccepted {
+			fmt.Fprintf(&shares, "| %s |", p.name)
+			all := 0.0
+			for i := range parts {
+				each := middle(ours, func(r run) float64 { return r.parts[i] })
+				all += each
+				fmt.Fprintf(&shares, " %.0f |", each)
+			}
+			fmt.Fprintf(&shares, " %.0f |\n", all)
+		}
+	}
+	if match.MatchString("settling") {
+		line, err := b.settling(ctx)
+		if err != nil {
+			return fmt.Errorf("settling: %w", err)
+		}
+		shares.WriteString(line)
+	}
+	fmt.Print(table.String() + shares.String())
+	if out == "" {
+		return nil
+	}
+	return splice(out, "bench engines", b.head()+table.String()+shares.String())
+}
+
+func middle[T any](all []T, f func(T) float64) float64 {
+	all = slices.SortedFunc(slices.Values(all), func(a, b T) int { return cmp.Compare(f(a), f(b)) })
+	return f(all[len(all)/2])
+}
+
+// onStack measures on engines that nobody has used before.
+func (b *bench) onStack(ctx context.Context, measure func(*stack.Stack) (run, error)) (r run, err error) {
+	s, err := stack.Up(ctx, stack.Options{})
+	if err != nil {
+		return r, err
+	}
+	r, err = measure(s)
+	return r, errors.Join(err, s.Down())
+}
+
+// serve starts a node on the engines.
+func (b *bench) serve(ctx context.Context, s *stack.Stack, args ...string) (*node, error) {
+	return b.start(ctx, append([]string{"--gate", s.Redis.URL(), "--queue", s.RabbitMQ.URL(), "--store", s.MariaDB.URL()}, args...)...)
+}
+
+// open makes a sale and the tokens of buyers for it.
+func (b *bench) open(ctx context.Context, n *node, units int64, buyers string, count int) (target, tokens string, err error) {
+	sale, err := load.Fresh(ctx, n.url, n.admin, units, 1, time.Hour)
+	if err != nil {
+		return "", "", err
+	}
+	tokens, err = b.tokens(buyers, count)
+	return "/api/sales/" + sale.String() + "/ticket", tokens, err
+}
+
+func soldOutOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngines, _ int) (r run, err error) {
+	n, err := b.serve(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	defer n.stop()
+	target, tokens, err := b.open(ctx, n, 1, "s", finalist)
+	if err == nil {
+		err = n.all(ctx, "POST", target, tokens, 2)
+	}
+	if err != nil {
+		return r, err
+	}
+	r.result, err = b.wrk(ctx, n.url, "POST", target, tokens, true, p.status)
+	r.rss = rss(n.cmd.Process.Pid)
+	return r, err
+}
+
+// admittedOnEngines has a node that only admits: everything waits in the outbox
+// until the run is over and another node settles it.
+func admittedOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngines, round int) (r run, err error) {
+	n, err := b.serve(ctx, s, "--run", "api")
+	if err != nil {
+		return r, err
+	}
+	defer n.stop()
+	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, fmt.Sprintf("r%d-", round), perSecond*b.seconds)
+	if err != nil {
+		return r, err
+	}
+	before := b.used(n, s)
+	if r.result, err = b.wrk(ctx, n.url, "POST", target, tokens, false, p.status); err != nil {
+		return r, err
+	}
+	r.rss = rss(n.cmd.Process.Pid)
+	rest, err := b.serve(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	defer rest.stop()
+	orders, err := rest.rests(ctx, target)
+	if err != nil {
+		return r, err
+	}
+	after := b.used(n, s)
+	after[0] += cpuTime(rest.cmd.Process.Pid)
+	r.share(before, after, orders)
+	return r, nil
+}
+
+func askedOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngines, _ int) (r run, err error) {
+	n, err := b.serve(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	defer n.stop()
+	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, "q", finalist)
+	if err == nil {
+		err = n.all(ctx, "POST", target, tokens, finalist)
+	}
+	if err == nil {
+		_, err = n.rests(ctx, target)
+	}
+	if err != nil {
+		return r, err
+	}
+	r.result, err = b.wrk(ctx, n.url, "GET", target, tokens, true, p.status)
+	r.rss = rss(n.cmd.Process.Pid)
+	return r, err
+}
+
+// committedOnEngines counts orders in the store, by the node's own count, while
+// the load runs.
+func committedOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngines, round int) (r run, err error) {
+	n, err := b.serve(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	defer n.stop()
+	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, fmt.Sprintf("r%d-", round), perSecond*b.seconds)
+	if err != nil {
+		return r, err
+	}
+	before, start := b.used(n, s), time.Now()
+	profiled := make(chan error, 1)
+	go func() { profiled <- n.profile(ctx, b.profile, b.seconds-1) }()
+	r.result, err = b.wrk(ctx, n.url, "POST", target, tokens, false, p.status)
+	placed, _, cerr := n.counts(ctx)
+	took := time.Since(start)
+	if err = errors.Join(err, cerr, <-profiled); err != nil {
+		return r, err
+	}
+	admitted := r.rate
+	r.rate = placed / took.Seconds()
+	r.rss = rss(n.cmd.Process.Pid)
+	fmt.Fprintf(os.Stderr, "  admitted meanwhile: %.0f a second\n", admitted)
+	orders, err := n.rests(ctx, target)
+	if err != nil {
+		return r, err
+	}
+	r.share(before, b.used(n, s), orders)
+	return r, nil
+}
+
+// rests waits until every ticket of the sale has its outcome, and returns how many
+// orders there are.
+func (n *node) rests(ctx context.Context, target string) (orders int64, err error) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		r, err := n.report(ctx, target)
+		if err == nil && r.Pending == 0 && r.Active > 0 {
+			return r.Active, nil
+		}
+		if err != nil && ctx.Err() != nil {
+			return 0, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// used is the processor time of each part so far, in seconds.
+func (b *bench) used(n *node, s *stack.Stack) [4]float64 {
+	return [4]float64{cpuTime(n.cmd.Process.Pid), family(s.Redis.Pid()), family(s.RabbitMQ.Pid()), family(s.MariaDB.Pid())}
+}
+
+func (r *run) share(before, after [4]float64, orders int64) {
+	for i := range r.parts {
+		r.parts[i] = (after[i] - before[i]) / float64(orders) * 1e6
+	}
+}
+
+// family is the processor time of a process and of everything that it started.
+func family(pid int) float64 {
+	dir, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	children := map[int][]int{}
+	for _, d := range dir {
+		id, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id))
+		_, rest, _ := strings.Cut(string(b), ") ")
+		if fields := strings.Fields(rest); len(fields) > 1 {
+			parent, _ := strconv.Atoi(fields[1])
+			children[parent] = append(children[parent], id)
+		}
+	}
+	var all func(int) float64
+	all = func(pid int) float64 {
+		sum := cpuTime(pid)
+		for _, c := range children[pid] {
+			sum += all(c)
+		}
+		return sum
+	}
+	return all(pid)
+}
+
+// backlog is how many tickets wait in RabbitMQ when settling begins.
+const backlog = 80_000
+
+// settling compares a node that settles a full queue, up to the committed order and
+// the finished ticket, with a consumer that takes the same messages with the same
+// prefetch and acknowledges them.
+func (b *bench) settling(ctx context.Context) (string, error) {
+	var ours, bare []float64
+	for round := range b.rounds {
+		for _, settles := range []bool{false, true} {
+			_, err := b.onStack(ctx, func(s *stack.Stack) (r run, err error) {
+				rate, err := b.drain(ctx, s, settles)
+				if err != nil {
+					return r, err
+				}
+				if settles {
+					ours = append(ours, rate)
+				} else {
+					bare = append(bare, rate)
+				}
+				return r, nil
+			})
+			if err != nil {
+				return "", err
+			}
+		}
+		fmt.Fprintf(os.Stderr, "settling: round %d of %d: %.0f a second, bare %.0f\n", round+1, b.rounds, ours[round], bare[round])
+	}
+	same := func(n float64) float64 { return n }
+	o, d := middle(ours, same), middle(bare, same)
+	return fmt.Sprintf("\nSettling a full queue of %d tickets with the shipped settings, up to the committed order and the finished ticket: **%.2f** of a consumer that only acknowledges the same messages with the same prefetch (%.0f and %.0f a second; target ≥ 0.6).\n", backlog, o/d, o, d), nil
+}
+
+func (b *bench) drain(ctx context.Context, s *stack.Stack, settles bool) (rate float64, err error) {
+	n, err := b.serve(ctx, s, "--run", "api,relay")
+	if err != nil {
+		return 0, err
+	}
+	defer n.stop()
+	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, "d", backlog)
+	if err == nil {
+		err = n.all(ctx, "POST", target, tokens, backlog)
+	}
+	if err != nil {
+		return 0, err
+	}
+	conn, err := amqp.Dial(s.RabbitMQ.URL())
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return 0, err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	waiting := func(count int) error {
+		for {
+			q, err := ch.QueueDeclarePassive(queue.TicketQueue, true, false, false, false, nil)
+			if err != nil || q.Messages >= count {
+				return err
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	if err := waiting(backlog); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if !settles {
+		if err := acknowledge(conn, backlog); err != nil {
+			return 0, err
+		}
+		return backlog / time.Since(start).Seconds(), nil
+	}
+	settler, err := b.serve(ctx, s, "--run", "api,settle")
+	if err != nil {
+		return 0, err
+	}
+	defer settler.stop()
+	// From when the node settles its first: starting it is not what is measured.
+	var first time.Time
+	var had float64
+	for {
+		placed, _, err := settler.counts(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if placed > 0 && first.IsZero() {
+			first, had = time.Now(), placed
+		}
+		if placed >= backlog {
+			if _, err := settler.rests(ctx, target); err != nil {
+				return 0, err
+			}
+			return (placed - had) / time.Since(first).Seconds(), nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// acknowledge is the bare consumer.
+func acknowledge(conn *amqp.Connection, n int) error {
+	listeners := queue.DefaultRabbitMQ().Listener
+	got := make(chan int, n)
+	for range listeners.MaxConcurrency {
+		ch, err := conn.Channel()
+		if err != nil {
+			return err
+		}
+		if err := ch.Qos(listeners.Prefetch, 0, false); err != nil {
+			return err
+		}
+		deliveries, err := ch.Consume(queue.TicketQueue, "", false, false, false, false, nil)
+		if err != nil {
+			return err
+		}
+		go func() {
+			every, unacked := max(1, listeners.Prefetch/2), 0
+			idle := time.NewTicker(10 * time.Millisecond)
+			defer idle.Stop()
+			var last uint64
+			for {
+				select {
+				case d, ok := <-deliveries:
+					if !ok {
+						return
+					}
+					last, unacked = d.DeliveryTag, unacked+1
+				case <-idle.C:
+					every = min(every, max(1, unacked))
+				}
+				if unacked >= every {
+					ch.Ack(last, true)
+					got <- unacked
+					every, unacked = max(1, listeners.Prefetch/2), 0
+				}
+			}
+		}()
+	}
+	for total := 0; total < n; {
+		total += <-got
+	}
+	return nil
+}
