@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync/atomic"
+	"time"
 
 	"seckill"
 	"seckill/internal/account"
@@ -113,7 +115,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 	case p.Status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 		if r.Context().Err() == nil && !errors.Is(err, errTooBusy) {
-			a.Log.Warn("api: unavailable", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
+			if unsaid, ok := a.unavailable.next(time.Now()); ok {
+				a.Log.Warn("api: unavailable", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err, "unsaid", unsaid)
+			}
 		}
 	case p.Status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "60")
@@ -126,6 +130,19 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 	p.Type, p.Code, p.Detail, p.RequestID = "about:blank", code, detail, id
 	body, _ := json.Marshal(p)
 	(&prepared{p.Status, problemType, body, nil}).write(w)
+}
+
+// seldom lets one line a second through: an outage meets every request.
+type seldom struct{ last, unsaid atomic.Int64 }
+
+// next tells whether to say it now, and how often it was not said since.
+func (s *seldom) next(now time.Time) (unsaid int64, ok bool) {
+	last := s.last.Load()
+	if now.UnixNano()-last < int64(time.Second) || !s.last.CompareAndSwap(last, now.UnixNano()) {
+		s.unsaid.Add(1)
+		return 0, false
+	}
+	return s.unsaid.Swap(0), true
 }
 
 // prepared is an answer whose bytes exist before the request does.

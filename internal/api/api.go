@@ -86,16 +86,17 @@ type Config struct {
 // API serves the contract.
 type API struct {
 	Config
-	mux       *http.ServeMux
-	routes    []route
-	origins   *http.CrossOriginProtection
-	inFlight  atomic.Int64
-	waits     atomic.Int64
-	requests  atomic.Uint64
-	idPrefix  string
-	pollAfter string
-	limits    limits
-	metrics   metrics
+	mux         *http.ServeMux
+	routes      []route
+	origins     *http.CrossOriginProtection
+	inFlight    atomic.Int64
+	waits       atomic.Int64
+	requests    atomic.Uint64
+	idPrefix    string
+	pollAfter   string
+	limits      limits
+	unavailable seldom
+	metrics     metrics
 }
 
 // Who may call a route.

@@ -379,6 +379,26 @@ func TestWhileTheStoreIsDown(t *testing.T) {
 	require.Equal(t, "placed", s.outcome(ownerName, s.open.ID).Status, "what the gate knows is answered")
 }
 
+func TestAnOutageIsOneLineASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		s.api.Store = down{}
+		fail := func(times int) {
+			for range times {
+				s.as(ownerName, "GET", "/api/orders", "").problem(503, "unavailable")
+			}
+		}
+		said := func() int { return strings.Count(s.log.String(), "api: unavailable") }
+		fail(100)
+		require.Equal(t, 1, said())
+		pass(time.Second)
+		fail(3)
+		require.Equal(t, 2, said())
+		require.Contains(t, s.log.String(), `"unsaid":99`)
+	})
+}
+
 func TestHEADComesWithEveryGET(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
