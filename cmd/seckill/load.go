@@ -1,9 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +28,8 @@ func newLoadCommand() *cobra.Command {
 		sale, quantity string
 		units          int64
 		s              server
+		misbehave      string
+		reports        []string
 		asJSON         bool
 	)
 	cmd := &cobra.Command{
@@ -42,6 +46,12 @@ of the run is held against the sale, the orders and the server's audit:
   - orders are read by their owners and by nobody else
   - no unit sold twice, none left while somebody still wants it
   - the audit holds, and counts what the buyers were told
+
+The loop is closed: --concurrency buyers are at it, and the next one comes when
+one has its verdict. With --rate or --burst it is open: buyers arrive at their
+time whatever the server does, latency counts from that time, and arrivals that
+this machine was late with are reported. With --phases first everybody buys and
+then everybody asks for its ticket: the two routes measured apart.
 
 Without --sale a fresh sale is created. The buyers are new in every run; their
 tokens are signed with the server's secret: the one in --secret-file, in
@@ -60,6 +70,12 @@ in them are worth nothing.`,
   # everybody clicks five times at once
   seckill load --units 500 --buyers 5000 --repeats 5
 
+  # 5,000 buyers at the opening, then 2,000 more each second
+  seckill load --buyers 30000 --burst 5000 --rate 2000
+
+  # the buy route, then the result route; every tenth buyer misbehaves
+  seckill load --phases --misbehave 0.1 --report load.html --report load.json
+
   # the speed of the buy route alone, for a script
   seckill load --buyers 100000 --buy-only --json`,
 		Args: cobra.NoArgs,
@@ -68,6 +84,14 @@ in them are worth nothing.`,
 			var err error
 			if c.Quantity, err = parseQuantity(quantity); err != nil {
 				return err
+			}
+			if c.Misbehave, err = load.ParseShares(misbehave); err != nil {
+				return fmt.Errorf("--misbehave %w", err)
+			}
+			for _, file := range reports {
+				if _, err := reportWriter(file); err != nil {
+					return err
+				}
 			}
 			key, err := s.secret(cmd)
 			if err != nil {
@@ -92,15 +116,17 @@ in them are worth nothing.`,
 			if err != nil {
 				return err
 			}
+			write := (*load.Report).WriteText
 			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				err = enc.Encode(report)
-			} else {
-				err = report.WriteText(cmd.OutOrStdout())
+				write = (*load.Report).WriteJSON
 			}
-			if err != nil {
+			if err := write(report, cmd.OutOrStdout()); err != nil {
 				return err
+			}
+			for _, file := range reports {
+				if err := saveReport(report, file); err != nil {
+					return err
+				}
 			}
 			if len(report.Findings) > 0 {
 				return errors.New("the run does not add up: see the findings")
@@ -113,7 +139,13 @@ in them are worth nothing.`,
 	f.StringVar(&sale, "sale", "", "`id` of an existing sale (default: create one)")
 	f.Int64Var(&units, "units", 1000, "units of the sale to create")
 	f.IntVar(&c.Buyers, "buyers", 20000, "number of buyers")
-	f.IntVar(&c.Concurrency, "concurrency", 2000, "buyers who buy at the same time")
+	f.IntVar(&c.Concurrency, "concurrency", 2000, "buyers who buy at the same time; in the open loop the most at a time")
+	f.Float64Var(&c.Rate, "rate", 0, "open loop: buyers who arrive each second")
+	f.IntVar(&c.Burst, "burst", 0, "open loop: buyers who arrive at once, at the start")
+	f.DurationVar(&c.Ramp, "ramp", 0, "open loop: how long the rate takes to grow from 0")
+	f.BoolVar(&c.Phases, "phases", false, "first everybody buys, then everybody asks for its ticket")
+	f.StringVar(&misbehave, "misbehave", "", "`share` of buyers who misbehave, such as 0.1, or shares such as duplicates=0.05,\nparallel=0.02,never-asks=0.02,hangs-up=0.01")
+	f.StringSliceVar(&c.Ops, "ops", nil, "base `address` of the operations listener of each server: reports the servers' processor time")
 	f.StringVar(&quantity, "quantity", "1", "units per buyer, a number or a range such as 1-3")
 	f.IntVar(&c.Repeats, "repeats", 1, "identical requests that each buyer sends at once")
 	f.DurationVar(&c.Settle, "settle", 2*time.Minute, "how long outcomes may take after the last buy")
@@ -121,8 +153,34 @@ in them are worth nothing.`,
 	f.BoolVar(&c.BuyOnly, "buy-only", false, "do not ask for outcomes: measure the buy route alone")
 	s.secretFlags(cmd)
 	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
+	f.StringSliceVar(&reports, "report", nil, "write the report to a `file` too: a page with plots if it ends in .html, JSON in .json,\ntext in .txt; may be given several times")
 	cmd.MarkFlagsMutuallyExclusive("sale", "units")
 	return cmd
+}
+
+// reportWriter is the form of a report that the name of its file asks for.
+func reportWriter(file string) (func(*load.Report, io.Writer) error, error) {
+	switch filepath.Ext(file) {
+	case ".html":
+		return (*load.Report).WriteHTML, nil
+	case ".json":
+		return (*load.Report).WriteJSON, nil
+	case ".txt":
+		return (*load.Report).WriteText, nil
+	}
+	return nil, fmt.Errorf("--report %s: give a name that ends in .html, .json or .txt", file)
+}
+
+func saveReport(report *load.Report, file string) error {
+	write, err := reportWriter(file)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("--report: %w", err)
+	}
+	return errors.Join(write(report, f), f.Close())
 }
 
 // parseQuantity reads "2" or "1-3".

@@ -33,6 +33,12 @@ type buyer struct {
 	sends int // requests so far: they take turns over the servers
 	polls int // queries that found the ticket queued
 
+	habit  Habit
+	hung   bool          // it has hung up once
+	due    time.Time     // in the open loop: when its next request is meant to start
+	streak int64         // requests in a row that failed
+	wait   time.Duration // before it asks next, between two phases
+
 	doubt   bool   // a buy of this buyer may have been admitted without its knowing
 	verdict string // the last answer to a buy; "" before any
 	ticket  string
@@ -86,13 +92,14 @@ func newSettling(buyers int) *settling {
 	return s
 }
 
-func (s *settling) add(b *buyer, after time.Duration) {
+func (s *settling) add(r *run, b *buyer, after time.Duration) {
 	s.added.Add(1)
 	s.open.Add(1)
-	s.later(b, after)
+	s.later(r, b, after)
 }
 
-func (s *settling) later(b *buyer, after time.Duration) {
+func (s *settling) later(r *run, b *buyer, after time.Duration) {
+	r.plan(b, after)
 	time.AfterFunc(after, func() { s.due <- b })
 }
 
@@ -102,27 +109,33 @@ func (s *settling) leave() {
 	}
 }
 
-// round lets the buyers buy, Concurrency at a time, and the admitted ones ask
-// for their outcome meanwhile and for Settle after the last buy. bought, if
-// not nil, learns how long the buying took.
-func (r *run) round(ctx context.Context, buyers []*buyer, name string, bought func(time.Duration)) error {
+// round lets the buyers buy, and the admitted ones ask for their outcome
+// meanwhile, if outcomes says so, and for Settle after the last buy. They come
+// at their pace, or Concurrency at a time if that is nil. bought, if not nil,
+// is called after the last buy.
+func (r *run) round(ctx context.Context, buyers []*buyer, name string, p *pace, outcomes bool, bought func()) error {
 	s := newSettling(len(buyers))
-	askers := r.startAskers(ctx, s, len(buyers))
-	defer askers.stop()
+	if outcomes {
+		askers := r.startAskers(ctx, s, len(buyers))
+		defer askers.stop()
+	}
 
-	start := time.Now()
-	r.lastNews.Store(start.UnixNano())
+	r.lastNews.Store(time.Now().UnixNano())
 	var done atomic.Int64
 	endStage := r.progress.stage(name, len(buyers), &done)
-	err := r.each(ctx, buyers, func(cl *caller, b *buyer) {
-		if wait, ok := r.shop(ctx, cl, b); ok && !r.c.BuyOnly {
-			s.add(b, wait)
+	err := r.each(ctx, buyers, p, func(cl *caller, b *buyer) {
+		wait, ok := r.shop(ctx, cl, b)
+		switch {
+		case ok && outcomes && b.habit != NeverAsks:
+			s.add(r, b, wait)
+		case ok:
+			b.wait = wait
 		}
 		done.Add(1)
 	})
 	endStage()
 	if bought != nil {
-		bought(time.Since(start))
+		bought()
 	}
 	if err != nil {
 		return err
@@ -130,14 +143,14 @@ func (r *run) round(ctx context.Context, buyers []*buyer, name string, bought fu
 	return r.finish(ctx, s)
 }
 
-// settle lets admitted buyers ask for their outcome.
+// settle lets admitted buyers ask for their outcome, those who have none yet.
 func (r *run) settle(ctx context.Context, buyers []*buyer) error {
 	s := newSettling(len(buyers))
 	askers := r.startAskers(ctx, s, len(buyers))
 	defer askers.stop()
 	for _, b := range buyers {
-		if b.ticket != "" {
-			s.add(b, 0)
+		if b.ticket != "" && b.status == "" {
+			s.add(r, b, b.wait)
 		}
 	}
 	return r.finish(ctx, s)
@@ -168,9 +181,6 @@ type askers struct {
 
 func (r *run) startAskers(ctx context.Context, s *settling, buyers int) *askers {
 	a := &askers{quit: make(chan struct{})}
-	if r.c.BuyOnly {
-		return a
-	}
 	for range min(r.c.Concurrency, buyers) {
 		a.wg.Go(func() {
 			var cl *caller
@@ -188,7 +198,7 @@ func (r *run) startAskers(ctx context.Context, s *settling, buyers int) *askers 
 						s.done.Add(1)
 						s.leave()
 					} else {
-						s.later(b, wait)
+						s.later(r, b, wait)
 					}
 				}
 			}
@@ -203,19 +213,35 @@ func (a *askers) stop() {
 }
 
 // each calls f for every buyer, at most Concurrency at a time, each worker with
-// callers of its own.
-func (r *run) each(ctx context.Context, buyers []*buyer, f func(*caller, *buyer)) error {
+// callers of its own. With a pace, a buyer is not called before its arrival; one
+// that finds all workers busy comes late, and is counted.
+func (r *run) each(ctx context.Context, buyers []*buyer, p *pace, f func(*caller, *buyer)) error {
+	callers := make([]*caller, min(r.c.Concurrency, len(buyers)))
+	for i := range callers {
+		callers[i] = r.newCaller()
+	}
+	start := time.Now()
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(r.c.Concurrency, len(buyers)) {
+	for _, cl := range callers {
 		wg.Go(func() {
-			cl := r.newCaller()
 			for ctx.Err() == nil {
 				i := next.Add(1) - 1
 				if i >= int64(len(buyers)) {
 					return
 				}
-				f(cl, buyers[i])
+				b := buyers[i]
+				if p != nil {
+					b.due = start.Add(p.at(int(i)))
+					if d := time.Until(b.due); d > 0 && pause(ctx, d) != nil {
+						return
+					}
+					if late := time.Since(b.due); late > lateBy {
+						r.late.Add(1)
+						raise(&r.latest, int64(late))
+					}
+				}
+				f(cl, b)
 			}
 		})
 	}
@@ -223,21 +249,64 @@ func (r *run) each(ctx context.Context, buyers []*buyer, f func(*caller, *buyer)
 	return ctx.Err()
 }
 
+// plan notes when the next request of a buyer is meant to start. In the closed
+// loop a buyer who has to wait for a worker has not started yet.
+func (r *run) plan(b *buyer, after time.Duration) {
+	if r.pace != nil {
+		b.due = time.Now().Add(after)
+	}
+}
+
+// lateness is how long ago the next request of a buyer should have started. It
+// belongs to its latency: a stall of the server delays the requests behind it,
+// and whoever leaves that out measures only the lucky ones.
+func (b *buyer) lateness() time.Duration {
+	if b.due.IsZero() {
+		return 0
+	}
+	late := time.Since(b.due)
+	b.due = time.Time{}
+	return max(late, 0)
+}
+
+// raise makes n at least v.
+func raise(n *atomic.Int64, v int64) {
+	for old := n.Load(); v > old && !n.CompareAndSwap(old, v); old = n.Load() {
+	}
+}
+
 // shop takes a buyer to a verdict and reports whether it was admitted, and how
 // long to wait before asking. It gives up when nobody at all has got a verdict
 // for Settle: then the servers are gone.
 func (r *run) shop(ctx context.Context, cl *caller, b *buyer) (poll time.Duration, admitted bool) {
-	repeats := r.c.Repeats
-	if b.verdict != "" {
+	repeats, first := r.c.Repeats, b.verdict == ""
+	switch {
+	case !first:
 		repeats = 1 // asking again, after a verdict
+	case b.habit == Parallel:
+		repeats = max(repeats, parallelBuys)
 	}
 	for {
-		a, wait := r.attempt(ctx, cl, b, repeats)
+		var a reply
+		var wait time.Duration
+		if b.habit == HangsUp && !b.hung {
+			b.hung, b.doubt, wait = true, true, jitter(retryWait)
+			if _, err := r.try(r.nextServer(b), func(server int) (reply, error) {
+				return reply{}, r.hangUp(ctx, cl, server, b)
+			}); err != nil {
+				wait = r.failed(b, reply{}, err)
+			}
+		} else {
+			a, wait = r.attempt(ctx, cl, b, repeats)
+		}
 		if wait == 0 {
 			r.lastNews.Store(time.Now().UnixNano())
+			if first && b.habit == Duplicates {
+				r.annoy(ctx, cl, b)
+			}
 			return pollAfter(a, 0), b.ticket != ""
 		}
-		repeats = 1
+		r.plan(b, wait)
 		patience := time.Unix(0, r.lastNews.Load()).Add(r.c.Settle)
 		if time.Now().Add(wait).After(patience) || pause(ctx, wait) != nil {
 			return 0, false
@@ -252,7 +321,7 @@ func (r *run) attempt(ctx context.Context, cl *caller, b *buyer, repeats int) (a
 		a, err := r.ask(cl, b)
 		switch {
 		case err != nil || a.again():
-			return a, r.failed(a, err)
+			return a, r.failed(b, a, err)
 		case a.status == 200:
 			r.admitted(b, a)
 			return a, 0
@@ -262,8 +331,9 @@ func (r *run) attempt(ctx context.Context, cl *caller, b *buyer, repeats int) (a
 			return a, 0
 		}
 	}
+	late := b.lateness()
 	if repeats == 1 {
-		a, err := r.buy(cl, r.nextServer(b), b)
+		a, err := r.buy(cl, r.nextServer(b), b, late)
 		return r.judge(ctx, b, []reply{a}, []error{err})
 	}
 	for len(cl.more) < repeats {
@@ -273,15 +343,38 @@ func (r *run) attempt(ctx context.Context, cl *caller, b *buyer, repeats int) (a
 	var wg sync.WaitGroup
 	for i := range repeats {
 		server := r.nextServer(b)
-		wg.Go(func() { answers[i], errs[i] = r.buy(cl.more[i], server, b) })
+		wg.Go(func() { answers[i], errs[i] = r.buy(cl.more[i], server, b, late) })
 	}
 	wg.Wait()
 	return r.judge(ctx, b, answers, errs)
 }
 
-// buy sends one buy request and records its answer.
-func (r *run) buy(cl *caller, server int, b *buyer) (reply, error) {
-	a, err := cl.postTicket(server, b)
+// try sends a request to a server, and to the next one at once while it is sure
+// that nobody has got it.
+func (r *run) try(server int, send func(server int) (reply, error)) (reply, error) {
+	start, hosts := time.Now(), len(r.client.hosts)
+	for i := 1; ; i++ {
+		a, err := send(server)
+		if i > 1 {
+			a.took = time.Since(start)
+		}
+		if i == hosts || !unsent(err) {
+			return a, err
+		}
+		r.failovers.Add(1)
+		server = (server + 1) % hosts
+	}
+}
+
+// get asks for any path, of the next server if need be.
+func (r *run) get(cl *caller, server int, path, auth string, v any) (reply, error) {
+	return r.try(server, func(server int) (reply, error) { return cl.get(server, path, auth, v) })
+}
+
+// buy sends one buy request, late by so much, and records its answer.
+func (r *run) buy(cl *caller, server int, b *buyer, late time.Duration) (reply, error) {
+	a, err := r.try(server, func(server int) (reply, error) { return cl.postTicket(server, b) })
+	a.took += late
 	if err == nil {
 		if v := verdictOf(a); v != "" {
 			r.buys.record(v, a.took)
@@ -318,7 +411,7 @@ func (r *run) judge(ctx context.Context, b *buyer, answers []reply, errs []error
 		v := verdictOf(a)
 		switch {
 		case errs[i] != nil || a.again():
-			wait = max(wait, r.failed(a, errs[i]))
+			wait = max(wait, r.failed(b, a, errs[i]))
 			b.doubt = b.doubt || errs[i] != nil || a.status >= 500
 			if v == seckill.Busy.String() {
 				b.verdict = v
@@ -338,7 +431,7 @@ func (r *run) judge(ctx context.Context, b *buyer, answers []reply, errs []error
 	case wait > 0:
 		return reply{}, wait
 	}
-	b.verdict = verdict
+	b.verdict, b.streak = verdict, 0
 	return answers[0], 0
 }
 
@@ -354,12 +447,14 @@ func (r *run) admitted(b *buyer, a reply) {
 	case b.ticket != a.Ticket:
 		r.found.add(ruleOneTicket, "%v: another answer names %v", b, a)
 	}
-	b.verdict, b.doubt = seckill.Queued.String(), false
+	b.verdict, b.doubt, b.streak = seckill.Queued.String(), false, 0
 }
 
 // ask sends one query for the buyer's ticket and records its answer.
 func (r *run) ask(cl *caller, b *buyer) (reply, error) {
-	a, err := cl.getTicket(r.nextServer(b), b)
+	late := b.lateness()
+	a, err := r.try(r.nextServer(b), func(server int) (reply, error) { return cl.getTicket(server, b) })
+	a.took += late
 	if err == nil {
 		switch {
 		case a.status == 200 && a.said.Status != "" && !a.broken:
@@ -377,7 +472,10 @@ func (r *run) follow(cl *caller, b *buyer) (wait time.Duration, final bool) {
 	a, err := r.ask(cl, b)
 	switch {
 	case err != nil || a.again():
-		return r.failed(a, err), false
+		return r.failed(b, a, err), false
+	}
+	b.streak = 0
+	switch {
 	case a.status == 404:
 		if !b.lost {
 			r.found.add(ruleNoLostAccept, "%v: GET ticket answered %v", b, a)
@@ -421,9 +519,13 @@ func pollAfter(a reply, polls int) time.Duration {
 
 func jitter(d time.Duration) time.Duration { return d*3/4 + mathrand.N(d/2) }
 
-// failed counts a request that got no usable answer and returns how long to
-// wait before the next one.
-func (r *run) failed(a reply, err error) time.Duration {
+// failed counts a request that got no usable answer, of a buyer or nil, and
+// returns how long to wait before the next one.
+func (r *run) failed(b *buyer, a reply, err error) time.Duration {
+	if b != nil && (err != nil || verdictOf(a) == "") {
+		b.streak++
+		raise(&r.streak, b.streak)
+	}
 	switch {
 	case err != nil:
 		r.failures.add(failure(err))
@@ -451,7 +553,7 @@ func (r *run) insist(ctx context.Context, patience time.Duration, do func() (rep
 		if err == nil && !a.again() {
 			return a, nil
 		}
-		wait := r.failed(a, err)
+		wait := r.failed(nil, a, err)
 		if time.Now().Add(wait).After(deadline) {
 			last := a.String()
 			if err != nil {

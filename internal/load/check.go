@@ -54,6 +54,7 @@ func (r *run) check(ctx context.Context, after *Audit) (*Report, error) {
 	rep := &Report{
 		Servers: r.c.Servers, Sale: r.c.Sale, Started: r.started.UTC(),
 		Buyers: r.c.Buyers, Concurrency: r.c.Concurrency, Repeats: r.c.Repeats, Prefix: r.c.Prefix,
+		Loop: "closed", Rate: r.c.Rate, Burst: r.c.Burst, Ramp: r.c.Ramp, Phases: r.c.Phases,
 		Units: units, Audit: after, Findings: []string{},
 	}
 	checked := func(rule, detail string, args ...any) {
@@ -85,7 +86,7 @@ func (r *run) check(ctx context.Context, after *Audit) (*Report, error) {
 			buyers []*buyer
 			check  func(context.Context, *caller, *buyer)
 		}{{recheck, r.checkStable}, {own, r.checkOwnOrder}, {others, r.checkOwnerOnly}} {
-			if err := r.each(ctx, c.buyers, func(cl *caller, b *buyer) {
+			if err := r.each(ctx, c.buyers, nil, func(cl *caller, b *buyer) {
 				c.check(ctx, cl, b)
 				done.Add(1)
 			}); err != nil {
@@ -121,18 +122,52 @@ func (r *run) check(ctx context.Context, after *Audit) (*Report, error) {
 	}
 	r.checkSale(after, units, expiry, checked, skipped)
 
-	known := make([]string, 0, len(seckill.Verdicts()))
-	for _, v := range seckill.Verdicts() {
-		known = append(known, v.String())
+	rep.BuyRequests, rep.BuyTime, rep.BuyRate, rep.BuyEffort = r.bought.requests, r.bought.took, r.bought.rate(), r.bought.effort
+	rep.ResultRequests, rep.ResultTime, rep.ResultRate, rep.ResultEffort = r.asked.requests, r.asked.took, r.asked.rate(), r.asked.effort
+	rep.Buys, rep.Results = r.buyLines, r.askLines
+	if !r.c.Phases {
+		rep.Buys, rep.Results = r.buys.lines(verdicts()...), r.results.lines(statuses...)
 	}
-	rep.BuyRequests, rep.BuyTime = r.buyCount, r.buyTime
-	if s := r.buyTime.Seconds(); s > 0 {
-		rep.BuyRate = float64(r.buyCount) / s
-	}
-	rep.Buys = r.buys.lines(known...)
-	rep.Results = r.results.lines(seckill.Queued.String(), statusPlaced, statusRefused, statusNone)
 	rep.Final, rep.Failures = r.final(), r.failures.byName
+	if r.pace != nil {
+		rep.Loop, rep.LateStarts, rep.LatestStart = "open", r.late.Load(), time.Duration(r.latest.Load())
+	}
+	for _, b := range r.buyers {
+		if b.habit != WellBehaved {
+			if rep.Misbehaved == nil {
+				rep.Misbehaved = make(map[string]int)
+			}
+			rep.Misbehaved[b.habit.String()]++
+		}
+	}
+	rep.Failovers, rep.FailedInARow = r.failovers.Load(), r.streak.Load()
+	rep.Series = r.series.points
 	return rep, nil
+}
+
+// verdicts and statuses are the answers of the two routes in the order of the
+// report.
+func verdicts() (names []string) {
+	for _, v := range seckill.Verdicts() {
+		names = append(names, v.String())
+	}
+	return names
+}
+
+var statuses = []string{seckill.Queued.String(), statusPlaced, statusRefused, statusNone}
+
+// phase is what was measured of one of the two routes.
+type phase struct {
+	requests int64 // with an answer
+	took     time.Duration
+	effort   Effort
+}
+
+func (p phase) rate() float64 {
+	if p.took <= 0 {
+		return 0
+	}
+	return float64(p.requests) / p.took.Seconds()
 }
 
 func (r *run) checkAnswered() {
@@ -191,7 +226,7 @@ func (r *run) checkOwnOrder(ctx context.Context, cl *caller, b *buyer) {
 	var o seckill.Order
 	a, err := r.insist(ctx, r.c.Settle, func() (reply, error) {
 		o = seckill.Order{}
-		return cl.get(r.nextServer(b), orderPath(b.order), b.auth, &o)
+		return r.get(cl, r.nextServer(b), orderPath(b.order), b.auth, &o)
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -209,7 +244,7 @@ func (r *run) checkOwnOrder(ctx context.Context, cl *caller, b *buyer) {
 func (r *run) checkOwnerOnly(ctx context.Context, cl *caller, b *buyer) {
 	stranger := r.buyers[(b.n+1)%len(r.buyers)]
 	for _, path := range []string{orderPath(b.order), r.paths.ticket + "?ticket=" + url.QueryEscape(b.ticket)} {
-		a, err := r.insist(ctx, r.c.Settle, func() (reply, error) { return cl.get(r.nextServer(b), path, stranger.auth, nil) })
+		a, err := r.insist(ctx, r.c.Settle, func() (reply, error) { return r.get(cl, r.nextServer(b), path, stranger.auth, nil) })
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:

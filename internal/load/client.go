@@ -219,6 +219,10 @@ func newRequest(method, address string) *fasthttp.Request {
 
 // postTicket buys.
 func (cl *caller) postTicket(server int, b *buyer) (reply, error) {
+	return cl.do(server, cl.buyRequest(server, b), nil)
+}
+
+func (cl *caller) buyRequest(server int, b *buyer) *fasthttp.Request {
 	req := cl.buy[server]
 	req.Header.Set("Authorization", b.auth)
 	if b.body == nil {
@@ -227,7 +231,7 @@ func (cl *caller) postTicket(server int, b *buyer) (reply, error) {
 		req.Header.SetContentType("application/json")
 	}
 	req.SetBodyRaw(b.body)
-	return cl.do(server, req, nil)
+	return req
 }
 
 // getTicket asks for the buyer's newest ticket.
@@ -290,6 +294,12 @@ func (cl *caller) do(server int, req *fasthttp.Request, v any) (reply, error) {
 	}
 	a.said = cl.lastSaid
 	return a, nil
+}
+
+// unsent reports whether a request failed before any of it left: nobody listens.
+func unsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // failure names a transport error in a few words, the same for the same cause.

@@ -34,6 +34,8 @@ type fake struct {
 	created map[string]any // the body of the last POST /api/admin/sales
 	sent    string         // content type of the last buy with a body, and "none" of one without
 
+	born time.Time
+
 	buys atomic.Int64
 	gone atomic.Bool // drop every connection
 }
@@ -52,6 +54,7 @@ type breaks struct {
 	losesTicket   bool // one ticket is forgotten
 	neverSettles  bool // one ticket stays queued
 	twoTickets    bool // a repeat gets a ticket of its own
+	sharesOrder   bool // two buyers get the same order
 	sharesTicket  bool // two buyers get the same ticket
 	changes       bool // an outcome changes between two queries
 	showsOrders   bool // anybody reads any order
@@ -65,10 +68,12 @@ type breaks struct {
 	unavailable   bool // nobody ever gets a verdict
 	swallows      bool // the first buyer's admission is answered with 503, and shows only after a sold_out
 
-	busyFirst  int64 // so many buys are answered with 503 first
-	dropBefore int64 // the connection of every n-th buy is dropped, unseen
-	dropAfter  int64 // the connection of every n-th buy is dropped, after admission
-	refuses    int   // every n-th ticket is refused, and its units return
+	busyFirst  int64         // so many buys are answered with 503 first
+	dropBefore int64         // the connection of every n-th buy is dropped, unseen
+	dropAfter  int64         // the connection of every n-th buy is dropped, after admission
+	slowBuy    time.Duration // that every buy takes
+	stall      time.Duration // nobody who buys between the first second and this long after it is answered before
+	refuses    int           // every n-th ticket is refused, and its units return
 	settleIn   time.Duration
 	forbids    bool // tokens are not accepted
 	paused     bool
@@ -82,7 +87,7 @@ func newFake(units int64, b breaks) *fake {
 	}
 	now := time.Now()
 	return &fake{
-		breaks: b, gate: units,
+		breaks: b, gate: units, born: now,
 		sale: seckill.Sale{
 			ID: 7, Title: "A kettle", Price: 9900, Currency: "CNY", Total: units, LimitPerBuyer: 5,
 			OpensAt: now.Add(-time.Minute), ClosesAt: now.Add(time.Hour), HoldSeconds: 900, Paused: b.paused,
@@ -111,7 +116,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	body, _ := io.ReadAll(req.Body)
+	if since := time.Since(f.born); f.stall > 0 && req.Method == "POST" && since >= time.Second && since < time.Second+f.stall {
+		<-time.After(time.Second + f.stall - since)
+	}
 	who := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
+	if f.slowBuy > 0 && req.Method == "POST" {
+		<-time.After(f.slowBuy)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	route := req.Method + " " + req.URL.Path
@@ -260,7 +271,11 @@ func (f *fake) ticket(w http.ResponseWriter, who, id string) {
 		answer(w, 200, map[string]any{"status": "refused", "ticket": t.id, "reason": "sold_out"})
 		return
 	}
-	answer(w, 200, map[string]any{"status": "placed", "ticket": t.id, "order": t.id})
+	order := t.id
+	if f.sharesOrder {
+		order = "one-for-all"
+	}
+	answer(w, 200, map[string]any{"status": "placed", "ticket": t.id, "order": order})
 }
 
 func (f *fake) order(w http.ResponseWriter, who, id string) {

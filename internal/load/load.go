@@ -3,11 +3,15 @@
 // final outcome, and then holds its own log of what each of them was told
 // against the sale, the orders and the server's audit.
 //
-// A run has four parts, in this order:
+// A run has these parts, in this order:
 //
 //	mint     tokens for all buyers, outside of the measured time
-//	buy      every buyer buys, at most Concurrency of them at once; those who
-//	         were told "queued" ask for their outcome meanwhile
+//	buy      every buyer buys: at most Concurrency of them at once, the next one
+//	         when one has its verdict (closed loop), or at a rate of arrivals
+//	         whatever the answers (open loop); those who were told "queued" ask
+//	         for their outcome meanwhile
+//	result   with Phases only, and then nobody asks before: every buyer asks for
+//	         its ticket, in the same loop
 //	sell out buyers whose last answer was sold_out ask again while the gate
 //	         holds units that would fit: that answer is a hint with a short life
 //	check    the invariants that a client can see, each with its findings
@@ -23,6 +27,7 @@ import (
 	"net"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,6 +42,7 @@ const (
 	MaxBuyers      = 10_000_000
 	MaxConnections = 50_000 // Concurrency × Repeats: the ports of one client address
 	MaxRepeats     = 1_000  // identical requests of one buyer at once
+	MaxRate        = 1_000_000
 )
 
 // The times of a run that are not configured.
@@ -67,6 +73,23 @@ type Config struct {
 	Concurrency int    // buyers who buy at the same time
 	Quantity    [2]int // units per buyer, from and to, both included; default 1, 1
 	Repeats     int    // identical requests each buyer sends at once; default 1
+
+	// Rate is the arrivals per second, Burst how many arrive at once at the
+	// start, Ramp how long the rate takes to grow from 0. With a rate or a burst
+	// the loop is open: Concurrency then only bounds the requests under way, and
+	// latency counts from the intended start.
+	Rate  float64
+	Burst int
+	Ramp  time.Duration
+
+	// Phases keeps buying and asking apart: first everybody buys, then everybody
+	// asks for its ticket.
+	Phases bool
+	// Misbehave is how many of the buyers do not behave well, and how.
+	Misbehave Shares
+	// Ops are the base addresses of the servers' operations listeners. With them
+	// the report has the servers' processor time.
+	Ops []string
 
 	// Token mints the token of a buyer. It must be safe for concurrent use.
 	Token func(buyer string) (string, error)
@@ -123,7 +146,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	must(len(c.Servers) > 0, "no server: give at least one address such as http://127.0.0.1:8080")
-	for _, s := range c.Servers {
+	for _, s := range append(slices.Clone(c.Servers), c.Ops...) {
 		_, err := parseServer(s)
 		must(err == nil, "%v", err)
 	}
@@ -133,6 +156,11 @@ func (c Config) withDefaults() (Config, error) {
 	must(c.Repeats >= 1 && c.Repeats <= MaxRepeats, "%d repeats: give 1 to %d", c.Repeats, MaxRepeats)
 	must(c.Concurrency <= MaxConnections && c.Concurrency*c.Repeats <= MaxConnections,
 		"concurrency %d × repeats %d needs more than %d connections: lower one of them", c.Concurrency, c.Repeats, MaxConnections)
+	must(c.Rate >= 0 && c.Rate <= MaxRate, "rate %g: give 0 to %d arrivals per second", c.Rate, MaxRate)
+	must(c.Burst >= 0, "burst %d: give 0 or more", c.Burst)
+	must(c.Rate > 0 || c.Burst == 0 || c.Burst >= c.Buyers, "a burst of %d leaves %d buyers without a time to arrive: give a rate too", c.Burst, c.Buyers-c.Burst)
+	must(c.Ramp >= 0 && (c.Ramp == 0 || c.Rate > 0), "ramp %v: give a positive time, and a rate to grow to", c.Ramp)
+	must(!c.Phases || !c.BuyOnly, "buying only and asking afterwards: choose one")
 	must(c.Quantity[0] >= 1 && c.Quantity[0] <= c.Quantity[1] && c.Quantity[1] <= seckill.MaxQuantity,
 		"quantity %d to %d: give a range within 1 to %d, the lower number first", c.Quantity[0], c.Quantity[1], seckill.MaxQuantity)
 	must(c.Token != nil, "no way to mint tokens: set Token")
@@ -164,10 +192,19 @@ type run struct {
 	sale   seckill.Sale
 	before *Audit // nil without an admin token
 
-	started  time.Time
-	buyTime  time.Duration
-	buyCount int64        // answers in buyTime
-	lastNews atomic.Int64 // unix ns of the last verdict that anybody got
+	pace    *pace   // nil in the closed loop
+	ops     *caller // of the operations listeners
+	series  *series
+	unwatch func() // ends the series
+
+	started       time.Time
+	bought, asked phase  // what was measured of the two phases
+	buyLines      []Line // of the buy phase, with Phases only
+	askLines      []Line
+	lastNews      atomic.Int64 // unix ns of the last verdict that anybody got
+	late, latest  atomic.Int64 // arrivals that started late, and the largest lateness, ns
+	failovers     atomic.Int64
+	streak        atomic.Int64 // the longest row of failures of one buyer
 
 	buys, results tally
 	failures      failures
@@ -182,13 +219,33 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{c: c, paths: salePaths(c.Sale), progress: progress{w: c.Progress}}
-	r.client, err = newClient(ctx, c.Servers, 2*c.Concurrency*c.Repeats+1, c.Timeout, c.dial)
+	r := &run{c: c, paths: salePaths(c.Sale)}
+	r.progress = progress{w: c.Progress, live: func() string {
+		if r.series == nil {
+			return ""
+		}
+		return r.series.live()
+	}}
+	if c.Rate > 0 || c.Burst > 0 {
+		r.pace = &pace{burst: c.Burst, rate: c.Rate, ramp: c.Ramp}
+	}
+	repeats := c.Repeats
+	if c.Misbehave[Parallel] > 0 {
+		repeats = max(repeats, parallelBuys)
+	}
+	r.client, err = newClient(ctx, c.Servers, 2*c.Concurrency*repeats+3, c.Timeout, c.dial)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer r.client.close()
 	defer context.AfterFunc(ctx, r.client.close)()
+	ops, err := newClient(ctx, c.Ops, 1, c.Timeout, c.dial)
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	defer ops.close()
+	r.ops, r.unwatch = &caller{c: ops}, func() {}
+	defer func() { r.unwatch() }()
 
 	for _, step := range []struct {
 		name string
@@ -197,15 +254,23 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		{"minting tokens", r.mint},
 		{"looking at the sale", r.preflight},
 		{"buying", r.buyPhase},
+		{"asking", r.resultPhase},
 		{"clearing doubts", r.clearDoubts},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, fmt.Errorf("load: %s: %w", step.name, err)
 		}
 	}
+	r.unwatch()
 	after, err := r.sellOut(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load: waiting for the sale to come to rest: %w", err)
+	}
+	// Who never asks has an outcome all the same.
+	if !c.BuyOnly {
+		if err := r.settle(ctx, r.buyers); err != nil {
+			return nil, fmt.Errorf("load: asking for those who never ask: %w", err)
+		}
 	}
 	rep, err := r.check(ctx, after)
 	if err != nil {
@@ -238,7 +303,7 @@ func (r *run) mint(ctx context.Context) error {
 					return fmt.Errorf("buyer %s: %w", id, err)
 				}
 				q := r.c.Quantity[0] + mathrand.IntN(r.c.Quantity[1]-r.c.Quantity[0]+1)
-				r.buyers[i] = &buyer{n: i, id: id, auth: "Bearer " + token, quantity: q, body: bodies[q]}
+				r.buyers[i] = &buyer{n: i, id: id, auth: "Bearer " + token, quantity: q, body: bodies[q], habit: r.c.Misbehave.of(i)}
 				done.Add(1)
 			}
 			return nil
@@ -250,7 +315,12 @@ func (r *run) mint(ctx context.Context) error {
 // preflight finds out what would make the whole run useless before it starts.
 func (r *run) preflight(ctx context.Context) error {
 	cl := r.newCaller()
-	a, err := r.insist(ctx, r.c.Settle, func() (reply, error) { return cl.get(0, r.paths.sale, "", &r.sale) })
+	for i := range r.c.Ops {
+		if _, err := r.cpuSeconds(i); err != nil {
+			return err
+		}
+	}
+	a, err := r.insist(ctx, r.c.Settle, func() (reply, error) { return r.get(cl, 0, r.paths.sale, "", &r.sale) })
 	switch {
 	case err != nil:
 		return err
@@ -261,7 +331,7 @@ func (r *run) preflight(ctx context.Context) error {
 	case r.c.Quantity[1] > r.sale.LimitPerBuyer:
 		return fmt.Errorf("a quantity of %d is above the limit of %d per buyer of sale %s: lower the quantity", r.c.Quantity[1], r.sale.LimitPerBuyer, r.c.Sale)
 	}
-	a, err = r.insist(ctx, r.c.Settle, func() (reply, error) { return cl.get(0, r.paths.ticket, r.buyers[0].auth, nil) })
+	a, err = r.insist(ctx, r.c.Settle, func() (reply, error) { return r.get(cl, 0, r.paths.ticket, r.buyers[0].auth, nil) })
 	switch {
 	case err != nil:
 		return err
@@ -284,12 +354,67 @@ func (r *run) preflight(ctx context.Context) error {
 	return nil
 }
 
-// buyPhase takes all buyers through the sale and measures it.
+// buyPhase takes all buyers through the sale and measures it. Where the results
+// are asked for meanwhile, they are measured until the last outcome.
 func (r *run) buyPhase(ctx context.Context) error {
+	r.unwatch = r.watch(ctx)
 	r.started = time.Now()
-	return r.round(ctx, r.buyers, "buying", func(d time.Duration) {
-		r.buyTime, r.buyCount = d, r.buys.count()
+	effort := r.measure()
+	err := r.round(ctx, r.buyers, "buying", r.pace, !r.c.BuyOnly && !r.c.Phases, func() {
+		r.bought = phase{r.buys.count(), time.Since(r.started), effort()}
+		r.buyLines = r.buys.lines(verdicts()...)
 	})
+	if !r.c.Phases {
+		r.asked = phase{r.results.count(), time.Since(r.started), Effort{}}
+	}
+	return err
+}
+
+// resultPhase lets every buyer ask for its ticket, also those who were turned
+// away, once, in the same loop as the buying; then those who are still queued go
+// on until their outcome is final.
+func (r *run) resultPhase(ctx context.Context) error {
+	if !r.c.Phases {
+		return nil
+	}
+	var who []*buyer
+	for _, b := range r.buyers {
+		if b.habit != NeverAsks {
+			who = append(who, b)
+		}
+	}
+	var done atomic.Int64
+	endStage := r.progress.stage("asking", len(who), &done)
+	start, before, effort := time.Now(), r.results.count(), r.measure()
+	err := r.each(ctx, who, r.pace, func(cl *caller, b *buyer) {
+		r.inquire(cl, b)
+		done.Add(1)
+	})
+	endStage()
+	r.asked = phase{r.results.count() - before, time.Since(start), effort()}
+	r.askLines = r.results.lines(statuses...)
+	if err != nil {
+		return err
+	}
+	return r.settle(ctx, who)
+}
+
+// inquire asks once for a buyer's ticket. Who was turned away and has one all the
+// same is as good as admitted: a proxy may have asked two nodes.
+func (r *run) inquire(cl *caller, b *buyer) {
+	if b.ticket != "" {
+		b.wait, _ = r.follow(cl, b)
+		return
+	}
+	a, err := r.ask(cl, b)
+	switch {
+	case err != nil || a.again():
+		r.failed(b, a, err)
+	case a.status == 200:
+		r.admitted(b, a)
+	case a.status != 404:
+		r.found.add(ruleContract, "%v: GET ticket answered %v", b, a)
+	}
 }
 
 // clearDoubts asks once more for the tickets of buyers who lost an answer and
@@ -301,7 +426,7 @@ func (r *run) clearDoubts(ctx context.Context) error {
 			adopted = append(adopted, b)
 		}
 	}
-	if err := r.each(ctx, adopted, func(cl *caller, b *buyer) {
+	if err := r.each(ctx, adopted, nil, func(cl *caller, b *buyer) {
 		a, err := r.insist(ctx, r.c.Settle, func() (reply, error) { return r.ask(cl, b) })
 		if err == nil && a.status == 200 {
 			r.admitted(b, a)
@@ -336,7 +461,7 @@ func (r *run) sellOut(ctx context.Context) (*Audit, error) {
 		if err := pause(ctx, flagLife); err != nil {
 			return nil, err
 		}
-		if err := r.round(ctx, again, "asking again", nil); err != nil {
+		if err := r.round(ctx, again, "asking again", nil, true, nil); err != nil {
 			return nil, err
 		}
 		if err := r.clearDoubts(ctx); err != nil {
@@ -402,7 +527,7 @@ func (r *run) audit(ctx context.Context, cl *caller, patience time.Duration) (*A
 	server := 0
 	a, err := r.insist(ctx, patience, func() (reply, error) {
 		au = Audit{}
-		a, err := cl.get(server, r.paths.audit, "Bearer "+r.c.AdminToken, &au)
+		a, err := r.get(cl, server, r.paths.audit, "Bearer "+r.c.AdminToken, &au)
 		server++
 		return a, err
 	})

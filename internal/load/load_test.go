@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -54,6 +55,14 @@ func TestAnHonestServerHasNoFindings(t *testing.T) {
 		{name: "one buyer", units: 1, change: func(c *Config) { c.Buyers = 1 }, want: map[string]int{"placed": 1}},
 		{name: "no admin token", units: 25, change: func(c *Config) { c.AdminToken = "" }, want: map[string]int{"placed": 25, "sold_out": 35}},
 		{name: "buys only", units: 25, change: func(c *Config) { c.BuyOnly = true }, want: map[string]int{"queued": 25, "sold_out": 35}},
+		{name: "open loop", units: 25, change: func(c *Config) { c.Rate, c.Burst, c.Ramp = 100, 10, 200*time.Millisecond }, want: map[string]int{"placed": 25, "sold_out": 35}},
+		{name: "open loop, all at once", units: 25, change: func(c *Config) { c.Burst = 60 }, want: map[string]int{"placed": 25, "sold_out": 35}},
+		{name: "phases", units: 25, change: func(c *Config) { c.Phases = true }, want: map[string]int{"placed": 25, "sold_out": 35}},
+		{name: "phases in the open loop", units: 25, change: func(c *Config) { c.Phases, c.Rate = true, 50 }, want: map[string]int{"placed": 25, "sold_out": 35}},
+		{name: "phases, slow to settle", units: 25, breaks: breaks{settleIn: 15 * time.Second}, change: func(c *Config) { c.Phases = true }, want: map[string]int{"placed": 25, "sold_out": 35}},
+		{name: "misbehaving buyers", units: 25, change: func(c *Config) { c.Misbehave = Shares{0, 0.2, 0.2, 0.2, 0.2} }, want: map[string]int{"placed": 25, "sold_out": 35}},
+		{name: "misbehaving buyers, all admitted, in phases", units: 60, change: func(c *Config) { c.Phases, c.Misbehave = true, Shares{0, 0.25, 0.25, 0.25, 0.25} }, want: map[string]int{"placed": 60}},
+		{name: "misbehaving buyers who only buy", units: 60, change: func(c *Config) { c.BuyOnly, c.Misbehave = true, Shares{0, 0.25, 0.25, 0.25, 0.25} }, want: map[string]int{"queued": 60}},
 		{name: "slow to settle", units: 25, breaks: breaks{settleIn: 15 * time.Second}, want: map[string]int{"placed": 25, "sold_out": 35}},
 	}
 	for _, tt := range tests {
@@ -119,6 +128,12 @@ func TestEachBrokenRuleIsFound(t *testing.T) {
 		{"never settles a ticket", breaks{neverSettles: true}, nil, ruleNoLostAccept, "no outcome 20s after the last buy"},
 		{"two tickets for one buyer", breaks{twoTickets: true}, func(c *Config) { c.Repeats = 3 }, ruleOneTicket, "another answer names"},
 		{"one ticket for two buyers", breaks{sharesTicket: true}, nil, ruleDistinctIDs, "has the same ticket"},
+		{"one order for two buyers", breaks{sharesOrder: true}, nil, ruleDistinctIDs, "has the same order"},
+		{"two tickets for one who buys twice", breaks{twoTickets: true}, func(c *Config) { c.Misbehave[Duplicates] = 1 }, ruleOneTicket, "another answer names"},
+		{"two tickets for one who clicks twice", breaks{twoTickets: true}, func(c *Config) { c.Misbehave[Parallel] = 1 }, ruleOneTicket, "another answer names"},
+		{"forgets a ticket that nobody asks for", breaks{losesTicket: true}, func(c *Config) { c.Misbehave[NeverAsks] = 1 }, ruleNoLostAccept, "404 not_found"},
+		{"one ticket for two who hang up", breaks{sharesTicket: true}, func(c *Config) { c.Misbehave[HangsUp] = 1 }, ruleDistinctIDs, "has the same ticket"},
+		{"forgets a ticket, and buying comes first", breaks{losesTicket: true}, func(c *Config) { c.Phases = true }, ruleNoLostAccept, "404 not_found"},
 		{"changes an outcome", breaks{changes: true}, nil, ruleStable, "and later 200 refused sold_out"},
 		{"shows orders to others", breaks{showsOrders: true}, nil, ruleOwnerOnly, "was answered 200"},
 		{"an order with another quantity", breaks{wrongOrder: true}, nil, ruleOwnOrder, "quantity 2"},
@@ -320,7 +335,7 @@ func TestOverTheNetwork(t *testing.T) {
 	assert.Empty(t, rep.Findings)
 	assert.Equal(t, 25, rep.Final["placed"])
 	assert.Positive(t, rep.BuyRate)
-	assert.Contains(t, progress.String(), "buying       60 of 60\n")
+	assert.Contains(t, progress.String(), "buying       60 of 60, ")
 }
 
 func TestARequestOnTheWayEndsWithTheContext(t *testing.T) {
@@ -419,6 +434,13 @@ func TestConfigSaysWhatToDo(t *testing.T) {
 		"long prefix":          {func(c *Config) { c.Prefix = strings.Repeat("x", 60) }, "stay within 64"},
 		"unprintable prefix":   {func(c *Config) { c.Prefix = "a\nb" }, "printable"},
 		"negative timeout":     {func(c *Config) { c.Timeout = -1 }, "timeout"},
+		"negative rate":        {func(c *Config) { c.Rate = -1 }, "arrivals per second"},
+		"a rate of nothing":    {func(c *Config) { c.Rate = math.NaN() }, "arrivals per second"},
+		"negative burst":       {func(c *Config) { c.Burst = -1 }, "burst -1"},
+		"burst and no more":    {func(c *Config) { c.Burst = 5 }, "give a rate too"},
+		"ramp to nowhere":      {func(c *Config) { c.Ramp = time.Second }, "a rate to grow to"},
+		"two kinds of phases":  {func(c *Config) { c.Phases, c.BuyOnly = true, true }, "choose one"},
+		"operations listener":  {func(c *Config) { c.Ops = []string{"127.0.0.1:9090"} }, "give a base address such as"},
 		"negative settle":      {func(c *Config) { c.Settle = -1 }, "settle"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -437,10 +459,10 @@ func TestReportText(t *testing.T) {
 		Servers: []string{"http://127.0.0.1:8080"}, Sale: 7, Buyers: 20000, Concurrency: 2000, Repeats: 1, Prefix: "k3",
 		BuyRequests: 20000, BuyTime: 1904 * time.Millisecond, BuyRate: 10504.2,
 		Buys: []Line{
-			{"queued", 1000, 12100 * time.Microsecond, 33 * time.Millisecond, 120 * time.Millisecond, 1210 * time.Millisecond, 2 * time.Second},
-			{"sold_out", 19000, 99 * time.Microsecond, 2 * time.Millisecond, 3 * time.Millisecond, 4 * time.Millisecond, 5 * time.Millisecond},
+			{"queued", 1000, 12100 * time.Microsecond, 33 * time.Millisecond, 120 * time.Millisecond, 1210 * time.Millisecond, 2 * time.Second, nil},
+			{"sold_out", 19000, 99 * time.Microsecond, 2 * time.Millisecond, 3 * time.Millisecond, 4 * time.Millisecond, 5 * time.Millisecond, nil},
 		},
-		Results:  []Line{{"placed", 2000, time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond, 4 * time.Millisecond, 5 * time.Millisecond}},
+		Results:  []Line{{"placed", 2000, time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond, 4 * time.Millisecond, 5 * time.Millisecond, nil}},
 		Final:    map[string]int{"placed": 1000, "sold_out": 19000},
 		Units:    1000,
 		Failures: map[string]int64{"timeout": 2},

@@ -18,7 +18,10 @@ const (
 
 // progress shows how far each stage of a run is. The work itself only counts;
 // drawing happens beside it.
-type progress struct{ w io.Writer }
+type progress struct {
+	w    io.Writer
+	live func() string // what the answers are, in a few words; "" before any
+}
 
 // stage shows done growing towards total until the returned function is called.
 func (p progress) stage(name string, total int, done *atomic.Int64) (end func()) {
@@ -26,18 +29,33 @@ func (p progress) stage(name string, total int, done *atomic.Int64) (end func())
 		return func() {}
 	}
 	every := lineEvery
-	show := func(n int64) { fmt.Fprintf(p.w, "%-12s %d of %d\n", name, n, total) }
+	start := time.Now()
+	live := func() string {
+		s := ""
+		if p.live != nil {
+			s = p.live()
+		}
+		if s != "" {
+			s += ", "
+		}
+		return s + short(time.Since(start))
+	}
+	show := func(n int64) { fmt.Fprintf(p.w, "%-12s %d of %d, %s\n", name, n, total, live()) }
 	finish := func() {}
 	if terminal(p.w) {
 		every = barEvery
 		bar := progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(p.w),
 			progressbar.OptionSetDescription(fmt.Sprintf("%-12s", name)),
-			progressbar.OptionSetWidth(30),
+			progressbar.OptionSetWidth(10),
+			progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionShowCount(),
 			progressbar.OptionSetPredictTime(false),
 		)
-		show = func(n int64) { _ = bar.Set64(n) }
+		show = func(n int64) {
+			bar.Describe(fmt.Sprintf("%-12s %s", name, live()))
+			_ = bar.Set64(n)
+		}
 		finish = func() { fmt.Fprintln(p.w) }
 	}
 
