@@ -79,6 +79,9 @@ type spec struct {
 	command func(e *Engine) *exec.Cmd
 	// ready asks once whether the user can log in and be served.
 	ready func(ctx context.Context, e *Engine) error
+	// parent is set for a server that ends its children only when it is asked to
+	// end: then our death asks it instead of killing it.
+	parent bool
 	// settled tells whether a kill would lose nothing that was acknowledged. No
 	// function: it never would.
 	settled func(ctx context.Context, e *Engine) (bool, error)
@@ -94,7 +97,8 @@ type secrets struct {
 	Monitor string `json:"monitor"`
 }
 
-// Engine is one server process: Redis, RabbitMQ or MariaDB.
+// Engine is one server process: Redis, RabbitMQ or MariaDB; a node on them, or
+// nginx in front of the nodes.
 //
 // Its methods may be called from any goroutine.
 type Engine struct {
@@ -142,16 +146,21 @@ func newEngine(kind Kind, dir string, opts []Option) (*Engine, error) {
 	for _, o := range opts {
 		o(&set)
 	}
-	e := &Engine{spec: specs(kind)}
-	if e.spec == nil {
+	s := specs(kind)
+	if s == nil {
 		return nil, fmt.Errorf("%q is no kind of engine", kind)
 	}
-	if err := e.spec.installed(set.root); err != nil {
+	return s.engine(dir, set)
+}
+
+func (s *spec) engine(dir string, set settings) (*Engine, error) {
+	e := &Engine{spec: s}
+	if err := s.installed(set.root); err != nil {
 		return nil, err
 	}
 	if err := e.open(dir, set); err != nil {
 		e.release()
-		return nil, fmt.Errorf("%s: %w", kind, err)
+		return nil, fmt.Errorf("%s: %w", s.kind, err)
 	}
 	return e, nil
 }
@@ -184,6 +193,9 @@ func (s *spec) installed(root string) error {
 }
 
 func (e *Engine) loadSecrets() error {
+	if e.spec.admin == "" { // nobody logs in
+		return nil
+	}
 	b, err := os.ReadFile(e.path(secretsFile))
 	if err == nil {
 		if err := json.Unmarshal(b, &e.secrets); err != nil {
@@ -299,7 +311,7 @@ func (e *Engine) spawn(cmd *exec.Cmd) (*process, error) {
 	defer log.Close()
 	cmd.Dir = e.path(dataFolder)
 	cmd.Stdout, cmd.Stderr = log, log
-	return spawn(cmd)
+	return spawn(cmd, e.spec.parent)
 }
 
 // await returns when the engine is healthy, or why it is not.

@@ -25,8 +25,12 @@ type process struct {
 // The kernel sends the signal of Pdeathsig when the thread that started the
 // child ends, so one thread starts it and stays until the child has ended. The
 // group keeps a terminal's Ctrl-C away from the child: we end it in our order.
-func spawn(cmd *exec.Cmd) (*process, error) {
+// A child that must end its own children when we die gets SIGTERM, others SIGKILL.
+func spawn(cmd *exec.Cmd, parent bool) (*process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if parent {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
@@ -59,12 +63,13 @@ func (p *process) state() string { return p.cmd.ProcessState.String() }
 // terminate asks the server itself, not its children.
 func (p *process) terminate() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
 
-// kill kills the server and what is left of its group.
+// kill kills the server and its group. The group first: when the server has been
+// waited for, its number may be somebody else's.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	if !p.ended() { // before it is waited for, its number is nobody else's
+	if !p.ended() {
 		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 	}
+	_ = p.cmd.Process.Kill()
 }
 
 // child is a process below a server. The start time tells it from a later
@@ -116,6 +121,16 @@ func (c child) kill() {
 	if c.alive() {
 		_ = syscall.Kill(c.pid, syscall.SIGKILL)
 	}
+}
+
+// maxFiles is how many files a child may open at most. It starts with fewer, and
+// may ask for more.
+func maxFiles() uint64 {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
+		return 1024
+	}
+	return l.Max
 }
 
 // tryLock locks an open file until it is closed. Children do not inherit it.

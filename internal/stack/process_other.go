@@ -19,7 +19,7 @@ type process struct {
 	done chan struct{}
 }
 
-func spawn(*exec.Cmd) (*process, error) { return nil, errUnsupported }
+func spawn(*exec.Cmd, bool) (*process, error) { return nil, errUnsupported }
 
 func (p *process) ended() bool          { return true }
 func (p *process) state() string        { return "" }
@@ -31,5 +31,7 @@ type child struct{}
 
 func (child) alive() bool { return false }
 func (child) kill()       {}
+
+func maxFiles() uint64 { return 0 }
 
 func tryLock(*os.File) error { return errUnsupported }

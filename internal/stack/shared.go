@@ -35,7 +35,21 @@ type T interface {
 // in the environment it fails.
 func Own(t T, kind Kind, opts ...Option) *Engine {
 	t.Helper()
-	if err := missing(kind, opts); err != nil {
+	s := specs(kind)
+	if s == nil {
+		t.Fatalf("stack: %q is no kind of engine", kind)
+		return nil
+	}
+	var set settings
+	for _, o := range opts {
+		o(&set)
+	}
+	return own(t, s, set)
+}
+
+func own(t T, s *spec, set settings) *Engine {
+	t.Helper()
+	if err := s.installed(set.root); err != nil {
 		without(t, err)
 		return nil
 	}
@@ -49,7 +63,7 @@ func Own(t T, kind Kind, opts ...Option) *Engine {
 			t.Errorf("stack: %v", err)
 		}
 	})
-	e, err := newEngine(kind, filepath.Join(temp.path, string(kind)), opts)
+	e, err := s.engine(filepath.Join(temp.path, string(s.kind)), set)
 	if err != nil {
 		t.Fatalf("stack: %v", err)
 		return nil

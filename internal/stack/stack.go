@@ -1,6 +1,7 @@
 // Package stack starts the real engines behind a purchase (Redis for the gate,
 // RabbitMQ for the queue, MariaDB for the store) from the packages installed on
-// this machine, for "seckill stack up" and for tests.
+// this machine, nodes on them and nginx in front, for "seckill stack up" and for
+// tests.
 //
 // An [Engine] is one server process with a folder for its data and ports on
 // 127.0.0.1. It is configured for what Seckill promises: durable before it is
@@ -33,17 +34,27 @@ type Options struct {
 
 	RedisPort, RabbitMQPort, ConsolePort, MariaDBPort int
 
+	Nodes     int    // how many nodes
+	NodePort  int    // of the first node; the others have the next ones
+	Binary    string // of the nodes; empty is this process's own
+	Nginx     bool   // in front of them
+	NginxPort int
+
 	// Progress gets a line whenever something happens, if it is not nil.
 	Progress io.Writer
 }
 
-// Stack is one engine of each kind, running.
+// Stack is one engine of each kind, running, and what was asked for on top.
 type Stack struct {
 	Redis, RabbitMQ, MariaDB *Engine
+
+	Nodes []*Engine // on them
+	Nginx *Engine   // in front of the nodes, or nil
 
 	// AuthSecret signs tokens on every node that uses this stack (auth.secret).
 	AuthSecret string
 
+	front    bool    // whether nginx stands before the nodes
 	temp     *folder // not nil if the folder goes away with the stack
 	progress func(format string, args ...any)
 }
@@ -59,10 +70,11 @@ func (s *Stack) Engines() []*Engine {
 	return engines
 }
 
-// Up starts one engine of each kind, all at the same time, and returns when all
-// are healthy. When one fails it ends the others and returns why.
+// Up starts one engine of each kind, all at the same time, then the nodes, then
+// nginx, and returns when all are healthy. When one fails it ends the others and
+// returns why.
 func Up(ctx context.Context, o Options) (*Stack, error) {
-	s := &Stack{progress: printer(o.Progress)}
+	s := &Stack{progress: printer(o.Progress), front: o.Nginx}
 	if err := s.up(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Down())
 	}
@@ -90,11 +102,18 @@ func (s *Stack) up(ctx context.Context, o Options) (err error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	// The first failure cancels the other starts: nobody waits for an engine
-	// that is going to be ended.
+	if err := s.start(ctx, s.Engines()...); err != nil {
+		return err
+	}
+	return s.upNodes(ctx, o, dir)
+}
+
+// start starts engines at the same time. The first failure cancels the other
+// starts: nobody waits for an engine that is going to be ended.
+func (s *Stack) start(ctx context.Context, engines ...*Engine) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	each(s.Engines(), func(e *Engine) error {
+	each(engines, func(e *Engine) error {
 		s.progress("%-9s starting", e.Kind())
 		began := time.Now()
 		if err := e.Start(ctx); err != nil {
@@ -107,23 +126,30 @@ func (s *Stack) up(ctx context.Context, o Options) (err error) {
 	return context.Cause(ctx)
 }
 
-// Down ends all engines: cleanly, or, where the folder is a temporary one and is
-// removed, at once. A second Down does nothing.
+// Down ends everything, from the front to the back: cleanly, or, where the folder
+// is a temporary one and is removed, at once. A second Down does nothing.
 func (s *Stack) Down() error {
 	end := (*Engine).Close
 	if s.temp != nil {
 		end = (*Engine).discard
 	}
-	err := each(s.Engines(), func(e *Engine) error {
-		wasRunning := e.Pid() != 0
-		if err := end(e); err != nil {
-			return err
-		}
-		if wasRunning {
-			s.progress("%-9s ended", e.Kind())
-		}
-		return nil
-	})
+	down := func(engines ...*Engine) error {
+		return each(engines, func(e *Engine) error {
+			wasRunning := e.Pid() != 0
+			if err := end(e); err != nil {
+				return err
+			}
+			if wasRunning {
+				s.progress("%-9s ended", e.Kind())
+			}
+			return nil
+		})
+	}
+	var err error
+	if s.Nginx != nil {
+		err = down(s.Nginx)
+	}
+	err = errors.Join(err, down(s.Nodes...), down(s.Engines()...))
 	if s.temp != nil {
 		err = errors.Join(err, s.temp.remove())
 		s.temp = nil

@@ -25,8 +25,12 @@ import (
 )
 
 // helperDir in the environment makes the test binary a process that starts a
-// stack in that folder and waits to be killed.
-const helperDir = "SECKILL_STACK_HELPER"
+// stack in that folder and waits to be killed; helperNginx, one that starts an
+// nginx.
+const (
+	helperDir   = "SECKILL_STACK_HELPER"
+	helperNginx = "SECKILL_STACK_HELPER_NGINX"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
@@ -35,6 +39,14 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		fmt.Println("up")
+		select {} // until killed
+	}
+	if dir := os.Getenv(helperNginx); dir != "" {
+		e, err := Nginx(dir, Site{Nodes: []string{"127.0.0.1:1"}})
+		if err == nil {
+			err = e.Start(context.Background())
+		}
+		fmt.Println("up", err)
 		select {} // until killed
 	}
 	Main(m)
