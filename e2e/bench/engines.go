@@ -18,7 +18,6 @@ import (
 
 	"seckill"
 	"seckill/internal/load"
-	"seckill/internal/queue"
 	"seckill/internal/stack"
 )
 
@@ -299,8 +298,14 @@ func family(pid int) float64 {
 	return all(pid)
 }
 
-// backlog is how many tickets wait in RabbitMQ when settling begins.
-const backlog = 80_000
+const (
+	backlog = 80_000 // tickets that wait in RabbitMQ when settling begins
+
+	ticketQueue = "seckill.tickets"
+	// The shipped settings of a node's listeners at their most.
+	listeners = 4
+	prefetch  = 1024
+)
 
 // settling compares a node that settles a full queue, up to the committed order and
 // the finished ticket, with a consumer that takes the same messages with the same
@@ -358,7 +363,7 @@ func (b *bench) drain(ctx context.Context, s *stack.Stack, settles bool) (rate f
 	defer tick.Stop()
 	waiting := func(count int) error {
 		for {
-			q, err := ch.QueueDeclarePassive(queue.TicketQueue, true, false, false, false, nil)
+			q, err := ch.QueueDeclarePassive(ticketQueue, true, false, false, false, nil)
 			if err != nil || q.Messages >= count {
 				return err
 			}
@@ -411,22 +416,21 @@ func (b *bench) drain(ctx context.Context, s *stack.Stack, settles bool) (rate f
 
 // acknowledge is the bare consumer.
 func acknowledge(conn *amqp.Connection, n int) error {
-	listeners := queue.DefaultRabbitMQ().Listener
 	got := make(chan int, n)
-	for range listeners.MaxConcurrency {
+	for range listeners {
 		ch, err := conn.Channel()
 		if err != nil {
 			return err
 		}
-		if err := ch.Qos(listeners.Prefetch, 0, false); err != nil {
+		if err := ch.Qos(prefetch, 0, false); err != nil {
 			return err
 		}
-		deliveries, err := ch.Consume(queue.TicketQueue, "", false, false, false, false, nil)
+		deliveries, err := ch.Consume(ticketQueue, "", false, false, false, false, nil)
 		if err != nil {
 			return err
 		}
 		go func() {
-			every, unacked := max(1, listeners.Prefetch/2), 0
+			every, unacked := max(1, prefetch/2), 0
 			idle := time.NewTicker(10 * time.Millisecond)
 			defer idle.Stop()
 			var last uint64
@@ -443,7 +447,7 @@ func acknowledge(conn *amqp.Connection, n int) error {
 				if unacked >= every {
 					ch.Ack(last, true)
 					got <- unacked
-					every, unacked = max(1, listeners.Prefetch/2), 0
+					every, unacked = max(1, prefetch/2), 0
 				}
 			}
 		}()

@@ -59,7 +59,8 @@ var scripts = struct{ reserve, finish, release, move, apply, cut, open *rueidis.
 // A missing key means closed: the state is rebuilt, never guessed.
 //
 // A breaker stands before it: once a call has found Redis gone, every further
-// one fails at once until it answers again.
+// one fails at once until it answers again. On a cluster each bucket has its own:
+// a master that is gone closes its sales and no others.
 type Redis struct {
 	*flags
 	waiters  waiters
@@ -74,11 +75,12 @@ type Redis struct {
 	patience time.Duration    // for one call
 	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 
-	client atomic.Pointer[rueidis.Client]
-	down   atomic.Pointer[error] // why calls fail at once; nil: they do not
-	heard  atomic.Int64          // when Redis last answered, in nanoseconds since 1970
-	lost   chan struct{}
-	added  chan struct{} // this node has written to the outbox
+	client   atomic.Pointer[rueidis.Client]
+	cluster  atomic.Bool
+	breakers [redisBuckets]breaker // of the buckets on a cluster, else the first is that of all
+	tied     atomic.Bool           // to the store that was named, as far as this node has seen
+	lost     chan struct{}
+	added    chan struct{} // this node has written to the outbox
 
 	mu    sync.Mutex
 	shut  map[seckill.SaleID]string // tokens of the sales that this node shut
@@ -109,8 +111,33 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 		lost: make(chan struct{}, 1), added: make(chan struct{}, 1),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
-	g.down.Store(&notYet)
+	for i := range g.breakers {
+		g.breakers[i].down.Store(&notYet)
+	}
 	return g, nil
+}
+
+// breaker is open while down is set.
+type breaker struct {
+	down  atomic.Pointer[error] // why calls fail at once
+	heard atomic.Int64          // when there last was an answer, in nanoseconds since 1970
+}
+
+func (g *Redis) breaker(bucket int) *breaker {
+	if !g.cluster.Load() {
+		bucket = 0
+	}
+	return &g.breakers[bucket]
+}
+
+// broken are the buckets whose breakers are open.
+func (g *Redis) broken() (buckets []int) {
+	for b := range redisBuckets {
+		if g.breaker(b).down.Load() != nil {
+			buckets = append(buckets, b)
+		}
+	}
+	return buckets
 }
 
 // Run keeps the connection until ctx is done: it connects, notices when Redis is
@@ -120,7 +147,7 @@ func (g *Redis) Run(ctx context.Context) error {
 	defer look.Stop()
 	var compared time.Time
 	for {
-		if down := g.down.Load(); down != nil || g.skewed.Swap(false) || time.Since(compared) > 10*time.Second {
+		if g.skewed.Swap(false) || time.Since(compared) > 10*time.Second || len(g.broken()) > 0 {
 			if err := g.look(ctx); err == nil {
 				compared = time.Now()
 			}
@@ -136,7 +163,8 @@ func (g *Redis) Run(ctx context.Context) error {
 	}
 }
 
-// look asks Redis for its time; an answer closes the breaker.
+// look asks Redis for its time, and a cluster's buckets for an answer, which closes
+// the breaker.
 func (g *Redis) look(ctx context.Context) error {
 	client := g.client.Load()
 	if client == nil {
@@ -145,6 +173,7 @@ func (g *Redis) look(ctx context.Context) error {
 			return err
 		}
 		client = &c
+		g.cluster.Store(c.Mode() == rueidis.ClientModeCluster)
 		g.client.Store(client)
 		go g.listen(ctx, c)
 	}
@@ -153,19 +182,47 @@ func (g *Redis) look(ctx context.Context) error {
 	asked := time.Now()
 	t, err := (*client).Do(ctx, (*client).B().Time().Build()).AsIntSlice()
 	if err != nil || len(t) != 2 {
-		return errors.Join(err, g.fail(err))
+		if g.cluster.Load() { // one of its nodes is gone; the others are asked below
+			return errors.Join(err, g.probe(ctx, *client))
+		}
+		return errors.Join(err, g.fail(0, err))
 	}
-	took := time.Since(asked)
-	g.offset.Store(int64(time.Unix(t[0], t[1]*1000).Sub(asked.Add(took / 2))))
-	if g.down.Swap(nil) != nil {
-		g.log.Info("gate: Redis answers", "address", g.where)
-		signal(g.lost) // it may have come back without its data
+	answered, there := time.Now(), time.Unix(t[0], t[1]*1000)
+	// What a slow answer cannot rule out stays as a fast one had found it.
+	g.offset.Store(min(max(g.offset.Load(), int64(there.Sub(answered))), int64(there.Sub(asked))))
+	if g.cluster.Load() {
+		return g.probe(ctx, *client)
 	}
+	g.answers(0)
 	return nil
 }
 
-// fail opens the breaker if err says that Redis is gone, and wraps it.
-func (g *Redis) fail(err error) error {
+// probe asks every bucket of a cluster for an answer.
+func (g *Redis) probe(ctx context.Context, client rueidis.Client) (err error) {
+	commands := make(rueidis.Commands, redisBuckets)
+	for b := range redisBuckets {
+		commands[b] = client.B().Exists().Key(g.outbox(b)).Build()
+	}
+	for b, answer := range client.DoMulti(ctx, commands...) {
+		if gone := answer.Error(); gone != nil {
+			err = errors.Join(err, g.fail(b, gone))
+		} else {
+			g.answers(b)
+		}
+	}
+	return err
+}
+
+// answers closes the breaker of a bucket.
+func (g *Redis) answers(bucket int) {
+	if g.breaker(bucket).down.Swap(nil) != nil {
+		g.log.Info("gate: Redis answers", "address", g.where, "bucket", bucket)
+		signal(g.lost) // it may have come back without its data
+	}
+}
+
+// fail opens the breaker of a bucket if err says that Redis is gone, and wraps it.
+func (g *Redis) fail(bucket int, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -174,21 +231,22 @@ func (g *Redis) fail(err error) error {
 	}
 	late := errors.Is(err, context.DeadlineExceeded)
 	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
-	if late && time.Since(time.Unix(0, g.heard.Load())) < g.patience {
+	breaker := g.breaker(bucket)
+	if late && time.Since(time.Unix(0, breaker.heard.Load())) < g.patience {
 		return err // slow, not gone: others are answered
 	}
 	if errors.Is(err, context.Canceled) {
 		return err // the caller went away: that says nothing about Redis
 	}
-	if g.down.CompareAndSwap(nil, &err) {
-		g.log.Warn("gate: every answer is 503 until Redis is back", "error", err)
+	if breaker.down.CompareAndSwap(nil, &err) {
+		g.log.Warn("gate: every answer is 503 until Redis is back", "bucket", bucket, "error", err)
 	}
 	return err
 }
 
-// up returns the client, or why there is none.
-func (g *Redis) up() (rueidis.Client, error) {
-	if down := g.down.Load(); down != nil {
+// up returns the client, or why there is none for a bucket.
+func (g *Redis) up(bucket int) (rueidis.Client, error) {
+	if down := g.breaker(bucket).down.Load(); down != nil {
 		return nil, *down
 	}
 	if c := g.client.Load(); c != nil {
@@ -199,7 +257,8 @@ func (g *Redis) up() (rueidis.Client, error) {
 
 // call runs a script on a sale. A closed sale is an error, and is looked after.
 func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {
-	client, err := g.up()
+	b := bucket(id)
+	client, err := g.up(b)
 	if err != nil {
 		return nil, err
 	}
@@ -210,9 +269,9 @@ func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua
 		if context.Cause(ctx) == context.Canceled {
 			return nil, err // the caller went away: that says nothing about Redis
 		}
-		return nil, g.fail(err)
+		return nil, g.fail(b, err)
 	}
-	g.heard.Store(time.Now().UnixNano())
+	g.breaker(b).heard.Store(time.Now().UnixNano())
 	switch first, _ := answer[0].ToString(); first {
 	case "closed":
 		signal(g.lost)
@@ -238,9 +297,13 @@ func (g *Redis) outbox(bucket int) string { return g.tag(bucket) + "outbox" }
 // Lost receives when sales may be closed, so that somebody looks.
 func (g *Redis) Lost() <-chan struct{} { return g.lost }
 
-// Ping reports whether Redis answers.
-func (g *Redis) Ping(context.Context) error {
-	_, err := g.up()
+// Ping reports whether Redis answers, or any part of a cluster.
+func (g *Redis) Ping(context.Context) (err error) {
+	for b := range redisBuckets {
+		if _, err = g.up(b); err == nil {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -327,7 +390,7 @@ func parseHold(s string) (state byte, t seckill.Ticket, err error) {
 // the given id. seckill.ErrNotFound says that the gate does not know it: the
 // store may. A placed ticket is remembered on this node.
 func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string) (p seckill.Progress, err error) {
-	client, err := g.up()
+	client, err := g.up(bucket(id))
 	if err != nil {
 		return p, err
 	}
@@ -343,7 +406,7 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 		client.B().Hget().Key(g.key("holds", id)).Field(buyer).Build())
 	sale, err := answers[0].AsStrSlice()
 	if err != nil {
-		return p, g.fail(err)
+		return p, g.fail(bucket(id), err)
 	}
 	if sale[0] != "1" {
 		signal(g.lost)
@@ -354,7 +417,7 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 		return p, seckill.ErrNotFound
 	}
 	if err != nil {
-		return p, g.fail(err)
+		return p, g.fail(bucket(id), err)
 	}
 	state, t, err := parseHold(held)
 	if err != nil {
@@ -526,55 +589,64 @@ func (g *Redis) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err 
 }
 
 // Stale returns those of the sales whose state at the gate is missing, shut, of
-// another epoch than the store's, or to be retired.
+// another epoch than the store's, or to be retired. With an error it is those that
+// it could ask about.
 func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
-	client, err := g.up()
-	if err != nil {
+	var commands rueidis.Commands
+	var asked []*seckill.Sale
+	var client rueidis.Client
+	for i := range sales {
+		c, down := g.up(bucket(sales[i].ID))
+		if down != nil {
+			err = down
+			continue
+		}
+		client, asked = c, append(asked, &sales[i])
+		commands = append(commands, c.B().Hmget().Key(g.key("sale", sales[i].ID)).Field("open", "epoch", "retired").Build())
+	}
+	if len(asked) == 0 {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*g.patience)
 	defer cancel()
-	commands := make(rueidis.Commands, len(sales))
-	for i, s := range sales {
-		commands[i] = client.B().Hmget().Key(g.key("sale", s.ID)).Field("open", "epoch", "retired").Build()
-	}
-	known := make([]seckill.SaleID, len(sales))
+	var known []seckill.SaleID
 	for i, answer := range client.DoMulti(ctx, commands...) {
-		s, err := answer.AsStrSlice()
-		if err != nil {
-			return nil, g.fail(err)
+		sale := asked[i]
+		s, gone := answer.AsStrSlice()
+		if gone != nil {
+			err = g.fail(bucket(sale.ID), gone)
+			continue
 		}
-		sale := &sales[i]
 		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || sale.Retired && s[2] != "1" {
 			ids = append(ids, sale.ID)
 		}
-		if known[i] = sale.ID; sale.Retired {
+		if known = append(known, sale.ID); sale.Retired {
 			g.mu.Lock()
 			delete(g.views, sale.ID)
 			g.mu.Unlock()
 		}
 	}
 	g.add(known...)
-	return ids, nil
+	return ids, err
 }
 
 // Shut closes sales for a rebuild and returns what the outbox holds for them.
 // Whoever shuts last may load.
 func (g *Redis) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error) {
-	client, err := g.up()
-	if err != nil {
-		return nil, err
-	}
 	token := rand.Text()
 	wanted := map[seckill.SaleID]bool{}
 	buckets := map[int]bool{}
 	for _, id := range ids {
+		client, err := g.up(bucket(id))
+		if err != nil {
+			return nil, err
+		}
 		wanted[id], buckets[bucket(id)] = true, true
 		ctx, cancel := context.WithTimeout(ctx, g.patience)
-		err := client.Do(ctx, client.B().Hset().Key(g.key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
+		err = client.Do(ctx, client.B().Hset().Key(g.key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
 		cancel()
 		if err != nil {
-			return nil, g.fail(err)
+			return nil, g.fail(bucket(id), err)
 		}
 		g.mu.Lock()
 		g.shut[id] = token
@@ -606,11 +678,11 @@ func (g *Redis) Load(ctx context.Context, snapshots []seckill.Snapshot) error {
 }
 
 func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
-	client, err := g.up()
+	id := v.Sale.ID
+	client, err := g.up(bucket(id))
 	if err != nil {
 		return err
 	}
-	id := v.Sale.ID
 	g.mu.Lock()
 	token := g.shut[id]
 	delete(g.shut, id)
@@ -656,7 +728,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 		err := client.Do(ctx, c).Error()
 		cancel()
 		if err != nil {
-			return g.fail(err)
+			return g.fail(bucket(id), err)
 		}
 	}
 	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
@@ -674,8 +746,11 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 // Belong ties this Redis database to a store, the first one that is named. Another
 // one is an error: its sales have the same ids.
 func (g *Redis) Belong(ctx context.Context, store string) error {
-	client, err := g.up()
+	client, err := g.up(0)
 	if err != nil {
+		if g.tied.Load() {
+			err = nil // that part of a cluster is gone, the others may go on
+		}
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
@@ -684,29 +759,32 @@ func (g *Redis) Belong(ctx context.Context, store string) error {
 	answers := client.DoMulti(ctx, client.B().Setnx().Key(key).Value(store).Build(), client.B().Get().Key(key).Build())
 	tied, err := answers[1].ToString()
 	if err != nil {
-		return g.fail(err)
+		return g.fail(0, err)
 	}
 	if tied != store {
 		return fmt.Errorf("gate: Redis at %s holds the sales of another store: give each --store a --gate of its own, or empty this one: %w", g.where, seckill.ErrUnavailable)
 	}
+	g.tied.Store(true)
 	return nil
 }
 
 // Weak says which of Redis' settings are weaker than the promise needs.
 func (g *Redis) Weak(ctx context.Context) (weak []string, err error) {
-	client, err := g.up()
+	client, err := g.up(0)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}} {
-		have, err := client.Do(ctx, client.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()
-		if err != nil {
-			return nil, g.fail(err)
-		}
-		if have[want[0]] != want[1] {
-			weak = append(weak, fmt.Sprintf("Redis has %s %s; the promise needs %s %s", want[0], have[want[0]], want[0], want[1]))
+	for address, node := range client.Nodes() {
+		for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}} {
+			have, err := node.Do(ctx, node.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()
+			if err != nil {
+				return nil, fmt.Errorf("gate: Redis at %s: %w: %w", address, seckill.ErrUnavailable, err)
+			}
+			if have[want[0]] != want[1] {
+				weak = append(weak, fmt.Sprintf("Redis at %s has %s %s; the promise needs %s %s", address, want[0], have[want[0]], want[0], want[1]))
+			}
 		}
 	}
 	return weak, nil
@@ -714,10 +792,7 @@ func (g *Redis) Weak(ctx context.Context) (weak []string, err error) {
 
 // Register makes the gate's metrics.
 func (g *Redis) Register(r prometheus.Registerer) {
-	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_up", Help: "1 while Redis answers."}, func() float64 {
-		if g.down.Load() != nil {
-			return 0
-		}
-		return 1
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_up", Help: "The share of Redis that answers: 1 is all of it, 0 none."}, func() float64 {
+		return 1 - float64(len(g.broken()))/redisBuckets
 	}))
 }

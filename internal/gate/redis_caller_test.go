@@ -24,6 +24,6 @@ func TestRedisCallerGoesAway(t *testing.T) {
 		"cut":     func() error { _, err := g.Cut(gone, 1); return err },
 	} {
 		require.ErrorIs(t, call(), context.Canceled, name)
-		require.Nil(t, g.down.Load(), "the breaker is open after %s", name)
+		require.Empty(t, g.broken(), "the breaker is open after %s", name)
 	}
 }

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -75,7 +76,7 @@ func (g *Redis) entries(ctx context.Context, b int, each func(entry string, t se
 }
 
 func (g *Redis) page(ctx context.Context, b int, from, to string) ([]rueidis.XRangeEntry, error) {
-	client, err := g.up()
+	client, err := g.up(b)
 	if err != nil {
 		return nil, err
 	}
@@ -83,29 +84,30 @@ func (g *Redis) page(ctx context.Context, b int, from, to string) ([]rueidis.XRa
 	defer cancel()
 	page, err := client.Do(ctx, client.B().Xrange().Key(g.outbox(b)).Start(from).End(to).Count(redisPage).Build()).AsXRange()
 	if err != nil {
-		return nil, g.fail(err)
+		return nil, g.fail(b, err)
 	}
 	return page, nil
 }
 
 // Unsent waits for tickets that are to be sent to the queue and returns up to
 // max of them from each of the buckets. Each entry goes to one node; a dead
-// node's go to another.
+// node's go to another. While a part of a cluster is gone the others' are
+// returned.
 func (g *Redis) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	var claimed time.Time
 	for {
 		tickets, err := g.take(ctx, max)
-		if err != nil {
-			return nil, err
-		}
 		if len(tickets) == 0 && time.Since(claimed) > claimEvery {
 			claimed = time.Now()
-			if tickets, err = g.claim(ctx, max); err != nil {
-				return nil, err
-			}
+			var gone error
+			tickets, gone = g.claim(ctx, max)
+			err = errors.Join(err, gone)
 		}
 		if len(tickets) > 0 {
 			return tickets, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 		timer := time.NewTimer(outboxPoll)
 		select {
@@ -118,39 +120,52 @@ func (g *Redis) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	}
 }
 
-func (g *Redis) take(ctx context.Context, max int) ([]seckill.Ticket, error) {
-	client, err := g.up()
-	if err != nil {
-		return nil, err
-	}
+// outboxes asks every bucket that can be reached the same, and hands the answers
+// to each. One that fails, or cannot be reached, does not keep the others waiting.
+func (g *Redis) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket int) rueidis.Completed, each func(c rueidis.Client, bucket int, answer rueidis.RedisResult) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	commands := make(rueidis.Commands, redisBuckets)
+	var commands rueidis.Commands
+	var buckets []int
+	var client rueidis.Client
 	for b := range redisBuckets {
-		commands[b] = client.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(">").Build()
-	}
-	var tickets []seckill.Ticket
-	for b, answer := range client.DoMulti(ctx, commands...) {
-		streams, err := answer.AsXRead()
-		if rueidis.IsRedisNil(err) {
+		c, down := g.up(b)
+		if down != nil {
+			err = down
 			continue
 		}
-		if err != nil {
-			if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "NOGROUP") {
-				err = g.group(ctx, client, b)
-			}
-			if err != nil {
-				return tickets, g.fail(err)
-			}
-			continue
+		client, buckets, commands = c, append(buckets, b), append(commands, ask(c, b))
+	}
+	if len(commands) == 0 {
+		return err
+	}
+	for i, answer := range client.DoMulti(ctx, commands...) {
+		if failed := each(client, buckets[i], answer); failed != nil {
+			err = g.fail(buckets[i], failed)
+		}
+	}
+	return err
+}
+
+func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
+		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(">").Build()
+	}, func(c rueidis.Client, b int, answer rueidis.RedisResult) error {
+		streams, err := answer.AsXRead()
+		if rueidis.IsRedisNil(err) {
+			return nil
+		}
+		if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "NOGROUP") {
+			return g.group(ctx, c, b)
 		}
 		for _, entries := range streams {
 			if tickets, err = g.taken(tickets, b, entries); err != nil {
-				return tickets, err
+				return err
 			}
 		}
-	}
-	return tickets, nil
+		return err
+	})
+	return tickets, err
 }
 
 // group makes the group of readers, from the beginning of the stream.
@@ -180,70 +195,58 @@ func (g *Redis) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeE
 }
 
 // claim takes over what a dead node had taken.
-func (g *Redis) claim(ctx context.Context, max int) ([]seckill.Ticket, error) {
-	client, err := g.up()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
-	defer cancel()
-	commands := make(rueidis.Commands, redisBuckets)
-	for b := range redisBuckets {
-		commands[b] = client.B().Xautoclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
-	}
-	var tickets []seckill.Ticket
-	for b, answer := range client.DoMulti(ctx, commands...) {
+func (g *Redis) claim(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
+		return c.B().Xautoclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
+	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
 		parts, err := answer.ToArray()
 		if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "NOGROUP") {
-			continue
+			return nil
 		}
 		if err != nil {
-			return tickets, g.fail(err)
+			return err
 		}
 		entries, err := parts[1].AsXRange()
-		if err != nil {
-			return tickets, err
+		if err == nil {
+			tickets, err = g.taken(tickets, b, entries)
 		}
-		if tickets, err = g.taken(tickets, b, entries); err != nil {
-			return tickets, err
-		}
-	}
-	return tickets, nil
+		return err
+	})
+	return tickets, err
 }
 
 // Sent notes tickets that the queue has confirmed.
-func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
-	client, err := g.up()
-	if err != nil {
-		return err
-	}
-	var ids [redisBuckets][]string
+func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) (err error) {
+	var of [redisBuckets][]string // entries
+	byEntry := map[string]string{}
 	g.mu.Lock()
 	for _, t := range tickets {
 		if e, ok := g.sent[t.ID]; ok {
-			ids[e.bucket] = append(ids[e.bucket], e.id)
+			of[e.bucket], byEntry[e.id] = append(of[e.bucket], e.id), t.ID
 		}
 	}
 	g.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	var commands rueidis.Commands
-	for b := range ids {
-		if len(ids[b]) > 0 {
-			commands = append(commands, client.B().Xack().Key(g.outbox(b)).Group(outboxGroup).Id(ids[b]...).Build())
+	for b, entries := range of {
+		if len(entries) == 0 {
+			continue
 		}
-	}
-	for _, answer := range client.DoMulti(ctx, commands...) {
-		if err := answer.Error(); err != nil {
-			return g.fail(err)
+		client, gone := g.up(b)
+		if gone == nil {
+			gone = g.fail(b, client.Do(ctx, client.B().Xack().Key(g.outbox(b)).Group(outboxGroup).Id(entries...).Build()).Error())
 		}
+		if gone != nil {
+			err = gone // the others need not be sent again for that
+			continue
+		}
+		g.mu.Lock()
+		for _, e := range entries {
+			delete(g.sent, byEntry[e])
+		}
+		g.mu.Unlock()
 	}
-	g.mu.Lock()
-	for _, t := range tickets {
-		delete(g.sent, t.ID)
-	}
-	g.mu.Unlock()
-	return nil
+	return err
 }
 
 // resend is when an entry may be sent again, and the pause after that.
@@ -281,7 +284,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 
 func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	g := s.Gate
-	client, err := g.up()
+	client, err := g.up(0)
 	if err != nil {
 		return err
 	}
@@ -293,7 +296,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 			return nil // another node sweeps
 		}
 	} else if err != nil {
-		return g.fail(err)
+		return g.fail(0, err)
 	}
 	client.Do(ctx, client.B().Pexpire().Key(lease).Milliseconds(sweepLease.Milliseconds()).Build())
 
@@ -306,9 +309,10 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	for b := range redisBuckets {
 		var old []seckill.Ticket
 		for from := "-"; len(old) < min(room, sweepAtOnce); {
-			page, err := g.page(ctx, b, from, until)
-			if err != nil {
-				return err
+			page, gone := g.page(ctx, b, from, until)
+			if gone != nil {
+				err = gone // a part of a cluster; the others are swept
+				break
 			}
 			for _, e := range page {
 				t, err := parseEntry(e)
@@ -334,6 +338,9 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 			return err
 		}
 		room -= len(confirmed)
+	}
+	if err != nil {
+		return err
 	}
 	g.mu.Lock()
 	for id := range g.tries {

@@ -84,7 +84,7 @@ func (v *view) refresh(g *Redis) {
 	if v.looking || time.Since(v.at) < viewFresh {
 		return
 	}
-	client, err := g.up()
+	client, err := g.up(bucket(v.id))
 	if err != nil {
 		return
 	}

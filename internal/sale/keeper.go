@@ -82,14 +82,15 @@ func (s *Sales) restore(ctx context.Context) error {
 			_ = s.store.Unlease(context.WithoutCancel(ctx), rebuildLease, s.node)
 		}
 	}()
+	var failed error
 	for before := seckill.SaleID(0); ; {
 		sales, err := s.store.Sales(ctx, before, keeperPage)
 		if err != nil || len(sales) == 0 {
-			return err
+			return errors.Join(err, failed)
 		}
 		stale, err := s.gate.Stale(ctx, sales)
 		if err != nil {
-			return err
+			failed = err // for some of them
 		}
 		if len(stale) > 0 {
 			held, by, err := s.store.Lease(ctx, rebuildLease, s.node, rebuildTime)
