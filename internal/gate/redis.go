@@ -155,6 +155,7 @@ func (g *Redis) Run(ctx context.Context) error {
 		select {
 		case <-look.C:
 		case <-ctx.Done():
+			g.handBack(context.WithoutCancel(ctx))
 			if c := g.client.Swap(nil); c != nil {
 				(*c).Close()
 			}

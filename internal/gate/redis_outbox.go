@@ -249,6 +249,25 @@ func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) (err error) 
 	return err
 }
 
+// handBack lets other nodes claim at once what this one has taken and does not
+// send any more.
+func (g *Redis) handBack(ctx context.Context) {
+	var of [redisBuckets][]string
+	g.mu.Lock()
+	for _, e := range g.sent {
+		of[e.bucket] = append(of[e.bucket], e.id)
+	}
+	g.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	for b, entries := range of {
+		if client, err := g.up(b); err == nil && len(entries) > 0 {
+			// If it fails they are claimed later.
+			client.Do(ctx, client.B().Xclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime("0").Id(entries...).Idle(outboxClaim.Milliseconds()).Justid().Build())
+		}
+	}
+}
+
 // resend is when an entry may be sent again, and the pause after that.
 type resend struct {
 	at    time.Time

@@ -67,6 +67,39 @@ func TestALateReserveDecidesNothing(t *testing.T) {
 	require.EqualValues(t, 3, cut.Left)
 }
 
+// What a stopping node has taken from the outbox and not sent is another's at
+// once; what a dead one has, when it has been silent for outboxClaim.
+func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
+	t.Parallel()
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	other := runRedis(t, url, prefix, 10)
+	stopping, err := OpenRedis(url, 10, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	stopping.prefix = prefix
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { defer close(over); stopping.Run(ctx) }()
+	until(t, "connected", func() bool { return stopping.Ping(ctx) == nil })
+
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err = stopping.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, stopping.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	a, err := stopping.Reserve(ctx, sale.ID, "ann", 1)
+	require.NoError(t, err)
+	taken, err := stopping.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.Equal(t, a.Ticket, taken[0].ID)
+	claimed, err := other.claim(t.Context(), 10)
+	require.NoError(t, err)
+	require.Empty(t, claimed, "it may be on its way")
+	stop()
+	<-over
+	claimed, err = other.claim(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, taken, claimed)
+}
+
 // openFastRedis opens gates on a Redis that does not wait for its disk: thousands
 // of random steps are about what is decided, not about what is durable.
 func openFastRedis(t *testing.T) func(t testing.TB, limit int) subject {

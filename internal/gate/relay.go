@@ -52,7 +52,7 @@ func (r *Relay) Run(ctx context.Context) error {
 			crash.Here("4-before-confirm", len(confirmed) > 0)
 			if len(confirmed) > 0 {
 				pause = relayMinPause
-				err = errors.Join(err, r.Outbox.Sent(ctx, confirmed))
+				err = errors.Join(err, r.Outbox.Sent(context.WithoutCancel(ctx), confirmed)) // a stopping node too
 				tickets = without(tickets, confirmed)
 			}
 			if (err != nil || len(confirmed) == 0) && ctx.Err() == nil {
