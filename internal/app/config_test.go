@@ -115,7 +115,7 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 		switch v.Interface().(type) {
 		case time.Duration:
 			value = "50s"
-			if strings.HasSuffix(key, "token_life") {
+			if strings.HasSuffix(key, "token_life") || strings.HasSuffix(key, "retention") {
 				value = "2m"
 			}
 			d, _ := time.ParseDuration(value)

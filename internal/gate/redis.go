@@ -70,8 +70,8 @@ type Redis struct {
 	limit    int    // tickets without an outcome, in each bucket: one hot sale may fill its own
 	node     string // this node's name among the readers of the outbox
 	log      *slog.Logger
-	offset   atomic.Int64     // nanoseconds that Redis' clock is ahead of this node's
-	skewed   atomic.Bool      // offset may be wrong
+	unheard  atomic.Bool      // an answer with entries of the outbox may have been lost
+	skewed   atomic.Bool      // a clock or the layout of a cluster is not as this node believes
 	patience time.Duration    // for one call
 	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 
@@ -119,8 +119,9 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 
 // breaker is open while down is set.
 type breaker struct {
-	down  atomic.Pointer[error] // why calls fail at once
-	heard atomic.Int64          // when there last was an answer, in nanoseconds since 1970
+	down   atomic.Pointer[error] // why calls fail at once
+	heard  atomic.Int64          // when there last was an answer, in nanoseconds since 1970
+	offset atomic.Int64          // nanoseconds that the clock there is ahead of this node's
 }
 
 func (g *Redis) breaker(bucket int) *breaker {
@@ -128,6 +129,12 @@ func (g *Redis) breaker(bucket int) *breaker {
 		bucket = 0
 	}
 	return &g.breakers[bucket]
+}
+
+// apart reports whether a bucket is on a part of a cluster that is gone, while
+// others answer. Whatever was to be done there is done when it is back.
+func (g *Redis) apart(bucket int) bool {
+	return g.breaker(bucket).down.Load() != nil && len(g.broken()) < redisBuckets
 }
 
 // broken are the buckets whose breakers are open.
@@ -164,8 +171,8 @@ func (g *Redis) Run(ctx context.Context) error {
 	}
 }
 
-// look asks Redis for its time, and a cluster's buckets for an answer, which closes
-// the breaker.
+// look asks Redis, of a cluster the master of each bucket, for its time, which
+// closes the breaker.
 func (g *Redis) look(ctx context.Context) error {
 	client := g.client.Load()
 	if client == nil {
@@ -178,40 +185,36 @@ func (g *Redis) look(ctx context.Context) error {
 		g.client.Store(client)
 		go g.listen(ctx, c)
 	}
+	parts := 1
+	if g.cluster.Load() {
+		parts = redisBuckets
+	}
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
+	errs := make([]error, parts)
+	var asking sync.WaitGroup
+	for b := range parts { // one by one: the client fails many together when nobody serves one of them
+		asking.Go(func() { errs[b] = g.probe(ctx, *client, b) })
+	}
+	asking.Wait()
+	return errors.Join(errs...)
+}
+
+func (g *Redis) probe(ctx context.Context, client rueidis.Client, b int) error {
 	asked := time.Now()
-	t, err := (*client).Do(ctx, (*client).B().Time().Build()).AsIntSlice()
-	if err != nil || len(t) != 2 {
-		if g.cluster.Load() { // one of its nodes is gone; the others are asked below
-			return errors.Join(err, g.probe(ctx, *client))
-		}
-		return errors.Join(err, g.fail(0, err))
+	t, err := client.Do(ctx, client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.outbox(b)).Build()).AsIntSlice()
+	if err == nil && len(t) != 2 {
+		err = fmt.Errorf("gate: Redis said %v when asked for the time", t)
+	}
+	if err != nil {
+		return g.fail(b, err)
 	}
 	answered, there := time.Now(), time.Unix(t[0], t[1]*1000)
 	// What a slow answer cannot rule out stays as a fast one had found it.
-	g.offset.Store(min(max(g.offset.Load(), int64(there.Sub(answered))), int64(there.Sub(asked))))
-	if g.cluster.Load() {
-		return g.probe(ctx, *client)
-	}
-	g.answers(0)
+	offset := &g.breaker(b).offset
+	offset.Store(min(max(offset.Load(), int64(there.Sub(answered))), int64(there.Sub(asked))))
+	g.answers(b)
 	return nil
-}
-
-// probe asks every bucket of a cluster for an answer.
-func (g *Redis) probe(ctx context.Context, client rueidis.Client) (err error) {
-	commands := make(rueidis.Commands, redisBuckets)
-	for b := range redisBuckets {
-		commands[b] = client.B().Exists().Key(g.outbox(b)).Build()
-	}
-	for b, answer := range client.DoMulti(ctx, commands...) {
-		if gone := answer.Error(); gone != nil {
-			err = errors.Join(err, g.fail(b, gone))
-		} else {
-			g.answers(b)
-		}
-	}
-	return err
 }
 
 // answers closes the breaker of a bucket.
@@ -243,6 +246,16 @@ func (g *Redis) fail(bucket int, err error) error {
 		g.log.Warn("gate: every answer is 503 until Redis is back", "bucket", bucket, "error", err)
 	}
 	return err
+}
+
+// failed is fail for one of many calls that were made together: where one of them
+// has no master to go to, all of them fail.
+func (g *Redis) failed(bucket int, err error) error {
+	if errors.Is(err, rueidis.ErrNoSlot) {
+		g.skewed.Store(true) // each of them is asked
+		return fmt.Errorf("gate: a part of the cluster at %s is served by nobody: %w: %w", g.where, seckill.ErrUnavailable, err)
+	}
+	return g.fail(bucket, err)
 }
 
 // up returns the client, or why there is none for a bucket.
@@ -308,12 +321,16 @@ func (g *Redis) Ping(context.Context) (err error) {
 	return err
 }
 
-// Now is Redis' clock, as last compared with this node's.
-func (g *Redis) Now() time.Time {
+// Now is Redis' clock, as last compared with this node's; of a cluster that of one
+// master.
+func (g *Redis) Now() time.Time { return g.now(0) }
+
+// now is the clock that decides for a bucket.
+func (g *Redis) now(bucket int) time.Time {
 	if g.clock != nil {
 		return g.clock()
 	}
-	return time.Now().Add(time.Duration(g.offset.Load()))
+	return time.Now().Add(time.Duration(g.breaker(bucket).offset.Load()))
 }
 
 var verdictOf = func() map[string]seckill.Verdict {
@@ -344,7 +361,7 @@ func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, qu
 	}
 	answer, err := g.call(ctx, id, scripts.reserve,
 		[]string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))},
-		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.Now()), id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.Now().Add(g.patience).UnixMilli(), 10)})
+		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.now(bucket(id))), id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.now(bucket(id)).Add(g.patience).UnixMilli(), 10)})
 	if err != nil {
 		return a, err
 	}
@@ -466,8 +483,10 @@ func (g *Redis) listen(ctx context.Context, client rueidis.Client) {
 
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
-// the sale is closed it fails: the rebuild decides first.
-func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) error {
+// the sale is closed it fails: the rebuild decides first. What a lost part of a
+// cluster was to be told stays in its outbox, and is sent and settled again when
+// that part is back: the others' outcomes do not wait for it.
+func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed error) {
 	bySale, known := map[seckill.SaleID][]string{}, map[seckill.SaleID]bool{}
 	for _, o := range outcomes {
 		what := "o"
@@ -490,12 +509,15 @@ func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) error {
 			continue // neither store nor gate knows the sale: there is nobody to tell
 		}
 		if err != nil {
-			return err
+			if !g.apart(bucket(id)) {
+				failed = err
+			}
+			continue
 		}
 		g.back(id, answer[1])
 	}
 	g.waiters.wake(outcomes)
-	return nil
+	return failed
 }
 
 // back takes the flag down when the gate has units.
@@ -615,7 +637,7 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 		sale := asked[i]
 		s, gone := answer.AsStrSlice()
 		if gone != nil {
-			err = g.fail(bucket(sale.ID), gone)
+			err = g.failed(bucket(sale.ID), gone)
 			continue
 		}
 		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || sale.Retired && s[2] != "1" {
@@ -771,13 +793,14 @@ func (g *Redis) Belong(ctx context.Context, store string) error {
 
 // Weak says which of Redis' settings are weaker than the promise needs.
 func (g *Redis) Weak(ctx context.Context) (weak []string, err error) {
-	client, err := g.up(0)
-	if err != nil {
+	client := g.client.Load()
+	if client == nil {
+		_, err := g.up(0)
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	for address, node := range client.Nodes() {
+	for address, node := range (*client).Nodes() {
 		for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}} {
 			have, err := node.Do(ctx, node.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()
 			if err != nil {

@@ -121,49 +121,58 @@ func (g *Redis) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
 }
 
 // outboxes asks every bucket that can be reached the same, and hands the answers
-// to each. One that fails, or cannot be reached, does not keep the others waiting.
+// to each. A part of a cluster that is gone is left out; it is an error when all are.
 func (g *Redis) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket int) rueidis.Completed, each func(c rueidis.Client, bucket int, answer rueidis.RedisResult) error) (err error) {
+	var down error
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	var commands rueidis.Commands
 	var buckets []int
 	var client rueidis.Client
 	for b := range redisBuckets {
-		c, down := g.up(b)
-		if down != nil {
-			err = down
+		c, gone := g.up(b)
+		if gone != nil {
+			down = gone
 			continue
 		}
 		client, buckets, commands = c, append(buckets, b), append(commands, ask(c, b))
 	}
 	if len(commands) == 0 {
-		return err
+		return down
 	}
 	for i, answer := range client.DoMulti(ctx, commands...) {
-		if failed := each(client, buckets[i], answer); failed != nil {
-			err = g.fail(buckets[i], failed)
+		if failed := each(client, buckets[i], answer); failed != nil && !g.apart(buckets[i]) {
+			err = failed
 		}
 	}
 	return err
 }
 
 func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+	from := ">"
+	if g.unheard.Swap(false) {
+		from = "0" // what this node has taken already, as Redis knows it
+	}
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
-		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(">").Build()
+		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(from).Build()
 	}, func(c rueidis.Client, b int, answer rueidis.RedisResult) error {
 		streams, err := answer.AsXRead()
 		if rueidis.IsRedisNil(err) {
 			return nil
 		}
 		if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "NOGROUP") {
-			return g.group(ctx, c, b)
+			err = g.group(ctx, c, b)
+		}
+		if err != nil {
+			g.unheard.Store(true)
+			return g.failed(b, err)
 		}
 		for _, entries := range streams {
 			if tickets, err = g.taken(tickets, b, entries); err != nil {
 				return err
 			}
 		}
-		return err
+		return nil
 	})
 	return tickets, err
 }
@@ -204,7 +213,7 @@ func (g *Redis) claim(ctx context.Context, max int) (tickets []seckill.Ticket, e
 			return nil
 		}
 		if err != nil {
-			return err
+			return g.failed(b, err)
 		}
 		entries, err := parts[1].AsXRange()
 		if err == nil {
@@ -237,7 +246,9 @@ func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) (err error) 
 			gone = g.fail(b, client.Do(ctx, client.B().Xack().Key(g.outbox(b)).Group(outboxGroup).Id(entries...).Build()).Error())
 		}
 		if gone != nil {
-			err = gone // the others need not be sent again for that
+			if !g.apart(b) { // or else they are claimed, and sent again, when it is back
+				err = gone
+			}
 			continue
 		}
 		g.mu.Lock()
@@ -323,10 +334,10 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	if err != nil || room <= 0 {
 		return err
 	}
-	until := strconv.FormatInt(g.Now().Add(-sweepAfter).UnixMilli(), 10)
 	seen := map[string]bool{}
 	for b := range redisBuckets {
 		var old []seckill.Ticket
+		until := strconv.FormatInt(g.now(b).Add(-sweepAfter).UnixMilli(), 10)
 		for from := "-"; len(old) < min(room, sweepAtOnce); {
 			page, gone := g.page(ctx, b, from, until)
 			if gone != nil {

@@ -100,6 +100,34 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	require.Equal(t, taken, claimed)
 }
 
+// An answer that was lost on the way had taken entries from the outbox: they are
+// this node's, and nobody else sends them before it is believed dead.
+func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
+	t.Parallel()
+	g := runRedis(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	ctx := t.Context()
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	a, err := g.Reserve(ctx, sale.ID, "ann", 1)
+	require.NoError(t, err)
+	b := bucket(sale.ID)
+	client, err := g.up(b)
+	require.NoError(t, err)
+	// Redis hands them out, and nobody hears of it.
+	require.NoError(t, g.group(ctx, client, b))
+	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(9).Streams().Key(g.outbox(b)).Id(">").Build()).Error())
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = g.Unsent(gone, 10)
+	require.Error(t, err)
+	taken, err := g.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.Len(t, taken, 1)
+	require.Equal(t, a.Ticket, taken[0].ID)
+}
+
 // openFastRedis opens gates on a Redis that does not wait for its disk: thousands
 // of random steps are about what is decided, not about what is durable.
 func openFastRedis(t *testing.T) func(t testing.TB, limit int) subject {
@@ -148,7 +176,7 @@ func runRedis(t testing.TB, url, prefix string, limit int) *Redis {
 	over := make(chan struct{})
 	go func() { defer close(over); g.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-over })
-	until(t, "connected to Redis", func() bool { return g.Ping(ctx) == nil })
+	until(t, "connected to Redis", func() bool { return len(g.broken()) == 0 })
 	return g
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"seckill"
@@ -75,41 +76,82 @@ func (s *Sales) restore(ctx context.Context) error {
 	if err := s.gate.Belong(ctx, id); err != nil {
 		return err
 	}
-	leading := false
-	defer func() {
-		if leading {
-			// If that fails the lease ends by itself.
-			_ = s.store.Unlease(context.WithoutCancel(ctx), rebuildLease, s.node)
-		}
-	}()
+	r := restoring{Sales: s}
+	defer r.end(ctx)
 	var failed error
-	for before := seckill.SaleID(0); ; {
-		sales, err := s.store.Sales(ctx, before, keeperPage)
-		if err != nil || len(sales) == 0 {
-			return errors.Join(err, failed)
+	for more := true; more; {
+		if more, err = r.page(ctx); err != nil {
+			failed = err
 		}
-		stale, err := s.gate.Stale(ctx, sales)
+	}
+	return failed
+}
+
+// restoring is one round of restore.
+type restoring struct {
+	*Sales
+	before  seckill.SaleID // what comes next
+	leading bool           // the lease is ours
+}
+
+// page restores one page of sales, as far as the gate can be reached, and reports
+// whether there are more. Nobody on this node opens a sale meanwhile, so what is
+// stale stays so.
+func (r *restoring) page(ctx context.Context) (more bool, err error) {
+	r.rebuilding.Lock()
+	defer r.rebuilding.Unlock()
+	sales, err := r.store.Sales(ctx, r.before, keeperPage)
+	if err != nil || len(sales) == 0 {
+		return false, err
+	}
+	stale, failed := r.gate.Stale(ctx, sales)
+	if len(stale) > 0 {
+		held, by, err := r.store.Lease(ctx, rebuildLease, r.node, rebuildTime)
 		if err != nil {
-			failed = err // for some of them
+			return false, err
 		}
-		if len(stale) > 0 {
-			held, by, err := s.store.Lease(ctx, rebuildLease, s.node, rebuildTime)
-			if err != nil {
-				return err
-			}
-			if !held {
-				return fmt.Errorf("another node (%s) rebuilds sales: %w", by, seckill.ErrUnavailable)
-			}
-			if !leading {
-				leading = true
-				continue // it may all have been done by another node just now
-			}
-			s.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
-			if err := s.rebuild(ctx, stale); err != nil {
-				return err
+		if !held {
+			return false, fmt.Errorf("another node (%s) rebuilds sales: %w", by, seckill.ErrUnavailable)
+		}
+		if !r.leading {
+			r.leading = true
+			return true, nil // another node may have done it all just now: look again
+		}
+		if stale = r.born(sales, stale); len(stale) < 1 {
+			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
+		} else {
+			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
+			if err := r.rebuild(ctx, stale); err != nil {
+				return false, err
 			}
 		}
-		before = sales[len(sales)-1].ID
+	}
+	r.before = sales[len(sales)-1].ID
+	return true, failed
+}
+
+// born leaves out the sales that never had a state and are seen so for the first
+// time: another node is about to open them.
+func (r *restoring) born(sales []seckill.Sale, stale []seckill.SaleID) (old []seckill.SaleID) {
+	for _, sale := range sales {
+		if !slices.Contains(stale, sale.ID) {
+			delete(r.newborn, sale.ID)
+			continue
+		}
+		if sale.Epoch == 0 && !r.newborn[sale.ID] {
+			r.newborn[sale.ID] = true
+			continue
+		}
+		delete(r.newborn, sale.ID)
+		old = append(old, sale.ID)
+	}
+	return old
+}
+
+func (r *restoring) end(ctx context.Context) {
+	if r.leading {
+		// If that fails the lease ends by itself.
+		_ = r.store.Unlease(context.WithoutCancel(ctx), rebuildLease, r.node)
 	}
 }
 
@@ -120,7 +162,8 @@ func (s *Sales) catchUp(ctx context.Context) error {
 	for _, sale := range sales {
 		err := s.apply(ctx, sale)
 		if errors.Is(err, seckill.ErrClosed) {
-			err = s.Rebuild(ctx, sale.ID)
+			// It may be about to open: whoever made it rebuilds it just now.
+			s.unsure.Store(true)
 		}
 		errs = append(errs, err)
 	}

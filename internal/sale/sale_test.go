@@ -581,3 +581,27 @@ func TestAGateOfAnotherStoreIsLeftAlone(t *testing.T) {
 	require.ErrorContains(t, wrong.restore(t.Context()), "another store")
 	require.Equal(t, "queued", ours.verdict(sale.ID, "ann"))
 }
+
+// A node that looks at every sale while another creates one leaves it to that
+// node: 201 means buyable, and stays so.
+func TestASaleThatIsBeingCreatedIsLeftToItsNode(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	other := New(h.store, h.gate, slog.New(slog.DiscardHandler))
+	sale, err := h.store.CreateSale(t.Context(), draft()) // and not opened yet
+	require.NoError(t, err)
+	require.ErrorIs(t, other.restore(t.Context()), seckill.ErrUnavailable)
+	require.NoError(t, h.Rebuild(t.Context(), sale.ID))
+	cut, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.NoError(t, other.restore(t.Context()))
+	again, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.Equal(t, cut.Epoch, again.Epoch, "rebuilt once")
+
+	orphan, err := h.store.CreateSale(t.Context(), draft()) // its node died
+	require.NoError(t, err)
+	require.Error(t, other.restore(t.Context()))
+	require.NoError(t, other.restore(t.Context()))
+	require.Equal(t, "queued", h.verdict(orphan.ID, "ann"))
+}

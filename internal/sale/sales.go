@@ -73,10 +73,11 @@ type Sales struct {
 	log   *slog.Logger
 	node  string // among those that rebuild
 
-	rebuilding sync.Mutex    // one rebuild at a time
-	unsure     atomic.Bool   // there may be stale sales
-	changed    chan struct{} // the keeper has something to do
-	totals     sync.Mutex    // one change of a total at a time
+	rebuilding sync.Mutex              // one rebuild at a time
+	newborn    map[seckill.SaleID]bool // sales without a state that restore has left to who creates them
+	unsure     atomic.Bool             // there may be stale sales
+	changed    chan struct{}           // the keeper has something to do
+	totals     sync.Mutex              // one change of a total at a time
 
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
@@ -85,7 +86,7 @@ type Sales struct {
 
 // New returns the sales of a store and a gate.
 func New(store Store, gate Gate, log *slog.Logger) *Sales {
-	s := &Sales{store: store, gate: gate, log: log, node: rand.Text(), changed: make(chan struct{}, 1),
+	s := &Sales{store: store, gate: gate, log: log, node: rand.Text(), changed: make(chan struct{}, 1), newborn: map[seckill.SaleID]bool{},
 		cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
 	s.unsure.Store(true)
 	return s
@@ -343,7 +344,9 @@ func (s *Sales) Renew(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 // Rebuild makes the gate's state of sales anew from the outbox and one snapshot of
 // the store. They are closed meanwhile.
 func (s *Sales) Rebuild(ctx context.Context, ids ...seckill.SaleID) error {
+	s.rebuilding.Lock()
 	err := s.rebuild(ctx, ids)
+	s.rebuilding.Unlock()
 	if err != nil {
 		// They may be shut now: somebody must open them.
 		s.unsure.Store(true)
@@ -352,9 +355,8 @@ func (s *Sales) Rebuild(ctx context.Context, ids ...seckill.SaleID) error {
 	return err
 }
 
+// rebuild does that with s.rebuilding held.
 func (s *Sales) rebuild(ctx context.Context, ids []seckill.SaleID) error {
-	s.rebuilding.Lock()
-	defer s.rebuilding.Unlock()
 	outbox, err := s.gate.Shut(ctx, ids)
 	if err != nil {
 		return err

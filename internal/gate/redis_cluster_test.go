@@ -1,0 +1,263 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	url := stack.OwnCluster(t, stack.KindRedis).URL()
+	testGate(t, func(t testing.TB, limit int) subject {
+		return redisAt(t, url, "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, newClock())
+	})
+}
+
+// hall is one sale in every bucket, on a cluster.
+type hall struct {
+	*testing.T
+	gate              *Redis
+	sales             []seckill.Sale
+	admitted, pending map[seckill.SaleID]int
+}
+
+func newHall(t *testing.T, g *Redis) hall {
+	h := hall{T: t, gate: g, admitted: map[seckill.SaleID]int{}, pending: map[seckill.SaleID]int{}}
+	var snapshots []seckill.Snapshot
+	var ids []seckill.SaleID
+	for b := range redisBuckets {
+		sale := seckill.Sale{ID: seckill.SaleID(redisBuckets + b), Version: 1, Epoch: 1, Total: 100, LimitPerBuyer: 1,
+			OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+		h.sales, snapshots, ids = append(h.sales, sale), append(snapshots, seckill.Snapshot{Sale: sale}), append(ids, sale.ID)
+	}
+	_, err := g.Shut(t.Context(), ids)
+	require.NoError(t, err)
+	require.NoError(t, g.Load(t.Context(), snapshots))
+	return h
+}
+
+// buys admits a buyer to each of the sales.
+func (h hall) buys(buyer string, sales []seckill.Sale) (tickets map[string]seckill.Ticket) {
+	h.Helper()
+	tickets = map[string]seckill.Ticket{}
+	for _, s := range sales {
+		a, err := h.gate.Reserve(h.Context(), s.ID, buyer, 1)
+		require.NoError(h, err, "sale %d", s.ID)
+		require.Equal(h, seckill.Queued, a.Verdict)
+		tickets[a.Ticket] = seckill.Ticket{ID: a.Ticket, Sale: s.ID, Buyer: buyer, Quantity: 1}
+		h.admitted[s.ID]++
+		h.pending[s.ID]++
+	}
+	return tickets
+}
+
+// relays takes all of the tickets from the outbox and notes them as sent.
+func (h hall) relays(tickets map[string]seckill.Ticket) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), time.Minute)
+	defer cancel()
+	for missing := len(tickets); missing > 0; {
+		some, err := h.gate.Unsent(ctx, 100)
+		require.NoError(h, err)
+		for _, t := range some {
+			if _, ok := tickets[t.ID]; ok {
+				missing--
+			}
+		}
+		require.NoError(h, h.gate.Sent(ctx, some))
+	}
+}
+
+// finishes places all of the tickets. What a lost part should know is not an error.
+func (h hall) finishes(tickets map[string]seckill.Ticket) {
+	h.Helper()
+	var outcomes []seckill.Outcome
+	for _, t := range tickets {
+		outcomes = append(outcomes, seckill.Outcome{Ticket: t})
+		if !h.gate.apart(bucket(t.Sale)) {
+			h.pending[t.Sale]--
+		}
+	}
+	require.NoError(h, h.gate.Finish(h.Context(), outcomes))
+}
+
+// knows asserts that the gate has not forgotten anything.
+func (h hall) knows(sales []seckill.Sale) {
+	h.Helper()
+	for _, s := range sales {
+		cut, err := h.gate.Cut(h.Context(), s.ID)
+		require.NoError(h, err)
+		require.EqualValues(h, s.Total-int64(h.admitted[s.ID]), cut.Left, "sale %d", s.ID)
+		require.Len(h, cut.Outbox, h.pending[s.ID], "sale %d", s.ID)
+	}
+}
+
+// halves tells the sales on a member from the others.
+func (h hall) halves(c *stack.Cluster, member *stack.Engine) (its, others []seckill.Sale) {
+	h.Helper()
+	for _, s := range h.sales {
+		owner, err := c.Owner(h.Context(), h.gate.outbox(bucket(s.ID)))
+		require.NoError(h, err)
+		if owner == member {
+			its = append(its, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	require.NotEmpty(h, its)
+	require.NotEmpty(h, others)
+	return its, others
+}
+
+// of are those of the tickets that are for one of the sales.
+func of(tickets map[string]seckill.Ticket, sales []seckill.Sale) iter.Seq2[string, seckill.Ticket] {
+	return func(yield func(string, seckill.Ticket) bool) {
+		for id, t := range tickets {
+			if slices.ContainsFunc(sales, func(s seckill.Sale) bool { return s.ID == t.Sale }) && !yield(id, t) {
+				return
+			}
+		}
+	}
+}
+
+// hears asserts that another node is told of outcomes in every bucket, as Finish does.
+func (h hall) hears(other *Redis, tickets map[string]seckill.Ticket) {
+	h.Helper()
+	for _, ticket := range tickets {
+		heard, waiting := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(heard)
+			other.waiters.wait(h.Context(), ticket.ID, func() bool { close(waiting); return false })
+		}()
+		<-waiting
+		client, err := h.gate.up(bucket(ticket.Sale))
+		require.NoError(h, err)
+		until(h, fmt.Sprintf("another node hears of sale %d", ticket.Sale), func() bool {
+			channel := h.gate.tag(bucket(ticket.Sale)) + "final"
+			require.NoError(h, client.Do(h.Context(), client.B().Spublish().Channel(channel).Message(ticket.ID).Build()).Error())
+			select {
+			case <-heard:
+				return true
+			default:
+				return false // not subscribed yet
+			}
+		})
+	}
+}
+
+// A master that is gone closes its sales, at once, and no others: those are bought,
+// relayed and finished as before. When it is back, everything is as it was left.
+func TestAMasterOfAClusterIsKilled(t *testing.T) {
+	t.Parallel()
+	c := stack.OwnCluster(t, stack.KindRedis)
+	g, other := runRedis(t, c.URL(), "seckill:", 0), runRedis(t, c.URL(), "seckill:", 0)
+	g.patience = redisCall
+	h := newHall(t, g)
+	require.Empty(t, g.broken())
+	require.NoError(t, g.Belong(t.Context(), "store"))
+	weak, err := g.Weak(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, weak)
+
+	for i, victim := range c.Members {
+		lost, others := h.halves(c, victim)
+		before := h.buys(fmt.Sprint("before ", i), h.sales)
+		h.relays(before)
+		h.hears(other, before)
+
+		require.NoError(t, victim.Kill())
+		killed := time.Now()
+		// Nobody waits for the others, whatever has been noticed.
+		during := h.buys(fmt.Sprint("during ", i), others)
+		h.relays(during)
+		for _, s := range lost {
+			until(t, "the breaker opens", func() bool {
+				_, err := g.Reserve(t.Context(), s.ID, "unlucky", 1)
+				require.ErrorIs(t, err, seckill.ErrUnavailable)
+				_, down := g.up(bucket(s.ID))
+				return down != nil
+			})
+		}
+		t.Logf("%d of %d buckets are closed %v after the kill", len(lost), redisBuckets, time.Since(killed).Round(time.Millisecond))
+		require.Len(t, g.broken(), len(lost))
+		require.NoError(t, g.Ping(t.Context()))
+		require.NoError(t, g.Belong(t.Context(), "store"))
+		stale, err := g.Stale(t.Context(), h.sales)
+		require.ErrorIs(t, err, seckill.ErrUnavailable)
+		require.Empty(t, stale)
+		_, err = g.Weak(t.Context())
+		require.ErrorIs(t, err, seckill.ErrUnavailable)
+		h.finishes(before) // those of the lost part too: nobody waits for it
+		h.finishes(during)
+		for _, ticket := range during {
+			p, err := g.Find(t.Context(), ticket.Sale, ticket.Buyer, "")
+			require.NoError(t, err)
+			require.True(t, p.Final)
+		}
+		h.knows(others)
+
+		require.NoError(t, victim.Start(t.Context()))
+		until(t, "everything answers again", func() bool { return len(g.broken()) == 0 })
+		t.Logf("open again %v after the kill", time.Since(killed).Round(time.Millisecond))
+		h.knows(h.sales)
+		h.finishes(maps.Collect(of(before, lost)))
+		again, err := g.Reserve(t.Context(), lost[0].ID, fmt.Sprint("before ", i), 1)
+		require.NoError(t, err)
+		require.Contains(t, before, again.Ticket)
+		after := h.buys(fmt.Sprint("after ", i), h.sales)
+		h.relays(after)
+		h.hears(other, after)
+		h.finishes(after)
+		h.knows(h.sales)
+		for _, s := range h.sales {
+			require.Zero(t, h.pending[s.ID])
+		}
+	}
+}
+
+// A part of a cluster that nobody serves, as newer versions report a master that
+// is gone, closes its sales and no others, also for a node that starts then.
+func TestAPartOfAClusterHasNoMaster(t *testing.T) {
+	t.Parallel()
+	c := stack.OwnCluster(t, stack.KindRedis)
+	h := newHall(t, runRedis(t, c.URL(), "seckill:", 0))
+	lost, others := h.halves(c, c.Members[1])
+	for _, e := range c.Members {
+		options, err := rueidis.ParseURL(e.AdminURL())
+		require.NoError(t, err)
+		options.DisableCache, options.ForceSingleClient = true, true
+		admin, err := rueidis.NewClient(options)
+		require.NoError(t, err)
+		defer admin.Close()
+		for _, s := range lost {
+			slot, err := admin.Do(t.Context(), admin.B().ClusterKeyslot().Key(h.gate.outbox(bucket(s.ID))).Build()).AsInt64()
+			require.NoError(t, err)
+			require.NoError(t, admin.Do(t.Context(), admin.B().ClusterDelslots().Slot(slot).Build()).Error())
+		}
+	}
+	g, err := OpenRedis(c.URL(), 0, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { defer close(over); _ = g.Run(ctx) }()
+	defer func() { cancel(); <-over }()
+	until(t, "the others are open", func() bool { return len(g.broken()) == len(lost) })
+	h.gate = g
+	h.relays(h.buys("ann", others))
+	_, err = g.Reserve(t.Context(), lost[0].ID, "ann", 1)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+}
