@@ -38,15 +38,17 @@ deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -yq --no-install-recommends $(PACKAGES); \
 	fi
 
-drill: ## kill a node at 200 random moments; writes docs/drills.md
-	go run ./e2e/drill -kills 200 -out docs/drills.md
+drill: ## break every part 20 times in the middle of sales, kill a node 200 times; writes docs/drills.md
+	go run ./e2e/drill --kills 200 --out docs/drills.md
+	go run ./e2e/drill --engines --rounds 20 --out docs/drills.md
 
 bench: ## every figure of docs/benchmarks.md, against a bare net/http handler (needs wrk)
 	go run ./e2e/bench -out docs/benchmarks.md
 	go test -run '^$$' -bench . -benchtime 2s ./internal/gate ./internal/api
 
-soak: ## an hour of sales, with kills
-	go run ./e2e/drill -duration 1h
+soak: ## an hour of sales, with kills and faults of every part
+	go run ./e2e/drill --duration 30m
+	go run ./e2e/drill --engines --duration 30m
 
 fuzz: ## every fuzz target for a minute
 	@for pkg in $$(go list ./...); do \

@@ -28,6 +28,8 @@ type buyer struct {
 // ticket is one that the buyer was told of.
 type ticket struct {
 	id     string
+	asked  time.Time // when the request was sent whose answer named it; zero: a question did
+	told   time.Time
 	status string // placed or refused, once known
 	reason string
 	state  seckill.OrderState // of the order, as far as the buyer knows
@@ -47,6 +49,13 @@ func (b *buyer) newest() *ticket {
 	return b.log[len(b.log)-1]
 }
 
+func (b *buyer) newestID() string {
+	if t := b.newest(); t != nil {
+		return t.id
+	}
+	return ""
+}
+
 func (b *buyer) known(id string) *ticket {
 	for _, t := range b.log {
 		if t.id == id {
@@ -62,15 +71,20 @@ func (b *buyer) String() string {
 
 func (c *Crowd) newBuyer(n int64) *buyer {
 	random := mathrand.New(mathrand.NewPCG(c.Seed, uint64(n)))
-	sales := c.allSales()
+	sales := c.openSales()
 	s := sales[random.IntN(len(sales))]
 	b := &buyer{id: fmt.Sprintf("%s-%d", c.tag, n), sale: s, quantity: 1 + random.IntN(s.limit), repeats: []int{1, 1, 2, 4}[random.IntN(4)], random: random}
+	c.comes(b)
+	return b
+}
+
+// comes adds a buyer to the log.
+func (c *Crowd) comes(b *buyer) {
 	b.token = c.token(b.id, "")
 	c.buyersMu.Lock()
 	c.buyers = append(c.buyers, b)
 	c.buyersMu.Unlock()
 	c.Stats.Buyers.Add(1)
-	return b
 }
 
 // live takes a buyer through its purchases: it buys, pays or not, and buys again
@@ -141,17 +155,17 @@ func (c *Crowd) buy(ctx context.Context, b *buyer) error {
 const heldStill = "held still"
 
 func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
-	for doubt := false; ; {
+	for doubt := b.last == unknown; ; {
 		if doubt {
 			// The contract: after an unknown outcome ask first.
-			a, err := c.client.insist(ctx, "GET", b.sale.path("/ticket"), b.token, nil)
+			a, err := c.newestAsked(ctx, b)
 			if err != nil {
 				return err
 			}
 			var said struct{ Ticket string }
 			switch {
 			case a.status == http.StatusOK && a.said(&said) && said.Ticket != "":
-				if c.named(b, said.Ticket); b.newest().active() {
+				if c.named(b, said.Ticket, time.Time{}); b.newest().active() {
 					b.last = seckill.Queued.String()
 					return nil
 				}
@@ -160,6 +174,7 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 				c.found(ruleLost, "%v with %v was answered %v", b, b.newest(), a)
 			}
 		}
+		asked := time.Now()
 		answers, unknown := c.ask(ctx, b)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%v: no verdict in time: %w", b, ctx.Err())
@@ -172,7 +187,7 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 			switch {
 			case a.status == http.StatusAccepted && a.said(&said) && said.Status == "queued" && said.Ticket != "":
 				if ended == nil || ended.active() || said.Ticket != ended.id {
-					c.named(b, said.Ticket)
+					c.named(b, said.Ticket, asked)
 				}
 			case a.status == http.StatusConflict && slices.Contains([]string{"sold_out", "paused"}, a.code):
 				verdict = a.code
@@ -203,6 +218,19 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 	}
 }
 
+// newestAsked asks for the buyer's newest ticket. For a second a node may remember an
+// older one, which has ended since: its buyer knows better, and asks again.
+func (c *Crowd) newestAsked(ctx context.Context, b *buyer) (answer, error) {
+	for start := time.Now(); ; {
+		a, err := c.client.insist(ctx, "GET", b.sale.path("/ticket"), b.token, nil)
+		var said struct{ Ticket string }
+		older := err == nil && a.status == http.StatusOK && a.said(&said) && said.Ticket != b.newestID() && b.known(said.Ticket) != nil
+		if !older || time.Since(start) > flagTime || pause(ctx, again) != nil {
+			return a, err
+		}
+	}
+}
+
 // ask sends the buyer's request as often at once as the buyer clicks. unknown
 // says that the outcome of at least one of them is.
 func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []answer, unknown bool) {
@@ -227,7 +255,7 @@ func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []answer, unknown bo
 
 // named notes a ticket that an answer names: the buyer's active one, or a new one
 // if there is none.
-func (c *Crowd) named(b *buyer, id string) {
+func (c *Crowd) named(b *buyer, id string, asked time.Time) {
 	t := b.newest()
 	if t != nil && t.id == id {
 		return
@@ -239,14 +267,17 @@ func (c *Crowd) named(b *buyer, id string) {
 	if other, taken := c.tickets.LoadOrStore(id, b.id); taken {
 		c.found(ruleOneTicket, "%v was told %s, which %v holds", b, id, other)
 	}
-	b.log = append(b.log, &ticket{id: id})
+	if !seckill.ValidTicketID(id) {
+		c.found(ruleContract, "%v: %q is not a ticket's id", b, id)
+	}
+	b.log = append(b.log, &ticket{id: id, asked: asked, told: time.Now()})
 	c.Stats.Tickets.Add(1)
 }
 
 // await asks for the outcome of a ticket until it is final, and compares it with
 // what is known.
 func (c *Crowd) await(ctx context.Context, b *buyer, t *ticket) error {
-	ctx, cancel := context.WithTimeout(ctx, restTime+tryTime)
+	ctx, cancel := context.WithTimeout(ctx, c.Away+restTime+tryTime)
 	defer cancel()
 	for {
 		a, err := c.client.insist(ctx, "GET", b.sale.path("/ticket?wait=5s&ticket="+t.id), b.token, nil)

@@ -48,13 +48,18 @@ const (
 
 // Config says who comes. The zero value of a field is its default.
 type Config struct {
-	URL    string // where the node is, when it is up
+	URL    string // where the node is, when it is up; of several nodes, with a comma between
 	Secret []byte
 	Seed   uint64
+	Away   time.Duration // how long a part may be away while everybody waits
 
 	Buyers  int   // at most; default 100,000
 	Workers int   // buyers at once; default 16
 	Units   int64 // of each sale; default 40
+
+	// Visits are the units of one more sale, for whoever Visit lets in: the others
+	// leave it alone, and so does the administrator. 0: there is none.
+	Visits int64
 }
 
 // Crowd is one run against one node.
@@ -66,14 +71,17 @@ type Crowd struct {
 
 	salesMu sync.Mutex
 	sales   []*sale
+	visited *sale // not among them
 
-	buyersMu sync.Mutex
-	buyers   []*buyer
+	buyersMu  sync.Mutex
+	buyers    []*buyer
+	nextBuyer atomic.Int64
 
-	stop    chan struct{}
-	running sync.WaitGroup
-	tickets sync.Map // ticket id → buyer id
-	Stats   Stats
+	stop     chan struct{}
+	stopOnce sync.Once
+	running  sync.WaitGroup
+	tickets  sync.Map // ticket id → buyer id
+	Stats    Stats
 
 	foundMu  sync.Mutex
 	findings []string
@@ -130,7 +138,7 @@ func New(c Config) *Crowd {
 		c.Units = 40
 	}
 	crowd := &Crowd{Config: c, stop: make(chan struct{}), tag: fmt.Sprintf("s%d", c.Seed)}
-	crowd.client = newClient(c.URL, crowd.found)
+	crowd.client = newClient(strings.Split(c.URL, ","), crowd.found)
 	crowd.admin = crowd.token("admin", seckill.RoleAdmin)
 	return crowd
 }
@@ -166,11 +174,16 @@ func (c *Crowd) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	var next atomic.Int64
+	if c.Visits > 0 {
+		c.visited = &sale{limit: visitedLimit}
+		if err := c.create(ctx, c.visited, c.Visits); err != nil {
+			return err
+		}
+	}
 	for range c.Workers {
 		c.running.Go(func() {
 			for {
-				n := next.Add(1)
+				n := c.nextBuyer.Add(1)
 				if n > int64(c.Buyers) || c.stopped() {
 					return
 				}
@@ -205,10 +218,18 @@ func (c *Crowd) stopped() bool {
 	}
 }
 
-func (c *Crowd) allSales() []*sale {
+// openSales are those that everybody buys in.
+func (c *Crowd) openSales() []*sale {
 	c.salesMu.Lock()
 	defer c.salesMu.Unlock()
 	return slices.Clone(c.sales)
+}
+
+func (c *Crowd) allSales() []*sale {
+	if c.visited == nil {
+		return c.openSales()
+	}
+	return append(c.openSales(), c.visited)
 }
 
 // create makes a sale, exactly once: after a lost answer it looks for it.
@@ -249,9 +270,11 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 			created = list.Items[i]
 		}
 		s.id, s.total = created.ID, units
-		c.salesMu.Lock()
-		c.sales = append(c.sales, s)
-		c.salesMu.Unlock()
+		if s != c.visited {
+			c.salesMu.Lock()
+			c.sales = append(c.sales, s)
+			c.salesMu.Unlock()
+		}
 		c.Stats.Sales.Add(1)
 		return nil
 	}
@@ -260,7 +283,7 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 // administer changes sales until everybody is asked to stop.
 func (c *Crowd) administer(ctx context.Context, random *mathrand.Rand) error {
 	for created := 0; !c.stopped(); {
-		sales := c.allSales()
+		sales := c.openSales()
 		s := sales[random.IntN(len(sales))]
 		var err error
 		switch random.IntN(8) {

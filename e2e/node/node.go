@@ -85,10 +85,11 @@ func Address() (string, error) {
 // Config says how a node is started.
 type Config struct {
 	Binary string
-	Dir    string   // the data directory
-	Listen string   // empty: any free port, another one each time
-	Env    []string // NAME=value, on top of a bare environment
-	Args   []string // more flags of serve
+	Dir    string    // the data directory
+	Listen string    // empty: any free port, another one each time
+	Env    []string  // NAME=value, on top of a bare environment
+	Args   []string  // more flags of serve
+	Log    io.Writer // also gets the log, line by line, until Done
 }
 
 // Node is one process.
@@ -123,12 +124,12 @@ func Start(c Config) (*Node, error) {
 	if err := n.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go n.follow(pipe)
+	go n.follow(pipe, c.Log)
 	return n, nil
 }
 
 // follow reads the log to its end, which is the end of the process.
-func (n *Node) follow(log io.Reader) {
+func (n *Node) follow(log io.Reader, copy io.Writer) {
 	defer close(n.done)
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
@@ -137,6 +138,9 @@ func (n *Node) follow(log io.Reader) {
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" && n.URL == "" {
 			n.URL, n.Ops = line.URL, line.Ops
 			close(n.ready)
+		}
+		if copy != nil {
+			fmt.Fprintln(copy, lines.Text())
 		}
 		n.mu.Lock()
 		n.lines = append(n.lines, lines.Text())
