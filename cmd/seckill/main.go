@@ -66,7 +66,7 @@ no unit unsold while somebody still wants it.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newAccountCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newGateCommand(), newStackCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newAccountCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newGateCommand(), newStackCommand(), newMQCommand(), newVersionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"seckill"
 	"seckill/internal/account"
 	"seckill/internal/api"
 	"seckill/internal/gate"
@@ -30,23 +31,25 @@ import (
 
 // Node is one running process of the system.
 type Node struct {
-	config   Config
-	log      *slog.Logger
-	metrics  *prometheus.Registry
-	store    *store.Store
-	gate     gateway
-	queue    transit
-	sales    *sale.Sales
-	orders   *order.Orders
-	accounts *account.Accounts
-	tokens   *account.Verifier
-	secret   []byte
-	links    []duty // keep the connections of parts; they outlive the duties
-	duties   []duty
-	checks   []func(context.Context) ([]string, error) // what is weaker than promised
-	closers  []func() error                            // of the parts that have one
-	public   net.Listener
-	ops      net.Listener
+	config    Config
+	log       *slog.Logger
+	metrics   *prometheus.Registry
+	store     *store.Store
+	gate      gateway
+	queue     transit
+	sales     *sale.Sales
+	orders    *order.Orders
+	accounts  *account.Accounts
+	tokens    *account.Verifier
+	secret    []byte
+	listeners api.Listeners // of a shared queue
+	links     []duty        // keep the connections of parts; they outlive the duties
+	duties    []duty
+	notice    func(seckill.SaleID, int64)               // tells the other nodes that a sale has changed; nil without RabbitMQ
+	checks    []func(context.Context) ([]string, error) // what is weaker than promised
+	closers   []func() error                            // of the parts that have one
+	public    net.Listener
+	ops       net.Listener
 
 	loaded   atomic.Bool // the gate has its state
 	stopping atomic.Bool
@@ -80,6 +83,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		return nil, err
 	}
 	n.sales = sale.New(n.store, n.gate, log)
+	n.sales.Notice = n.notice
 	n.orders = order.New(n.store, n.gate, log)
 	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife); err != nil {
 		return nil, err
@@ -89,8 +93,10 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_queue_depth", Help: "Tickets in the queue, as this node last saw it."}, func() float64 { return float64(n.queue.Depth()) }))
 
-	if n.public, err = net.Listen("tcp", c.Listen); err != nil {
-		return nil, fmt.Errorf("listen: %w (choose another --listen)", err)
+	if c.has(RoleAPI) {
+		if n.public, err = net.Listen("tcp", c.Listen); err != nil {
+			return nil, fmt.Errorf("listen: %w (choose another --listen)", err)
+		}
 	}
 	if n.ops, err = net.Listen("tcp", c.OpsListen); err != nil {
 		return nil, fmt.Errorf("ops_listen: %w (choose another --ops-listen)", err)
@@ -136,8 +142,14 @@ func (n *Node) Close() error {
 	return errors.Join(errs...)
 }
 
-// URL is where the public listener answers on this machine.
-func (n *Node) URL() string { return "http://" + reachable(n.public.Addr()) }
+// URL is where the public listener answers on this machine; a node without the
+// role api has none.
+func (n *Node) URL() string {
+	if n.public == nil {
+		return ""
+	}
+	return "http://" + reachable(n.public.Addr())
+}
 
 // OpsURL is where the operations listener answers.
 func (n *Node) OpsURL() string { return "http://" + reachable(n.ops.Addr()) }
@@ -164,7 +176,7 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 
 	handler := api.New(api.Config{
 		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Accounts: n.accounts, Tokens: n.tokens,
-		Pages: web.Handler(), Log: n.log, Metrics: n.metrics, Stopping: stopping,
+		Pages: web.Handler(), Listeners: n.listeners, Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),
 	})
@@ -196,7 +208,12 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 	}
 
 	g.Go(func() error { return duties.Wait() }) // one that fails stops the node
-	g.Go(func() error { return serve(public, n.public) })
+	if n.public != nil {
+		g.Go(func() error {
+			n.reach(ctx)
+			return serve(public, n.public)
+		})
+	}
 	g.Go(func() error { return serve(ops, n.ops) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -219,6 +236,24 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 	err := g.Wait()
 	n.log.Info("stopped")
 	return err
+}
+
+// Limits of reach.
+const (
+	reachTime  = 3 * time.Second
+	reachPause = 10 * time.Millisecond
+)
+
+// reach waits until gate and store are there, but no longer than reachTime: after
+// it, answers that can be given without them are given. Who connects meanwhile
+// waits in the listener's queue. So a restart among other nodes, which is felt at
+// once, answers no buyer with 503.
+func (n *Node) reach(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	for ctx.Err() == nil && (n.gate.Ping(ctx) != nil || n.store.Ping(ctx) != nil) {
+		sleep(ctx, reachPause)
+	}
 }
 
 // Limits of a connection. They bound what a slow or greedy client can hold.

@@ -55,6 +55,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	if n.store, err = store.Open(ctx, c.storeURL(), c.Embedded()); err != nil {
 		return err
 	}
+	n.store.Retention = c.Limits.Retention
 	n.duties = append(n.duties, n.prepareStore)
 	if c.Embedded() && !c.Store.embedded() {
 		if err := n.alone(ctx); err != nil {
@@ -93,6 +94,10 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 			n.duties = append(n.duties, n.settler(q.Dead(), 1).Run)
 		}
 		n.queue = q
+		if c.has(RoleSettle) {
+			n.listeners = q
+		}
+		ends = append(ends, n.tellOthers(q)...)
 		n.links = append(n.links, func(ctx context.Context) error { return q.Run(ctx, ends...) })
 		n.closers = append(n.closers, q.Close)
 	}

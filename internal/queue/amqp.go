@@ -47,10 +47,12 @@ const (
 	Publishing  End = iota // Publish
 	Consuming              // Receive
 	DeadLetters            // Dead().Receive
+	Announcing             // Announce
+	Noticing               // Notice, and what HearNotices was given
 	ends
 )
 
-var endNames = [ends]string{"publish", "consume", "dead_letters"}
+var endNames = [ends]string{"publish", "consume", "dead_letters", "announce", "notice"}
 
 func (e End) String() string { return endNames[e] }
 
@@ -62,9 +64,11 @@ type AMQP struct {
 	metrics  metrics
 	depth    atomic.Int64 // ready messages at the last look
 
-	publisher publisher
+	publisher publisher[seckill.Ticket]
 	tickets   consumer
 	dead      consumer
+	events    publisher[seckill.Event]
+	notices   notices
 	links     [ends]*link
 
 	mu      sync.Mutex
@@ -76,9 +80,18 @@ type AMQP struct {
 func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 	q := &AMQP{settings: settings, log: log, closed: make(chan struct{}), metrics: newMetrics()}
 	for e := range ends {
-		q.links[e] = &link{queue: q, end: e, err: errors.New("not connected yet"), gauge: q.metrics.connected.WithLabelValues(e.String())}
+		// Nodes spread over the addresses, and so do a node's connections.
+		q.links[e] = &link{queue: q, end: e, next: rand.N(len(settings.addrs())), err: errors.New("not connected yet")}
 	}
-	q.publisher.init(q, q.links[Publishing])
+	q.publisher = publisher[seckill.Ticket]{
+		queue: q, link: q.links[Publishing], id: func(t seckill.Ticket) string { return t.ID }, pack: packTicket, counts: q.metrics.tickets,
+		full: fmt.Errorf("%w; rabbitmq.max_length is %d", ErrFull, settings.MaxLength),
+	}
+	q.events = publisher[seckill.Event]{
+		queue: q, link: q.links[Announcing], id: func(e seckill.Event) string { return e.ID }, pack: packEvent, counts: q.metrics.events,
+		full: errSubscriberFull,
+	}
+	q.notices = notices{queue: q, out: make(chan notice, noticesWaiting)}
 	q.tickets.init(q, TicketQueue, settings.Listener)
 	// One ticket at a time: whatever fails now fails because of this ticket.
 	q.tickets.gauge = q.metrics.listeners
@@ -89,8 +102,8 @@ func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 	return q
 }
 
-// Run keeps a connection for each of the given ends, all of them if none is
-// given, until ctx is done or Close is called. Then it takes no more tickets,
+// Run keeps a connection for each of the given ends, those of the tickets if none
+// is given, until ctx is done or Close is called. Then it takes no more tickets,
 // waits a while for the batches at hand, and disconnects. It is called once.
 func (q *AMQP) Run(ctx context.Context, uses ...End) error {
 	if len(uses) == 0 {
@@ -115,10 +128,11 @@ func (q *AMQP) Run(ctx context.Context, uses ...End) error {
 		case <-ctx.Done():
 		}
 	}()
-	serve := [ends]func(context.Context, *session) error{q.publisher.serve, q.tickets.serve, q.dead.serve}
+	serve := [ends]func(context.Context, *session) error{q.publisher.serve, q.tickets.serve, q.dead.serve, q.events.serve, q.notices.serve}
 	var g sync.WaitGroup
 	for _, e := range uses {
 		q.links[e].wanted.Store(true)
+		q.links[e].gauge = q.metrics.connected.WithLabelValues(e.String()) // only of what the node does
 		g.Go(func() { q.links[e].run(ctx, serve[e]) })
 	}
 	g.Wait()
@@ -197,11 +211,17 @@ func (q *AMQP) StopListeners() { q.tickets.start(false); q.dead.start(false) }
 // ListenersRunning reports whether the node takes tickets.
 func (q *AMQP) ListenersRunning() bool { return q.tickets.started() }
 
-// Ping tells whether all ends in use are connected and answered lately.
+// Ping tells whether the tickets' ends in use are connected and answered lately.
+// Events wait in the store, and notices only hasten: neither keeps a node from
+// serving.
 func (q *AMQP) Ping(context.Context) error {
 	used := false
-	for _, l := range q.links {
+	for e, l := range q.links {
 		if !l.wanted.Load() {
+			continue
+		}
+		if End(e) > DeadLetters {
+			used = true
 			continue
 		}
 		used = true
@@ -225,6 +245,7 @@ type link struct {
 	end    End
 	wanted atomic.Bool
 	gauge  prometheus.Gauge
+	next   int // of the addresses, for the next connection
 
 	mu   sync.Mutex
 	err  error     // why there is no connection, nil while there is one
@@ -259,7 +280,7 @@ func (l *link) run(ctx context.Context, serve func(context.Context, *session) er
 	for {
 		began := time.Now()
 		err := l.session(ctx, func(ctx context.Context, s *session) error {
-			log.Info("queue: connected")
+			log.Info("queue: connected", "to", s.conn.RemoteAddr().String())
 			said = ""
 			return serve(ctx, s)
 		})
@@ -306,6 +327,7 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 	}
 	// The channel of the topology goes on to look at the queue.
 	s.wg.Go(func() { s.watch(ch) })
+	s.wg.Go(s.glance)
 	if err := serve(ctx, s); err != nil {
 		return set.explain(err)
 	}
@@ -314,23 +336,47 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 
 // dial connects and logs in.
 func (s *session) dial(ctx context.Context) error {
-	set := s.link.queue.settings
+	raw, conn, err := s.link.queue.settings.dial(ctx, s.link.end.String(), &s.link.next)
+	s.raw, s.conn = raw, conn
+	return err
+}
+
+// dial connects and logs in, for a purpose that the broker shows. Of a cluster's
+// addresses it tries each once, from next on, which then is the one after.
+func (set RabbitMQ) dial(ctx context.Context, purpose string, next *int) (raw *patientConn, conn *amqp.Connection, err error) {
+	addrs := set.addrs()
+	var errs []error
+	for range addrs {
+		addr := addrs[*next%len(addrs)]
+		*next++
+		if raw, conn, err = set.dialAt(ctx, addr, purpose); err == nil || ctx.Err() != nil {
+			return raw, conn, err
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
+	}
+	if len(errs) > 1 {
+		err = errors.Join(errs...)
+	}
+	return nil, nil, err
+}
+
+func (set RabbitMQ) dialAt(ctx context.Context, addr, purpose string) (*patientConn, *amqp.Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, set.ConnectTimeout)
 	defer cancel()
 	var d net.Dialer
-	raw, err := d.DialContext(ctx, "tcp", set.addr())
+	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	host, _ := os.Hostname()
 	abort := context.AfterFunc(ctx, func() { raw.Close() })
 	// No Recovery: a recovered channel counts its deliveries from 1 again, and an
 	// acknowledgement of the old one would hit tickets that nobody has settled.
-	s.raw = newPatientConn(raw, set.ConfirmTimeout)
-	s.conn, err = amqp.Open(s.raw, amqp.Config{
+	patient := newPatientConn(raw, set.ConfirmTimeout)
+	conn, err := amqp.Open(patient, amqp.Config{
 		SASL:  []amqp.Authentication{&amqp.PlainAuth{Username: set.Username, Password: string(set.Password)}},
 		Vhost: set.VirtualHost, Heartbeat: set.Heartbeat, FrameSize: frameSize, ChannelMax: 2 * maxListeners, Locale: "en_US",
-		Properties: amqp.Table{"product": "seckill", "connection_name": fmt.Sprintf("seckill %s %s/%d", s.link.end, host, os.Getpid())},
+		Properties: amqp.Table{"product": "seckill", "connection_name": fmt.Sprintf("seckill %s %s/%d", purpose, host, os.Getpid())},
 	})
 	if !abort() && err == nil {
 		err = context.Cause(ctx)
@@ -338,7 +384,7 @@ func (s *session) dial(ctx context.Context) error {
 	if err != nil {
 		raw.Close()
 	}
-	return err
+	return patient, conn, err
 }
 
 const (
@@ -360,7 +406,7 @@ func (s *session) watch(ch *amqp.Channel) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		q, err := ch.QueueDeclarePassive(TicketQueue, true, false, false, false, nil)
+		q, err := s.look(ch, TicketQueue)
 		if err != nil {
 			s.fail(fmt.Errorf("the queue cannot be looked at: %w", err))
 			return
@@ -373,6 +419,44 @@ func (s *session) watch(ch *amqp.Channel) {
 			return
 		}
 	}
+}
+
+// glance looks at the other queues until the session is gone, for the metrics
+// alone: on a channel of its own, and tickets do not suffer when it fails.
+func (s *session) glance() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var ch *amqp.Channel
+	for {
+		var err error
+		if ch == nil {
+			ch, err = s.conn.Channel()
+		}
+		for _, name := range []string{DeadQueue, ParkedQueue} {
+			if err == nil {
+				_, err = s.look(ch, name)
+			}
+		}
+		if err != nil {
+			ch = nil // the broker has closed it
+		}
+		select {
+		case <-tick.C:
+		case <-s.gone:
+			return
+		}
+	}
+}
+
+// look asks for the messages and consumers of a queue.
+func (s *session) look(ch *amqp.Channel, name string) (amqp.Queue, error) {
+	q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+	if err == nil {
+		m := &s.link.queue.metrics
+		m.messages.WithLabelValues(name).Set(float64(q.Messages))
+		m.consumers.WithLabelValues(name).Set(float64(q.Consumers))
+	}
+	return q, err
 }
 
 func (l *link) set(err error) {
@@ -515,30 +599,55 @@ func rest(ctx context.Context, d time.Duration) {
 // metrics of the queue. Counters count messages, so a ticket that is sent or delivered
 // again counts again.
 type metrics struct {
-	published, confirmed, returned, nacked         prometheus.Counter
+	tickets, events                                counts
 	received, redelivered, deadLetters, unreadable prometheus.Counter
-	listeners                                      prometheus.Gauge
-	connected                                      *prometheus.GaugeVec
+	noticed, heard                                 prometheus.Counter
+	lag, listeners                                 prometheus.Gauge
+	connected, messages, consumers                 *prometheus.GaugeVec
 }
+
+// counts is what became of the messages of one publisher.
+type counts struct{ published, confirmed, returned, nacked prometheus.Counter }
 
 func newMetrics() metrics {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_queue_" + name + "_total", Help: help})
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_" + name + "_total", Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "seckill_" + name, Help: help})
+	}
+	gauges := func(name, help, label string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_" + name, Help: help}, []string{label})
 	}
 	return metrics{
-		published:   counter("published", "Tickets sent to the broker."),
-		confirmed:   counter("confirmed", "Tickets that the broker has stored."),
-		returned:    counter("returned", "Tickets that the broker returned: no queue was bound."),
-		nacked:      counter("nacked", "Tickets that the broker refused: the queue was full."),
-		received:    counter("received", "Tickets delivered, dead letters included."),
-		redelivered: counter("redelivered", "Tickets delivered that had been delivered before."),
-		deadLetters: counter("dead_letters", "Dead letters delivered."),
-		unreadable:  counter("unreadable", "Messages that were no tickets and were put aside."),
-		listeners:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "seckill_queue_listeners", Help: "Listeners that take tickets."}),
-		connected:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_queue_connected", Help: "1 while the connection for this use stands."}, []string{"end"}),
+		tickets: counts{
+			published: counter("queue_published", "Tickets sent to the broker."),
+			confirmed: counter("queue_confirmed", "Tickets that the broker has stored."),
+			returned:  counter("queue_returned", "Tickets that the broker returned: no queue was bound."),
+			nacked:    counter("queue_nacked", "Tickets that the broker refused: the queue was full."),
+		},
+		events: counts{
+			published: counter("events_published", "Order events sent to the broker."),
+			confirmed: counter("events_confirmed", "Order events that the broker has given to all subscribers' queues."),
+			returned:  counter("events_returned", "Not registered: events are not mandatory."),
+			nacked:    counter("events_nacked", "Order events that a subscriber's full queue refused."),
+		},
+		received:    counter("queue_received", "Tickets delivered, dead letters included."),
+		redelivered: counter("queue_redelivered", "Tickets delivered that had been delivered before."),
+		deadLetters: counter("queue_dead_letters", "Dead letters delivered."),
+		unreadable:  counter("queue_unreadable", "Messages that were no tickets and were put aside."),
+		noticed:     counter("notices_sent", "Notices of changed sales sent to the other nodes."),
+		heard:       counter("notices_heard", "Notices of changed sales heard, this node's own included."),
+		lag:         gauge("events_lag_seconds", "Age of the oldest order event that waits to be sent, as the announcing node saw it; 0 elsewhere."),
+		listeners:   gauge("queue_listeners", "Listeners that take tickets."),
+		connected:   gauges("queue_connected", "1 while the connection for this use stands.", "end"),
+		messages:    gauges("queue_messages", "Messages that wait in a queue at the broker, at the last look.", "queue"),
+		consumers:   gauges("queue_consumers", "Consumers of a queue at the broker, those of all nodes, at the last look.", "queue"),
 	}
 }
 
 func (m *metrics) register(r prometheus.Registerer) {
-	r.MustRegister(m.published, m.confirmed, m.returned, m.nacked, m.received, m.redelivered, m.deadLetters, m.unreadable, m.listeners, m.connected)
+	r.MustRegister(m.tickets.published, m.tickets.confirmed, m.tickets.returned, m.tickets.nacked)
+	r.MustRegister(m.events.published, m.events.confirmed, m.events.nacked)
+	r.MustRegister(m.received, m.redelivered, m.deadLetters, m.unreadable, m.noticed, m.heard, m.lag, m.listeners, m.connected, m.messages, m.consumers)
 }

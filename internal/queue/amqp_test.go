@@ -829,6 +829,12 @@ func TestTheMetricsCountWhatHappens(t *testing.T) {
 	}
 	assert.EqualValues(t, s.Listener.Concurrency, value("seckill_queue_listeners", ""))
 	assert.EqualValues(t, 1, value("seckill_queue_connected", "consume"))
+	eventually(t, func() error {
+		if parked, alone := value("seckill_queue_messages", ParkedQueue), value("seckill_queue_consumers", DeadQueue); parked != 1 || alone != 1 {
+			return fmt.Errorf("%v parked, %v consumers of the dead letters", parked, alone)
+		}
+		return nil
+	})
 	require.NoError(t, q.Close())
 	assert.EqualValues(t, 0, value("seckill_queue_connected", "consume"))
 	assert.EqualValues(t, 0, value("seckill_queue_listeners", ""))

@@ -49,18 +49,35 @@ func without(tickets, confirmed []seckill.Ticket) (left []seckill.Ticket) {
 	return left
 }
 
-// publisher is the queue's near end.
-type publisher struct {
-	queue *AMQP
-	link  *link
-	now   atomic.Pointer[sending] // nil while there is no session
+// publisher sends messages of one kind, with confirms: tickets, or events.
+type publisher[M any] struct {
+	queue  *AMQP
+	link   *link
+	id     func(M) string // also that of its message
+	pack   func(M) (parcel, error)
+	full   error // the broker refused: a queue is full
+	counts counts
+	now    atomic.Pointer[sending[M]] // nil while there is no session
 }
 
-func (p *publisher) init(q *AMQP, l *link) { p.queue, p.link = q, l }
+// parcel is a message and where it goes.
+type parcel struct {
+	exchange, key string
+	mandatory     bool // it comes back if no queue is bound
+	message       amqp.Publishing
+}
+
+// packTicket is what a ticket looks like at the broker.
+func packTicket(t seckill.Ticket) (parcel, error) {
+	body, err := json.Marshal(t)
+	return parcel{TicketExchange, TicketQueue, true, amqp.Publishing{
+		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: t.ID, Timestamp: t.At, Type: "ticket", Body: body,
+	}}, err
+}
 
 // send is one attempt.
-func (p *publisher) send(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Ticket, error) {
-	if len(tickets) == 0 {
+func (p *publisher[M]) send(ctx context.Context, items []M) ([]M, error) {
+	if len(items) == 0 {
 		return nil, nil
 	}
 	s := p.now.Load()
@@ -70,25 +87,25 @@ func (p *publisher) send(ctx context.Context, tickets []seckill.Ticket) ([]secki
 		}
 		return nil, fmt.Errorf("%w: reconnecting", seckill.ErrUnavailable)
 	}
-	return s.send(ctx, tickets)
+	return s.send(ctx, items)
 }
 
 // sending is a session of the publisher: a channel in confirm mode.
-type sending struct {
-	queue   *AMQP
+type sending[M any] struct {
+	*publisher[M]
 	session *session
 	ch      *amqp.Channel
-	slots   chan struct{}    // one for every ticket on its way
-	returns chan amqp.Return // room for every ticket on its way: the client drops what does not fit
+	slots   chan struct{}    // one for every message on its way
+	returns chan amqp.Return // room for every message on its way: the client drops what does not fit
 
 	mu       sync.Mutex
-	returned map[string]int // tickets on their way that were returned, by id
+	returned map[string]int // messages on their way that were returned, by id
 	blocked  chan struct{}  // closed while the broker blocks publishers
 	reason   string         // why it does
 }
 
 // serve is a session, until it is lost.
-func (p *publisher) serve(ctx context.Context, session *session) error {
+func (p *publisher[M]) serve(ctx context.Context, session *session) error {
 	ch, err := session.conn.Channel()
 	if err != nil {
 		return err
@@ -96,8 +113,8 @@ func (p *publisher) serve(ctx context.Context, session *session) error {
 	if err := ch.Confirm(false); err != nil {
 		return err
 	}
-	s := &sending{
-		queue: p.queue, session: session, ch: ch,
+	s := &sending[M]{
+		publisher: p, session: session, ch: ch,
 		slots:    make(chan struct{}, p.queue.settings.ConfirmWindow),
 		returns:  ch.NotifyReturn(make(chan amqp.Return, p.queue.settings.ConfirmWindow)),
 		returned: map[string]int{}, blocked: make(chan struct{}),
@@ -126,7 +143,7 @@ func (p *publisher) serve(ctx context.Context, session *session) error {
 }
 
 // block notes that the broker blocks publishers, or does no longer.
-func (s *sending) block(b amqp.Blocking) {
+func (s *sending[M]) block(b amqp.Blocking) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.reason != ""
@@ -138,44 +155,44 @@ func (s *sending) block(b amqp.Blocking) {
 	case !b.Active && was:
 		s.reason = ""
 		s.blocked = make(chan struct{})
-		s.queue.log.Info("queue: the broker takes tickets again")
+		s.queue.log.Info("queue: the broker takes messages again")
 	}
 }
 
 // whenBlocked returns a channel that is closed when the broker blocks publishers.
-func (s *sending) whenBlocked() <-chan struct{} {
+func (s *sending[M]) whenBlocked() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.blocked
 }
 
-func (s *sending) errBlocked() error {
+func (s *sending[M]) errBlocked() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return fmt.Errorf("%w: %s", seckill.ErrUnavailable, s.reason)
 }
 
-// flight is the tickets of one send on their way, in order.
-type flight struct {
-	tickets []seckill.Ticket
-	answers []*amqp.DeferredConfirmation // one by one to the first tickets
+// flight is the messages of one send on their way, in order.
+type flight[M any] struct {
+	items   []M
+	answers []*amqp.DeferredConfirmation // one by one to the first items
 	reaped  int                          // answers taken
 	timer   *time.Timer
 
-	confirmed        []seckill.Ticket
+	confirmed        []M
 	returned, nacked int
 	lost             bool
 }
 
-// send sends tickets, many on their way at once, and returns those confirmed.
-func (s *sending) send(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Ticket, error) {
-	f := &flight{
-		tickets: tickets, answers: make([]*amqp.DeferredConfirmation, 0, len(tickets)),
-		confirmed: make([]seckill.Ticket, 0, len(tickets)), timer: time.NewTimer(s.queue.settings.ConfirmTimeout),
+// send sends messages, many on their way at once, and returns those confirmed.
+func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
+	f := &flight[M]{
+		items: items, answers: make([]*amqp.DeferredConfirmation, 0, len(items)),
+		confirmed: make([]M, 0, len(items)), timer: time.NewTimer(s.queue.settings.ConfirmTimeout),
 	}
 	defer f.timer.Stop()
 	err := s.fly(ctx, f)
-	m := &s.queue.metrics
+	m := s.counts
 	m.published.Add(float64(len(f.answers)))
 	m.confirmed.Add(float64(len(f.confirmed)))
 	m.returned.Add(float64(f.returned))
@@ -190,18 +207,18 @@ func (s *sending) send(ctx context.Context, tickets []seckill.Ticket) ([]seckill
 		errs = append(errs, fmt.Errorf("%w: the connection was lost", seckill.ErrUnavailable))
 	}
 	if f.nacked > 0 {
-		errs = append(errs, fmt.Errorf("%w (%d of %d refused; rabbitmq.max_length is %d)", ErrFull, f.nacked, len(tickets), s.queue.settings.MaxLength))
+		errs = append(errs, fmt.Errorf("%w (%d of %d refused)", s.full, f.nacked, len(items)))
 	}
 	if f.returned > 0 {
-		err := fmt.Errorf("%w (%d of %d returned): %s is not bound to %s", ErrUnroutable, f.returned, len(tickets), TicketQueue, TicketExchange)
+		err := fmt.Errorf("%w (%d of %d returned): %s is not bound to %s", ErrUnroutable, f.returned, len(items), TicketQueue, TicketExchange)
 		errs = append(errs, err)
 		s.session.fail(err) // the next session declares the topology again
 	}
 	return f.confirmed, errors.Join(errs...)
 }
 
-// fly sends all tickets and takes all answers.
-func (s *sending) fly(ctx context.Context, f *flight) error {
+// fly sends all messages and takes all answers.
+func (s *sending[M]) fly(ctx context.Context, f *flight[M]) error {
 	blocked := s.whenBlocked()
 	if err := s.takeOff(ctx, f, blocked); err != nil {
 		return err
@@ -214,11 +231,11 @@ func (s *sending) fly(ctx context.Context, f *flight) error {
 	return nil
 }
 
-// takeOff puts all tickets on their way.
-func (s *sending) takeOff(ctx context.Context, f *flight, blocked <-chan struct{}) error {
+// takeOff puts all messages on their way.
+func (s *sending[M]) takeOff(ctx context.Context, f *flight[M], blocked <-chan struct{}) error {
 	s.session.raw.hold()
 	defer s.session.raw.release()
-	for _, t := range f.tickets {
+	for _, item := range f.items {
 		for room := false; !room; {
 			select {
 			case <-blocked:
@@ -234,7 +251,7 @@ func (s *sending) takeOff(ctx context.Context, f *flight, blocked <-chan struct{
 				}
 			}
 		}
-		answer, err := s.publish(t)
+		answer, err := s.publish(item)
 		if err != nil {
 			<-s.slots
 			return fmt.Errorf("%w: %w", seckill.ErrUnavailable, err)
@@ -246,7 +263,7 @@ func (s *sending) takeOff(ctx context.Context, f *flight, blocked <-chan struct{
 
 // makeRoom takes the oldest answer of this flight or, if the window is full of
 // other flights, waits for those.
-func (s *sending) makeRoom(ctx context.Context, f *flight, blocked <-chan struct{}) error {
+func (s *sending[M]) makeRoom(ctx context.Context, f *flight[M], blocked <-chan struct{}) error {
 	if f.reaped < len(f.answers) {
 		return s.reap(ctx, f, blocked)
 	}
@@ -265,9 +282,9 @@ func (s *sending) makeRoom(ctx context.Context, f *flight, blocked <-chan struct
 	}
 }
 
-// reap takes the answer for the oldest ticket without one.
-func (s *sending) reap(ctx context.Context, f *flight, blocked <-chan struct{}) error {
-	answer, ticket := f.answers[f.reaped], f.tickets[f.reaped]
+// reap takes the answer for the oldest message without one.
+func (s *sending[M]) reap(ctx context.Context, f *flight[M], blocked <-chan struct{}) error {
+	answer, item := f.answers[f.reaped], f.items[f.reaped]
 	select {
 	case <-answer.Done():
 	default:
@@ -286,10 +303,10 @@ func (s *sending) reap(ctx context.Context, f *flight, blocked <-chan struct{}) 
 	f.reaped++
 	<-s.slots
 	switch {
-	case s.wasReturned(ticket.ID):
+	case s.wasReturned(s.id(item)):
 		f.returned++ // an ack follows a return: the broker did all it could
 	case answer.Acked():
-		f.confirmed = append(f.confirmed, ticket)
+		f.confirmed = append(f.confirmed, item)
 	case s.ch.IsClosed():
 		f.lost = true
 	default:
@@ -299,7 +316,7 @@ func (s *sending) reap(ctx context.Context, f *flight, blocked <-chan struct{}) 
 }
 
 // giveUp ends the session: a broker that does not confirm is as good as away.
-func (s *sending) giveUp() error {
+func (s *sending[M]) giveUp() error {
 	err := fmt.Errorf("%w: not confirmed within %v (rabbitmq.confirm_timeout)", seckill.ErrUnavailable, s.queue.settings.ConfirmTimeout)
 	s.session.fail(err)
 	return err
@@ -307,18 +324,18 @@ func (s *sending) giveUp() error {
 
 // abandon takes the answers that nobody waits for. Each comes, at the latest
 // when the channel closes.
-func (s *sending) abandon(f *flight) {
+func (s *sending[M]) abandon(f *flight[M]) {
 	for ; f.reaped < len(f.answers); f.reaped++ {
 		<-f.answers[f.reaped].Done()
 		<-s.slots
-		s.wasReturned(f.tickets[f.reaped].ID)
+		s.wasReturned(s.id(f.items[f.reaped]))
 	}
 }
 
-// wasReturned tells, once its answer is there, whether a ticket was returned. A
+// wasReturned tells, once its answer is there, whether a message was returned. A
 // return comes before its ack, and one goroutine of the client puts both where
 // we find them, in that order.
-func (s *sending) wasReturned(id string) bool {
+func (s *sending[M]) wasReturned(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for more := true; more; {
@@ -341,14 +358,11 @@ func (s *sending) wasReturned(id string) bool {
 	return true
 }
 
-// publish puts one ticket on its way.
-func (s *sending) publish(t seckill.Ticket) (*amqp.DeferredConfirmation, error) {
-	body, err := json.Marshal(t)
+// publish puts one message on its way.
+func (s *sending[M]) publish(item M) (*amqp.DeferredConfirmation, error) {
+	p, err := s.pack(item)
 	if err != nil {
 		return nil, err
 	}
-	const mandatory, immediate = true, false
-	return s.ch.PublishWithDeferredConfirm(TicketExchange, TicketQueue, mandatory, immediate, amqp.Publishing{
-		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: t.ID, Timestamp: t.At, Type: "ticket", Body: body,
-	})
+	return s.ch.PublishWithDeferredConfirm(p.exchange, p.key, p.mandatory, false, p.message)
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"seckill"
@@ -19,6 +20,7 @@ import (
 type RabbitMQ struct {
 	Host         string         `koanf:"host" help:"RabbitMQ's host name or address"`
 	Port         int            `koanf:"port" help:"RabbitMQ's AMQP port"`
+	Addresses    []string       `koanf:"addresses" help:"host:port of each node of a RabbitMQ cluster, instead of host and port: one is tried after the other, at each reconnect from the next one on"`
 	Username     string         `koanf:"username" help:"user at RabbitMQ: configure, write and read on ^seckill\\. are enough"`
 	Password     seckill.Secret `koanf:"password" help:"that user's password"`
 	PasswordFile string         `koanf:"password_file" help:"a file that holds rabbitmq.password"`
@@ -32,6 +34,8 @@ type RabbitMQ struct {
 
 	ConfirmWindow  int           `koanf:"confirm_window" help:"tickets on their way to RabbitMQ and not yet confirmed"`
 	ConfirmTimeout time.Duration `koanf:"confirm_timeout" help:"how long RabbitMQ may take to confirm; then the connection is given up"`
+	Declare        bool          `koanf:"declare" help:"make exchanges, queues and bindings at every connect; false: an administrator has made them, and they are only looked for"`
+	Events         bool          `koanf:"events" help:"announce every change of an order to whoever subscribes to the exchange seckill.events; the same on all nodes"`
 	MaxLength      int           `koanf:"max_length" help:"tickets in the queue; beyond it they stay in the outbox. An existing queue keeps its own"`
 	DeliveryLimit  int           `koanf:"delivery_limit" help:"failed deliveries of a ticket, after which it is tried alone, as a dead letter. An existing queue keeps its own"`
 }
@@ -41,7 +45,7 @@ type Listener struct {
 	Concurrency            int  `koanf:"concurrency" help:"listeners of a node"`
 	MaxConcurrency         int  `koanf:"max_concurrency" help:"listeners of a node while tickets wait in the queue"`
 	Prefetch               int  `koanf:"prefetch" help:"tickets that a listener holds at most; RabbitMQ's limit for such a queue is 2000"`
-	AutoStartup            bool `koanf:"auto_startup" help:"start the listeners with the node; false: nothing is consumed until StartListeners, which no route calls yet"`
+	AutoStartup            bool `koanf:"auto_startup" help:"start the listeners with the node; false: nothing is settled here until POST /api/admin/listeners/start"`
 	DefaultRequeueRejected bool `koanf:"default_requeue_rejected" help:"a batch that was not settled goes back to the queue; false: to the dead letters"`
 }
 
@@ -67,11 +71,12 @@ const (
 // chosen by measurement: see BenchmarkDrain.
 func DefaultRabbitMQ() RabbitMQ {
 	return RabbitMQ{
-		Host: "127.0.0.1", Port: 5672, Username: "seckill", VirtualHost: "/seckill",
+		Host: "127.0.0.1", Port: 5672, Addresses: []string{}, Username: "seckill", VirtualHost: "/seckill",
 		ConnectTimeout: 5 * time.Second, Heartbeat: 10 * time.Second,
 		Listener:      Listener{Concurrency: 2, MaxConcurrency: 4, Prefetch: 1024, AutoStartup: true, DefaultRequeueRejected: true},
 		PublishRetry:  PublishRetry{Enabled: true, InitialInterval: 100 * time.Millisecond, MaxAttempts: 3, MaxInterval: time.Second, Multiplier: 2},
 		ConfirmWindow: 1024, ConfirmTimeout: 10 * time.Second,
+		Declare: true, Events: true,
 		MaxLength: 100_000, DeliveryLimit: 20,
 	}
 }
@@ -150,6 +155,11 @@ func (s *RabbitMQ) Check() error {
 	}
 	want(s.Host != "", "host", "set")
 	between("port", s.Port, 1, 65535)
+	for _, a := range s.Addresses {
+		host, port, err := net.SplitHostPort(a)
+		n, _ := strconv.Atoi(port)
+		want(err == nil && host != "" && n >= 1 && n <= 65535, "addresses", fmt.Sprintf("a list of host:port, %q is none", a))
+	}
 	want(s.Username != "", "username", "set")
 	want(s.VirtualHost != "", "virtual_host", "set")
 	want(s.ConnectTimeout > 0, "connect_timeout", "positive")
@@ -172,10 +182,18 @@ func (s *RabbitMQ) Check() error {
 
 // String names the broker for errors and logs, without user and password.
 func (s RabbitMQ) String() string {
-	return fmt.Sprintf("RabbitMQ at %s, virtual host %q (--queue)", s.addr(), s.VirtualHost)
+	return fmt.Sprintf("RabbitMQ at %s, virtual host %q (--queue)", strings.Join(s.addrs(), ", "), s.VirtualHost)
 }
 
 // LogValue is String.
 func (s RabbitMQ) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 func (s RabbitMQ) addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
+
+// addrs are all that may be connected to, at least one.
+func (s RabbitMQ) addrs() []string {
+	if len(s.Addresses) > 0 {
+		return s.Addresses
+	}
+	return []string{s.addr()}
+}

@@ -98,6 +98,7 @@ func TestCheckNamesTheSetting(t *testing.T) {
 	require.NoError(t, n.Check())
 	for key, break_ := range map[string]func(*RabbitMQ){
 		"host":                           func(s *RabbitMQ) { s.Host = "" },
+		"addresses":                      func(s *RabbitMQ) { s.Addresses = []string{"a:5672", "b"} },
 		"port":                           func(s *RabbitMQ) { s.Port = 65536 },
 		"username":                       func(s *RabbitMQ) { s.Username = "" },
 		"virtual_host":                   func(s *RabbitMQ) { s.VirtualHost = "" },

@@ -18,13 +18,27 @@ import (
 //	  (direct)             │ no ticket, or failed delivery_limit times alone
 //	                       ▼
 //	seckill.dead ─────▶ seckill.tickets.parked kept for a person to look at
+//
+//	seckill.events ───▶ whatever subscribers bind: order.placed, order.paid, …
+//	  (topic)
+//	seckill.sales ────▶ one queue of each node, while it is connected
+//	  (fanout)
 const (
 	TicketExchange = "seckill.tickets"
 	TicketQueue    = "seckill.tickets" // also the routing key
 	DeadExchange   = "seckill.dead"
 	DeadQueue      = "seckill.tickets.dead"   // also the routing key
 	ParkedQueue    = "seckill.tickets.parked" // also the routing key
+	EventExchange  = "seckill.events"         // topic: the routing key is the event's type
+	SaleExchange   = "seckill.sales"          // fanout
+	noticeQueue    = "seckill.sales."         // and something random: exclusive, gone with its node
 )
+
+// exchanges are those of the topology, all durable, and their types.
+var exchanges = map[string]string{
+	TicketExchange: amqp.ExchangeDirect, DeadExchange: amqp.ExchangeDirect,
+	EventExchange: amqp.ExchangeTopic, SaleExchange: amqp.ExchangeFanout,
+}
 
 const (
 	deliveryLimitArg = "x-delivery-limit"
@@ -41,9 +55,16 @@ const (
 // queues: a confirmed ticket is on the disks of a majority. They refuse when they are
 // full instead of dropping their oldest. Dead letters move at least once, that
 // is, they leave one queue when the next has confirmed them.
+//
+// With rabbitmq.declare false it only looks whether everything is there, for
+// which a user needs no rights.
 func declare(ch *amqp.Channel, s RabbitMQ) error {
-	for _, exchange := range []string{TicketExchange, DeadExchange} {
-		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
+	exchange, queue := ch.ExchangeDeclare, ch.QueueDeclare
+	if !s.Declare {
+		exchange, queue = ch.ExchangeDeclarePassive, ch.QueueDeclarePassive
+	}
+	for name, kind := range exchanges {
+		if err := exchange(name, kind, true, false, false, false, nil); err != nil {
 			return s.explain(err)
 		}
 	}
@@ -60,7 +81,7 @@ func declare(ch *amqp.Channel, s RabbitMQ) error {
 			args["x-dead-letter-routing-key"] = deadLetter
 			args["x-dead-letter-strategy"] = "at-least-once"
 		}
-		if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+		if _, err := queue(name, true, false, false, false, args); err != nil || !s.Declare {
 			return s.explain(err)
 		}
 		return s.explain(ch.QueueBind(name, name, exchange, false, nil))
@@ -104,8 +125,10 @@ func (s RabbitMQ) explain(err error) error {
 			remedy = fmt.Sprintf("set %s as it was, or %s", key, remedy)
 		}
 		return fmt.Errorf("the %s %s exists with another %s: wanted %s, it has %s; %s: %w", kind, name, arg, m[4], m[5], remedy, err)
+	case amqp.NotFound:
+		return fmt.Errorf("missing: a node with rabbitmq.declare makes it when it connects, or an administrator by importing deploy/rabbitmq/definitions.json: %w", err)
 	case amqp.AccessRefused:
-		return fmt.Errorf("refused: check rabbitmq.username and rabbitmq.password, and that the user may configure, write and read ^seckill\\. there: %w", err)
+		return fmt.Errorf("refused: check rabbitmq.username and rabbitmq.password, and that the user may configure, write and read ^seckill\\. there, or less with rabbitmq.declare false: %w", err)
 	case amqp.NotAllowed:
 		return fmt.Errorf("not allowed: check that rabbitmq.virtual_host exists and that the user may use it: %w", err)
 	}

@@ -1,0 +1,170 @@
+// Command shop is an example of a program beside Seckill that learns of orders by
+// RabbitMQ and keeps its own books. docs/integration.md explains it.
+//
+//	go run ./examples/shop -queue amqp://seckill-shop:password@127.0.0.1:5672/%2Fseckill -books books.db
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	_ "modernc.org/sqlite"
+)
+
+const (
+	exchange = "seckill.events"
+	inbox    = "shop.orders" // the shop's own, durable: events wait in it while the shop is away
+	keys     = "order.*"
+	prefetch = 50
+	limit    = 20              // deliveries of one event before the broker drops it
+	pause    = 2 * time.Second // before it connects again
+)
+
+// event is what the shop reads of a message. Fields that it does not know are
+// none of its business.
+type event struct {
+	V     int    `json:"v"`
+	ID    string `json:"id"`
+	Type  string `json:"type"`
+	Order struct {
+		ID       string `json:"id"`
+		State    string `json:"state"`
+		Amount   int64  `json:"amount"` // minor units
+		Currency string `json:"currency"`
+	} `json:"order"`
+}
+
+// errUnreadable is a message that will never be an event: it is not asked for again.
+var errUnreadable = errors.New("not an event of version 1")
+
+func main() {
+	url := flag.String("queue", "amqp://seckill-shop@127.0.0.1:5672/%2Fseckill", "the broker, with the shop's user")
+	file := flag.String("books", "books.db", "the shop's own database")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b, err := openBooks(*file)
+	if err != nil {
+		slog.Error("books", "error", err)
+		os.Exit(1)
+	}
+	defer b.db.Close()
+	b.said = os.Stdout
+	for ctx.Err() == nil {
+		if err := b.follow(ctx, *url); ctx.Err() == nil {
+			slog.Warn("not connected; trying again", "pause", pause, "error", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// books are what the shop knows of orders.
+type books struct {
+	db   *sql.DB
+	said io.Writer
+}
+
+func openBooks(file string) (*books, error) {
+	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)&_txlock=immediate")
+	if err != nil {
+		return nil, err
+	}
+	_, err = db.Exec(`
+		CREATE TABLE IF NOT EXISTS seen (event TEXT PRIMARY KEY) WITHOUT ROWID;
+		CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, state TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, event TEXT NOT NULL) WITHOUT ROWID`)
+	return &books{db: db, said: io.Discard}, err
+}
+
+// follow takes events until the connection is lost or ctx is done.
+func (b *books) follow(ctx context.Context, url string) error {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	// Without x-overflow a full queue would drop its oldest: it never refuses, so
+	// it never holds back the events of other shops.
+	args := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int64(limit)}
+	if _, err := ch.QueueDeclare(inbox, true, false, false, false, args); err != nil {
+		return err
+	}
+	if err := ch.QueueBind(inbox, keys, exchange, false, nil); err != nil {
+		return err
+	}
+	if err := ch.Qos(prefetch, 0, false); err != nil {
+		return err
+	}
+	events, err := ch.ConsumeWithContext(ctx, inbox, "", false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	for m := range events {
+		switch err := b.take(ctx, m.Body); {
+		case errors.Is(err, errUnreadable):
+			slog.Error("put aside", "message", m.MessageId, "error", err)
+			err = m.Reject(false)
+			if err != nil {
+				return err
+			}
+		case err != nil:
+			_ = m.Nack(false, true) // the shop's own trouble: it comes again
+			return err
+		default:
+			if err := m.Ack(false); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.New("the broker closed the connection")
+}
+
+// take enters an event into the books: that it was seen, and what it changes, in
+// one transaction. However often it is delivered it counts once.
+func (b *books) take(ctx context.Context, body []byte) error {
+	var e event
+	if err := json.Unmarshal(body, &e); err != nil || e.V != 1 || e.ID == "" || e.Order.ID == "" {
+		return errors.Join(errUnreadable, err)
+	}
+	tx, err := b.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	r, err := tx.ExecContext(ctx, "INSERT INTO seen (event) VALUES (?) ON CONFLICT DO NOTHING", e.ID)
+	if err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); err != nil || n == 0 {
+		return err // seen before
+	}
+	// Event ids of one order rise with its states: a late one changes nothing.
+	_, err = tx.ExecContext(ctx, `INSERT INTO orders (id, state, amount, currency, event) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET state = excluded.state, event = excluded.event WHERE excluded.event > orders.event`,
+		e.Order.ID, e.Order.State, e.Order.Amount, e.Order.Currency, e.ID)
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	fmt.Fprintf(b.said, "%s %s %d %s\n", e.Order.ID, e.Type, e.Order.Amount, e.Order.Currency)
+	return nil
+}

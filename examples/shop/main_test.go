@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/queue"
+	"seckill/internal/stack"
+)
+
+func TestMain(m *testing.M) { stack.Main(m) }
+
+func open(t *testing.T) *books {
+	t.Helper()
+	b, err := openBooks(filepath.Join(t.TempDir(), "books.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { b.db.Close() })
+	return b
+}
+
+func (b *books) count(t *testing.T, query string, args ...any) (n int) {
+	t.Helper()
+	require.NoError(t, b.db.QueryRow(query, args...).Scan(&n))
+	return n
+}
+
+func TestAnEventCountsOnceAndALateOneChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	body := func(step int, state string) []byte {
+		return fmt.Appendf(nil, `{"v":1,"id":"A-%d","type":"order.%s","at":"2026-01-01T00:00:00Z","order":{"id":"A","state":%q,"amount":9900,"currency":"CNY"},"new":"field"}`, step, state, state)
+	}
+	for _, c := range []struct {
+		body  []byte
+		state string
+		seen  int
+	}{
+		{body(2, "paid"), "paid", 1},
+		{body(2, "paid"), "paid", 1},
+		{body(1, "unpaid"), "paid", 2},
+		{body(3, "refunded"), "refunded", 3},
+		{body(2, "paid"), "refunded", 3},
+	} {
+		require.NoError(t, b.take(t.Context(), c.body))
+		require.Equal(t, 1, b.count(t, "SELECT COUNT(*) FROM orders WHERE id = 'A' AND state = ? AND amount = 9900", c.state))
+		require.Equal(t, c.seen, b.count(t, "SELECT COUNT(*) FROM seen"))
+	}
+	for _, bad := range []string{"", "x", "{}", `{"v":2,"id":"B-1","order":{"id":"B"}}`, `{"v":1,"id":"","order":{"id":"B"}}`} {
+		require.ErrorIs(t, b.take(t.Context(), []byte(bad)), errUnreadable, bad)
+	}
+}
+
+// The shop hears of what was announced while it was away, and repeats count once.
+func TestTheShopFollowsABroker(t *testing.T) {
+	t.Parallel()
+	url := stack.Shared(t, stack.KindRabbitMQ).AdminURL()
+	s := queue.DefaultRabbitMQ()
+	require.NoError(t, s.ParseURL(url))
+	q := queue.NewAMQP(s, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	running := make(chan struct{})
+	go func() { defer close(running); q.Run(context.Background(), queue.Announcing) }()
+	t.Cleanup(func() { q.Close(); <-running })
+
+	eventually := func(what string, ok func() bool) {
+		t.Helper()
+		deadline := time.Now().Add(time.Minute)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for !ok() {
+			require.True(t, time.Now().Before(deadline), what)
+			<-tick.C
+		}
+	}
+	announce := func(events ...seckill.Event) {
+		t.Helper()
+		eventually("announced", func() bool {
+			confirmed, _ := q.Announce(t.Context(), events)
+			return len(confirmed) == len(events)
+		})
+	}
+	event := func(n, step int, state seckill.OrderState) seckill.Event {
+		id := fmt.Sprintf("order-%03d", n)
+		return seckill.Event{V: 1, ID: fmt.Sprintf("%s-%d", id, step), Type: "order." + string(state), At: time.Now().UTC(),
+			Order: seckill.Order{ID: id, Sale: 1, Ticket: id, Quantity: 1, Amount: 9900, Currency: "CNY", State: state}}
+	}
+	b := open(t)
+	follow := func() (stop func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			for ctx.Err() == nil { // the exchange may not be there yet
+				b.follow(ctx, url)
+			}
+		}()
+		return func() { cancel(); <-over }
+	}
+	stop := follow()
+	conn, err := amqp.Dial(url)
+	require.NoError(t, err)
+	defer conn.Close()
+	eventually("it has bound its queue", func() bool {
+		ch, err := conn.Channel()
+		require.NoError(t, err)
+		defer ch.Close()
+		state, err := ch.QueueDeclarePassive("shop.orders", true, false, false, false, nil)
+		return err == nil && state.Consumers == 1
+	})
+	announce(event(1, 1, seckill.Unpaid), event(2, 1, seckill.Unpaid))
+	eventually("two orders", func() bool { return b.count(t, "SELECT COUNT(*) FROM orders WHERE state = 'unpaid'") == 2 })
+	stop()
+	announce(event(1, 2, seckill.Paid), event(1, 1, seckill.Unpaid), event(2, 1, seckill.Unpaid), event(3, 1, seckill.Unpaid))
+	t.Cleanup(follow())
+	eventually("three orders, one of them paid", func() bool {
+		return b.count(t, "SELECT COUNT(*) FROM orders") == 3 && b.count(t, "SELECT COUNT(*) FROM orders WHERE state = 'paid'") == 1
+	})
+	require.Equal(t, 4, b.count(t, "SELECT COUNT(*) FROM seen"))
+}

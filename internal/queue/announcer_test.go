@@ -1,0 +1,370 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+// outbox is where the events of a test wait: a store that can be away.
+type outbox struct {
+	mu    sync.Mutex
+	kept  []seckill.Event
+	owner string
+	sent  []string
+	away  bool
+}
+
+var errAway = fmt.Errorf("scripted: %w", seckill.ErrUnavailable)
+
+func (o *outbox) set(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f()
+}
+
+func (o *outbox) Events(_ context.Context, max int) ([]seckill.Event, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.away {
+		return nil, errAway
+	}
+	return slices.Clone(o.kept[:min(max, len(o.kept))]), nil
+}
+
+func (o *outbox) Sent(_ context.Context, ids []string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.away {
+		return errAway
+	}
+	o.sent = append(o.sent, ids...)
+	o.kept = slices.DeleteFunc(o.kept, func(e seckill.Event) bool { return slices.Contains(ids, e.ID) })
+	return nil
+}
+
+func (o *outbox) Lease(_ context.Context, name, owner string, _ time.Duration) (bool, string, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.away {
+		return false, "", errAway
+	}
+	if o.owner == "" {
+		o.owner = owner
+	}
+	return o.owner == owner, o.owner, nil
+}
+
+func (o *outbox) Unlease(_ context.Context, _, owner string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.owner == owner {
+		o.owner = ""
+	}
+	return nil
+}
+
+func (o *outbox) empty() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := len(o.kept); n > 0 {
+		return fmt.Errorf("%d events wait", n)
+	}
+	return nil
+}
+
+// happened returns events of n orders: each was placed, and then paid.
+func happened(n int) (events []seckill.Event) {
+	for i, t := range some(n) {
+		o := seckill.Order{ID: t.ID, Sale: 7, Ticket: t.ID, Quantity: 1, Amount: 9900, Currency: "CNY", State: seckill.Unpaid, CreatedAt: t.At, ExpiresAt: t.At}
+		events = append(events, seckill.Event{V: 1, ID: fmt.Sprintf("%s-%d", t.ID, 1), Type: "order.placed", At: t.At, Order: o})
+		o.State = seckill.Paid
+		events = append(events, seckill.Event{V: 1, ID: fmt.Sprintf("%s-%d", t.ID, 2), Type: "order.paid", At: t.At.Add(time.Duration(i)), Order: o})
+	}
+	return events
+}
+
+// announces runs the duty until the function that it returns is called.
+func announces(t testing.TB, q *AMQP, store Events) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		(&Announcer{Queue: q, Store: store, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}).Run(ctx)
+	}()
+	stop = func() {
+		cancel()
+		<-over
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// subscribe binds a durable queue to the events.
+func subscribe(t testing.TB, ch *amqp.Channel, key string, args amqp.Table) string {
+	t.Helper()
+	name := "seckill.test." + t.Name()[len(t.Name())-5:] + key
+	_, err := ch.QueueDeclare(name, true, false, false, false, args)
+	require.NoError(t, err)
+	eventually(t, func() error { // the exchange may not be there yet
+		return ch.QueueBind(name, key, EventExchange, false, nil)
+	})
+	return name
+}
+
+// ids takes everything out of a queue.
+func ids(t testing.TB, ch *amqp.Channel, queue string) (got []string) {
+	t.Helper()
+	for {
+		m, ok, err := ch.Get(queue, true)
+		require.NoError(t, err)
+		if !ok {
+			return got
+		}
+		got = append(got, m.MessageId)
+	}
+}
+
+func idsOf(events []seckill.Event, kind string) (ids []string) {
+	for _, e := range events {
+		if kind == "" || e.Type == kind {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+func TestEventsReachEverySubscriberByTheirType(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	q := run(t, s, Announcing)
+	eventually(t, q.links[Announcing].down)
+	ch := channel(t, s)
+	all, paid := subscribe(t, ch, "order.*", nil), subscribe(t, ch, "order.paid", nil)
+	events := happened(600) // more than a batch
+	box := &outbox{kept: slices.Clone(events)}
+	announces(t, q, box)
+	eventually(t, box.empty)
+	require.Equal(t, idsOf(events, ""), ids(t, ch, all), "all of them, in order")
+	require.Equal(t, idsOf(events, "order.paid"), ids(t, ch, paid))
+	require.ElementsMatch(t, idsOf(events, ""), box.sent)
+
+	box.set(func() { box.kept = happened(1)[:1] })
+	eventually(t, box.empty)
+	m, ok, err := ch.Get(all, true)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "order.placed", m.RoutingKey)
+	require.EqualValues(t, amqp.Persistent, m.DeliveryMode)
+	require.Equal(t, "application/json", m.ContentType)
+	require.Regexp(t, `^\{"v":1,"id":"[^"]+-1","type":"order.placed","at":"[^"]+","order":\{"id":"[^"]+","sale":"7",.*"state":"unpaid"`, string(m.Body))
+}
+
+func TestEventsWithoutSubscribersAreSent(t *testing.T) {
+	t.Parallel()
+	q := run(t, fresh(t), Announcing)
+	box := &outbox{kept: happened(3)}
+	announces(t, q, box)
+	eventually(t, box.empty)
+}
+
+// Nothing is lost while the broker or the store is away, and nothing is forgotten
+// before the broker has it.
+func TestEventsWaitWhileBrokerOrStoreIsAway(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	direct := s
+	w := cuttable(t, &s)
+	q := run(t, s, Announcing)
+	eventually(t, q.links[Announcing].down)
+	ch := channel(t, direct)
+	name := subscribe(t, ch, "#", nil)
+	box := &outbox{}
+	announces(t, q, box)
+	w.cut()
+	eventually(t, func() error {
+		if q.links[Announcing].down() == nil {
+			return errors.New("still connected")
+		}
+		return nil
+	})
+	events := happened(20)
+	box.set(func() { box.kept = slices.Clone(events) })
+	_, err := q.Announce(t.Context(), events)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	require.Empty(t, box.sent)
+	box.set(func() { box.away = true })
+	w.mend(t)
+	eventually(t, q.links[Announcing].down)
+	require.Error(t, box.empty())
+	box.set(func() { box.away = false })
+	eventually(t, box.empty)
+	require.Subset(t, ids(t, ch, name), idsOf(events, ""))
+}
+
+func TestOneNodeAnnouncesAtATime(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	box := &outbox{}
+	var stops []func()
+	var queues []*AMQP
+	for range 2 {
+		q := run(t, s, Announcing)
+		eventually(t, q.links[Announcing].down)
+		queues = append(queues, q)
+		stops = append(stops, announces(t, q, box))
+		eventually(t, func() error { // the first one has it
+			box.mu.Lock()
+			defer box.mu.Unlock()
+			if box.owner == "" {
+				return errors.New("nobody announces")
+			}
+			return nil
+		})
+	}
+	ch := channel(t, s)
+	name := subscribe(t, ch, "#", nil)
+	events := happened(100)
+	box.set(func() { box.kept = slices.Clone(events) })
+	eventually(t, box.empty)
+	require.Equal(t, idsOf(events, ""), ids(t, ch, name), "once each")
+	stops[0]() // it gives the lease back
+	more := happened(1)
+	box.set(func() { box.kept = slices.Clone(more) })
+	eventually(t, box.empty)
+	require.Equal(t, idsOf(more, ""), ids(t, ch, name))
+	require.NotNil(t, queues[1].events.now.Load())
+}
+
+// A store that is away is one line of the log, and is asked ever less often.
+func TestAnAnnouncerWithoutStoreIsQuiet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		q := NewAMQP(DefaultRabbitMQ(), slog.New(slog.DiscardHandler))
+		(&Announcer{Queue: q, Store: &outbox{away: true}, Log: slog.New(slog.NewTextHandler(&log, nil))}).Run(ctx)
+		require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
+	})
+}
+
+// A subscriber's full queue that refuses holds events back; one that drops its
+// oldest does not.
+func TestASubscriberThatRefusesHoldsEventsBack(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	q := run(t, s, Announcing)
+	eventually(t, q.links[Announcing].down)
+	ch := channel(t, s)
+	name := subscribe(t, ch, "#", amqp.Table{amqp.QueueMaxLenArg: 2, amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish})
+	events := happened(10)
+	confirmed, err := q.Announce(t.Context(), events)
+	require.ErrorIs(t, err, errSubscriberFull)
+	require.Less(t, len(confirmed), len(events))
+	box := &outbox{kept: slices.Clone(events)}
+	announces(t, q, box)
+	got := map[string]bool{}
+	eventually(t, func() error {
+		for _, id := range ids(t, ch, name) {
+			got[id] = true
+		}
+		return box.empty()
+	})
+	for _, id := range ids(t, ch, name) {
+		got[id] = true
+	}
+	for _, id := range idsOf(events, "") {
+		require.True(t, got[id], id)
+	}
+}
+
+// A notice reaches every node that is connected, the sender included, and is
+// otherwise gone: nothing waits for it and nothing fails.
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	direct := s
+	w := cuttable(t, &s)
+	var hears []chan string
+	node := func(s RabbitMQ) *AMQP {
+		q := NewAMQP(s, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		heard := make(chan string, 10_000)
+		hears = append(hears, heard)
+		q.HearNotices(func(sale seckill.SaleID, version int64) { heard <- fmt.Sprintf("%s v%d", sale, version) })
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			q.Run(context.Background(), Noticing)
+		}()
+		t.Cleanup(func() {
+			q.Close()
+			<-over
+		})
+		eventually(t, q.links[Noticing].down)
+		return q
+	}
+	a, b := node(direct), node(s)
+	a.Notice(7, 3)
+	for _, heard := range hears {
+		require.Equal(t, "7 v3", <-heard)
+	}
+	require.NoError(t, a.Ping(t.Context()))
+
+	w.cut()
+	eventually(t, func() error {
+		if b.links[Noticing].down() == nil {
+			return errors.New("still connected")
+		}
+		return nil
+	})
+	require.NoError(t, b.Ping(t.Context()), "a node without notices serves")
+	for range 10_000 { // more than fit
+		b.Notice(1, 1)
+	}
+	a.Notice(7, 4)
+	require.Equal(t, "7 v4", <-hears[0])
+	w.mend(t)
+	eventually(t, b.links[Noticing].down)
+	for n := 0; n < noticesWaiting; n++ { // what had room is late, the rest is lost
+		require.Equal(t, "1 v1", <-hears[1])
+	}
+	a.Notice(7, 5)
+	require.Equal(t, "7 v5", <-hears[1], "and 7 v4 never came")
+
+	// What is no notice is passed over.
+	ch := channel(t, direct)
+	for _, body := range []string{"", "x", `{"v":2,"sale":"7","version":9}`} {
+		require.NoError(t, ch.Publish(SaleExchange, "", false, false, amqp.Publishing{Body: []byte(body)}))
+	}
+	a.Notice(7, 6)
+	require.Equal(t, "7 v6", <-hears[1])
+
+	// An exchange that somebody deletes comes back with the next notice.
+	require.NoError(t, ch.ExchangeDelete(SaleExchange, false, false))
+	eventually(t, func() error {
+		a.Notice(9, 1)
+		for {
+			select {
+			case got := <-hears[0]:
+				if got == "9 v1" {
+					return nil
+				}
+			default:
+				return errors.New("not heard yet")
+			}
+		}
+	})
+}

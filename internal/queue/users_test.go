@@ -1,0 +1,280 @@
+package queue
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+// topology is what a virtual host has of ours, as JSON lines.
+func topology(t *testing.T, e *stack.Engine, vhost string) (lines []string) {
+	t.Helper()
+	for what, fields := range map[string][]string{
+		"exchanges": {"name", "type", "durable", "auto_delete", "internal", "arguments"},
+		"queues":    {"name", "type", "durable", "auto_delete", "exclusive", "arguments"},
+		"bindings":  {"source", "destination", "destination_type", "routing_key", "arguments"},
+		"policies":  {"name", "pattern", "definition"},
+	} {
+		var all []map[string]any
+		require.NoError(t, management(t, e, "GET", what+"/"+url.PathEscape(vhost), nil, &all))
+		for _, x := range all {
+			some := map[string]any{"kind": what}
+			for _, f := range fields {
+				some[f] = x[f]
+			}
+			// Not the broker's own exchanges, nor the default one's bindings.
+			name, _ := x["name"].(string)
+			source, isBinding := x["source"].(string)
+			if isBinding && source == "" || what == "exchanges" && (name == "" || strings.HasPrefix(name, "amq.")) {
+				continue
+			}
+			b, err := json.Marshal(some)
+			require.NoError(t, err)
+			lines = append(lines, string(b))
+		}
+	}
+	return lines
+}
+
+// importedBroker has the definitions of deploy/rabbitmq, and every user of them
+// the password "x".
+func importedBroker(t *testing.T) (e *stack.Engine, as func(user string) RabbitMQ) {
+	t.Helper()
+	e = stack.Own(t, stack.KindRabbitMQ)
+	file, err := os.ReadFile("../../deploy/rabbitmq/definitions.json")
+	require.NoError(t, err)
+	var definitions struct {
+		Users []struct {
+			Name string
+			Hash string `json:"password_hash"`
+			Tags []string
+		}
+	}
+	require.NoError(t, json.Unmarshal(file, &definitions))
+	require.NoError(t, management(t, e, "POST", "definitions", json.RawMessage(file), nil))
+	as = func(user string) RabbitMQ {
+		s := at(t, e.URL())
+		s.Username, s.Password, s.VirtualHost, s.Declare = user, "x", "/seckill", false
+		return s
+	}
+	require.Len(t, definitions.Users, 5)
+	for _, u := range definitions.Users {
+		require.Empty(t, u.Hash, "no user can log in before somebody has set a password")
+		s := as(u.Name)
+		for _, password := range []seckill.Secret{"", "x"} {
+			s.Password = password
+			_, err := s.visit(t.Context(), "test")
+			require.ErrorContains(t, err, "rabbitmq.password", u.Name)
+		}
+		require.NoError(t, management(t, e, "PUT", "users/"+u.Name, map[string]string{"password": "x", "tags": strings.Join(u.Tags, ",")}, nil))
+	}
+	return e, as
+}
+
+func TestTheDefinitionsAreWhatTheProgramDeclares(t *testing.T) {
+	t.Parallel()
+	e, as := importedBroker(t)
+	declared := stack.Shared(t, stack.KindRabbitMQ)
+	s := at(t, declared.Fresh(t))
+	connected(t, run(t, s, Publishing))
+	want := topology(t, declared, s.VirtualHost)
+	require.Len(t, want, 4+3+3)
+	require.ElementsMatch(t, want, topology(t, e, "/seckill"))
+
+	// A node that declares finds everything as it should be.
+	node := as("seckill")
+	node.Declare = true
+	q := connected(t, run(t, node))
+	publish(t, q, some(1)...)
+	collectN(t, q, 1)
+	require.ElementsMatch(t, want, topology(t, e, "/seckill"))
+}
+
+func TestUsersCanDoWhatTheyAreForAndNothingElse(t *testing.T) {
+	t.Parallel()
+	e, as := importedBroker(t)
+	tickets := some(3)
+	publisher := run(t, as("seckill-publisher"), Publishing, Announcing, Noticing)
+	consumer := run(t, as("seckill-consumer"), Consuming, DeadLetters, Noticing)
+	for _, q := range []*AMQP{publisher, consumer} {
+		connected(t, q)
+		eventually(t, q.links[Noticing].down)
+	}
+	eventually(t, publisher.links[Announcing].down)
+	publish(t, publisher, tickets...)
+	collect(t, consumer, tickets)
+	shop := channel(t, as("seckill-shop"))
+	_, err := shop.QueueDeclare("shop.orders", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
+	require.NoError(t, err)
+	require.NoError(t, shop.QueueBind("shop.orders", "order.*", EventExchange, false, nil))
+	events := happened(1)
+	confirmed, err := publisher.Announce(t.Context(), events)
+	require.NoError(t, err)
+	require.Equal(t, events, confirmed)
+	m, ok, err := shop.Get("shop.orders", true)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, events[0].ID, m.MessageId)
+	require.NoError(t, publisher.Close())
+	require.NoError(t, consumer.Close())
+
+	publishes := func(exchange, key string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error {
+			closes := ch.NotifyClose(make(chan *amqp.Error, 1))
+			if err := ch.Confirm(false); err != nil {
+				return err
+			}
+			confirm, err := ch.PublishWithDeferredConfirm(exchange, key, false, false, amqp.Publishing{})
+			if err != nil {
+				return err
+			}
+			select {
+			case e := <-closes:
+				return e
+			case <-confirm.Done():
+				return nil
+			}
+		}
+	}
+	consumes := func(queue string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error {
+			_, err := ch.Consume(queue, "", false, false, false, false, nil)
+			return err
+		}
+	}
+	gets := func(queue string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error {
+			_, _, err := ch.Get(queue, false)
+			return err
+		}
+	}
+	declares := func(queue string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error {
+			_, err := ch.QueueDeclare(queue, true, false, false, false, nil)
+			return err
+		}
+	}
+	binds := func(queue, exchange string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error { return ch.QueueBind(queue, "#", exchange, false, nil) }
+	}
+	deletes := func(queue string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error {
+			_, err := ch.QueueDelete(queue, false, false, false)
+			return err
+		}
+	}
+	for _, c := range []struct {
+		user, what string
+		do         func(*amqp.Channel) error
+	}{
+		{"seckill-consumer", "publishes a ticket", publishes(TicketExchange, TicketQueue)},
+		{"seckill-consumer", "publishes by the default exchange", publishes("", TicketQueue)},
+		{"seckill-consumer", "publishes an event", publishes(EventExchange, "order.paid")},
+		{"seckill-consumer", "publishes a notice", publishes(SaleExchange, "")},
+		{"seckill-consumer", "deletes the queue", deletes(TicketQueue)},
+		{"seckill-publisher", "consumes tickets", consumes(TicketQueue)},
+		{"seckill-publisher", "gets a ticket", gets(TicketQueue)},
+		{"seckill-publisher", "consumes dead letters", consumes(DeadQueue)},
+		{"seckill-publisher", "reads events", binds(noticeQueue+"x", EventExchange)},
+		{"seckill-publisher", "declares a queue", declares("seckill.other")},
+		{"seckill-shop", "publishes an event", publishes(EventExchange, "order.paid")},
+		{"seckill-shop", "publishes a ticket", publishes(TicketExchange, TicketQueue)},
+		{"seckill-shop", "consumes tickets", consumes(TicketQueue)},
+		{"seckill-shop", "reads tickets", binds("shop.orders", TicketExchange)},
+		{"seckill-monitor", "gets a ticket", gets(TicketQueue)},
+		{"seckill-monitor", "publishes a ticket", publishes(TicketExchange, TicketQueue)},
+	} {
+		err := c.do(channel(t, as(c.user)))
+		var refusal *amqp.Error
+		if assert.ErrorAs(t, err, &refusal, "%s %s", c.user, c.what) {
+			assert.Equal(t, amqp.AccessRefused, refusal.Code, "%s %s: %v", c.user, c.what, err)
+		}
+	}
+
+	// A user that may not declare is told so, and what to set.
+	s := as("seckill-consumer")
+	s.Declare = true
+	q := run(t, s, Consuming)
+	eventually(t, func() error { return tried(q.Ping(t.Context())) })
+	require.ErrorContains(t, q.Ping(t.Context()), "rabbitmq.declare")
+
+	// The console is open to the user that is made for it, and to no node's.
+	address, _, _ := e.Console()
+	for user, want := range map[string]int{"seckill-monitor": 200, "seckill": 401, "seckill-consumer": 401, "guest": 401} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", address+"api/overview", nil)
+		require.NoError(t, err)
+		req.SetBasicAuth(user, "x")
+		req.Close = true
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		res.Body.Close()
+		assert.Equal(t, want, res.StatusCode, user)
+	}
+}
+
+func TestWithoutDeclareAMissingQueueIsNamed(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.Declare = false
+	q := run(t, s, Publishing)
+	eventually(t, func() error { return tried(q.Ping(t.Context())) })
+	require.ErrorContains(t, q.Ping(t.Context()), "definitions.json")
+	made := s
+	made.Declare = true
+	connected(t, run(t, made, Publishing))
+	connected(t, q)
+}
+
+// A broker that listens everywhere takes our users from elsewhere, and guest from
+// nowhere but its own machine, whatever its rights.
+func TestGuestIsRefusedFromElsewhere(t *testing.T) {
+	t.Parallel()
+	elsewhere := ""
+	addresses, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, a := range addresses {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			elsewhere = ip.IP.String()
+		}
+	}
+	if elsewhere == "" {
+		t.Skip("NOT TESTED: this machine has no address but its loopback one")
+	}
+	e := stack.Own(t, stack.KindRabbitMQ)
+	s := at(t, e.URL())
+	require.NoError(t, e.Stop())
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(e.LogFile()), "advanced.config"),
+		fmt.Appendf(nil, `[{rabbit, [{tcp_listeners, [{"0.0.0.0", %d}]}]}].`, s.Port), 0o600))
+	require.NoError(t, e.Start(t.Context()))
+	require.NoError(t, management(t, e, "PUT", "users/guest", map[string]string{"password": "guest", "tags": "administrator"}, nil))
+	require.NoError(t, management(t, e, "PUT", "permissions/"+url.PathEscape(s.VirtualHost)+"/guest", map[string]string{"configure": ".*", "write": ".*", "read": ".*"}, nil))
+	guest := s
+	guest.Username, guest.Password = "guest", "guest"
+	for _, c := range []struct {
+		who  RabbitMQ
+		host string
+		ok   bool
+	}{{s, "127.0.0.1", true}, {s, elsewhere, true}, {guest, "127.0.0.1", true}, {guest, elsewhere, false}} {
+		c.who.Host = c.host
+		conn, err := c.who.visit(t.Context(), "test")
+		if c.ok {
+			require.NoError(t, err, "%s from %s", c.who.Username, c.host)
+			require.NoError(t, conn.Close())
+			continue
+		}
+		require.ErrorContains(t, err, "refused", "%s from %s", c.who.Username, c.host)
+	}
+}
