@@ -44,6 +44,8 @@ drill: ## break every part 20 times in the middle of sales, kill a node 200 time
 
 bench: ## every figure of docs/benchmarks.md, against a bare net/http handler (needs wrk)
 	go run ./e2e/bench -out docs/benchmarks.md
+	go run ./e2e/bench -engines -out docs/benchmarks.md
+	go run ./e2e/bench -costs -out docs/scaling.md
 	go test -run '^$$' -bench . -benchtime 2s ./internal/gate ./internal/api
 
 soak: ## an hour of sales, with kills and faults of every part

@@ -132,6 +132,15 @@ func (b *bench) open(ctx context.Context, n *node, units int64, buyers string, c
 	return "/api/sales/" + sale.String() + "/ticket", tokens, err
 }
 
+// sellOut sells the only unit of a sale to somebody who does not ask again.
+func (b *bench) sellOut(ctx context.Context, n *node, target string) error {
+	tokens, err := b.tokens("winner", 2)
+	if err != nil {
+		return err
+	}
+	return n.all(ctx, "POST", target, tokens, 2)
+}
+
 func soldOutOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngines, _ int) (r run, err error) {
 	n, err := b.serve(ctx, s)
 	if err != nil {
@@ -140,7 +149,7 @@ func soldOutOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngines
 	defer n.stop()
 	target, tokens, err := b.open(ctx, n, 1, "s", finalist)
 	if err == nil {
-		err = n.all(ctx, "POST", target, tokens, 2)
+		err = b.sellOut(ctx, n, target)
 	}
 	if err != nil {
 		return r, err

@@ -44,11 +44,12 @@ const secret = "a secret for benchmarks alone"
 type bench struct {
 	seconds, rounds, connections, threads int
 	binary, dir, script, profile          string
-	engines                               bool
+	secret                                string // that signs tokens
+	engines, price                        bool
 }
 
 func main() {
-	b := bench{}
+	b := bench{secret: secret}
 	flag.IntVar(&b.seconds, "seconds", 8, "length of one run")
 	flag.IntVar(&b.rounds, "rounds", 5, "interleaved runs of each path")
 	flag.IntVar(&b.connections, "connections", 2000, "connections at once")
@@ -57,6 +58,7 @@ func main() {
 	out := flag.String("out", "", "write the tables into this Markdown file, between its marks")
 	flag.StringVar(&b.profile, "profile", "", "write a CPU profile of the node during the last run to this file")
 	flag.BoolVar(&b.engines, "engines", false, "on Redis, RabbitMQ and MariaDB, started anew for each run")
+	flag.BoolVar(&b.price, "costs", false, "what a request and an order cost in every part, with the tables of docs/scaling.md")
 	bare := flag.String("bare", "", "serve as the bare handler with this status and body")
 	flag.StringVar(&b.binary, "binary", "", "the binary to measure (default: built now)")
 	flag.Parse()
@@ -105,6 +107,7 @@ type result struct {
 	rate, p50, p99, rss float64 // per second, milliseconds, MiB
 	cpu                 float64 // microseconds of the server's processor time per request
 	orders, backlog     float64
+	answer              float64 // bytes of an answer on the wire
 }
 
 func (b *bench) run(ctx context.Context, only, out string) error {
@@ -127,6 +130,9 @@ func (b *bench) run(ctx context.Context, only, out string) error {
 		if err := build.Run(); err != nil {
 			return fmt.Errorf("building: %w", err)
 		}
+	}
+	if b.price {
+		return b.costs(ctx, out)
 	}
 	if b.engines {
 		return b.runEngines(ctx, only, out)
@@ -280,7 +286,7 @@ func (b *bench) tokens(prefix string, n int) (string, error) {
 	defer f.Close()
 	w := bufio.NewWriter(f)
 	for i := range n {
-		t, err := account.Mint([]byte(secret), prefix+strconv.Itoa(i), "", 24*time.Hour)
+		t, err := account.Mint([]byte(b.secret), prefix+strconv.Itoa(i), "", 24*time.Hour)
 		if err != nil {
 			return "", err
 		}
@@ -288,6 +294,9 @@ func (b *bench) tokens(prefix string, n int) (string, error) {
 	}
 	return name, w.Flush()
 }
+
+// read is where wrk says how much it has read.
+var read = regexp.MustCompile(`requests in .*?, ([0-9.]+)([KMG])B read`)
 
 // wrk sends the load and returns what it saw. A failed request makes the run
 // invalid.
@@ -312,7 +321,12 @@ func (b *bench) wrk(ctx context.Context, url, method, target, tokens string, aga
 	if status < 400 && bad > 0 || status >= 400 && bad != requests || failed > 0 {
 		return r, fmt.Errorf("the run is invalid: %.0f answers of another status than %d, %.0f failed: %s", bad, status, failed, out)
 	}
-	return result{rate: requests / micros * 1e6, p50: p50 / 1e3, p99: p99 / 1e3}, nil
+	r = result{rate: requests / micros * 1e6, p50: p50 / 1e3, p99: p99 / 1e3}
+	if m := read.FindStringSubmatch(string(out)); m != nil {
+		n, _ := strconv.ParseFloat(m[1], 64)
+		r.answer = n * map[string]float64{"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[m[2]] / requests
+	}
+	return r, nil
 }
 
 func (b *bench) measureBare(ctx context.Context, p path) (r result, err error) {
