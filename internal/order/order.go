@@ -8,6 +8,7 @@ package order
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -21,7 +22,8 @@ type Store interface {
 	Transition(ctx context.Context, id, buyer string, to seckill.OrderState) (seckill.Order, error)
 	Expire(ctx context.Context, max int) (int, error)
 	NextExpiry(ctx context.Context) (time.Time, error)
-	Returns(ctx context.Context, max int) ([]seckill.Return, error)
+	// Returns MUST leave out the sales in without.
+	Returns(ctx context.Context, max int, without ...seckill.SaleID) ([]seckill.Return, error)
 	// Returned MUST do nothing when the sale's epoch is another.
 	Returned(ctx context.Context, r seckill.Return) error
 }
@@ -124,26 +126,29 @@ func (o *Orders) RunReturner(ctx context.Context) error {
 	return nil
 }
 
-// giveBack brings one batch of units back and returns how many tickets it was.
-func (o *Orders) giveBack(ctx context.Context) (int, error) {
-	returns, err := o.store.Returns(ctx, returnBatch)
-	if err != nil {
-		return 0, err
-	}
-	done := 0
-	for _, r := range returns {
-		crash.Here("9-before-release", true)
-		if rerr := o.gate.Release(ctx, r); rerr != nil {
-			err = rerr // the units of other sales need not wait for this one
-			continue
+// giveBack brings one batch of units back and returns how many tickets it was. A
+// sale whose gate cannot be reached keeps no other waiting, however much it has.
+func (o *Orders) giveBack(ctx context.Context) (done int, failed error) {
+	var waiting []seckill.SaleID
+	for done == 0 {
+		returns, err := o.store.Returns(ctx, returnBatch, waiting...)
+		if err != nil || len(returns) == 0 {
+			return done, errors.Join(failed, err)
 		}
-		crash.Here("9-after-release", true)
-		if rerr := o.store.Returned(ctx, r); rerr != nil {
-			return done, rerr
+		for _, r := range returns {
+			crash.Here("9-before-release", true)
+			if err := o.gate.Release(ctx, r); err != nil {
+				failed, waiting = err, append(waiting, r.Sale)
+				continue
+			}
+			crash.Here("9-after-release", true)
+			if err := o.store.Returned(ctx, r); err != nil {
+				return done, err
+			}
+			done += len(r.Tickets)
 		}
-		done += len(r.Tickets)
 	}
-	return done, err
+	return done, failed
 }
 
 func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {

@@ -199,11 +199,19 @@ func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill
 }
 
 // Returns lists up to max tickets whose units are on their way back to the gate,
-// by sale, each with the sale's epoch at that moment.
-func (s *Store) Returns(ctx context.Context, max int) (all []seckill.Return, err error) {
+// by sale, each with the sale's epoch at that moment. Those of the sales in
+// without are left out.
+func (s *Store) Returns(ctx context.Context, max int, without ...seckill.SaleID) (all []seckill.Return, err error) {
+	where, args := "", make([]any, 0, len(without)+1)
+	for _, id := range without {
+		args = append(args, id)
+	}
+	if len(without) > 0 {
+		where = " WHERE r.sale NOT IN (" + list(len(without), 1) + ")"
+	}
 	err = s.ask(ctx, "returns", func(t *tx) error {
 		all = nil
-		return t.rows(ctx, "SELECT r.ticket, r.sale, r.buyer, r.quantity, s.epoch FROM returns r JOIN sales s ON s.id = r.sale LIMIT ?", []any{max}, func(r scanner) error {
+		return t.rows(ctx, "SELECT r.ticket, r.sale, r.buyer, r.quantity, s.epoch FROM returns r JOIN sales s ON s.id = r.sale"+where+" LIMIT ?", append(args, max), func(r scanner) error {
 			var v seckill.Ticket
 			var epoch int64
 			err := r.Scan(&v.ID, &v.Sale, &v.Buyer, &v.Quantity, &epoch)

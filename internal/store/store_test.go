@@ -544,6 +544,9 @@ func testReturns(t *testing.T, s *shop) {
 	returns, err = s.Returns(t.Context(), 0)
 	require.NoError(t, err)
 	require.Empty(t, returns, "at most max")
+	returns, err = s.Returns(t.Context(), 10, sale.ID, sale.ID+1)
+	require.NoError(t, err)
+	require.Empty(t, returns, "without that sale")
 	s.invariants(t)
 }
 
