@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -33,19 +34,21 @@ on which somebody has changed Redis or the database by hand.`,
 					args = append(args, v.ID.String())
 				}
 			}
+			var failed error
 			for _, id := range args {
 				if _, err := seckill.ParseSaleID(id); err != nil {
 					return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
 				}
 				var sale seckill.Sale
 				if err := s.call(cmd, "POST", "/api/admin/sales/"+id+"/rebuild", nil, &sale); err != nil {
-					return err
+					failed = errors.Join(failed, fmt.Errorf("sale %s: %w", id, err)) // the others need not wait
+					continue
 				}
 				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "sale %s: %s, %d of %d units left\n", sale.ID, sale.State, sale.Left, sale.Total); err != nil {
 					return err
 				}
 			}
-			return nil
+			return failed
 		},
 	}
 	cmd.AddCommand(rebuild)

@@ -46,6 +46,8 @@ type Node struct {
 	links     []duty        // keep the connections of parts; they outlive the duties
 	duties    []duty
 	notice    func(seckill.SaleID, int64)               // tells the other nodes that a sale has changed; nil without RabbitMQ
+	refused   func(seckill.Ticket, error)               // lists a ticket refused as poison; nil without RabbitMQ
+	settled   *settle.Metrics                           // of all settlers
 	checks    []func(context.Context) ([]string, error) // what is weaker than promised
 	closers   []func() error                            // of the parts that have one
 	public    net.Listener
@@ -83,7 +85,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		return nil, err
 	}
 	n.sales = sale.New(n.store, n.gate, log)
-	n.sales.Notice = n.notice
+	n.sales.Notice, n.sales.Alone = n.notice, c.Embedded()
 	n.orders = order.New(n.store, n.gate, log)
 	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife); err != nil {
 		return nil, err
@@ -110,9 +112,7 @@ func (n *Node) addDuties() {
 		n.duties = append(n.duties, (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run)
 	}
 	if n.config.has(RoleSettle) {
-		s := n.settler(n.queue, n.config.Limits.Batch)
-		s.Register(n.metrics)
-		n.duties = append(n.duties, s.Run)
+		n.duties = append(n.duties, n.settler(n.queue, n.config.Limits.Batch).Run)
 	}
 	if n.config.has(RoleExpire) {
 		n.duties = append(n.duties, n.orders.RunExpirer, n.orders.RunReturner)
@@ -121,7 +121,10 @@ func (n *Node) addDuties() {
 
 // settler settles what a queue brings, in batches.
 func (n *Node) settler(q settle.Queue, batch int) *settle.Settler {
-	return &settle.Settler{Queue: q, Store: n.store, Gate: n.gate, Log: n.log, Batch: batch,
+	if n.settled == nil { // the second settler of a node counts with the first
+		n.settled = settle.NewMetrics(n.metrics)
+	}
+	return &settle.Settler{Queue: q, Store: n.store, Gate: n.gate, Log: n.log, Batch: batch, Refused: n.refused, Metrics: n.settled,
 		Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 }
 

@@ -393,13 +393,13 @@ func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err e
 	return c, nil
 }
 
-// Stale returns those of the sales that are not open, of another epoch, or to be
-// retired.
+// Stale returns those of the sales that are not open, of another epoch, to be
+// retired, or retired with a version that was changed since.
 func (m *Memory) Stale(_ context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
 	broken := m.journal.err() != nil // then nothing can be sold, whatever is open
 	for _, sale := range sales {
 		s, err := m.locked(sale.ID)
-		if broken || err != nil || s.sale.Epoch != sale.Epoch || sale.Retired && !s.sale.Retired {
+		if broken || err != nil || s.sale.Epoch != sale.Epoch || sale.Retired && !s.sale.Retired || s.sale.Retired && s.sale.Version < sale.Version {
 			ids = append(ids, sale.ID)
 		}
 		if err == nil {

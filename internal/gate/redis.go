@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ const (
 	redisBuckets = 16                     // hash tags, and outbox streams
 	redisHolds   = 500                    // holds written in one command of a rebuild
 	redisPage    = 1000                   // outbox entries read in one command
+	redisUntold  = 10_000                 // outcomes kept for each bucket while a part of a cluster is gone
 )
 
 //go:embed lua/reserve.lua
@@ -70,15 +72,17 @@ type Redis struct {
 	limit    int    // tickets without an outcome, in each bucket: one hot sale may fill its own
 	node     string // this node's name among the readers of the outbox
 	log      *slog.Logger
-	unheard  atomic.Bool      // an answer with entries of the outbox may have been lost
 	skewed   atomic.Bool      // a clock or the layout of a cluster is not as this node believes
 	patience time.Duration    // for one call
 	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 
 	client   atomic.Pointer[rueidis.Client]
 	cluster  atomic.Bool
-	breakers [redisBuckets]breaker // of the buckets on a cluster, else the first is that of all
-	tied     atomic.Bool           // to the store that was named, as far as this node has seen
+	breakers [redisBuckets]breaker     // of the buckets on a cluster, else the first is that of all
+	foreign  atomic.Pointer[error]     // why nothing may be done: it is another store's
+	unheard  [redisBuckets]atomic.Bool // an answer with entries of the outbox may have been lost
+	claimed  atomic.Int64              // when dead nodes' entries were last asked for, in nanoseconds since 1970
+	tied     atomic.Bool               // to the store that was named, as far as this node has seen
 	lost     chan struct{}
 	added    chan struct{} // this node has written to the outbox
 
@@ -119,9 +123,10 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 
 // breaker is open while down is set.
 type breaker struct {
-	down   atomic.Pointer[error] // why calls fail at once
-	heard  atomic.Int64          // when there last was an answer, in nanoseconds since 1970
-	offset atomic.Int64          // nanoseconds that the clock there is ahead of this node's
+	down   atomic.Pointer[error]             // why calls fail at once
+	heard  atomic.Int64                      // when there last was an answer, in nanoseconds since 1970
+	untold atomic.Pointer[[]seckill.Outcome] // what it is to be told when it is back
+	offset atomic.Int64                      // nanoseconds that the clock there is ahead of this node's
 }
 
 func (g *Redis) breaker(bucket int) *breaker {
@@ -201,8 +206,13 @@ func (g *Redis) look(ctx context.Context) error {
 }
 
 func (g *Redis) probe(ctx context.Context, client rueidis.Client, b int) error {
+	// Whether the breaker may close is a question of writing.
+	ask := client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.tag(b) + "probe").Build()
+	if g.breaker(b).down.Load() != nil {
+		ask = client.B().Eval().Script("redis.call('SET', KEYS[1], 1, 'PX', 60000) return redis.call('TIME')").Numkeys(1).Key(g.tag(b) + "probe").Build()
+	}
 	asked := time.Now()
-	t, err := client.Do(ctx, client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.outbox(b)).Build()).AsIntSlice()
+	t, err := client.Do(ctx, ask).AsIntSlice()
 	if err == nil && len(t) != 2 {
 		err = fmt.Errorf("gate: Redis said %v when asked for the time", t)
 	}
@@ -214,7 +224,28 @@ func (g *Redis) probe(ctx context.Context, client rueidis.Client, b int) error {
 	offset := &g.breaker(b).offset
 	offset.Store(min(max(offset.Load(), int64(there.Sub(answered))), int64(there.Sub(asked))))
 	g.answers(b)
+	if late := g.breaker(b).untold.Swap(nil); late != nil {
+		if err := g.Finish(context.WithoutCancel(ctx), *late); err != nil {
+			g.log.Warn("gate: outcomes are settled again, since they could not be told", "bucket", b, "tickets", len(*late), "error", err)
+		}
+	}
 	return nil
+}
+
+// tell keeps outcomes for a part that is gone. What does not fit, and what is kept
+// when this node ends, the sweeper brings again.
+func (g *Redis) tell(b int, outcomes []seckill.Outcome) {
+	kept := &g.breaker(b).untold
+	for {
+		old := kept.Load()
+		more := outcomes
+		if old != nil {
+			more = append(slices.Clip(*old), outcomes...)
+		}
+		if more = more[:min(len(more), redisUntold)]; kept.CompareAndSwap(old, &more) {
+			return
+		}
+	}
 }
 
 // answers closes the breaker of a bucket.
@@ -230,7 +261,7 @@ func (g *Redis) fail(bucket int, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, answered := rueidis.IsRedisErr(err); answered {
+	if e, answered := rueidis.IsRedisErr(err); answered && !refuses(e) {
 		return fmt.Errorf("gate: Redis at %s: %w: %w", g.where, seckill.ErrUnavailable, err)
 	}
 	late := errors.Is(err, context.DeadlineExceeded)
@@ -248,6 +279,14 @@ func (g *Redis) fail(bucket int, err error) error {
 	return err
 }
 
+// refuses tells whether Redis answers that it takes no writes, whatever is asked: a
+// full disk or memory, a node that is not or no longer a master.
+func refuses(e *rueidis.RedisError) bool {
+	return slices.ContainsFunc([]string{"MISCONF ", "OOM ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "NOREPLICAS "}, func(kind string) bool {
+		return strings.HasPrefix(e.Error(), kind)
+	})
+}
+
 // failed is fail for one of many calls that were made together: where one of them
 // has no master to go to, all of them fail.
 func (g *Redis) failed(bucket int, err error) error {
@@ -260,6 +299,9 @@ func (g *Redis) failed(bucket int, err error) error {
 
 // up returns the client, or why there is none for a bucket.
 func (g *Redis) up(bucket int) (rueidis.Client, error) {
+	if foreign := g.foreign.Load(); foreign != nil {
+		return nil, *foreign
+	}
 	if down := g.breaker(bucket).down.Load(); down != nil {
 		return nil, *down
 	}
@@ -291,6 +333,7 @@ func (g *Redis) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua
 		signal(g.lost)
 		return nil, closed(id)
 	case "stale":
+		signal(g.lost) // or the gate missed a rebuild
 		return nil, stale(id)
 	}
 	return answer, nil
@@ -484,10 +527,10 @@ func (g *Redis) listen(ctx context.Context, client rueidis.Client) {
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
 // the sale is closed it fails: the rebuild decides first. What a lost part of a
-// cluster was to be told stays in its outbox, and is sent and settled again when
-// that part is back: the others' outcomes do not wait for it.
+// cluster was to be told it is told when it is back, by the sweeper at the latest:
+// the others' outcomes do not wait for it.
 func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed error) {
-	bySale, known := map[seckill.SaleID][]string{}, map[seckill.SaleID]bool{}
+	bySale, ofSale, known := map[seckill.SaleID][]string{}, map[seckill.SaleID][]seckill.Outcome{}, map[seckill.SaleID]bool{}
 	for _, o := range outcomes {
 		what := "o"
 		switch {
@@ -502,6 +545,7 @@ func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed 
 			bySale[id] = []string{g.tag(bucket(id)) + "final"}
 		}
 		bySale[id] = append(bySale[id], o.Ticket.Buyer, o.Ticket.ID, what)
+		ofSale[id] = append(ofSale[id], o)
 	}
 	for id, args := range bySale {
 		answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
@@ -509,7 +553,9 @@ func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed 
 			continue // neither store nor gate knows the sale: there is nobody to tell
 		}
 		if err != nil {
-			if !g.apart(bucket(id)) {
+			if g.apart(bucket(id)) {
+				g.tell(bucket(id), ofSale[id])
+			} else {
 				failed = err
 			}
 			continue
@@ -612,7 +658,8 @@ func (g *Redis) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err 
 }
 
 // Stale returns those of the sales whose state at the gate is missing, shut, of
-// another epoch than the store's, or to be retired. With an error it is those that
+// another epoch than the store's, to be retired, or retired with a version that was
+// changed since. With an error it is those that
 // it could ask about.
 func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
 	var commands rueidis.Commands
@@ -625,7 +672,7 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 			continue
 		}
 		client, asked = c, append(asked, &sales[i])
-		commands = append(commands, c.B().Hmget().Key(g.key("sale", sales[i].ID)).Field("open", "epoch", "retired").Build())
+		commands = append(commands, c.B().Hmget().Key(g.key("sale", sales[i].ID)).Field("open", "epoch", "retired", "version").Build())
 	}
 	if len(asked) == 0 {
 		return nil, err
@@ -640,7 +687,8 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 			err = g.failed(bucket(sale.ID), gone)
 			continue
 		}
-		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || sale.Retired && s[2] != "1" {
+		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || sale.Retired && s[2] != "1" ||
+			s[2] == "1" && s[3] != strconv.FormatInt(sale.Version, 10) {
 			ids = append(ids, sale.ID)
 		}
 		if known = append(known, sale.ID); sale.Retired {
@@ -767,28 +815,36 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 }
 
 // Belong ties this Redis database to a store, the first one that is named. Another
-// one is an error: its sales have the same ids.
-func (g *Redis) Belong(ctx context.Context, store string) error {
-	client, err := g.up(0)
-	if err != nil {
-		if g.tied.Load() {
-			err = nil // that part of a cluster is gone, the others may go on
-		}
-		return err
-	}
+// one is an error, of this call and of every other: its sales have the same ids. Each
+// part of a cluster is tied by itself, those that are gone when they are back.
+func (g *Redis) Belong(ctx context.Context, store string) (err error) {
+	g.foreign.Store(nil) // somebody may have mended it
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	key := g.tag(0) + "store"
-	answers := client.DoMulti(ctx, client.B().Setnx().Key(key).Value(store).Build(), client.B().Get().Key(key).Build())
-	tied, err := answers[1].ToString()
-	if err != nil {
-		return g.fail(0, err)
+	for b := range redisBuckets {
+		client, gone := g.up(b)
+		if gone != nil {
+			err = gone
+			continue
+		}
+		key := g.tag(b) + "store"
+		answers := client.DoMulti(ctx, client.B().Setnx().Key(key).Value(store).Build(), client.B().Get().Key(key).Build())
+		tied, gone := answers[1].ToString()
+		if gone != nil {
+			err = g.fail(b, gone)
+			continue
+		}
+		if tied != store {
+			err := fmt.Errorf("gate: Redis at %s holds the sales of another store: give each --store a --gate of its own, or empty this one: %w", g.where, seckill.ErrUnavailable)
+			g.foreign.Store(&err)
+			return err
+		}
+		g.tied.Store(true)
 	}
-	if tied != store {
-		return fmt.Errorf("gate: Redis at %s holds the sales of another store: give each --store a --gate of its own, or empty this one: %w", g.where, seckill.ErrUnavailable)
+	if g.tied.Load() {
+		return nil
 	}
-	g.tied.Store(true)
-	return nil
+	return err
 }
 
 // Weak says which of Redis' settings are weaker than the promise needs.

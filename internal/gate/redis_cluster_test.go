@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"iter"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +37,7 @@ func newHall(t *testing.T, g *Redis) hall {
 	var snapshots []seckill.Snapshot
 	var ids []seckill.SaleID
 	for b := range redisBuckets {
-		sale := seckill.Sale{ID: seckill.SaleID(redisBuckets + b), Version: 1, Epoch: 1, Total: 100, LimitPerBuyer: 1,
+		sale := seckill.Sale{ID: seckill.SaleID(redisBuckets + b), Version: 1, Epoch: 1, Total: 10_000, LimitPerBuyer: 1,
 			OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
 		h.sales, snapshots, ids = append(h.sales, sale), append(snapshots, seckill.Snapshot{Sale: sale}), append(ids, sale.ID)
 	}
@@ -82,15 +79,13 @@ func (h hall) relays(tickets map[string]seckill.Ticket) {
 	}
 }
 
-// finishes places all of the tickets. What a lost part should know is not an error.
+// finishes places all of the tickets. A lost part hears of it when it is back.
 func (h hall) finishes(tickets map[string]seckill.Ticket) {
 	h.Helper()
 	var outcomes []seckill.Outcome
 	for _, t := range tickets {
 		outcomes = append(outcomes, seckill.Outcome{Ticket: t})
-		if !h.gate.apart(bucket(t.Sale)) {
-			h.pending[t.Sale]--
-		}
+		h.pending[t.Sale]--
 	}
 	require.NoError(h, h.gate.Finish(h.Context(), outcomes))
 }
@@ -121,17 +116,6 @@ func (h hall) halves(c *stack.Cluster, member *stack.Engine) (its, others []seck
 	require.NotEmpty(h, its)
 	require.NotEmpty(h, others)
 	return its, others
-}
-
-// of are those of the tickets that are for one of the sales.
-func of(tickets map[string]seckill.Ticket, sales []seckill.Sale) iter.Seq2[string, seckill.Ticket] {
-	return func(yield func(string, seckill.Ticket) bool) {
-		for id, t := range tickets {
-			if slices.ContainsFunc(sales, func(s seckill.Sale) bool { return s.ID == t.Sale }) && !yield(id, t) {
-				return
-			}
-		}
-	}
 }
 
 // hears asserts that another node is told of outcomes in every bucket, as Finish does.
@@ -168,7 +152,7 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 	g.patience = redisCall
 	h := newHall(t, g)
 	require.Empty(t, g.broken())
-	require.NoError(t, g.Belong(t.Context(), "store"))
+	require.NoError(t, g.Belong(t.Context(), "ours"))
 	weak, err := g.Weak(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, weak)
@@ -195,7 +179,7 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 		t.Logf("%d of %d buckets are closed %v after the kill", len(lost), redisBuckets, time.Since(killed).Round(time.Millisecond))
 		require.Len(t, g.broken(), len(lost))
 		require.NoError(t, g.Ping(t.Context()))
-		require.NoError(t, g.Belong(t.Context(), "store"))
+		require.NoError(t, g.Belong(t.Context(), "ours"))
 		stale, err := g.Stale(t.Context(), h.sales)
 		require.ErrorIs(t, err, seckill.ErrUnavailable)
 		require.Empty(t, stale)
@@ -210,11 +194,20 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 		}
 		h.knows(others)
 
+		late := startsWithout(t, c, len(lost)) // whichever address is the dead one's
+		_, err = late.Find(t.Context(), others[0].ID, fmt.Sprint("during ", i), "")
+		require.NoError(t, err)
 		require.NoError(t, victim.Start(t.Context()))
 		until(t, "everything answers again", func() bool { return len(g.broken()) == 0 })
 		t.Logf("open again %v after the kill", time.Since(killed).Round(time.Millisecond))
+		for _, s := range lost {
+			until(t, "it has heard of outcomes", func() bool {
+				cut, err := g.Cut(t.Context(), s.ID)
+				return err == nil && len(cut.Outbox) == 0
+			})
+		}
 		h.knows(h.sales)
-		h.finishes(maps.Collect(of(before, lost)))
+		until(t, "who started meanwhile reaches it", func() bool { return len(late.broken()) == 0 })
 		again, err := g.Reserve(t.Context(), lost[0].ID, fmt.Sprint("before ", i), 1)
 		require.NoError(t, err)
 		require.Contains(t, before, again.Ticket)
@@ -227,6 +220,58 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 			require.Zero(t, h.pending[s.ID])
 		}
 	}
+}
+
+// startsWithout runs a gate that can reach all buckets but so many.
+func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Redis {
+	t.Helper()
+	g, err := OpenRedis(c.URL(), 0, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() { defer close(over); _ = g.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-over })
+	until(t, "the others are open", func() bool { return len(g.broken()) == lost })
+	require.NoError(t, g.Belong(ctx, "ours"))
+	return g
+}
+
+// One master of three is no majority: without the others it soon refuses its own
+// sales too, and everything is as it was when they are back.
+func TestAMinorityOfAClusterRefuses(t *testing.T) {
+	t.Parallel()
+	c := stack.OwnCluster(t, stack.KindRedis)
+	g := runRedis(t, c.URL(), "seckill:", 0)
+	g.patience = redisCall
+	h := newHall(t, g)
+	its, _ := h.halves(c, c.Members[0])
+	for _, e := range c.Members[1:] {
+		require.NoError(t, e.Kill())
+	}
+	killed := time.Now()
+	tries := 0
+	until(t, "the last one refuses", func() bool {
+		_, err := g.Reserve(t.Context(), its[0].ID, fmt.Sprint("try ", tries), 1)
+		if tries++; err == nil {
+			h.admitted[its[0].ID]++
+			h.pending[its[0].ID]++
+		} else {
+			require.ErrorIs(t, err, seckill.ErrUnavailable)
+		}
+		return err != nil
+	})
+	t.Logf("refused %v after the kill", time.Since(killed).Round(time.Millisecond))
+	started := time.Now()
+	for _, e := range c.Members[1:] {
+		require.NoError(t, e.Start(t.Context()))
+	}
+	for _, s := range h.sales {
+		until(t, "it is sold again", func() bool { _, err := g.Reserve(t.Context(), s.ID, "ann", 1); return err == nil })
+		h.admitted[s.ID]++
+		h.pending[s.ID]++
+	}
+	t.Logf("all is sold again %v after the start", time.Since(started).Round(time.Millisecond))
+	h.knows(h.sales)
 }
 
 // A part of a cluster that nobody serves, as newer versions report a master that
@@ -249,15 +294,8 @@ func TestAPartOfAClusterHasNoMaster(t *testing.T) {
 			require.NoError(t, admin.Do(t.Context(), admin.B().ClusterDelslots().Slot(slot).Build()).Error())
 		}
 	}
-	g, err := OpenRedis(c.URL(), 0, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	over := make(chan struct{})
-	go func() { defer close(over); _ = g.Run(ctx) }()
-	defer func() { cancel(); <-over }()
-	until(t, "the others are open", func() bool { return len(g.broken()) == len(lost) })
-	h.gate = g
+	h.gate = startsWithout(t, c, len(lost))
 	h.relays(h.buys("ann", others))
-	_, err = g.Reserve(t.Context(), lost[0].ID, "ann", 1)
+	_, err := h.gate.Reserve(t.Context(), lost[0].ID, "ann", 1)
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -94,20 +95,20 @@ func (g *Redis) page(ctx context.Context, b int, from, to string) ([]rueidis.XRa
 // node's go to another. While a part of a cluster is gone the others' are
 // returned.
 func (g *Redis) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
-	var claimed time.Time
 	for {
-		tickets, err := g.take(ctx, max)
-		if len(tickets) == 0 && time.Since(claimed) > claimEvery {
-			claimed = time.Now()
-			var gone error
-			tickets, gone = g.claim(ctx, max)
-			err = errors.Join(err, gone)
-		}
-		if len(tickets) > 0 {
-			return tickets, nil
-		}
-		if err != nil {
-			return nil, err
+		if g.tied.Load() { // or it may be another store's
+			tickets, err := g.take(ctx, max)
+			if now := time.Now().UnixNano(); now-g.claimed.Load() > int64(claimEvery) {
+				g.claimed.Store(now)
+				claimed, gone := g.claim(ctx, max)
+				tickets, err = append(tickets, claimed...), errors.Join(err, gone)
+			}
+			if len(tickets) > 0 {
+				return tickets, nil
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
 		timer := time.NewTimer(outboxPoll)
 		select {
@@ -149,11 +150,11 @@ func (g *Redis) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket 
 }
 
 func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
-	from := ">"
-	if g.unheard.Swap(false) {
-		from = "0" // what this node has taken already, as Redis knows it
-	}
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
+		from := ">"
+		if g.unheard[b].Swap(false) {
+			from = "0" // what this node has taken already, as Redis knows it
+		}
 		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(from).Build()
 	}, func(c rueidis.Client, b int, answer rueidis.RedisResult) error {
 		streams, err := answer.AsXRead()
@@ -164,7 +165,7 @@ func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, er
 			err = g.group(ctx, c, b)
 		}
 		if err != nil {
-			g.unheard.Store(true)
+			g.mishears(b, err)
 			return g.failed(b, err)
 		}
 		for _, entries := range streams {
@@ -175,6 +176,14 @@ func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, er
 		return nil
 	})
 	return tickets, err
+}
+
+// mishears notes that entries may have been given to this node in an answer that it
+// did not get. An error of Redis is an answer.
+func (g *Redis) mishears(b int, err error) {
+	if _, answered := rueidis.IsRedisErr(err); !answered {
+		g.unheard[b].Store(true)
+	}
 }
 
 // group makes the group of readers, from the beginning of the stream.
@@ -213,6 +222,7 @@ func (g *Redis) claim(ctx context.Context, max int) (tickets []seckill.Ticket, e
 			return nil
 		}
 		if err != nil {
+			g.mishears(b, err)
 			return g.failed(b, err)
 		}
 		entries, err := parts[1].AsXRange()
@@ -224,40 +234,38 @@ func (g *Redis) claim(ctx context.Context, max int) (tickets []seckill.Ticket, e
 	return tickets, err
 }
 
-// Sent notes tickets that the queue has confirmed.
-func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) (err error) {
+// Sent notes tickets that the queue has confirmed. Where that fails they are claimed
+// later, and sent again.
+func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 	var of [redisBuckets][]string // entries
-	byEntry := map[string]string{}
 	g.mu.Lock()
 	for _, t := range tickets {
 		if e, ok := g.sent[t.ID]; ok {
-			of[e.bucket], byEntry[e.id] = append(of[e.bucket], e.id), t.ID
+			of[e.bucket] = append(of[e.bucket], e.id)
+			delete(g.sent, t.ID)
 		}
 	}
 	g.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
+	var errs [redisBuckets]error
+	var asking sync.WaitGroup
 	for b, entries := range of {
 		if len(entries) == 0 {
 			continue
 		}
-		client, gone := g.up(b)
-		if gone == nil {
-			gone = g.fail(b, client.Do(ctx, client.B().Xack().Key(g.outbox(b)).Group(outboxGroup).Id(entries...).Build()).Error())
-		}
-		if gone != nil {
-			if !g.apart(b) { // or else they are claimed, and sent again, when it is back
-				err = gone
+		asking.Go(func() {
+			client, err := g.up(b)
+			if err == nil {
+				err = g.fail(b, client.Do(ctx, client.B().Xack().Key(g.outbox(b)).Group(outboxGroup).Id(entries...).Build()).Error())
 			}
-			continue
-		}
-		g.mu.Lock()
-		for _, e := range entries {
-			delete(g.sent, byEntry[e])
-		}
-		g.mu.Unlock()
+			if !g.apart(b) {
+				errs[b] = err
+			}
+		})
 	}
-	return err
+	asking.Wait()
+	return errors.Join(errs[:]...)
 }
 
 // handBack lets other nodes claim at once what this one has taken and does not

@@ -80,6 +80,7 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	over := make(chan struct{})
 	go func() { defer close(over); stopping.Run(ctx) }()
 	until(t, "connected", func() bool { return stopping.Ping(ctx) == nil })
+	require.NoError(t, stopping.Belong(ctx, "ours"))
 
 	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
 	_, err = stopping.Shut(ctx, []seckill.SaleID{sale.ID})
@@ -122,7 +123,9 @@ func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
 	cancel()
 	_, err = g.Unsent(gone, 10)
 	require.Error(t, err)
-	taken, err := g.Unsent(ctx, 10)
+	soon, cancel := context.WithTimeout(ctx, outboxClaim/2) // then anybody could claim it
+	defer cancel()
+	taken, err := g.Unsent(soon, 10)
 	require.NoError(t, err)
 	require.Len(t, taken, 1)
 	require.Equal(t, a.Ticket, taken[0].ID)
@@ -177,6 +180,7 @@ func runRedis(t testing.TB, url, prefix string, limit int) *Redis {
 	go func() { defer close(over); g.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-over })
 	until(t, "connected to Redis", func() bool { return len(g.broken()) == 0 })
+	require.NoError(t, g.Belong(ctx, "ours"))
 	return g
 }
 
@@ -192,4 +196,63 @@ func until(t testing.TB, what string, is func() bool) {
 			require.FailNow(t, "did not happen", what)
 		}
 	}
+}
+
+// A part that answers every read with an error keeps no other bucket's tickets from
+// the queue.
+func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runRedis(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	client, err := g.up(0)
+	require.NoError(t, err)
+	require.NoError(t, client.Do(ctx, client.B().Set().Key(g.outbox(5)).Value("no stream").Build()).Error())
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err = g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	for i := range 3 {
+		a, err := g.Reserve(ctx, sale.ID, string(rune('a'+i)), 1)
+		require.NoError(t, err)
+		soon, cancel := context.WithTimeout(ctx, outboxClaim/2)
+		var taken []seckill.Ticket
+		for len(taken) == 0 && soon.Err() == nil {
+			taken, _ = g.Unsent(soon, 10)
+		}
+		cancel()
+		require.Len(t, taken, 1)
+		require.Equal(t, a.Ticket, taken[0].ID)
+		require.NoError(t, g.Sent(ctx, taken))
+	}
+}
+
+// A Redis that takes no writes opens the breaker, and closes it when it does.
+func TestARedisThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runRedis(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	options, err := rueidis.ParseURL(e.AdminURL())
+	require.NoError(t, err)
+	options.DisableCache = true
+	admin, err := rueidis.NewClient(options)
+	require.NoError(t, err)
+	defer admin.Close()
+	memory := func(limit string) {
+		require.NoError(t, admin.Do(ctx, admin.B().ConfigSet().ParameterValue().ParameterValue("maxmemory", limit).Build()).Error())
+	}
+	memory("1")
+	_, err = g.Reserve(ctx, sale.ID, "ann", 1)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	require.ErrorIs(t, g.Ping(ctx), seckill.ErrUnavailable)
+	memory("0")
+	until(t, "it sells again", func() bool {
+		a, err := g.Reserve(ctx, sale.ID, "ann", 1)
+		return err == nil && a.Verdict == seckill.Queued
+	})
 }

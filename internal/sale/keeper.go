@@ -1,6 +1,7 @@
 package sale
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,16 @@ const (
 	keeperPage  = 1000            // sales looked at, and rebuilt, together
 	keeperCheck = time.Minute     // between looks at every sale, for those to be retired
 
+	keeperGap = 100 * time.Millisecond // between two looks that buyers of closed sales ask for
+
 	rebuildLease = "rebuild"
-	rebuildTime  = 15 * time.Second // of the lease; renewed with every page
+	rebuildTime  = 5 * time.Second // of the lease, which is renewed meanwhile: how long others wait for a dead node
+	rebuildSome  = 64              // sales shut at the same time
 )
+
+// errPart says that some sales could not be looked at, since a part of the gate is
+// gone, for one. The others need not wait for them.
+var errPart = errors.New("some sales have to wait")
 
 // Keep is the resident duty of the package: it rebuilds what the gate has lost,
 // and brings to the gate the changes and stock moves that it did not hear of.
@@ -28,22 +36,28 @@ func (s *Sales) Keep(ctx context.Context, ready func()) error {
 	defer tick.Stop()
 	defer check.Stop()
 	for {
+		looked := time.Now()
 		err := s.keep(ctx)
 		if err == nil && ready != nil {
 			ready()
 			ready = nil
 		}
-		changed := s.changed
+		changed, lost := s.changed, s.gate.Lost()
 		if err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("sale: the gate is not up to date; trying again", "pause", keeperPause, "error", err)
 			}
-			changed = nil // at the pace of the ticker while something is down
+			changed, lost = nil, nil // at the pace of the ticker while something is down
 		}
 		select {
 		case <-tick.C:
 		case <-changed:
-		case <-s.gate.Lost():
+		case <-lost:
+			// A crowd at a closed door asks without end.
+			select {
+			case <-time.After(keeperGap - time.Since(looked)):
+			case <-ctx.Done():
+			}
 			s.unsure.Store(true)
 		case <-check.C:
 			s.unsure.Store(true)
@@ -54,35 +68,48 @@ func (s *Sales) Keep(ctx context.Context, ready func()) error {
 }
 
 func (s *Sales) keep(ctx context.Context) error {
+	var failed error
 	if s.unsure.Swap(false) {
-		if err := s.restore(ctx); err != nil {
+		if failed = s.restore(ctx); failed != nil {
 			s.unsure.Store(true)
-			return err
+			if !errors.Is(failed, errPart) {
+				return failed
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)
 	defer cancel()
-	return s.catchUp(ctx)
+	return errors.Join(failed, s.catchUp(ctx))
 }
 
 // restore rebuilds the sales whose state at the gate is not that of the store. One
 // node at a time does; it would be right without the lease too (see Rebuild), but
 // two that rebuild the same sales undo each other's work.
 func (s *Sales) restore(ctx context.Context) error {
-	id, err := s.store.Identity(ctx)
-	if err != nil {
-		return err
+	if s.identity == "" {
+		id, err := s.store.Identity(ctx)
+		if err != nil {
+			return err
+		}
+		s.identity = id
 	}
-	if err := s.gate.Belong(ctx, id); err != nil {
+	if err := s.gate.Belong(ctx, s.identity); err != nil {
 		return err
 	}
 	r := restoring{Sales: s}
-	defer r.end(ctx)
+	defer func() {
+		if r.end != nil {
+			r.end()
+		}
+	}()
 	var failed error
 	for more := true; more; {
-		if more, err = r.page(ctx); err != nil {
-			failed = err
+		var err error
+		more, err = r.page(ctx)
+		if more && err != nil {
+			err = fmt.Errorf("%w: %w", errPart, err)
 		}
+		failed = cmp.Or(err, failed)
 	}
 	return failed
 }
@@ -90,8 +117,8 @@ func (s *Sales) restore(ctx context.Context) error {
 // restoring is one round of restore.
 type restoring struct {
 	*Sales
-	before  seckill.SaleID // what comes next
-	leading bool           // the lease is ours
+	before seckill.SaleID // what comes next
+	end    func()         // gives the lease back; nil: it is not ours yet
 }
 
 // page restores one page of sales, as far as the gate can be reached, and reports
@@ -106,23 +133,17 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 	}
 	stale, failed := r.gate.Stale(ctx, sales)
 	if len(stale) > 0 {
-		held, by, err := r.store.Lease(ctx, rebuildLease, r.node, rebuildTime)
-		if err != nil {
-			return false, err
-		}
-		if !held {
-			return false, fmt.Errorf("another node (%s) rebuilds sales: %w", by, seckill.ErrUnavailable)
-		}
-		if !r.leading {
-			r.leading = true
-			return true, nil // another node may have done it all just now: look again
+		if r.end == nil {
+			r.end, err = r.lead(ctx)
+			return err == nil, err // another node may have done it all just now: look again
 		}
 		if stale = r.born(sales, stale); len(stale) < 1 {
 			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
 		} else {
 			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
-			if err := r.rebuild(ctx, stale); err != nil {
-				return false, err
+			for some := range slices.Chunk(stale, rebuildSome) {
+				// What cannot be reached keeps no other sale shut.
+				failed = errors.Join(failed, r.rebuild(ctx, some))
 			}
 		}
 	}
@@ -148,11 +169,44 @@ func (r *restoring) born(sales []seckill.Sale, stale []seckill.SaleID) (old []se
 	return old
 }
 
-func (r *restoring) end(ctx context.Context) {
-	if r.leading {
-		// If that fails the lease ends by itself.
-		_ = r.store.Unlease(context.WithoutCancel(ctx), rebuildLease, r.node)
+// lead takes the lease that lets one node rebuild, and keeps it until end. A node
+// that is alone needs none.
+func (s *Sales) lead(ctx context.Context) (end func(), err error) {
+	if s.Alone {
+		return func() {}, nil
 	}
+	take := func(ctx context.Context) error {
+		held, by, err := s.store.Lease(ctx, rebuildLease, s.node, rebuildTime)
+		if err == nil && !held {
+			err = fmt.Errorf("another node (%s) rebuilds sales: %w", by, seckill.ErrUnavailable)
+		}
+		return err
+	}
+	if err := take(ctx); err != nil {
+		return nil, err
+	}
+	keeping, stop := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		tick := time.NewTicker(rebuildTime / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				// If it is lost another node rebuilds too, which is right, only slow.
+				_ = take(keeping)
+			case <-keeping.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		stop()
+		<-over
+		// If that fails the lease ends by itself.
+		_ = s.store.Unlease(context.WithoutCancel(ctx), rebuildLease, s.node)
+	}, nil
 }
 
 func (s *Sales) catchUp(ctx context.Context) error {

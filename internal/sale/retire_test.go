@@ -100,3 +100,33 @@ func TestAnOpenSaleThatIsEndedClosesThen(t *testing.T) {
 		assert.Equal(t, never.ClosesAt, ended.ClosesAt, "one that never opened")
 	})
 }
+
+// A change of a retired sale is a rebuild, and one that did not get through is made
+// good by the keeper, of whatever node.
+func TestAChangeOfARetiredSaleIsBroughtLater(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		h.store.Store.Retention = 5 * time.Minute
+		stop, _ := h.keeps()
+		soon := draft()
+		soon.ClosesAt = time.Now().Add(time.Minute)
+		sale, err := h.Create(t.Context(), soon)
+		require.NoError(t, err)
+		h.bought(sale.ID, "ann")
+		time.Sleep(8 * time.Minute)
+		synctest.Wait()
+		require.False(t, h.knows(sale.ID, "ann"))
+
+		calls := []string{"shut", "apply", "stale", "move"}
+		h.set(true, calls...)
+		reopens := time.Now().Add(time.Hour)
+		_, err = h.Patch(t.Context(), sale.ID, Patch{ClosesAt: &reopens})
+		require.ErrorIs(t, err, seckill.ErrUnavailable)
+		h.set(false, calls...)
+		time.Sleep(5 * keeperPause)
+		synctest.Wait()
+		assert.Equal(t, "queued", h.verdict(sale.ID, "bob"))
+		assert.True(t, h.knows(sale.ID, "ann"))
+		stop()
+		require.NoError(t, h.keep(ctx), "nothing is left to do")
+	})
+}

@@ -336,6 +336,7 @@ func TestTheKeeperRebuildsWhatTheGateHasLost(t *testing.T) {
 		_, err := h.gate.Memory.Shut(t.Context(), []seckill.SaleID{one.ID, two.ID})
 		require.NoError(t, err)
 		h.gate.lostNow <- struct{}{}
+		time.Sleep(keeperGap)
 		synctest.Wait()
 		assert.Equal(t, "queued", h.verdict(one.ID, "ann"))
 		assert.Equal(t, "queued", h.verdict(two.ID, "ann"))
@@ -604,4 +605,52 @@ func TestASaleThatIsBeingCreatedIsLeftToItsNode(t *testing.T) {
 	require.Error(t, other.restore(t.Context()))
 	require.NoError(t, other.restore(t.Context()))
 	require.Equal(t, "queued", h.verdict(orphan.ID, "ann"))
+}
+
+// A crowd at a closed door does not make the keeper run in circles.
+func TestTheKeeperHasItsPace(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		sale := h.create()
+		_, _, err := h.store.Lease(t.Context(), rebuildLease, "another node", time.Hour)
+		require.NoError(t, err)
+		_, err = h.gate.Memory.Shut(t.Context(), []seckill.SaleID{sale.ID})
+		require.NoError(t, err)
+		stop, _ := h.keeps()
+		defer stop()
+		crowd, leave := context.WithCancel(t.Context())
+		asked := make(chan int)
+		go func() {
+			n := 0
+			for {
+				select {
+				case h.gate.lostNow <- struct{}{}:
+					n++
+				case <-crowd.Done():
+					asked <- n
+					return
+				}
+			}
+		}()
+		time.Sleep(10 * keeperPause)
+		leave()
+		assert.LessOrEqual(t, <-asked, 10+2, "rounds of the keeper, at its own pace while it cannot rebuild")
+	})
+}
+
+func TestARebuildByHandWaitsForTheNodeThatRebuilds(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	sale := h.create()
+	held, _, err := h.store.Lease(t.Context(), rebuildLease, "another node", 300*time.Millisecond)
+	require.NoError(t, err)
+	require.True(t, held)
+	before, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	_, err = h.Renew(t.Context(), sale.ID)
+	require.NoError(t, err)
+	after, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.Equal(t, before.Epoch+1, after.Epoch)
+	_, err = h.Renew(t.Context(), 999)
+	require.ErrorIs(t, err, seckill.ErrNotFound)
 }

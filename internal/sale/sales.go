@@ -68,6 +68,9 @@ type Sales struct {
 	// wait. It is set before the sales are used.
 	Notice func(id seckill.SaleID, version int64)
 
+	// Alone says that there is no other node. It is set before the sales are used.
+	Alone bool
+
 	store Store
 	gate  Gate
 	log   *slog.Logger
@@ -78,6 +81,7 @@ type Sales struct {
 	unsure     atomic.Bool             // there may be stale sales
 	changed    chan struct{}           // the keeper has something to do
 	totals     sync.Mutex              // one change of a total at a time
+	identity   string                  // of the store, once the keeper has asked for it
 
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
@@ -332,12 +336,25 @@ func (s *Sales) move(ctx context.Context, m seckill.Move) error {
 	return nil
 }
 
-// Renew rebuilds one sale because an administrator wants it.
-func (s *Sales) Renew(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	sale, err := s.store.Sale(ctx, id)
-	if err == nil {
-		err = s.Rebuild(ctx, id)
+// Renew rebuilds one sale because an administrator wants it, when no other node
+// rebuilds any.
+func (s *Sales) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
+	if sale, err = s.store.Sale(ctx, id); err != nil {
+		return sale, err
 	}
+	end, err := s.lead(ctx)
+	for until := time.Now().Add(2 * rebuildTime); err != nil && time.Now().Before(until); end, err = s.lead(ctx) {
+		select {
+		case <-time.After(keeperGap):
+		case <-ctx.Done():
+			return sale, ctx.Err()
+		}
+	}
+	if err != nil {
+		return sale, err
+	}
+	defer end()
+	err = s.Rebuild(ctx, id)
 	return s.show(sale), err
 }
 

@@ -11,6 +11,12 @@
 --         {"late", 0} when that time is over,
 --         {"quantity", limit per buyer} when the sale does not allow it,
 --         {verdict, left} or {"queued", left, ticket}
+local now = tonumber(ARGV[6])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+if now > tonumber(ARGV[7]) then return {'late', 0} end
 local s = redis.call('HMGET', KEYS[1], 'open', 'opens', 'closes', 'paused', 'ended', 'limit', 'left')
 if s[1] ~= '1' then return {'closed'} end
 local quantity, left = tonumber(ARGV[2]), tonumber(s[7])
@@ -23,12 +29,6 @@ if held then -- state, ticket, quantity, admission number, outbox entry
   same = active and tonumber(string.match(held, '^,(%d+)', 28)) == quantity
 end
 if quantity < 1 or (quantity > tonumber(s[6]) and not same) then return {'quantity', s[6]} end
-local now = tonumber(ARGV[6])
-if not now then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
-if now > tonumber(ARGV[7]) then return {'late', 0} end
 if s[5] == '1' or now >= tonumber(s[3]) then return {'ended', shown} end
 if now < tonumber(s[2]) then return {'not_open', shown} end
 if s[4] == '1' then return {'paused', shown} end
