@@ -255,8 +255,10 @@ func (e *Engine) console(ctx context.Context, method, path, user, password strin
 // queue that was declared less than that before a kill comes back empty, whatever
 // it had confirmed, and has no leader: consuming from it hangs until it is
 // deleted and declared again.
-func rabbitSettled(_ context.Context, e *Engine) (bool, error) {
-	dir := e.path(dataFolder, rabbitNode, "quorum", rabbitNode)
+func rabbitSettled(_ context.Context, e *Engine) (bool, error) { return rabbitLogged(e, rabbitNode) }
+
+func rabbitLogged(e *Engine, node string) (bool, error) {
+	dir := e.path(dataFolder, node, "quorum", node)
 	table, err := os.ReadFile(filepath.Join(dir, "names.dets"))
 	if err != nil {
 		return false, err

@@ -74,18 +74,25 @@ user %s on #%s ~seckill:* &seckill:* +@all -@dangerous +info +config|get
 
 // redisDo sends one command over a connection of its own.
 func redisDo(ctx context.Context, url string, command ...string) error {
+	_, err := redisAsk(ctx, url, command...)
+	return err
+}
+
+// redisAsk is redisDo with the answer, an array in short.
+func redisAsk(ctx context.Context, url string, command ...string) (string, error) {
 	o, err := rueidis.ParseURL(url)
 	if err != nil {
-		return err
+		return "", err
 	}
 	o.DisableCache, o.DisableRetry, o.ForceSingleClient = true, true, true
 	o.Dialer.Timeout, o.ConnWriteTimeout = readyLimit, readyLimit
 	c, err := rueidis.NewClient(o)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer c.Close()
-	return c.Do(ctx, c.B().Arbitrary(command...).Build()).Error()
+	answer, err := c.Do(ctx, c.B().Arbitrary(command...).Build()).ToAny()
+	return fmt.Sprint(answer), err
 }
 
 func sha256hex(s string) string {
