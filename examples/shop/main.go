@@ -26,9 +26,10 @@ const (
 	exchange = "seckill.events"
 	inbox    = "shop.orders" // the shop's own, durable: events wait in it while the shop is away
 	keys     = "order.*"
+	aside    = "shop.orders.dead" // exchange and queue: what was put aside waits in it for a person
 	prefetch = 50
-	limit    = 20              // deliveries of one event before the broker drops it
-	pause    = 2 * time.Second // before it connects again
+	limit    = 20              // times that an event is handed back, each by a lost connection, before it is put aside
+	pause    = 2 * time.Second // before it connects again, or asks its own database again
 )
 
 // event is what the shop reads of a message. Fields that it does not know are
@@ -45,7 +46,7 @@ type event struct {
 	} `json:"order"`
 }
 
-// errUnreadable is a message that will never be an event: it is not asked for again.
+// errUnreadable is a message that will never be an event: it is put aside.
 var errUnreadable = errors.New("not an event of version 1")
 
 func main() {
@@ -64,11 +65,16 @@ func main() {
 	for ctx.Err() == nil {
 		if err := b.follow(ctx, *url); ctx.Err() == nil {
 			slog.Warn("not connected; trying again", "pause", pause, "error", err)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
+			rest(ctx)
 		}
+	}
+}
+
+// rest waits, but not longer than ctx lasts.
+func rest(ctx context.Context) {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
 	}
 }
 
@@ -76,6 +82,7 @@ func main() {
 type books struct {
 	db   *sql.DB
 	said io.Writer
+	rest func(context.Context) // between tries to enter an event
 }
 
 func openBooks(file string) (*books, error) {
@@ -86,7 +93,7 @@ func openBooks(file string) (*books, error) {
 	_, err = db.Exec(`
 		CREATE TABLE IF NOT EXISTS seen (event TEXT PRIMARY KEY) WITHOUT ROWID;
 		CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, state TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, event TEXT NOT NULL) WITHOUT ROWID`)
-	return &books{db: db, said: io.Discard}, err
+	return &books{db: db, said: io.Discard, rest: rest}, err
 }
 
 // follow takes events until the connection is lost or ctx is done.
@@ -100,10 +107,7 @@ func (b *books) follow(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	// Without x-overflow a full queue would drop its oldest: it never refuses, so
-	// it never holds back the events of other shops.
-	args := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int64(limit)}
-	if _, err := ch.QueueDeclare(inbox, true, false, false, false, args); err != nil {
+	if err := declare(ch); err != nil {
 		return err
 	}
 	if err := ch.QueueBind(inbox, keys, exchange, false, nil); err != nil {
@@ -117,23 +121,59 @@ func (b *books) follow(ctx context.Context, url string) error {
 		return err
 	}
 	for m := range events {
-		switch err := b.take(ctx, m.Body); {
+		err := b.insist(ctx, m.Body)
+		switch {
 		case errors.Is(err, errUnreadable):
-			slog.Error("put aside", "message", m.MessageId, "error", err)
+			slog.Error("put aside in "+aside, "message", m.MessageId, "error", err)
 			err = m.Reject(false)
-			if err != nil {
-				return err
-			}
-		case err != nil:
-			_ = m.Nack(false, true) // the shop's own trouble: it comes again
+		case err == nil:
+			err = m.Ack(false)
+		}
+		if err != nil {
 			return err
-		default:
-			if err := m.Ack(false); err != nil {
-				return err
-			}
 		}
 	}
 	return errors.New("the broker closed the connection")
+}
+
+// declare makes the shop's queue, and the one of what it puts aside. A queue
+// without x-max-length is never full, so it never holds back the events of other
+// shops; reject-publish is what at-least-once asks for: an event that is put
+// aside leaves the one queue when the other has it.
+func declare(ch *amqp.Channel) error {
+	if err := ch.ExchangeDeclare(aside, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
+		return err
+	}
+	if _, err := ch.QueueDeclare(aside, true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+		return err
+	}
+	if err := ch.QueueBind(aside, aside, aside, false, nil); err != nil {
+		return err
+	}
+	_, err := ch.QueueDeclare(inbox, true, false, false, false, amqp.Table{
+		"x-queue-type": "quorum", "x-delivery-limit": int64(limit), "x-overflow": "reject-publish",
+		"x-dead-letter-exchange": aside, "x-dead-letter-routing-key": aside, "x-dead-letter-strategy": "at-least-once",
+	})
+	return err
+}
+
+// insist enters an event into the books, however long that takes. The shop's own
+// trouble is no reason to hand an event back: each return counts against it.
+func (b *books) insist(ctx context.Context, body []byte) error {
+	for said := ""; ; {
+		err := b.take(ctx, body)
+		if err == nil || errors.Is(err, errUnreadable) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if text := err.Error(); text != said {
+			slog.Warn("the books take nothing; trying again until they do", "pause", pause, "error", err)
+			said = text
+		}
+		b.rest(ctx)
+	}
 }
 
 // take enters an event into the books: that it was seen, and what it changes, in

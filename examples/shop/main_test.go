@@ -59,6 +59,8 @@ func TestAnEventCountsOnceAndALateOneChangesNothing(t *testing.T) {
 }
 
 // The shop hears of what was announced while it was away, and repeats count once.
+// Its own trouble costs no event, however long it lasts, and what is no event is
+// put aside, not thrown away.
 func TestTheShopFollowsABroker(t *testing.T) {
 	t.Parallel()
 	url := stack.Shared(t, stack.KindRabbitMQ).AdminURL()
@@ -118,9 +120,61 @@ func TestTheShopFollowsABroker(t *testing.T) {
 	eventually("two orders", func() bool { return b.count(t, "SELECT COUNT(*) FROM orders WHERE state = 'unpaid'") == 2 })
 	stop()
 	announce(event(1, 2, seckill.Paid), event(1, 1, seckill.Unpaid), event(2, 1, seckill.Unpaid), event(3, 1, seckill.Unpaid))
-	t.Cleanup(follow())
+	stop = follow()
 	eventually("three orders, one of them paid", func() bool {
 		return b.count(t, "SELECT COUNT(*) FROM orders") == 3 && b.count(t, "SELECT COUNT(*) FROM orders WHERE state = 'paid'") == 1
 	})
 	require.Equal(t, 4, b.count(t, "SELECT COUNT(*) FROM seen"))
+
+	// The books fail oftener than an event may be handed back.
+	ch, err := conn.Channel()
+	require.NoError(t, err)
+	stop()
+	tries := make(chan struct{})
+	b.rest = func(ctx context.Context) {
+		select {
+		case tries <- struct{}{}:
+		case <-ctx.Done():
+		}
+	}
+	exec := func(statement string) {
+		t.Helper()
+		_, err := b.db.Exec(statement)
+		require.NoError(t, err)
+	}
+	exec("ALTER TABLE orders RENAME TO away")
+	t.Cleanup(follow())
+	announce(event(4, 1, seckill.Unpaid), event(5, 1, seckill.Unpaid))
+	for range limit + 5 {
+		<-tries
+	}
+	exec("ALTER TABLE away RENAME TO orders")
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		for {
+			select {
+			case <-tries:
+			case <-over:
+				return
+			}
+		}
+	}()
+	eventually("five orders", func() bool { return b.count(t, "SELECT COUNT(*) FROM orders") == 5 })
+
+	require.NoError(t, ch.Publish("seckill.events", "order.odd", false, false, amqp.Publishing{MessageId: "odd", Body: []byte("no event")}))
+	announce(event(6, 1, seckill.Unpaid))
+	eventually("six orders", func() bool { return b.count(t, "SELECT COUNT(*) FROM orders") == 6 })
+	eventually("the odd one is put aside", func() bool {
+		m, ok, err := ch.Get("shop.orders.dead", true)
+		require.NoError(t, err)
+		if ok {
+			require.Equal(t, "odd", m.MessageId)
+			require.Equal(t, "no event", string(m.Body))
+		}
+		return ok
+	})
+	state, err := ch.QueueDeclarePassive("shop.orders.dead", true, false, false, false, nil)
+	require.NoError(t, err)
+	require.Zero(t, state.Messages, "and nothing else")
 }

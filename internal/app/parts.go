@@ -90,13 +90,14 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 			ends = append(ends, queue.Publishing)
 		}
 		if c.has(RoleSettle) {
-			ends = append(ends, queue.Consuming, queue.DeadLetters)
-			n.duties = append(n.duties, n.settler(q.Dead(), 1).Run)
+			ends = append(ends, queue.Consuming, queue.DeadLetters, queue.Parking)
+			n.listeners, n.refused = q, q.Park
+			dead := q.Dead()
+			alone := n.settler(dead, 1)
+			alone.Last = dead.Last
+			n.duties = append(n.duties, alone.Run)
 		}
 		n.queue = q
-		if c.has(RoleSettle) {
-			n.listeners = q
-		}
 		ends = append(ends, n.tellOthers(q)...)
 		n.links = append(n.links, func(ctx context.Context) error { return q.Run(ctx, ends...) })
 		n.closers = append(n.closers, q.Close)

@@ -31,8 +31,8 @@ var (
 	// ErrFull is in the error of a Publish that the broker refused: the queue
 	// holds rabbitmq.max_length tickets, or has no majority to store them.
 	ErrFull = errors.New("the queue takes no more tickets now")
-	// ErrUnroutable is in the error of a Publish whose tickets found no queue.
-	ErrUnroutable = errors.New("the tickets found no queue")
+	// ErrUnroutable is in the error of a Publish whose messages found no queue.
+	ErrUnroutable = errors.New("a binding is missing")
 	// ErrStale is in the error of done when the connection that the batch came on
 	// is gone. Its tickets are delivered again.
 	ErrStale = errors.New("the connection is gone, and the batch with it")
@@ -49,10 +49,11 @@ const (
 	DeadLetters            // Dead().Receive
 	Announcing             // Announce
 	Noticing               // Notice, and what HearNotices was given
+	Parking                // Park
 	ends
 )
 
-var endNames = [ends]string{"publish", "consume", "dead_letters", "announce", "notice"}
+var endNames = [ends]string{"publish", "consume", "dead_letters", "announce", "notice", "park"}
 
 func (e End) String() string { return endNames[e] }
 
@@ -69,6 +70,7 @@ type AMQP struct {
 	dead      consumer
 	events    publisher[seckill.Event]
 	notices   notices
+	parking   parking
 	links     [ends]*link
 
 	mu      sync.Mutex
@@ -85,16 +87,23 @@ func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 	}
 	q.publisher = publisher[seckill.Ticket]{
 		queue: q, link: q.links[Publishing], id: func(t seckill.Ticket) string { return t.ID }, pack: packTicket, counts: q.metrics.tickets,
-		full: fmt.Errorf("%w; rabbitmq.max_length is %d", ErrFull, settings.MaxLength),
+		full:  fmt.Errorf("%w; rabbitmq.max_length is %d", ErrFull, settings.MaxLength),
+		roomy: func() bool { return q.depth.Load() < int64(settings.MaxLength/2) },
+		lost:  fmt.Errorf("%w: %s is not bound to %s", ErrUnroutable, TicketQueue, TicketExchange),
 	}
 	q.events = publisher[seckill.Event]{
 		queue: q, link: q.links[Announcing], id: func(e seckill.Event) string { return e.ID }, pack: packEvent, counts: q.metrics.events,
 		full: errSubscriberFull,
 	}
 	q.notices = notices{queue: q, out: make(chan notice, noticesWaiting)}
+	q.parking = parking{out: make(chan refused, refusedWaiting), publisher: publisher[refused]{
+		queue: q, link: q.links[Parking], id: func(r refused) string { return r.ticket.ID }, pack: packRefused, counts: counts{confirmed: q.metrics.parked},
+		full: fmt.Errorf("%w: %s", ErrFull, ParkedQueue),
+		lost: fmt.Errorf("%w: %s is not bound to %s", ErrUnroutable, ParkedQueue, ParkedExchange),
+	}}
 	q.tickets.init(q, TicketQueue, settings.Listener)
-	// One ticket at a time: whatever fails now fails because of this ticket.
 	q.tickets.gauge = q.metrics.listeners
+	// One ticket at a time: whatever fails now fails because of this ticket.
 	q.dead.init(q, DeadQueue, Listener{
 		Concurrency: 1, MaxConcurrency: 1, Prefetch: 1,
 		AutoStartup: settings.Listener.AutoStartup, DefaultRequeueRejected: true,
@@ -128,12 +137,20 @@ func (q *AMQP) Run(ctx context.Context, uses ...End) error {
 		case <-ctx.Done():
 		}
 	}()
-	serve := [ends]func(context.Context, *session) error{q.publisher.serve, q.tickets.serve, q.dead.serve, q.events.serve, q.notices.serve}
+	serve := [ends]func(context.Context, *session) error{
+		q.publisher.serve, q.tickets.serve, q.dead.serve, q.events.serve, q.notices.serve, q.parking.serve,
+	}
 	var g sync.WaitGroup
-	for _, e := range uses {
-		q.links[e].wanted.Store(true)
-		q.links[e].gauge = q.metrics.connected.WithLabelValues(e.String()) // only of what the node does
-		g.Go(func() { q.links[e].run(ctx, serve[e]) })
+	for i, e := range uses {
+		l := q.links[e]
+		l.wanted.Store(true)
+		l.reports = i == 0
+		l.gauge = q.metrics.connected.WithLabelValues(e.String()) // only of what the node does
+		run := func(ctx context.Context) { l.run(ctx, serve[e]) }
+		if e == Parking {
+			run = func(ctx context.Context) { q.parking.run(ctx, func(ctx context.Context) { l.run(ctx, serve[e]) }) }
+		}
+		g.Go(func() { run(ctx) })
 	}
 	g.Wait()
 	// Nobody waits for ever for a ticket that cannot come.
@@ -190,9 +207,16 @@ func (q *AMQP) Dead() *Dead { return &Dead{&q.dead} }
 // Dead hands out dead letters, one at a time.
 type Dead struct{ consumer *consumer }
 
+// Last tells whether a ticket that was received, and is not done, was delivered for
+// the last time: if it fails again it is parked, and nobody decides about it.
+func (d *Dead) Last(ticket string) bool {
+	d.consumer.mu.Lock()
+	defer d.consumer.mu.Unlock()
+	return d.consumer.last[ticket]
+}
+
 // Receive is that of the queue, except that it returns one ticket, however large
-// max is. A ticket given back by done(false) comes again; one that fails
-// DeliveryLimit times is parked.
+// max is. A ticket given back by done(false) comes again, up to DeliveryLimit times.
 func (d *Dead) Receive(ctx context.Context, max int) (tickets []seckill.Ticket, done func(settled bool) error, err error) {
 	return d.consumer.receive(ctx, 1)
 }
@@ -212,19 +236,18 @@ func (q *AMQP) StopListeners() { q.tickets.start(false); q.dead.start(false) }
 func (q *AMQP) ListenersRunning() bool { return q.tickets.started() }
 
 // Ping tells whether the tickets' ends in use are connected and answered lately.
-// Events wait in the store, and notices only hasten: neither keeps a node from
-// serving.
+// Events wait in the store, notices only hasten, and parked copies are for people:
+// none of them keeps a node from serving.
 func (q *AMQP) Ping(context.Context) error {
 	used := false
 	for e, l := range q.links {
 		if !l.wanted.Load() {
 			continue
 		}
+		used = true
 		if End(e) > DeadLetters {
-			used = true
 			continue
 		}
-		used = true
 		if err := l.down(); err != nil {
 			return fmt.Errorf("%s: %w", q.settings, err)
 		}
@@ -246,6 +269,8 @@ type link struct {
 	wanted atomic.Bool
 	gauge  prometheus.Gauge
 	next   int // of the addresses, for the next connection
+	// reports is set on one link of a node, which keeps the gauges of the queues.
+	reports bool
 
 	mu   sync.Mutex
 	err  error     // why there is no connection, nil while there is one
@@ -317,6 +342,10 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 		s.conn.Close()
 		s.raw.Close()
 		s.wg.Wait()
+		if l.reports { // nobody looks now, and what was seen last is no alarm's business
+			l.queue.metrics.messages.Reset()
+			l.queue.metrics.consumers.Reset()
+		}
 	}()
 	ch, err := s.conn.Channel()
 	if err != nil {
@@ -327,7 +356,9 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 	}
 	// The channel of the topology goes on to look at the queue.
 	s.wg.Go(func() { s.watch(ch) })
-	s.wg.Go(s.glance)
+	if l.reports {
+		s.wg.Go(s.glance)
+	}
 	if err := serve(ctx, s); err != nil {
 		return set.explain(err)
 	}
@@ -451,7 +482,7 @@ func (s *session) glance() {
 // look asks for the messages and consumers of a queue.
 func (s *session) look(ch *amqp.Channel, name string) (amqp.Queue, error) {
 	q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
-	if err == nil {
+	if err == nil && s.link.reports {
 		m := &s.link.queue.metrics
 		m.messages.WithLabelValues(name).Set(float64(q.Messages))
 		m.consumers.WithLabelValues(name).Set(float64(q.Consumers))
@@ -601,13 +632,19 @@ func rest(ctx context.Context, d time.Duration) {
 type metrics struct {
 	tickets, events                                counts
 	received, redelivered, deadLetters, unreadable prometheus.Counter
-	noticed, heard                                 prometheus.Counter
+	parked, noticed, heard                         prometheus.Counter
 	lag, listeners                                 prometheus.Gauge
 	connected, messages, consumers                 *prometheus.GaugeVec
 }
 
-// counts is what became of the messages of one publisher.
+// counts is what became of the messages of one publisher. What is nil is not counted.
 type counts struct{ published, confirmed, returned, nacked prometheus.Counter }
+
+func count(c prometheus.Counter, n int) {
+	if c != nil {
+		c.Add(float64(n))
+	}
+}
 
 func newMetrics() metrics {
 	counter := func(name, help string) prometheus.Counter {
@@ -629,16 +666,16 @@ func newMetrics() metrics {
 		events: counts{
 			published: counter("events_published", "Order events sent to the broker."),
 			confirmed: counter("events_confirmed", "Order events that the broker has given to all subscribers' queues."),
-			returned:  counter("events_returned", "Not registered: events are not mandatory."),
 			nacked:    counter("events_nacked", "Order events that a subscriber's full queue refused."),
 		},
 		received:    counter("queue_received", "Tickets delivered, dead letters included."),
 		redelivered: counter("queue_redelivered", "Tickets delivered that had been delivered before."),
 		deadLetters: counter("queue_dead_letters", "Dead letters delivered."),
 		unreadable:  counter("queue_unreadable", "Messages that were no tickets and were put aside."),
+		parked:      counter("queue_parked", "Copies of tickets refused as poison that the parked queue has stored."),
 		noticed:     counter("notices_sent", "Notices of changed sales sent to the other nodes."),
 		heard:       counter("notices_heard", "Notices of changed sales heard, this node's own included."),
-		lag:         gauge("events_lag_seconds", "Age of the oldest order event that waits to be sent, as the announcing node saw it; 0 elsewhere."),
+		lag:         gauge("events_lag_seconds", "Age of the oldest order event that waits to be sent, as a node with the role relay last saw it in the store; 0 while none waits, and on other nodes."),
 		listeners:   gauge("queue_listeners", "Listeners that take tickets."),
 		connected:   gauges("queue_connected", "1 while the connection for this use stands.", "end"),
 		messages:    gauges("queue_messages", "Messages that wait in a queue at the broker, at the last look.", "queue"),
@@ -649,5 +686,5 @@ func newMetrics() metrics {
 func (m *metrics) register(r prometheus.Registerer) {
 	r.MustRegister(m.tickets.published, m.tickets.confirmed, m.tickets.returned, m.tickets.nacked)
 	r.MustRegister(m.events.published, m.events.confirmed, m.events.nacked)
-	r.MustRegister(m.received, m.redelivered, m.deadLetters, m.unreadable, m.noticed, m.heard, m.lag, m.listeners, m.connected, m.messages, m.consumers)
+	r.MustRegister(m.received, m.redelivered, m.deadLetters, m.unreadable, m.parked, m.noticed, m.heard, m.lag, m.listeners, m.connected, m.messages, m.consumers)
 }

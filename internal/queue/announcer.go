@@ -21,7 +21,7 @@ const (
 	announcerLease = "announcer" // at the store
 	// announcerTime is how long nobody announces after the announcing node was
 	// killed. It renews its lease three times as often; the others ask for it every
-	// announcerStandby.
+	// announcerStandby, and everybody how long events have waited.
 	announcerTime    = 15 * time.Second
 	announcerStandby = 2 * time.Second
 	unleaseTime      = 2 * time.Second // for a stopping node to give it back
@@ -33,8 +33,11 @@ var errSubscriberFull = errors.New("a subscriber's queue is full and refuses eve
 
 // Events is where events wait until they are sent.
 type Events interface {
-	// Events MUST return those of one order in the order of its states.
+	// Events MUST return those of one order in the order of its states, and none
+	// while an earlier one of its order is left out.
 	Events(ctx context.Context, max int) ([]seckill.Event, error)
+	// OldestEvent MUST return when the oldest event happened, zero without any.
+	OldestEvent(ctx context.Context) (time.Time, error)
 	// Sent MUST forget the events. Others come from Events again.
 	Sent(ctx context.Context, ids []string) error
 	// Lease MUST be held by one owner at a time, for ttl.
@@ -63,29 +66,30 @@ func (q *AMQP) Announce(ctx context.Context, events []seckill.Event) (confirmed 
 
 // Announcer is the resident duty that tells others what became of orders: it
 // takes events from the store to the broker, at least once. One node announces at
-// a time, so that the events of an order keep their order; the others stand by.
+// a time, and of each order one event, so that the events of an order keep their
+// order; the others stand by.
 type Announcer struct {
 	Queue *AMQP
 	Store Events
 	Log   *slog.Logger
 
-	owner string
-	until time.Time // how long the lease is ours for sure
-	asked time.Time // when it was last asked for
+	owner  string
+	until  time.Time // how long the lease is ours for sure
+	asked  time.Time // when it was last asked for
+	looked time.Time // when the oldest event was last asked for
 }
 
 // Run announces until ctx is done. What it could not send stays in the store.
 func (a *Announcer) Run(ctx context.Context) error {
 	a.owner = rand.Text()
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unleaseTime)
-		defer cancel()
-		_ = a.Store.Unlease(ctx, announcerLease, a.owner) // it ends by itself
-	}()
+	defer a.unlease(ctx)
 	failing, said := minReconnectPause, ""
 	for ctx.Err() == nil {
-		sent, err := a.turn(ctx)
+		sent, more, err := a.turn(ctx)
 		pause := announcePause
+		if sent > 0 || err == nil {
+			failing = minReconnectPause
+		}
 		switch {
 		case err != nil:
 			// A broker that is away for an hour is one line, not a thousand.
@@ -94,51 +98,40 @@ func (a *Announcer) Run(ctx context.Context) error {
 				said = text
 			}
 			pause, failing = failing, min(2*failing, maxReconnectPause)
-		case sent == announceBatch:
-			pause = 0
-			fallthrough
+		case more:
+			pause, said = 0, ""
 		default:
-			failing, said = minReconnectPause, ""
+			said = ""
 		}
 		if pause > 0 {
 			rest(ctx, pause)
 		}
 	}
-	a.Queue.metrics.lag.Set(0)
 	return nil
 }
 
-// turn sends one batch, if it is this node's turn, and returns how many were sent.
-func (a *Announcer) turn(ctx context.Context) (sent int, err error) {
-	if now := time.Now(); now.Sub(a.asked) > announcerTime/3 || now.After(a.until) && now.Sub(a.asked) > announcerStandby {
-		held, _, err := a.Store.Lease(ctx, announcerLease, a.owner, announcerTime)
-		if err != nil {
-			return 0, err
-		}
-		a.asked, a.until = now, time.Time{}
-		if held {
-			a.until = now.Add(announcerTime)
-		}
+// turn sends one batch, if it is this node's turn. It returns how many were sent,
+// and whether more are known to wait.
+func (a *Announcer) turn(ctx context.Context) (sent int, more bool, err error) {
+	if err := a.look(ctx); err != nil {
+		return 0, false, err
 	}
-	if time.Now().After(a.until) {
-		a.Queue.metrics.lag.Set(0)
-		return 0, nil
+	if a.Queue.links[Announcing].down() != nil {
+		// Another node may be connected. The link itself says what it lacks.
+		a.unlease(ctx)
+		return 0, false, nil
+	}
+	if held, err := a.lease(ctx); err != nil || !held {
+		return 0, false, err
 	}
 	ctx, cancel := context.WithDeadline(ctx, a.until)
 	defer cancel()
 	events, err := a.Store.Events(ctx, announceBatch)
 	if err != nil || len(events) == 0 {
-		a.Queue.metrics.lag.Set(0)
-		return 0, err
+		return 0, false, err
 	}
-	oldest := events[0].At
-	for _, e := range events {
-		if e.At.Before(oldest) {
-			oldest = e.At
-		}
-	}
-	a.Queue.metrics.lag.Set(max(0, time.Since(oldest).Seconds()))
-	confirmed, err := a.Queue.Announce(ctx, events)
+	next := firsts(events)
+	confirmed, err := a.Queue.Announce(ctx, next)
 	if len(confirmed) > 0 {
 		ids := make([]string, len(confirmed))
 		for i, e := range confirmed {
@@ -146,5 +139,64 @@ func (a *Announcer) turn(ctx context.Context) (sent int, err error) {
 		}
 		err = errors.Join(err, a.Store.Sent(ctx, ids))
 	}
-	return len(confirmed), err
+	return len(confirmed), len(events) == announceBatch || len(next) < len(events), err
+}
+
+// look notes how long events have waited, whoever announces.
+func (a *Announcer) look(ctx context.Context) error {
+	now := time.Now()
+	if now.Sub(a.looked) < announcerStandby {
+		return nil
+	}
+	oldest, err := a.Store.OldestEvent(ctx)
+	if err != nil {
+		return err
+	}
+	a.looked = now
+	lag := 0.0
+	if !oldest.IsZero() {
+		lag = max(0, time.Since(oldest).Seconds())
+	}
+	a.Queue.metrics.lag.Set(lag)
+	return nil
+}
+
+// lease tells whether this node announces, and asks when it is time to.
+func (a *Announcer) lease(ctx context.Context) (held bool, err error) {
+	if now := time.Now(); now.Sub(a.asked) > announcerTime/3 || now.After(a.until) && now.Sub(a.asked) > announcerStandby {
+		held, _, err := a.Store.Lease(ctx, announcerLease, a.owner, announcerTime)
+		if err != nil {
+			return false, err
+		}
+		a.asked, a.until = now, time.Time{}
+		if held {
+			a.until = now.Add(announcerTime)
+		}
+	}
+	return time.Now().Before(a.until), nil
+}
+
+// unlease gives the lease back, if it may be ours. If that fails, it ends by itself.
+func (a *Announcer) unlease(ctx context.Context) {
+	if a.until.IsZero() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unleaseTime)
+	defer cancel()
+	_ = a.Store.Unlease(ctx, announcerLease, a.owner)
+	a.until, a.asked = time.Time{}, time.Time{}
+}
+
+// firsts returns the first event of each order. Were two of them under way, the
+// broker could refuse the first and take the second.
+func firsts(events []seckill.Event) []seckill.Event {
+	seen := make(map[string]bool, len(events))
+	first := make([]seckill.Event, 0, len(events))
+	for _, e := range events {
+		if !seen[e.Order.ID] {
+			seen[e.Order.ID] = true
+			first = append(first, e)
+		}
+	}
+	return first
 }

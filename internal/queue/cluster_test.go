@@ -1,11 +1,11 @@
 package queue
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +22,8 @@ func TestAClusterOfThree(t *testing.T) {
 	t.Parallel()
 	c := stack.OwnCluster(t, stack.KindRabbitMQ)
 	t.Run("behaves as one", func(t *testing.T) {
-		s := at(t, c.Members[0].Fresh(t))
-		s.Addresses, s.DeliveryLimit = c.Addrs(), 1_000_000
+		s := at(t, c.URL())
+		s.Addresses = c.Addrs()
 		for _, b := range behaviours {
 			if b.name == memoryOnly || strings.HasPrefix(b.name, "many senders") {
 				continue // the latter give up before three disks can have confirmed
@@ -41,14 +41,29 @@ func TestAClusterOfThree(t *testing.T) {
 		s := at(t, c.URL())
 		s.Addresses = c.Addrs()
 		s.ConfirmTimeout, s.ConnectTimeout = 3*time.Second, 3*time.Second
-		q := run(t, s, Publishing, Consuming)
+		// The leader is the first address, so it is killed with the connections to it.
+		require.NoError(t, connected(t, run(t, s, Publishing)).Close())
+		var leader int
+		eventually(t, func() error {
+			leads, members, err := c.Leader(t.Context(), TicketQueue)
+			leader = slices.Index(c.Members, leads)
+			if err == nil && members != len(c.Members) {
+				err = fmt.Errorf("%s has %d members", TicketQueue, members)
+			}
+			return err
+		})
+		s.Addresses = append(s.Addresses[leader:], s.Addresses[:leader]...)
+		q := NewAMQP(s, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		for _, l := range q.links {
+			l.next = 0
+		}
+		over := make(chan struct{})
+		go func() { defer close(over); q.Run(context.Background(), Publishing, Consuming) }()
+		t.Cleanup(func() { q.Close(); <-over })
 		connected(t, q)
 		all := relay(t, q, 200)
 		require.NoError(t, c.Settle(t.Context()))
 
-		// The leader, with the connections that are to it.
-		leader, members := whereIs(t, c, s, TicketQueue)
-		require.Equal(t, len(c.Members), members)
 		first := c.Members[leader]
 		began := time.Now()
 		require.NoError(t, first.Kill())
@@ -126,32 +141,4 @@ func drainInto(t testing.TB, q far, received map[string]bool, tickets []seckill.
 			}
 		}
 	}
-}
-
-// whereIs tells the member of a cluster that leads a queue, and how many have it.
-func whereIs(t testing.TB, c *stack.Cluster, s RabbitMQ, queue string) (leader, members int) {
-	t.Helper()
-	address, user, password := c.Members[0].Console()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"api/queues/"+url.PathEscape(s.VirtualHost)+"/"+queue, nil)
-	require.NoError(t, err)
-	req.SetBasicAuth(user, password)
-	req.Close = true
-	var state struct {
-		Leader  string
-		Members []string
-	}
-	eventually(t, func() error {
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		if err := json.NewDecoder(res.Body).Decode(&state); err != nil || state.Leader == "" {
-			return fmt.Errorf("no leader yet: %s, %w", res.Status, err)
-		}
-		return nil
-	})
-	_, err = fmt.Sscanf(state.Leader, "rabbit@127.0.0.%d", &leader)
-	require.NoError(t, err)
-	return leader - 1, len(state.Members)
 }

@@ -44,9 +44,10 @@ type consumer struct {
 	ended chan struct{} // closed when nothing will come any more
 
 	mu     sync.Mutex
-	on     bool       // listeners may run
-	over   bool       // ended is closed
-	stream []delivery // held by listeners and not handed out, in order; all of one session
+	on     bool            // listeners may run
+	over   bool            // ended is closed
+	stream []delivery      // held by listeners and not handed out, in order; all of one session
+	last   map[string]bool // ids of tickets that are handed out for the last time
 }
 
 // delivery is a ticket that a listener holds.
@@ -55,11 +56,13 @@ type delivery struct {
 	from   *listener
 	tag    uint64
 	again  bool // it was delivered before
+	last   bool // it will not be delivered to a consumer again
 }
 
 func (c *consumer) init(q *AMQP, name string, settings Listener) {
 	c.queue, c.name, c.settings, c.calm = q, name, settings, calmTime
 	c.wake, c.turn, c.ended = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	c.last = map[string]bool{}
 	c.on = settings.AutoStartup
 }
 
@@ -139,6 +142,9 @@ func (c *consumer) take(max, enough int) (b *batch, some bool) {
 	for i, d := range c.stream[:n] {
 		b.tickets[i] = d.ticket
 		b.add(d)
+		if d.last {
+			c.last[d.ticket.ID] = true
+		}
 	}
 	if c.stream = c.stream[n:]; len(c.stream) > 0 {
 		signal(c.wake) // for another receiver
@@ -191,6 +197,9 @@ func (b *batch) done(settled bool) error {
 	err := errors.Join(errs...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, t := range b.tickets {
+		delete(c.last, t.ID)
+	}
 	if b.group.batches--; b.group.batches == 0 {
 		signal(b.group.idle)
 	}
@@ -380,12 +389,17 @@ func (l *listener) listen(deliveries <-chan amqp.Delivery, closes <-chan *amqp.E
 	if leaving {
 		return
 	}
-	select {
-	case <-cancels:
-		l.group.session.fail(fmt.Errorf("the broker cancelled a listener of %s: is the queue gone?", l.group.consumer.name))
-	case e := <-closes:
-		l.group.session.fail(closeReason(e))
+	l.group.session.fail(whyEnded(l.group.consumer.name, closes, cancels))
+}
+
+// whyEnded tells why the deliveries of a queue came to an end that nobody here
+// asked for. The client closes both channels when the broker's is closed; it puts
+// something into cancels only when the queue goes.
+func whyEnded(queue string, closes <-chan *amqp.Error, cancels <-chan string) error {
+	if _, cancelled := <-cancels; cancelled {
+		return fmt.Errorf("the broker cancelled a listener of %s: is the queue gone?", queue)
 	}
+	return closeReason(<-closes)
 }
 
 // read decodes a delivery. What is no ticket never will be one: it is rejected,
@@ -394,7 +408,11 @@ func (l *listener) read(held []delivery, d amqp.Delivery) []delivery {
 	c := l.group.consumer
 	t, err := decode(d.Body)
 	if err == nil {
-		return append(held, delivery{t, l, d.DeliveryTag, d.Redelivered})
+		// The broker counts the deliveries that failed, and gives up when they are
+		// more than the limit.
+		failed, _ := d.Headers["x-delivery-count"].(int64)
+		fmt.Println("DEBUG", c.name, d.Headers)
+		return append(held, delivery{t, l, d.DeliveryTag, d.Redelivered, failed >= int64(c.queue.settings.DeliveryLimit)})
 	}
 	c.queue.metrics.unreadable.Inc()
 	c.queue.log.Error("queue: a message is no ticket and is put aside", "queue", c.name, "message", d.MessageId, "bytes", len(d.Body), "error", err)

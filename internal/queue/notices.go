@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -69,17 +68,12 @@ func (n *notices) serve(ctx context.Context, session *session) error {
 		select {
 		case d, open := <-heard:
 			if !open {
-				select {
-				case <-cancels:
-					return errors.New("the queue of notices is gone")
-				case e := <-closes:
-					return closeReason(e)
-				}
+				return whyEnded("the queue of notices", closes, cancels)
 			}
 			var v notice
 			if json.Unmarshal(d.Body, &v) == nil && v.V == noticeVersion && n.hear != nil {
-				n.queue.metrics.heard.Inc()
 				n.hear(v.Sale, v.Version)
+				n.queue.metrics.heard.Inc()
 			}
 		case v := <-n.out:
 			body, err := json.Marshal(v)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -18,14 +20,101 @@ import (
 // looks holds them meanwhile.
 const parkedLook = 10_000
 
-// Parked is a message that nobody could do anything with: no ticket, or one that
-// failed rabbitmq.delivery_limit times although it was tried alone.
+const (
+	causeHeader    = "seckill-cause" // why a ticket was refused
+	causeLimit     = 1000            // bytes of it
+	refusedWaiting = 1000            // copies to be parked; more than that are dropped
+)
+
+// refused is a ticket that was refused as poison, and why.
+type refused struct {
+	ticket seckill.Ticket
+	cause  string
+	at     time.Time
+}
+
+// packRefused is what a copy of a refused ticket looks like at the broker.
+func packRefused(r refused) (parcel, error) {
+	p, err := packTicket(r.ticket)
+	p.exchange, p.key = ParkedExchange, ParkedQueue
+	p.message.Timestamp, p.message.Headers = r.at, amqp.Table{causeHeader: r.cause}
+	return p, err
+}
+
+// parking brings copies of refused tickets to the parked ones. They are for people:
+// the refusal itself is in the store.
+type parking struct {
+	publisher[refused]
+	out chan refused
+}
+
+// Park puts a copy of a ticket that was refused as poison where people look for
+// such, soon. It does not wait: while the broker is away copies wait in memory, and
+// what does not fit, or cannot be sent before the process ends, is only in the log.
+func (q *AMQP) Park(ticket seckill.Ticket, cause error) {
+	text := cause.Error()
+	r := refused{ticket, strings.ToValidUTF8(text[:min(len(text), causeLimit)], ""), time.Now()}
+	select {
+	case q.parking.out <- r:
+	default:
+		q.log.Warn("queue: too many refused tickets wait to be listed; this one is not", "ticket", ticket.ID)
+	}
+}
+
+// run sends what is parked until ctx is done, and then for closeTime what waits.
+// link keeps the connection meanwhile.
+func (p *parking) run(ctx context.Context, link func(context.Context)) {
+	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
+	var g sync.WaitGroup
+	g.Go(func() { link(linked) })
+	defer g.Wait()
+	defer unlink()
+	defer context.AfterFunc(ctx, func() {
+		rest(linked, closeTime)
+		unlink()
+	})()
+	for {
+		select {
+		case r := <-p.out:
+			p.insist(linked, r)
+			continue
+		default:
+		}
+		select {
+		case r := <-p.out:
+			p.insist(linked, r)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// insist sends a copy until it is confirmed, refused, or ctx is done.
+func (p *parking) insist(ctx context.Context, r refused) {
+	pause := minReconnectPause
+	for {
+		sent, err := p.send(ctx, []refused{r})
+		if len(sent) > 0 {
+			return
+		}
+		if ctx.Err() != nil || err != nil && !errors.Is(err, seckill.ErrUnavailable) {
+			p.queue.log.Warn("queue: a refused ticket is not listed among the dead letters", "ticket", r.ticket.ID, "error", err)
+			return
+		}
+		rest(ctx, pause)
+		pause = min(2*pause, maxReconnectPause)
+	}
+}
+
+// Parked is a message that nobody could do anything with: no ticket, a copy of one
+// that was refused as poison, or one that killed even who would have refused it.
 type Parked struct {
 	ID     string // the message's; if it has none, # and a hash of its body
 	Ticket *seckill.Ticket
 	Wrong  error  // why it is no ticket, nil if it is one
-	Reason string // why it left the queue before: rejected, delivery_limit, …
-	Deaths int64  // how often it left a queue that way
+	Reason string // why it is here: refused, or what made it leave its queue: rejected, delivery_limit, …
+	Cause  string // of a refusal, in the words of who refused
+	Deaths int64  // how often it left a queue
 	Body   []byte
 	At     time.Time // when it was parked, zero if unknown
 
@@ -37,6 +126,7 @@ type Parked struct {
 type Desk struct {
 	Parked  []Parked
 	Waiting int // dead letters that settle has still to try alone
+	More    int // parked messages that are not in hand
 
 	settings RabbitMQ
 	conn     *amqp.Connection
@@ -45,7 +135,9 @@ type Desk struct {
 }
 
 // Look takes up to parkedLook parked messages in hand.
-func Look(ctx context.Context, s RabbitMQ) (_ *Desk, err error) {
+func Look(ctx context.Context, s RabbitMQ) (*Desk, error) { return lookAt(ctx, s, parkedLook) }
+
+func lookAt(ctx context.Context, s RabbitMQ, most int) (_ *Desk, err error) {
 	conn, err := s.visit(ctx, "dead-letters")
 	if err != nil {
 		return nil, err
@@ -69,7 +161,7 @@ func Look(ctx context.Context, s RabbitMQ) (_ *Desk, err error) {
 		return nil, err
 	}
 	d.Waiting = dead.Messages
-	for len(d.Parked) < parkedLook && ctx.Err() == nil {
+	for len(d.Parked) < most && ctx.Err() == nil {
 		m, ok, err := d.ch.Get(ParkedQueue, false)
 		if err != nil {
 			return nil, err
@@ -77,7 +169,7 @@ func Look(ctx context.Context, s RabbitMQ) (_ *Desk, err error) {
 		if !ok {
 			break
 		}
-		d.Parked = append(d.Parked, readParked(m))
+		d.Parked, d.More = append(d.Parked, readParked(m)), int(m.MessageCount)
 	}
 	return d, ctx.Err()
 }
@@ -104,6 +196,9 @@ func readParked(m amqp.Delivery) Parked {
 			p.At, _ = death["time"].(time.Time)
 		}
 	}
+	if cause, refused := m.Headers[causeHeader].(string); refused {
+		p.Reason, p.Cause, p.At = "refused", cause, m.Timestamp
+	}
 	return p
 }
 
@@ -112,7 +207,7 @@ func readParked(m amqp.Delivery) Parked {
 func (d *Desk) Replay(ctx context.Context, p Parked) error {
 	headers := amqp.Table{}
 	for k, v := range p.delivery.Headers {
-		if !slices.Contains([]string{"x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange", "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count"}, k) {
+		if !slices.Contains([]string{causeHeader, "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange", "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count"}, k) {
 			headers[k] = v
 		}
 	}

@@ -1,13 +1,19 @@
 package queue
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/settle"
 )
 
 // park brings tickets and other messages to the parked ones the way they come
@@ -120,4 +126,167 @@ func TestAReplayThatIsNotConfirmedLosesNothing(t *testing.T) {
 	require.NoError(t, d.Close())
 	waits(t, ch, ParkedQueue, 0, 0)
 	waits(t, ch, TicketQueue, 1, 0)
+}
+
+// stage is a store and a gate for one settler.
+type stage struct {
+	mu       sync.Mutex
+	settled  []string
+	refused  []string
+	finished []seckill.Outcome
+	poison   error // what Settle says
+}
+
+func (s *stage) Settle(_ context.Context, tickets []seckill.Ticket) (outcomes []seckill.Outcome, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range tickets {
+		s.settled = append(s.settled, t.ID)
+		outcomes = append(outcomes, seckill.Outcome{Ticket: t})
+	}
+	return outcomes, s.poison
+}
+
+func (s *stage) Refuse(_ context.Context, t seckill.Ticket, reason seckill.Reason) (seckill.Outcome, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, t.ID)
+	return seckill.Outcome{Ticket: t, Reason: reason}, nil
+}
+
+func (s *stage) Finish(_ context.Context, outcomes []seckill.Outcome) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = append(s.finished, outcomes...)
+	return nil
+}
+
+// settles runs a settler of dead letters as a node does.
+func settles(t *testing.T, q *AMQP, s *stage) {
+	t.Helper()
+	dead := q.Dead()
+	settler := &settle.Settler{
+		Queue: dead, Store: s, Gate: s, Poison: func(err error) bool { return errors.Is(err, errPoison) }, Batch: 1,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Last: dead.Last, Refused: q.Park,
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() { defer close(over); settler.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-over })
+}
+
+var errPoison = errors.New("too long\x1b[2J")
+
+// A ticket that nobody who takes it survives has an outcome at last: it is refused
+// without being tried once more, and listed.
+func TestATicketThatEndsWhoeverTriesItIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int{1, 2} {
+		s := fresh(t)
+		s.DeliveryLimit = limit
+		direct := s
+		w := cuttable(t, &s)
+		q := connected(t, run(t, s, Publishing, Consuming, DeadLetters, Parking))
+		ticket := some(1)[0]
+		publish(t, q, ticket)
+		dies := func(far far) {
+			got, stale := receive(t, far, 1)
+			require.Equal(t, []seckill.Ticket{ticket}, got)
+			require.False(t, q.Dead().Last(ticket.ID))
+			w.cut()
+			eventually(t, func() error {
+				if q.links[Consuming].down() == nil || q.links[DeadLetters].down() == nil {
+					return errors.New("still connected")
+				}
+				return nil
+			})
+			require.ErrorIs(t, stale(false), ErrStale)
+			w.mend(t)
+			connected(t, q)
+		}
+		for range limit + 1 {
+			dies(q)
+		}
+		for range limit {
+			dies(q.Dead())
+		}
+		var node stage
+		settles(t, q, &node)
+		ch := channel(t, direct)
+		waits(t, ch, ParkedQueue, 1, 0)
+		waits(t, ch, DeadQueue, 0, 1)
+		waits(t, ch, TicketQueue, 0, s.Listener.Concurrency)
+		node.mu.Lock()
+		require.Empty(t, node.settled, "it was not tried once more")
+		require.Equal(t, []string{ticket.ID}, node.refused)
+		require.Equal(t, []seckill.Outcome{{Ticket: ticket, Reason: seckill.ReasonPoison}}, node.finished)
+		node.mu.Unlock()
+		require.False(t, q.Dead().Last(ticket.ID), "it is done")
+		require.NoError(t, q.Close())
+		waits(t, ch, DeadQueue, 0, 0) // acknowledged, not handed back
+		waits(t, ch, ParkedQueue, 1, 0)
+		d := desk(t, direct)
+		require.Equal(t, "refused", d.Parked[0].Reason)
+		require.Equal(t, &ticket, d.Parked[0].Ticket)
+		require.Contains(t, d.Parked[0].Cause, "never settled")
+		require.NoError(t, d.Close())
+	}
+}
+
+// What a database rejects is refused and, best effort, listed with what it said.
+// Copies wait while the broker is away and harm nobody when they do not fit.
+func TestRefusedTicketsAreListed(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	direct := s
+	w := cuttable(t, &s)
+	q := run(t, s, Parking)
+	eventually(t, q.links[Parking].down)
+	tickets := some(refusedWaiting + 5)
+	w.cut()
+	eventually(t, func() error {
+		if q.links[Parking].down() == nil {
+			return errors.New("still connected")
+		}
+		return nil
+	})
+	began := time.Now()
+	for _, ticket := range tickets {
+		q.Park(ticket, errPoison)
+	}
+	require.Less(t, time.Since(began), patience/10, "it waits for nobody")
+	w.mend(t)
+	ch := channel(t, direct)
+	holds(t, ch, ParkedQueue, refusedWaiting)
+	require.NoError(t, q.Close())
+	d, err := lookAt(t.Context(), direct, 10)
+	require.NoError(t, err)
+	require.Len(t, d.Parked, 10)
+	require.GreaterOrEqual(t, d.More, refusedWaiting-10)
+	require.LessOrEqual(t, d.More, refusedWaiting-9, "what did not fit is in the log alone")
+	for i, p := range d.Parked {
+		require.Equal(t, tickets[i], *p.Ticket)
+		require.Equal(t, errPoison.Error(), p.Cause)
+		require.WithinDuration(t, time.Now(), p.At, 2*patience)
+		require.NoError(t, d.Replay(t.Context(), p))
+	}
+	require.NoError(t, d.Close())
+	waits(t, ch, TicketQueue, 10, 0)
+	m, ok, err := ch.Get(TicketQueue, true)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NotContains(t, m.Headers, causeHeader)
+}
+
+// A queue that is closed sends first what was parked just before.
+func TestWhatIsParkedLastIsStillSent(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	q := run(t, s, Parking)
+	eventually(t, q.links[Parking].down)
+	for _, ticket := range some(50) {
+		q.Park(ticket, errPoison)
+	}
+	require.NoError(t, q.Close())
+	waits(t, channel(t, s), ParkedQueue, 50, 0)
 }

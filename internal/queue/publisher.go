@@ -49,14 +49,17 @@ func without(tickets, confirmed []seckill.Ticket) (left []seckill.Ticket) {
 	return left
 }
 
-// publisher sends messages of one kind, with confirms: tickets, or events.
+// publisher sends messages of one kind, with confirms: tickets, events, or copies
+// of refused tickets.
 type publisher[M any] struct {
 	queue  *AMQP
 	link   *link
 	id     func(M) string // also that of its message
 	pack   func(M) (parcel, error)
 	full   error // the broker refused: a queue is full
+	lost   error // the broker returned a message: no queue is bound
 	counts counts
+	roomy  func() bool                // the queue was not full a moment ago; nil: nobody knows
 	now    atomic.Pointer[sending[M]] // nil while there is no session
 }
 
@@ -192,11 +195,10 @@ func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
 	}
 	defer f.timer.Stop()
 	err := s.fly(ctx, f)
-	m := s.counts
-	m.published.Add(float64(len(f.answers)))
-	m.confirmed.Add(float64(len(f.confirmed)))
-	m.returned.Add(float64(f.returned))
-	m.nacked.Add(float64(f.nacked))
+	count(s.counts.published, len(f.answers))
+	count(s.counts.confirmed, len(f.confirmed))
+	count(s.counts.returned, f.returned)
+	count(s.counts.nacked, f.nacked)
 	if f.reaped < len(f.answers) {
 		// Whoever gives up waiting does not make room: what is on its way is.
 		rest := *f
@@ -207,10 +209,16 @@ func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
 		errs = append(errs, fmt.Errorf("%w: the connection was lost", seckill.ErrUnavailable))
 	}
 	if f.nacked > 0 {
-		errs = append(errs, fmt.Errorf("%w (%d of %d refused)", s.full, f.nacked, len(items)))
+		err := fmt.Errorf("%w (%d of %d refused)", s.full, f.nacked, len(items))
+		errs = append(errs, err)
+		if f.nacked == len(f.answers) && s.roomy != nil && s.roomy() {
+			// A channel whose first message came while a cluster's queue had lost its
+			// leader is refused everything from then on, by RabbitMQ 3.10.
+			s.session.fail(err)
+		}
 	}
 	if f.returned > 0 {
-		err := fmt.Errorf("%w (%d of %d returned): %s is not bound to %s", ErrUnroutable, f.returned, len(items), TicketQueue, TicketExchange)
+		err := fmt.Errorf("%w (%d of %d returned)", s.lost, f.returned, len(items))
 		errs = append(errs, err)
 		s.session.fail(err) // the next session declares the topology again
 	}

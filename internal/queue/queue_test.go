@@ -254,10 +254,16 @@ var behaviours = []struct {
 			for s := range senders {
 				own := rand.New(rand.NewPCG(uint64(s), 8))
 				all.Go(func() {
+					patience := 5
 					for rest := some(each); len(rest) > 0; {
-						ctx, cancel := context.WithTimeout(q.t.Context(), time.Duration(1+own.IntN(5))*time.Millisecond)
+						ctx, cancel := context.WithTimeout(q.t.Context(), time.Duration(1+own.IntN(patience))*time.Millisecond)
 						confirmed, _ := q.Publish(ctx, rest[:min(len(rest), 1+own.IntN(9))])
 						cancel()
+						if len(confirmed) == 0 { // it may be a slow disk
+							patience = min(2*patience, 10_000)
+						} else {
+							patience = 5
+						}
 						sent := map[string]bool{}
 						for _, t := range confirmed {
 							want.Store(t.ID, true)

@@ -18,6 +18,9 @@ import (
 //	  (direct)             │ no ticket, or failed delivery_limit times alone
 //	                       ▼
 //	seckill.dead ─────▶ seckill.tickets.parked kept for a person to look at
+//	                       ▲
+//	seckill.parked ────────┘                   copies of tickets refused as poison
+//	  (direct)
 //
 //	seckill.events ───▶ whatever subscribers bind: order.placed, order.paid, …
 //	  (topic)
@@ -29,14 +32,17 @@ const (
 	DeadExchange   = "seckill.dead"
 	DeadQueue      = "seckill.tickets.dead"   // also the routing key
 	ParkedQueue    = "seckill.tickets.parked" // also the routing key
-	EventExchange  = "seckill.events"         // topic: the routing key is the event's type
-	SaleExchange   = "seckill.sales"          // fanout
-	noticeQueue    = "seckill.sales."         // and something random: exclusive, gone with its node
+	// ParkedExchange leads to the parked tickets alone: who settles may write to it
+	// and can bring no ticket to be settled by it.
+	ParkedExchange = "seckill.parked"
+	EventExchange  = "seckill.events" // topic: the routing key is the event's type
+	SaleExchange   = "seckill.sales"  // fanout
+	noticeQueue    = "seckill.sales." // and something random: exclusive, gone with its node
 )
 
 // exchanges are those of the topology, all durable, and their types.
 var exchanges = map[string]string{
-	TicketExchange: amqp.ExchangeDirect, DeadExchange: amqp.ExchangeDirect,
+	TicketExchange: amqp.ExchangeDirect, DeadExchange: amqp.ExchangeDirect, ParkedExchange: amqp.ExchangeDirect,
 	EventExchange: amqp.ExchangeTopic, SaleExchange: amqp.ExchangeFanout,
 }
 
@@ -89,6 +95,11 @@ func declare(ch *amqp.Channel, s RabbitMQ) error {
 	// From the end to the beginning: no dead letter may find its queue missing.
 	if err := quorum(ParkedQueue, DeadExchange, ""); err != nil {
 		return err
+	}
+	if s.Declare {
+		if err := ch.QueueBind(ParkedQueue, ParkedQueue, ParkedExchange, false, nil); err != nil {
+			return s.explain(err)
+		}
 	}
 	if err := quorum(DeadQueue, DeadExchange, ParkedQueue); err != nil {
 		return err

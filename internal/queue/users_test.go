@@ -2,6 +2,7 @@ package queue
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -91,7 +92,7 @@ func TestTheDefinitionsAreWhatTheProgramDeclares(t *testing.T) {
 	s := at(t, declared.Fresh(t))
 	connected(t, run(t, s, Publishing))
 	want := topology(t, declared, s.VirtualHost)
-	require.Len(t, want, 4+3+3)
+	require.Len(t, want, 5+3+4)
 	require.ElementsMatch(t, want, topology(t, e, "/seckill"))
 
 	// A node that declares finds everything as it should be.
@@ -108,7 +109,7 @@ func TestUsersCanDoWhatTheyAreForAndNothingElse(t *testing.T) {
 	e, as := importedBroker(t)
 	tickets := some(3)
 	publisher := run(t, as("seckill-publisher"), Publishing, Announcing, Noticing)
-	consumer := run(t, as("seckill-consumer"), Consuming, DeadLetters, Noticing)
+	consumer := run(t, as("seckill-consumer"), Consuming, DeadLetters, Noticing, Parking)
 	for _, q := range []*AMQP{publisher, consumer} {
 		connected(t, q)
 		eventually(t, q.links[Noticing].down)
@@ -116,6 +117,8 @@ func TestUsersCanDoWhatTheyAreForAndNothingElse(t *testing.T) {
 	eventually(t, publisher.links[Announcing].down)
 	publish(t, publisher, tickets...)
 	collect(t, consumer, tickets)
+	consumer.Park(tickets[0], errors.New("scripted"))
+	waits(t, channel(t, as("seckill")), ParkedQueue, 1, 0)
 	shop := channel(t, as("seckill-shop"))
 	_, err := shop.QueueDeclare("shop.orders", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
 	require.NoError(t, err)
@@ -182,6 +185,7 @@ func TestUsersCanDoWhatTheyAreForAndNothingElse(t *testing.T) {
 	}{
 		{"seckill-consumer", "publishes a ticket", publishes(TicketExchange, TicketQueue)},
 		{"seckill-consumer", "publishes by the default exchange", publishes("", TicketQueue)},
+		{"seckill-consumer", "publishes a dead letter", publishes(DeadExchange, DeadQueue)},
 		{"seckill-consumer", "publishes an event", publishes(EventExchange, "order.paid")},
 		{"seckill-consumer", "publishes a notice", publishes(SaleExchange, "")},
 		{"seckill-consumer", "deletes the queue", deletes(TicketQueue)},
@@ -250,10 +254,12 @@ func TestGuestIsRefusedFromElsewhere(t *testing.T) {
 			elsewhere = ip.IP.String()
 		}
 	}
-	if elsewhere == "" {
-		t.Skip("NOT TESTED: this machine has no address but its loopback one")
-	}
 	e := stack.Own(t, stack.KindRabbitMQ)
+	require.Regexp(t, `\{loopback_users,\s*\[<<"guest">>\]\}`, ctl(t, e, "environment"), "guest is for this machine alone")
+	if elsewhere == "" {
+		t.Log("this machine has no address but its loopback one: nobody tried from elsewhere")
+		return
+	}
 	s := at(t, e.URL())
 	require.NoError(t, e.Stop())
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(e.LogFile()), "advanced.config"),

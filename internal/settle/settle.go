@@ -1,9 +1,10 @@
 // Package settle is stage 4 of a purchase: it takes tickets from the queue in
 // batches and brings each to its outcome, once, however often it is delivered.
 //
-// A failure of the infrastructure never counts against a ticket: the batch is
+// A failure of the infrastructure does not count against a ticket: the batch is
 // kept and tried again until the store is back. Only a ticket that fails alone
-// is refused, as poison. A batch is acknowledged last, after the store has
+// is refused, as poison, or one that nobody who tried it alone has survived, as
+// far as its queue can tell. A batch is acknowledged last, after the store has
 // committed it and the gate has learned of it.
 package settle
 
@@ -50,7 +51,8 @@ const (
 	finishTime = 10 * time.Second
 )
 
-// Settler is the resident consumer. All fields but Batch must be set.
+// Settler is the resident consumer. All fields must be set but those that say
+// what happens without them.
 type Settler struct {
 	Queue  Queue
 	Store  Store
@@ -59,17 +61,32 @@ type Settler struct {
 	Log    *slog.Logger
 	Batch  int // most tickets in one transaction, 0 for Batch
 
-	settled *prometheus.CounterVec
-	retries prometheus.Counter
-	drift   prometheus.Counter
+	// Last tells that a ticket which came alone will not be delivered again. It is
+	// refused without another try. nil: never.
+	Last func(ticket string) bool
+	// Refused hears of every ticket that was refused as poison, and why. It MUST NOT
+	// wait. nil: nobody.
+	Refused func(ticket seckill.Ticket, why error)
+	Metrics *Metrics // shared by the settlers of a node; nil: nothing is counted
 }
 
-// Register makes the settler's metrics.
-func (s *Settler) Register(r prometheus.Registerer) {
-	s.settled = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_outcomes_total", Help: "Tickets settled, by outcome; a redelivered ticket counts again."}, []string{"outcome"})
-	s.retries = prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_settle_retries_total", Help: "Batches that were tried again because the store or the gate failed."})
-	s.drift = prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_drift_units_total", Help: "Units that the gate had promised and the store did not have."})
-	r.MustRegister(s.settled, s.retries, s.drift)
+// Metrics counts what settlers do.
+type Metrics struct {
+	outcomes *prometheus.CounterVec
+	retries  prometheus.Counter
+	drift    prometheus.Counter
+}
+
+// NewMetrics makes and registers metrics.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_outcomes_total", Help: "Tickets settled, by outcome; a redelivered ticket counts again."}, []string{"outcome"}),
+		retries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_settle_retries_total", Help: "Batches that were tried again because the store or the gate failed."}),
+		drift:    prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_drift_units_total", Help: "Units that the gate had promised and the store did not have."}),
+	}
+	r.MustRegister(m.outcomes, m.retries, m.drift)
+	m.outcomes.WithLabelValues(string(seckill.ReasonPoison)) // an alert asks for its increase: it begins at 0
+	return m
 }
 
 // Run settles until ctx is done; then it finishes the batch at hand.
@@ -126,17 +143,21 @@ func (s *Settler) batch(ctx context.Context, tickets []seckill.Ticket) error {
 	return nil
 }
 
+// errLast is why a ticket is refused that its queue would not deliver again.
+var errLast = errors.New("it was never settled, however often it was delivered: perhaps it ends whoever tries it")
+
 // decide settles tickets together or, when their data fails, in ever smaller
 // parts: a ticket that fails alone is refused, the others are not harmed.
 func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Outcome, error) {
+	if len(tickets) == 1 && s.Last != nil && s.Last(tickets[0].ID) {
+		return s.refuse(ctx, tickets[0], errLast)
+	}
 	outcomes, err := s.Store.Settle(ctx, tickets)
 	if err == nil || !s.Poison(err) {
 		return outcomes, err
 	}
 	if len(tickets) == 1 {
-		s.Log.Error("settle: the ticket is refused, since it fails alone", "ticket", tickets[0].ID, "sale", tickets[0].Sale, "error", err)
-		o, err := s.Store.Refuse(ctx, tickets[0], seckill.ReasonPoison)
-		return []seckill.Outcome{o}, err
+		return s.refuse(ctx, tickets[0], err)
 	}
 	half := len(tickets) / 2
 	first, err := s.decide(ctx, tickets[:half])
@@ -145,6 +166,18 @@ func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]secki
 	}
 	second, err := s.decide(ctx, tickets[half:])
 	return append(first, second...), err
+}
+
+// refuse ends a ticket as poison, unless it has its outcome already.
+func (s *Settler) refuse(ctx context.Context, t seckill.Ticket, why error) ([]seckill.Outcome, error) {
+	o, err := s.Store.Refuse(ctx, t, seckill.ReasonPoison)
+	if err == nil && o.Reason == seckill.ReasonPoison {
+		s.Log.Error("settle: the ticket is refused, since it fails alone", "ticket", t.ID, "sale", t.Sale, "error", why)
+		if s.Refused != nil {
+			s.Refused(t, why)
+		}
+	}
+	return []seckill.Outcome{o}, err
 }
 
 // insist repeats f with growing pauses until it works or ctx is done.
@@ -158,15 +191,15 @@ func (s *Settler) insist(ctx context.Context, complaint string, f func() error) 
 			return errors.Join(err, ctx.Err())
 		}
 		s.Log.Warn("settle: "+complaint+"; trying again", "pause", pause, "error", err)
-		if s.retries != nil {
-			s.retries.Inc()
+		if s.Metrics != nil {
+			s.Metrics.retries.Inc()
 		}
 		rest(ctx, &pause)
 	}
 }
 
 func (s *Settler) count(outcomes []seckill.Outcome) {
-	if s.settled == nil {
+	if s.Metrics == nil {
 		return
 	}
 	by := map[seckill.Reason]int{}
@@ -182,9 +215,9 @@ func (s *Settler) count(outcomes []seckill.Outcome) {
 		if reason == seckill.ReasonNone {
 			outcome = "placed"
 		}
-		s.settled.WithLabelValues(outcome).Add(float64(n))
+		s.Metrics.outcomes.WithLabelValues(outcome).Add(float64(n))
 	}
-	s.drift.Add(float64(drift))
+	s.Metrics.drift.Add(float64(drift))
 }
 
 // rest waits for the pause and doubles it.

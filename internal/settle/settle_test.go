@@ -315,6 +315,38 @@ func TestATicketThatFailsAloneIsRefusedAndNobodyElseIsHarmed(t *testing.T) {
 	})
 }
 
+// A ticket whose queue will not bring it again is refused untried; whoever lists
+// refusals hears of it once, and of nothing that has another outcome.
+func TestTheLastDeliveryIsARefusal(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(4)
+		s := newStage(all...)
+		s.outcomes[all[1].ID] = seckill.Outcome{Ticket: all[1]} // settled, by somebody who then died
+		s.poison[all[2].ID] = true
+		s.refuse = times(2, errDown)
+		told := map[string]error{}
+		stop := s.run(t, func(v *Settler) {
+			v.Batch = 1
+			v.Last = func(ticket string) bool { return ticket == all[0].ID || ticket == all[1].ID }
+			v.Refused = func(ticket seckill.Ticket, why error) {
+				assert.NotContains(t, told, ticket.ID, "told once")
+				told[ticket.ID] = why
+			}
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stop()
+		require.Len(t, s.acked, 4)
+		assert.Equal(t, seckill.ReasonPoison, s.finished[all[0].ID].Reason)
+		assert.True(t, s.finished[all[1].ID].Placed())
+		assert.True(t, s.finished[all[3].ID].Placed())
+		assert.Equal(t, 2, s.settles, "the first two were not tried")
+		require.Len(t, told, 2)
+		assert.ErrorIs(t, told[all[0].ID], errLast)
+		assert.ErrorIs(t, told[all[2].ID], errPoison)
+	})
+}
+
 func TestOutcomesAreInTheirTicketsPlaceAfterABatchWasParted(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		s := newStage()
@@ -443,7 +475,7 @@ func TestTheMetricsCountOutcomesAndDrift(t *testing.T) {
 		}
 		s.finish = times(2, errDown)
 		r := prometheus.NewRegistry()
-		stop := s.run(t, func(v *Settler) { v.Register(r) })
+		stop := s.run(t, func(v *Settler) { v.Metrics = NewMetrics(r) })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		stop()

@@ -65,6 +65,22 @@ func (s *Store) Events(ctx context.Context, max int) (events []seckill.Event, er
 	return events, err
 }
 
+// OldestEvent returns when the oldest event that has not been sent happened, zero
+// if there is none.
+func (s *Store) OldestEvent(ctx context.Context) (at time.Time, err error) {
+	err = s.ask(ctx, "oldest event", func(t *tx) error {
+		return t.one(ctx, "SELECT COALESCE(MIN(at), 0) FROM events", nil, func(r scanner) error {
+			var oldest int64
+			err := r.Scan(&oldest)
+			if oldest > 0 {
+				at = fromMS(oldest)
+			}
+			return err
+		})
+	})
+	return at, err
+}
+
 // Sent forgets events that others have received.
 func (s *Store) Sent(ctx context.Context, ids []string) error {
 	return s.write(ctx, "events sent", func(t *tx) error {
