@@ -179,6 +179,9 @@ func TestEventsLeaveByRabbitMQ(t *testing.T) {
 			eventually(t, "connected", func() bool { return metric(t, n, `seckill_queue_connected{end="notice"}`) == 1 })
 		}
 		heard := metric(t, e.nodes[1], "seckill_notices_heard_total")
+		if title(e.nodes[1]) == "one" { // what it has read just now it would show for a while
+			t.Fatal("the sale has its new title already")
+		}
 		admin(t, e.nodes[0]).does("PATCH", "/api/admin/sales/"+sale, map[string]string{"title": "one"}, 200)
 		eventually(t, "the notice is heard", func() bool { return metric(t, e.nodes[1], "seckill_notices_heard_total") > heard })
 		if got := title(e.nodes[1]); got != "one" {
@@ -312,8 +315,9 @@ func TestNoEventsAreKeptForNobody(t *testing.T) {
 }
 
 // One ticket that the database rejects and one message that is no ticket, among
-// 10,000 good ones: those are settled, the ticket is refused and its unit goes
-// back, the message is listed, and nothing stalls.
+// 10,000 good ones: those are settled, the ticket is refused, its unit goes back
+// and it is listed with what the database said, so is the message, and nothing
+// stalls.
 func TestPoisonAmongTenThousand(t *testing.T) {
 	e := startEngines(t)
 	u, err := url.Parse(e.maria.AdminURL())
@@ -355,21 +359,31 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 
 	mq := []string{"SECKILL_QUEUE=" + e.rabbit.URL()}
 	var listed string
-	eventually(t, "the message is listed", func() bool {
+	eventually(t, "both are listed", func() bool {
 		listed, err = command(t, mq, "mq", "dead-letters", "list")
 		must(t, err)
-		return strings.Contains(listed, "no ticket")
+		return strings.Count(listed, "\n") == 3
 	})
 	row := regexp.MustCompile(`(?m)^(#[0-9a-f]{12}) +rejected +2 +20\S+Z +- +- +- +no ticket \(.*\): "no ticket\\x1b\[2J"$`).FindStringSubmatch(listed)
-	if row == nil || strings.Count(listed, "\n") != 2 {
+	if row == nil || !regexp.MustCompile(`(?m)^`+refused.Ticket+` +refused +0 +20\S+Z +`+sale+` +poison +1 +a refused ticket: .*1406.*poison`).MatchString(listed) {
 		t.Fatalf("the list is\n%s", listed)
 	}
+	total := func(name string) (sum float64) {
+		for _, n := range e.nodes {
+			sum += metric(t, n, name)
+		}
+		return sum
+	}
+	if got := total(`seckill_outcomes_total{outcome="poison"}`); got < 1 {
+		t.Errorf("%v tickets were counted as poison", got)
+	}
+	before := total("seckill_queue_received_total")
 	for _, c := range []struct{ args, out, complaint string }{
 		{"drop", "", "name the dead letters"},
 		{"drop --all", "", "--yes"},
 		{"replay", "", "name the dead letters"},
-		{"replay --all", "0 replayed\n1 left alone: no tickets\n", ""},
 		{"drop nothing", "0 dropped\n", `no dead letter has the id "nothing"`},
+		{"replay --all", "1 replayed\n1 left alone: no tickets\n", ""},
 		{"drop " + row[1], "1 dropped\n", ""},
 		{"list", "no dead letters\n", ""},
 		{"drop --all --yes", "0 dropped\n", ""},
@@ -379,30 +393,75 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 			t.Errorf("mq dead-letters %s: %q, %v; want %q, %q", c.args, out, err, c.out, c.complaint)
 		}
 	}
-
-	// A parked ticket is shown with whose it is, and replaying one that has its
-	// outcome changes nothing.
-	body, err := json.Marshal(seckill.Ticket{ID: refused.Ticket, Sale: saleID(t, sale), Buyer: "poison", Quantity: 1, At: time.Now().UTC()})
-	must(t, err)
-	rabbit.asks(func(ch *amqp.Channel) error {
-		return ch.Publish("seckill.dead", "seckill.tickets.parked", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: refused.Ticket, Body: body})
-	})
-	eventually(t, "the ticket is listed", func() bool {
-		listed, err = command(t, mq, "mq", "dead-letters", "list")
-		must(t, err)
-		return regexp.MustCompile(`(?m)^` + refused.Ticket + ` +- +0 +- +` + sale + ` +poison +1 +a ticket$`).MatchString(listed)
-	})
-	if out, err := command(t, mq, "mq", "dead-letters", "replay", "--all"); out != "1 replayed\n" || err != nil {
-		t.Errorf("replay: %q %v", out, err)
-	}
+	// A replay of a ticket that has its outcome changes nothing.
 	eventually(t, "the replayed ticket is settled", func() bool {
-		return metric(t, e.nodes[0], `seckill_queue_messages{queue="seckill.tickets"}`) == 0 && metric(t, e.nodes[0], `seckill_queue_messages{queue="seckill.tickets.parked"}`) == 0
+		return total("seckill_queue_received_total") > before && metric(t, e.nodes[0], `seckill_queue_messages{queue="seckill.tickets"}`) == 0
 	})
 	if again := buyer(t, e.nodes[1], "poison").outcome(sale); again != refused {
 		t.Errorf("a replay made %+v of %+v", again, refused)
 	}
 	if a := admin(t, e.nodes[0]).audits(sale); a.Gate != 1 || a.Active != good {
 		t.Errorf("after a replay: %+v", a)
+	}
+}
+
+// A ticket that kills every node that tries it is refused at last, its unit goes
+// back, it is listed once, and the next node lives.
+func TestATicketThatKillsItsNodesIsRefused(t *testing.T) {
+	e := startEngines(t)
+	for _, n := range e.nodes {
+		must(t, n.Stop())
+	}
+	crashing, err := crashBinary()
+	must(t, err)
+	c := e.configs[0]
+	c.Env = append(slices.Clone(c.Env), "SECKILL_QUEUE="+e.rabbit.Fresh(t), "SECKILL_RABBITMQ_DELIVERY_LIMIT=1")
+	mortal := c
+	c.Args = []string{"--run", "api,relay,expire"}
+	front := start(t, c)
+	mortal.Binary, mortal.Listen, mortal.Args = crashing, "", []string{"--run", "settle"}
+	mortal.Env = append(slices.Clone(mortal.Env), "SECKILL_CRASH=5-before-store")
+
+	sale := admin(t, front).creates(5, 1)
+	buyer(t, front, "deadly").buys(sale, 1)
+	deaths := 0
+	for refused := false; !refused; {
+		mortal.Dir = t.TempDir()
+		n := begin(t, mortal)
+		eventually(t, "the node dies of the ticket, or refuses it", func() bool {
+			refused = strings.Contains(n.Log(), "the ticket is refused")
+			select {
+			case <-n.Done():
+				return true
+			default:
+				return refused
+			}
+		})
+		if refused {
+			must(t, n.Ready())
+			eventually(t, "the settler of dead letters counts too", func() bool { return metric(t, n, `seckill_outcomes_total{outcome="poison"}`) == 1 })
+			break
+		}
+		if deaths++; !n.Killed() || deaths > 10 {
+			t.Fatalf("death %d:\n%s", deaths, tail(n.Log()))
+		}
+	}
+	if deaths < 3 { // twice with others, once alone
+		t.Errorf("refused after %d deaths", deaths)
+	}
+	if got := buyer(t, front, "deadly").outcome(sale); got.Status != "refused" || got.Reason != "poison" {
+		t.Errorf("the ticket ended as %+v", got)
+	}
+	if a := admin(t, front).audits(sale); a.Gate != 5 || a.Active != 0 {
+		t.Errorf("its unit did not go back: %+v", a)
+	}
+	eventually(t, "it is listed", func() bool {
+		listed, err := command(t, c.Env, "mq", "dead-letters", "list")
+		must(t, err)
+		return strings.Count(listed, "\n") == 2 && regexp.MustCompile(`(?m) refused .* deadly +1 +a refused ticket: `).MatchString(listed)
+	})
+	if got := metric(t, front, "seckill_queue_published_total"); got != 1 {
+		t.Errorf("the ticket was sent %v times", got)
 	}
 }
 

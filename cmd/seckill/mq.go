@@ -34,8 +34,9 @@ func newMQCommand() *cobra.Command {
 		Use:   "dead-letters",
 		Short: "Look at the messages that nobody could do anything with",
 		Long: `Look at the messages that nobody could do anything with: they are no tickets, or
-failed as often as rabbitmq.delivery_limit allows, twice: with others, and alone.
-They wait in the queue ` + queue.ParkedQueue + ` until a person decides.`,
+copies of tickets that were refused as poison. A refused ticket has its outcome
+and its units are back: its copy is here to be looked at. All wait in the queue
+` + queue.ParkedQueue + ` until a person decides.`,
 		Args: cobra.NoArgs,
 	}
 	letters.AddCommand(newLettersListCommand(&b), newLettersReplayCommand(&b), newLettersDropCommand(&b))
@@ -72,7 +73,7 @@ what is what was found in the queues.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
-			_, err = io.WriteString(out, showExhibits(exhibits, terminal(out) && os.Getenv("NO_COLOR") == ""))
+			_, err = io.WriteString(out, showExhibits(exhibits, colourful(terminal(out), os.Getenv("NO_COLOR"))))
 			return err
 		},
 	}
@@ -85,6 +86,9 @@ const (
 	red   = "\x1b[31m"
 	plain = "\x1b[0m"
 )
+
+// colourful tells whether to paint: on a terminal, unless NO_COLOR says anything.
+func colourful(terminal bool, noColor string) bool { return terminal && noColor == "" }
 
 func showExhibits(exhibits []queue.Exhibit, colour bool) string {
 	paint := func(how, text string) string {
@@ -155,25 +159,34 @@ func newLettersListCommand(b *broker) *cobra.Command {
 					fmt.Fprintf(out, "%d wait to be tried alone by a node that settles.\n", d.Waiting)
 				}
 				if len(d.Parked) == 0 {
-					_, err := fmt.Fprintln(out, "no dead letters")
-					return err
+					if d.Waiting == 0 {
+						fmt.Fprintln(out, "no dead letters")
+					}
+					return nil
 				}
 				w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "ID\tREASON\tDEATHS\tPARKED\tSALE\tBUYER\tQUANTITY\tREMARK")
 				for _, p := range d.Parked {
 					sale, buyer, quantity, remark := "-", "-", "-", "a ticket"
 					if t := p.Ticket; t != nil {
-						sale, buyer, quantity = t.Sale.String(), t.Buyer, fmt.Sprint(t.Quantity)
+						sale, buyer, quantity = t.Sale.String(), printable(t.Buyer), fmt.Sprint(t.Quantity)
 					} else {
 						remark = fmt.Sprintf("no ticket (%v): %s", p.Wrong, excerpt(p.Body))
+					}
+					if p.Cause != "" {
+						remark = "a refused ticket: " + printable(p.Cause)
 					}
 					parked := "-"
 					if !p.At.IsZero() {
 						parked = p.At.UTC().Format("2006-01-02T15:04:05Z")
 					}
-					fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", printable(p.ID), orDash(p.Reason), p.Deaths, parked, sale, buyer, quantity, remark)
+					fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", printable(p.ID), orDash(printable(p.Reason)), p.Deaths, parked, sale, buyer, quantity, remark)
 				}
-				return w.Flush()
+				if err := w.Flush(); err != nil || d.More == 0 {
+					return err
+				}
+				_, err := fmt.Fprintf(out, "and %d more: replay or drop these to see them.\n", d.More)
+				return err
 			})
 		},
 	}
@@ -186,7 +199,7 @@ func newLettersReplayCommand(b *broker) *cobra.Command {
 		Short: "Send dead letters to the ticket queue again",
 		Long: `Send dead letters to the ticket queue again. Each leaves the dead letters when the
 ticket queue has confirmed it. --all leaves alone what is no ticket: it would
-only come back.`,
+only come back. A ticket that has its outcome keeps it.`,
 		Example: `  seckill mq dead-letters replay 0198c0ffee
   seckill mq dead-letters replay --all`,
 		RunE: func(cmd *cobra.Command, ids []string) error {
@@ -212,8 +225,8 @@ func newLettersDropCommand(b *broker) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drop [ID…]",
 		Short: "Throw dead letters away",
-		Long: `Throw dead letters away. A ticket that is dropped is not lost for its buyer: the
-sweeper sends it again from the gate's outbox until it has an outcome.`,
+		Long: `Throw dead letters away. A ticket that is dropped is not lost for its buyer: it has
+its outcome, or is sent again from the gate's outbox until it has one.`,
 		Example: `  seckill mq dead-letters drop 0198c0ffee
   seckill mq dead-letters drop --all --yes`,
 		RunE: func(cmd *cobra.Command, ids []string) error {
@@ -227,7 +240,7 @@ sweeper sends it again from the gate's outbox until it has an outcome.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all of them, with --yes")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&yes, "yes", false, "yes, all of them: what is dropped is gone")
 	return cmd
 }
 
@@ -270,6 +283,9 @@ func chosen(cmd *cobra.Command, d *queue.Desk, ids []string, done string, do fun
 		}
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%d %s\n", n, done)
+	if d.More > 0 && len(ids) == 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), "%d more were not looked at: say it again\n", d.More)
+	}
 	if skipped > 0 {
 		fmt.Fprintf(cmd.OutOrStdout(), "%d left alone: no tickets\n", skipped)
 	}
@@ -278,7 +294,11 @@ func chosen(cmd *cobra.Command, d *queue.Desk, ids []string, done string, do fun
 	}
 	for _, id := range ids {
 		if !found[id] {
-			return fmt.Errorf("no dead letter has the id %q (seckill mq dead-letters list)", id)
+			err := fmt.Errorf("no dead letter has the id %q (seckill mq dead-letters list)", id)
+			if d.More > 0 {
+				err = fmt.Errorf("%w among the first %d; %d more were not looked at", err, len(d.Parked), d.More)
+			}
+			return err
 		}
 	}
 	return nil

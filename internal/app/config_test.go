@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"seckill"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"seckill"
 )
 
 // write makes a file and returns its name.
@@ -107,7 +109,7 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 	t.Parallel()
 	c := Defaults()
 	every(reflect.ValueOf(&c).Elem(), "", func(key string, v reflect.Value) {
-		if strings.HasPrefix(key, "rabbitmq.") || key == "gate" || key == "queue" || key == "store" || key == "run" {
+		if key == "gate" || key == "queue" || key == "store" || key == "run" {
 			return // they are not free to have any value
 		}
 		var value string
@@ -117,6 +119,9 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			value = "50s"
 			if strings.HasSuffix(key, "token_life") || strings.HasSuffix(key, "retention") {
 				value = "2m"
+			}
+			if key == "rabbitmq.publish_retry.initial_interval" { // not more than max_interval
+				value = "500ms"
 			}
 			d, _ := time.ParseDuration(value)
 			want.SetInt(int64(d))
@@ -128,14 +133,28 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			want.SetBool(true)
 		case int:
 			value = "77"
-			want.SetInt(77)
+			if key == "rabbitmq.listener.concurrency" { // not more than max_concurrency
+				value = "3"
+			}
+			n, _ := strconv.Atoi(value)
+			want.SetInt(int64(n))
+		case float64:
+			value = "2.5"
+			want.SetFloat(2.5)
 		case []string:
 			value = " 10.0.0.0/8, ,192.0.2.0/24 "
 			want.Set(reflect.ValueOf([]string{"10.0.0.0/8", "192.0.2.0/24"}))
+			if key == "rabbitmq.addresses" {
+				value = "mq1:5672,[::1]:5673"
+				want.Set(reflect.ValueOf([]string{"mq1:5672", "[::1]:5673"}))
+			}
 		default:
 			value = "text"
 			if key == "log.format" {
 				value = "json"
+			}
+			if key == "rabbitmq.password_file" {
+				value = write(t, "text")
 			}
 			want.SetString(value)
 		}
@@ -147,6 +166,20 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A second value of a switch, so that it is not the default by chance.
+func TestSwitchesOfRabbitMQCanBeTurnedOff(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"rabbitmq.declare", "rabbitmq.events", "rabbitmq.publish_retry.enabled", "rabbitmq.listener.auto_startup", "rabbitmq.listener.default_requeue_rejected"} {
+		c, err := LoadConfig("", []string{EnvName(key) + "=false"}, nil)
+		require.NoError(t, err, key)
+		every(reflect.ValueOf(c), "", func(k string, v reflect.Value) {
+			if k == key {
+				require.False(t, v.Bool(), key)
+			}
+		})
+	}
 }
 
 func TestAnUnknownKeyIsAnError(t *testing.T) {

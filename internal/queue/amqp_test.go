@@ -563,7 +563,10 @@ func TestAStoppingConsumerWaitsForTheBatchAtHand(t *testing.T) {
 		q.Close()
 	}()
 	eventually(t, func() error { // closing has begun: nothing is handed out any more
-		_, _, err := q.Receive(expired(t), 1)
+		_, done, err := q.Receive(expired(t), 1)
+		if err == nil {
+			return errors.Join(errors.New("handing out"), done(false))
+		}
 		if !errors.Is(err, errEnded) {
 			return fmt.Errorf("handing out: %w", err)
 		}
@@ -711,7 +714,7 @@ func ctl(t testing.TB, broker *stack.Engine, args ...string) string {
 // connections. Every ticket that was confirmed is settled.
 func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 	t.Parallel()
-	total, kills := 100_000, 60
+	total, kills := 60_000, 60
 	if testing.Short() {
 		total, kills = 5_000, 10
 	}
@@ -795,7 +798,7 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 		close(settled)
 	})
 	for range kills {
-		for range rand.IntN(20) {
+		for range rand.IntN(12) { // so that the kills are over before the tickets are
 			select {
 			case <-progress:
 			case <-settled:
@@ -847,18 +850,22 @@ func TestTheMetricsCountWhatHappens(t *testing.T) {
 	require.NoError(t, ch.QueueUnbind(TicketQueue, TicketQueue, TicketExchange, nil))
 	_, err := q.Publish(t.Context(), some(2))
 	require.ErrorIs(t, err, ErrUnroutable)
-	value := func(name, end string) float64 {
+	find := func(name, end string) (value float64, found bool) {
 		families, err := r.Gather()
 		require.NoError(t, err)
 		for _, f := range families {
 			for _, m := range f.Metric {
 				if f.GetName() == name && (end == "" || m.Label[0].GetValue() == end) {
-					return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+					return m.GetCounter().GetValue() + m.GetGauge().GetValue(), true
 				}
 			}
 		}
-		t.Fatalf("no metric %s", name)
-		return 0
+		return 0, false
+	}
+	value := func(name, end string) float64 {
+		v, found := find(name, end)
+		require.True(t, found, "no metric %s", name)
+		return v
 	}
 	for name, want := range map[string]float64{"published": 7, "confirmed": 5, "returned": 2, "nacked": 0, "received": 6, "redelivered": 1, "dead_letters": 0, "unreadable": 2} {
 		assert.Equal(t, want, value("seckill_queue_"+name+"_total", ""), name)
@@ -866,16 +873,16 @@ func TestTheMetricsCountWhatHappens(t *testing.T) {
 	assert.EqualValues(t, s.Listener.Concurrency, value("seckill_queue_listeners", ""))
 	assert.EqualValues(t, 1, value("seckill_queue_connected", "consume"))
 	eventually(t, func() error {
-		if parked, alone := value("seckill_queue_messages", ParkedQueue), value("seckill_queue_consumers", DeadQueue); parked != 1 || alone != 1 {
+		parked, _ := find("seckill_queue_messages", ParkedQueue)
+		if alone, _ := find("seckill_queue_consumers", DeadQueue); parked != 1 || alone != 1 {
 			return fmt.Errorf("%v parked, %v consumers of the dead letters", parked, alone)
 		}
 		return nil
 	})
 	require.NoError(t, q.Close())
-	families, err := r.Gather()
-	require.NoError(t, err)
-	for _, f := range families {
-		assert.NotContains(t, []string{"seckill_queue_messages", "seckill_queue_consumers"}, f.GetName(), "nobody looks any more")
+	for _, name := range []string{"seckill_queue_messages", "seckill_queue_consumers"} {
+		_, found := find(name, "")
+		assert.False(t, found, "nobody looks any more: %s", name)
 	}
 	assert.EqualValues(t, 0, value("seckill_queue_connected", "consume"))
 	assert.EqualValues(t, 0, value("seckill_queue_listeners", ""))

@@ -25,6 +25,7 @@ type outbox struct {
 	kept  []seckill.Event
 	owner string
 	ends  time.Time // of the lease
+	given int       // times that it was given back
 	sent  []string
 	away  bool
 }
@@ -89,6 +90,7 @@ func (o *outbox) Unlease(_ context.Context, _, owner string) error {
 	defer o.mu.Unlock()
 	if o.owner == owner {
 		o.owner, o.ends = "", time.Time{}
+		o.given++
 	}
 	return nil
 }
@@ -282,6 +284,7 @@ func TestOneNodeAnnouncesAtATime(t *testing.T) {
 	w.cut()
 	eventually(t, box.empty)
 	require.Subset(t, ids(t, ch, name), idsOf(more, ""))
+	box.set(func() { require.Equal(t, 1, box.given) })
 	require.NotNil(t, queues[1].events.now.Load())
 	w.mend(t)
 	eventually(t, queues[0].links[Announcing].down)

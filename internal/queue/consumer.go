@@ -411,7 +411,6 @@ func (l *listener) read(held []delivery, d amqp.Delivery) []delivery {
 		// The broker counts the deliveries that failed, and gives up when they are
 		// more than the limit.
 		failed, _ := d.Headers["x-delivery-count"].(int64)
-		fmt.Println("DEBUG", c.name, d.Headers)
 		return append(held, delivery{t, l, d.DeliveryTag, d.Redelivered, failed >= int64(c.queue.settings.DeliveryLimit)})
 	}
 	c.queue.metrics.unreadable.Inc()

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -184,35 +185,45 @@ func TestATicketThatEndsWhoeverTriesItIsRefused(t *testing.T) {
 	for _, limit := range []int{1, 2} {
 		s := fresh(t)
 		s.DeliveryLimit = limit
-		direct := s
-		w := cuttable(t, &s)
-		q := connected(t, run(t, s, Publishing, Consuming, DeadLetters, Parking))
+		// When a connection dies its channels do one by one, and the broker may deliver
+		// to a second one of them meanwhile.
+		s.Listener.Concurrency, s.Listener.MaxConcurrency = 1, 1
 		ticket := some(1)[0]
-		publish(t, q, ticket)
-		dies := func(far far) {
-			got, stale := receive(t, far, 1)
+		publish(t, connected(t, run(t, s, Publishing)), ticket)
+		dies := func(as End) {
+			own := s
+			w := cuttable(t, &own)
+			q := connected(t, run(t, own, as))
+			var from far = q
+			if as == DeadLetters {
+				from = q.Dead()
+			}
+			got, stale := receive(t, from, 1)
 			require.Equal(t, []seckill.Ticket{ticket}, got)
 			require.False(t, q.Dead().Last(ticket.ID))
-			w.cut()
+			// It comes back no more, and its connection goes with the ticket in hand.
+			closed := make(chan struct{})
+			go func() { defer close(closed); q.Close() }()
 			eventually(t, func() error {
-				if q.links[Consuming].down() == nil || q.links[DeadLetters].down() == nil {
-					return errors.New("still connected")
+				if _, _, err := from.Receive(expired(t), 1); !errors.Is(err, errEnded) {
+					return fmt.Errorf("not closing yet: %w", err)
 				}
 				return nil
 			})
-			require.ErrorIs(t, stale(false), ErrStale)
-			w.mend(t)
-			connected(t, q)
+			w.cut()
+			<-closed
+			require.ErrorIs(t, stale(true), ErrStale)
 		}
 		for range limit + 1 {
-			dies(q)
+			dies(Consuming)
 		}
 		for range limit {
-			dies(q.Dead())
+			dies(DeadLetters)
 		}
+		q := connected(t, run(t, s, Consuming, DeadLetters, Parking))
 		var node stage
 		settles(t, q, &node)
-		ch := channel(t, direct)
+		ch := channel(t, s)
 		waits(t, ch, ParkedQueue, 1, 0)
 		waits(t, ch, DeadQueue, 0, 1)
 		waits(t, ch, TicketQueue, 0, s.Listener.Concurrency)
@@ -225,7 +236,7 @@ func TestATicketThatEndsWhoeverTriesItIsRefused(t *testing.T) {
 		require.NoError(t, q.Close())
 		waits(t, ch, DeadQueue, 0, 0) // acknowledged, not handed back
 		waits(t, ch, ParkedQueue, 1, 0)
-		d := desk(t, direct)
+		d := desk(t, s)
 		require.Equal(t, "refused", d.Parked[0].Reason)
 		require.Equal(t, &ticket, d.Parked[0].Ticket)
 		require.Contains(t, d.Parked[0].Cause, "never settled")

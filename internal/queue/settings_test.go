@@ -297,7 +297,8 @@ func TestPrefetchBoundsWhatAListenerHolds(t *testing.T) {
 		for _, done := range dones {
 			require.NoError(t, done(true))
 		}
-		receive(t, q, 1)
+		_, done := receive(t, q, 1)
+		require.NoError(t, done(true))
 	}
 }
 

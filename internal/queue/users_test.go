@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -72,22 +73,35 @@ func importedBroker(t *testing.T) (e *stack.Engine, as func(user string) RabbitM
 		return s
 	}
 	require.Len(t, definitions.Users, 5)
+	var tries sync.WaitGroup // the broker takes its time to refuse somebody
 	for _, u := range definitions.Users {
 		require.Empty(t, u.Hash, "no user can log in before somebody has set a password")
-		s := as(u.Name)
 		for _, password := range []seckill.Secret{"", "x"} {
+			s := as(u.Name)
 			s.Password = password
-			_, err := s.visit(t.Context(), "test")
-			require.ErrorContains(t, err, "rabbitmq.password", u.Name)
+			tries.Go(func() {
+				_, err := s.visit(t.Context(), "test")
+				assert.ErrorContains(t, err, "rabbitmq.password", u.Name)
+			})
 		}
+	}
+	tries.Wait()
+	for _, u := range definitions.Users {
 		require.NoError(t, management(t, e, "PUT", "users/"+u.Name, map[string]string{"password": "x", "tags": strings.Join(u.Tags, ",")}, nil))
 	}
 	return e, as
 }
 
-func TestTheDefinitionsAreWhatTheProgramDeclares(t *testing.T) {
+// One broker for all of them: it takes longer to start than they take.
+func TestTheDefinitions(t *testing.T) {
 	t.Parallel()
 	e, as := importedBroker(t)
+	t.Run("are what the program declares", func(t *testing.T) { testDefinitions(t, e, as) })
+	t.Run("let users do what they are for and nothing else", func(t *testing.T) { testRights(t, e, as) })
+	t.Run("beside a guest who is refused from elsewhere", func(t *testing.T) { testGuest(t, e) })
+}
+
+func testDefinitions(t *testing.T, e *stack.Engine, as func(user string) RabbitMQ) {
 	declared := stack.Shared(t, stack.KindRabbitMQ)
 	s := at(t, declared.Fresh(t))
 	connected(t, run(t, s, Publishing))
@@ -104,9 +118,7 @@ func TestTheDefinitionsAreWhatTheProgramDeclares(t *testing.T) {
 	require.ElementsMatch(t, want, topology(t, e, "/seckill"))
 }
 
-func TestUsersCanDoWhatTheyAreForAndNothingElse(t *testing.T) {
-	t.Parallel()
-	e, as := importedBroker(t)
+func testRights(t *testing.T, e *stack.Engine, as func(user string) RabbitMQ) {
 	tickets := some(3)
 	publisher := run(t, as("seckill-publisher"), Publishing, Announcing, Noticing)
 	consumer := run(t, as("seckill-consumer"), Consuming, DeadLetters, Noticing, Parking)
@@ -145,10 +157,13 @@ func TestUsersCanDoWhatTheyAreForAndNothingElse(t *testing.T) {
 				return err
 			}
 			select {
-			case e := <-closes:
-				return e
-			case <-confirm.Done():
-				return nil
+			case <-confirm.Done(): // by the end of the channel too
+				if confirm.Acked() {
+					return nil
+				}
+				return <-closes
+			case <-t.Context().Done():
+				return t.Context().Err()
 			}
 		}
 	}
@@ -244,8 +259,7 @@ func TestWithoutDeclareAMissingQueueIsNamed(t *testing.T) {
 
 // A broker that listens everywhere takes our users from elsewhere, and guest from
 // nowhere but its own machine, whatever its rights.
-func TestGuestIsRefusedFromElsewhere(t *testing.T) {
-	t.Parallel()
+func testGuest(t *testing.T, e *stack.Engine) {
 	elsewhere := ""
 	addresses, err := net.InterfaceAddrs()
 	require.NoError(t, err)
@@ -254,7 +268,6 @@ func TestGuestIsRefusedFromElsewhere(t *testing.T) {
 			elsewhere = ip.IP.String()
 		}
 	}
-	e := stack.Own(t, stack.KindRabbitMQ)
 	require.Regexp(t, `\{loopback_users,\s*\[<<"guest">>\]\}`, ctl(t, e, "environment"), "guest is for this machine alone")
 	if elsewhere == "" {
 		t.Log("this machine has no address but its loopback one: nobody tried from elsewhere")

@@ -126,7 +126,6 @@ func (s *Settler) batch(ctx context.Context, tickets []seckill.Ticket) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
 
-	crash.Here("5-before-store", true)
 	var outcomes []seckill.Outcome
 	err := s.insist(work, "the store does not settle the batch", func() (err error) {
 		outcomes, err = s.decide(work, tickets)
@@ -152,6 +151,7 @@ func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]secki
 	if len(tickets) == 1 && s.Last != nil && s.Last(tickets[0].ID) {
 		return s.refuse(ctx, tickets[0], errLast)
 	}
+	crash.Here("5-before-store", true)
 	outcomes, err := s.Store.Settle(ctx, tickets)
 	if err == nil || !s.Poison(err) {
 		return outcomes, err

@@ -975,6 +975,9 @@ func testEvents(t *testing.T, s *Store) {
 	events, err := s.Events(t.Context(), 100)
 	require.NoError(t, err)
 	require.Empty(t, events, "off by default")
+	oldest, err := s.OldestEvent(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, oldest)
 
 	s.KeepEvents = true
 	tickets := someTickets(sale.ID, 3) // the last is refused
@@ -1006,6 +1009,9 @@ func testEvents(t *testing.T, s *Store) {
 	}
 	a, b := tickets[0].ID, tickets[1].ID
 	require.Equal(t, []string{none[0].ID + "-2 order.expired", a + "-1 order.placed", a + "-2 order.paid", a + "-3 order.refunded", b + "-1 order.placed", b + "-2 order.expired"}, told)
+	oldest, err = s.OldestEvent(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, events[1].At, oldest, "not the first by its id, whose order was expired an hour later")
 	paid.Buyer = "" // an event does not name the buyer
 	require.Equal(t, paid, events[2].Order)
 
