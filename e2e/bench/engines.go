@@ -246,22 +246,24 @@ func committedOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngin
 }
 
 // rests waits until every ticket of the sale has its outcome, and returns how many
-// orders there are.
+// orders there are. An audit reads the whole outbox, so it waits until the node has
+// settled what it can.
 func (n *node) rests(ctx context.Context, target string) (orders int64, err error) {
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	settled := -1.0
 	for {
-		r, err := n.report(ctx, target)
-		if err == nil && r.Pending == 0 && r.Active > 0 {
-			return r.Active, nil
+		placed, _, err := n.counts(ctx)
+		if err == nil && placed == settled {
+			if r, err := n.report(ctx, target); err == nil && r.Pending == 0 && r.Active > 0 {
+				return r.Active, nil
+			}
 		}
-		if err != nil && ctx.Err() != nil {
-			return 0, err
-		}
+		settled = placed
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, errors.Join(err, ctx.Err())
 		}
 	}
 }

@@ -23,6 +23,8 @@ const (
 	startLimit   = 2 * time.Minute       // from Start to healthy, on a busy machine
 	readyLimit   = 5 * time.Second       // one question whether it is healthy
 	readyEvery   = 50 * time.Millisecond // between two such questions
+	vacantLimit  = 5 * time.Second       // for a port of ours that somebody still has
+	vacantPause  = 50 * time.Millisecond // between two looks at it
 	stopLimit    = 30 * time.Second      // from SIGTERM to the end; then SIGKILL
 	orphansLimit = 5 * time.Second       // for an ended engine's own children to end too
 	orphansEvery = 10 * time.Millisecond // between two looks at them
@@ -279,7 +281,15 @@ func (e *Engine) start(ctx context.Context) error {
 		return errors.New("it is running")
 	}
 	for i, p := range e.ports {
-		if err := p.vacant(); err != nil {
+		// The engine of a process that was killed may be about to die.
+		err := p.vacant()
+		for until := time.Now().Add(vacantLimit); err != nil && time.Now().Before(until) && ctx.Err() == nil; err = p.vacant() {
+			select {
+			case <-time.After(vacantPause):
+			case <-ctx.Done():
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("%s port %w", e.spec.ports[i], err)
 		}
 	}
