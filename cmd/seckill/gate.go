@@ -25,20 +25,12 @@ on which somebody has changed Redis or the database by hand.`,
 		Example: `  seckill gate rebuild
   seckill gate rebuild 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				all, err := s.sales(cmd)
-				if err != nil {
-					return err
-				}
-				for _, v := range all {
-					args = append(args, v.ID.String())
-				}
+			args, err := s.named(cmd, args)
+			if err != nil {
+				return err
 			}
 			var failed error
 			for _, id := range args {
-				if _, err := seckill.ParseSaleID(id); err != nil {
-					return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
-				}
 				var sale seckill.Sale
 				if err := s.call(cmd, "POST", "/api/admin/sales/"+id+"/rebuild", nil, &sale); err != nil {
 					failed = errors.Join(failed, fmt.Errorf("sale %s: %w", id, err)) // the others need not wait

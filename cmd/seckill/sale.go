@@ -37,8 +37,8 @@ func newSaleCommand() *cobra.Command {
 }
 
 func (s *server) change(cmd *cobra.Command, id, what string, body any) error {
-	if _, err := seckill.ParseSaleID(id); err != nil {
-		return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
+	if _, err := s.named(cmd, []string{id}); err != nil {
+		return err
 	}
 	var v seckill.Sale
 	if err := s.call(cmd, "POST", "/api/admin/sales/"+id+"/"+what, body, &v); err != nil {
@@ -179,6 +179,23 @@ Moving out is all or nothing: the gate must hold the units.`,
 	return cmd
 }
 
+// named checks the ids of sales that a command was given; none is all of them.
+func (s *server) named(cmd *cobra.Command, ids []string) ([]string, error) {
+	for _, id := range ids {
+		if _, err := seckill.ParseSaleID(id); err != nil {
+			return nil, fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
+		}
+	}
+	if len(ids) > 0 {
+		return ids, nil
+	}
+	all, err := s.sales(cmd)
+	for _, v := range all {
+		ids = append(ids, v.ID.String())
+	}
+	return ids, err
+}
+
 func newAuditCommand() *cobra.Command {
 	var s server
 	cmd := &cobra.Command{
@@ -189,20 +206,12 @@ other, and print a report for each. The exit status is 0 only if everything hold
 		Example: `  seckill audit
   seckill audit 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				all, err := s.sales(cmd)
-				if err != nil {
-					return err
-				}
-				for _, v := range all {
-					args = append(args, v.ID.String())
-				}
+			args, err := s.named(cmd, args)
+			if err != nil {
+				return err
 			}
 			broken := false
 			for _, id := range args {
-				if _, err := seckill.ParseSaleID(id); err != nil {
-					return fmt.Errorf("%q is not a sale's id: want a number, see seckill sale list", id)
-				}
 				report := struct {
 					Sale string `json:"sale"`
 					sale.Report

@@ -108,7 +108,7 @@ func (s *Sales) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, er
 	if err != nil {
 		return sale, err
 	}
-	s.forget(sale.ID)
+	s.Forget(sale.ID)
 	s.tell(sale)
 	crash.Here("10-before-open", true)
 	if err := s.Rebuild(ctx, sale.ID); err != nil {
@@ -139,7 +139,7 @@ func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale 
 	if err != nil {
 		return sale, err
 	}
-	s.forget(id)
+	s.Forget(id)
 	s.tell(sale)
 	if err := bring(ctx, sale); err != nil {
 		s.wake()
@@ -294,7 +294,7 @@ func (s *Sales) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, error)
 		if err != nil {
 			return seckill.Sale{}, err
 		}
-		s.forget(m.Sale)
+		s.Forget(m.Sale)
 		err = s.move(ctx, begun)
 		if err == nil {
 			break
@@ -304,7 +304,7 @@ func (s *Sales) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, error)
 			return seckill.Sale{}, err
 		}
 	}
-	s.forget(m.Sale)
+	s.Forget(m.Sale)
 	sale, err := s.store.Sale(ctx, m.Sale)
 	if err == nil {
 		s.tell(sale)
