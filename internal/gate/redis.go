@@ -27,6 +27,7 @@ const (
 	redisBuckets = 16                     // hash tags, and outbox streams
 	redisHolds   = 500                    // holds written in one command of a rebuild
 	redisPage    = 1000                   // outbox entries read in one command
+	redisTold    = 1000                   // outcomes told in one call: Lua hands no more than some thousand values on at once
 	redisUntold  = 10_000                 // outcomes kept for each bucket while a part of a cluster is gone
 )
 
@@ -86,6 +87,8 @@ type Redis struct {
 	lost     chan struct{}
 	added    chan struct{} // this node has written to the outbox
 
+	lines lines
+
 	mu    sync.Mutex
 	shut  map[seckill.SaleID]string // tokens of the sales that this node shut
 	views map[seckill.SaleID]*view
@@ -112,7 +115,7 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Redis{
 		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: redisCall, limit: limit, node: rand.Text(), log: log,
-		lost: make(chan struct{}, 1), added: make(chan struct{}, 1),
+		lost: make(chan struct{}, 1), added: make(chan struct{}, 1), lines: lines{by: map[seckill.SaleID]*line{}},
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
 	for i := range g.breakers {
@@ -376,59 +379,6 @@ func (g *Redis) now(bucket int) time.Time {
 	return time.Now().Add(time.Duration(g.breaker(bucket).offset.Load()))
 }
 
-var verdictOf = func() map[string]seckill.Verdict {
-	m := map[string]seckill.Verdict{}
-	for _, v := range seckill.Verdicts() {
-		m[v.String()] = v
-	}
-	return m
-}()
-
-// Reserve decides whether the buyer may have quantity units of the sale. An
-// error that wraps seckill.ErrUnavailable has an unknown outcome; one of the
-// type *seckill.FieldError says that the sale does not allow the quantity.
-func (g *Redis) Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
-	a, err := g.reserve(ctx, id, buyer, quantity)
-	if err != nil {
-		g.Abandon(id)
-		return seckill.Answer{}, err
-	}
-	g.learn(id, a.Verdict, a.Left)
-	return a, nil
-}
-
-func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (a seckill.Answer, err error) {
-	now := ""
-	if g.clock != nil {
-		now = strconv.FormatInt(g.clock().UnixMilli(), 10)
-	}
-	answer, err := g.call(ctx, id, scripts.reserve,
-		[]string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))},
-		[]string{buyer, strconv.Itoa(quantity), seckill.NewTicketID(g.now(bucket(id))), id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.now(bucket(id)).Add(g.patience).UnixMilli(), 10)})
-	if err != nil {
-		return a, err
-	}
-	verdict, _ := answer[0].ToString()
-	if a.Left, err = answer[1].AsInt64(); err != nil {
-		return a, fmt.Errorf("gate: reserve answered %v: %w", answer, err)
-	}
-	if verdict == "late" {
-		g.skewed.Store(true)
-		return a, fmt.Errorf("gate: Redis at %s was reached too late, or the clocks differ: %w", g.where, seckill.ErrUnavailable)
-	}
-	if verdict == "quantity" {
-		return a, &seckill.FieldError{Field: "quantity", Must: fmt.Sprintf("must be 1 to %d", a.Left)}
-	}
-	a.Verdict = verdictOf[verdict]
-	if a.Verdict == seckill.Queued {
-		if a.Ticket, err = answer[2].ToString(); err != nil {
-			return a, fmt.Errorf("gate: reserve answered %v: %w", answer, err)
-		}
-		signal(g.added)
-	}
-	return a, nil
-}
-
 // parseHold reads a hold: its state, then ticket, quantity, admission number and
 // outbox entry.
 func parseHold(s string) (state byte, t seckill.Ticket, err error) {
@@ -530,7 +480,32 @@ func (g *Redis) listen(ctx context.Context, client rueidis.Client) {
 // cluster was to be told it is told when it is back, by the sweeper at the latest:
 // the others' outcomes do not wait for it.
 func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed error) {
-	bySale, ofSale, known := map[seckill.SaleID][]string{}, map[seckill.SaleID][]seckill.Outcome{}, map[seckill.SaleID]bool{}
+	bySale, known := map[seckill.SaleID][]seckill.Outcome{}, map[seckill.SaleID]bool{}
+	for _, o := range outcomes {
+		id := o.Ticket.Sale
+		known[id] = known[id] || o.Reason != seckill.ReasonNoSale
+		bySale[id] = append(bySale[id], o)
+	}
+	for id, all := range bySale {
+		for some := range slices.Chunk(all, redisTold) {
+			err := g.finish(ctx, id, some)
+			if !known[id] && errors.Is(err, seckill.ErrClosed) {
+				continue // neither store nor gate knows the sale: there is nobody to tell
+			}
+			if err != nil && g.apart(bucket(id)) {
+				g.tell(bucket(id), some)
+			} else if err != nil {
+				failed = err
+			}
+		}
+	}
+	g.waiters.wake(outcomes)
+	return failed
+}
+
+func (g *Redis) finish(ctx context.Context, id seckill.SaleID, outcomes []seckill.Outcome) error {
+	args := make([]string, 1, 1+3*len(outcomes))
+	args[0] = g.tag(bucket(id)) + "final"
 	for _, o := range outcomes {
 		what := "o"
 		switch {
@@ -539,31 +514,13 @@ func (g *Redis) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed 
 		case !o.Placed():
 			what = "d"
 		}
-		id := o.Ticket.Sale
-		known[id] = known[id] || o.Reason != seckill.ReasonNoSale
-		if bySale[id] == nil {
-			bySale[id] = []string{g.tag(bucket(id)) + "final"}
-		}
-		bySale[id] = append(bySale[id], o.Ticket.Buyer, o.Ticket.ID, what)
-		ofSale[id] = append(ofSale[id], o)
+		args = append(args, o.Ticket.Buyer, o.Ticket.ID, what)
 	}
-	for id, args := range bySale {
-		answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
-		if !known[id] && errors.Is(err, seckill.ErrClosed) {
-			continue // neither store nor gate knows the sale: there is nobody to tell
-		}
-		if err != nil {
-			if g.apart(bucket(id)) {
-				g.tell(bucket(id), ofSale[id])
-			} else {
-				failed = err
-			}
-			continue
-		}
+	answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
+	if err == nil {
 		g.back(id, answer[1])
 	}
-	g.waiters.wake(outcomes)
-	return failed
+	return err
 }
 
 // back takes the flag down when the gate has units.

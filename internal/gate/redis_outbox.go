@@ -37,14 +37,20 @@ type entry struct {
 	id     string
 }
 
+// parseEntry reads an entry: ticket, sale, quantity, admission number, time (ms
+// since 1970) and buyer, in one field, since every field costs whenever an entry
+// is written or read.
 func parseEntry(e rueidis.XRangeEntry) (t seckill.Ticket, err error) {
-	f := e.FieldValues
-	t.ID, t.Buyer = f["t"], f["b"]
-	if t.Sale, err = seckill.ParseSaleID(f["s"]); err == nil {
-		if t.Quantity, err = strconv.Atoi(f["q"]); err == nil {
-			if t.Seq, err = strconv.ParseInt(f["n"], 10, 64); err == nil {
+	f := strings.SplitN(e.FieldValues["t"], ",", 6)
+	if len(f) != 6 {
+		return t, fmt.Errorf("gate: outbox entry %s is no ticket: %q", e.ID, e.FieldValues)
+	}
+	t.ID, t.Buyer = f[0], f[5]
+	if t.Sale, err = seckill.ParseSaleID(f[1]); err == nil {
+		if t.Quantity, err = strconv.Atoi(f[2]); err == nil {
+			if t.Seq, err = strconv.ParseInt(f[3], 10, 64); err == nil {
 				var ms int64
-				ms, err = strconv.ParseInt(f["a"], 10, 64)
+				ms, err = strconv.ParseInt(f[4], 10, 64)
 				t.At = time.UnixMilli(ms).UTC()
 			}
 		}

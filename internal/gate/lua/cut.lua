@@ -5,8 +5,8 @@
 -- returns {"closed"} or {"ok", left, seq, epoch, {outbox entries of the sale: {id, fields}}}
 local s = redis.call('HMGET', KEYS[1], 'open', 'left', 'seq', 'epoch')
 if s[1] ~= '1' then return {'closed'} end
-local mine = {}
+local mine, sale = {}, ARGV[1] .. ','
 for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+')) do
-  if entry[2][4] == ARGV[1] then mine[#mine + 1] = entry end
+  if string.sub(entry[2][2], 28, 27 + #sale) == sale then mine[#mine + 1] = entry end
 end
 return {'ok', s[2], s[3], s[4], mine}

@@ -1,0 +1,181 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+const (
+	// redisAsks is the most buyers that one call asks for: it bounds for how long a
+	// script keeps Redis from everybody else.
+	redisAsks = 256
+	// redisCalls is the most calls under way for a sale. A second one is made when
+	// the first cannot take all who wait.
+	redisCalls = 4
+)
+
+// lines are the buyers who wait to be asked for at Redis, by sale. Those who come
+// while a call is under way are asked for together by the next one: a crowd shares
+// the cost of a call, and who comes alone does not wait.
+type lines struct {
+	mu sync.Mutex
+	by map[seckill.SaleID]*line // a sale has one as long as somebody asks for it
+}
+
+type line struct {
+	waiting []*ask
+	calls   int // under way
+}
+
+// ask is a buyer who waits for the answer.
+type ask struct {
+	buyer    string
+	quantity int
+	ticket   string // for a new one
+
+	answer seckill.Answer
+	err    error
+	done   chan struct{} // a token: answer and err are there
+}
+
+var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
+
+// Reserve decides whether the buyer may have quantity units of the sale. An
+// error that wraps seckill.ErrUnavailable has an unknown outcome; one of the
+// type *seckill.FieldError says that the sale does not allow the quantity.
+func (g *Redis) Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
+	a, err := g.reserve(ctx, id, buyer, quantity)
+	if err != nil {
+		g.Abandon(id)
+		return seckill.Answer{}, err
+	}
+	g.learn(id, a.Verdict, a.Left)
+	return a, nil
+}
+
+func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
+	if err := ctx.Err(); err != nil {
+		return seckill.Answer{}, err
+	}
+	if _, err := g.up(bucket(id)); err != nil {
+		return seckill.Answer{}, err
+	}
+	a := asks.Get().(*ask)
+	a.buyer, a.quantity, a.ticket = buyer, quantity, seckill.NewTicketID(g.now(bucket(id)))
+	g.lines.mu.Lock()
+	l := g.lines.by[id]
+	if l == nil {
+		l = new(line)
+		g.lines.by[id] = l
+	}
+	if l.waiting = append(l.waiting, a); l.calls == 0 || l.calls < redisCalls && len(l.waiting) >= redisAsks {
+		l.calls++
+		go g.ask(id, l)
+	}
+	g.lines.mu.Unlock()
+	select {
+	case <-a.done:
+		answer, err := a.answer, a.err
+		*a = ask{done: a.done}
+		asks.Put(a)
+		return answer, err
+	case <-ctx.Done():
+		return seckill.Answer{}, ctx.Err() // the caller went away: the ask is answered to nobody
+	}
+}
+
+// ask asks Redis for those who stand in a sale's line until nobody does.
+func (g *Redis) ask(id seckill.SaleID, l *line) {
+	for {
+		g.lines.mu.Lock()
+		some := l.waiting[:min(len(l.waiting), redisAsks)]
+		if l.waiting = l.waiting[len(some):]; len(some) == 0 {
+			if l.calls--; l.calls == 0 {
+				delete(g.lines.by, id)
+			}
+			g.lines.mu.Unlock()
+			return
+		}
+		g.lines.mu.Unlock()
+		err := g.askFor(id, some)
+		for _, a := range some {
+			if err != nil {
+				a.err = err
+			}
+			a.done <- struct{}{}
+		}
+	}
+}
+
+// askFor is one call. Its caller tells everybody the error, if there is one.
+func (g *Redis) askFor(id seckill.SaleID, some []*ask) error {
+	now, b := "", bucket(id)
+	if g.clock != nil {
+		now = strconv.FormatInt(g.clock().UnixMilli(), 10)
+	}
+	args := make([]string, 4, 4+3*len(some))
+	args[0], args[1], args[2], args[3] = id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.now(b).Add(g.patience).UnixMilli(), 10)
+	for _, a := range some {
+		args = append(args, a.buyer, strconv.Itoa(a.quantity), a.ticket)
+	}
+	// Not for one caller: who goes away does not end it for the others.
+	answer, err := g.call(context.Background(), id, scripts.reserve, []string{g.key("sale", id), g.key("holds", id), g.outbox(b)}, args)
+	if err != nil {
+		return err
+	}
+	if said, _ := answer[0].ToString(); said == "late" {
+		g.skewed.Store(true)
+		return fmt.Errorf("gate: Redis at %s was reached too late, or the clocks differ: %w", g.where, seckill.ErrUnavailable)
+	}
+	limit, err := answer[1].AsInt64()
+	if err != nil {
+		return fmt.Errorf("gate: reserve answered %v: %w", answer, err)
+	}
+	each, err := answer[2].ToArray()
+	if err != nil || len(each) != len(some) {
+		return fmt.Errorf("gate: reserve answered %d of %d: %w", len(each), len(some), seckill.ErrUnavailable)
+	}
+	for i, a := range some {
+		a.answer, a.err = a.read(&each[i], limit)
+		if a.err == nil && a.answer.Verdict == seckill.Queued {
+			signal(g.added)
+		}
+	}
+	return nil
+}
+
+var verdictOf = func() map[string]seckill.Verdict {
+	m := map[string]seckill.Verdict{}
+	for _, v := range seckill.Verdicts() {
+		m[v.String()] = v
+	}
+	return m
+}()
+
+// read reads what the script says to one buyer.
+func (a *ask) read(m *rueidis.RedisMessage, limit int64) (answer seckill.Answer, err error) {
+	if m.IsInt64() {
+		answer.Verdict, answer.Ticket = seckill.Queued, a.ticket
+		answer.Left, err = m.ToInt64()
+		return answer, err
+	}
+	said, err := m.ToString()
+	if err != nil {
+		return answer, fmt.Errorf("gate: reserve answered %v: %w", m, err)
+	}
+	verdict, rest, _ := strings.Cut(said, ",")
+	left, ticket, _ := strings.Cut(rest, ",")
+	if verdict == "quantity" {
+		return answer, &seckill.FieldError{Field: "quantity", Must: fmt.Sprintf("must be 1 to %d", limit)}
+	}
+	answer.Verdict, answer.Ticket = verdictOf[verdict], ticket
+	answer.Left, err = strconv.ParseInt(left, 10, 64)
+	return answer, err
+}
