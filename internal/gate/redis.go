@@ -88,6 +88,7 @@ type Redis struct {
 	added    chan struct{} // this node has written to the outbox
 
 	lines lines
+	pacer pacer
 
 	mu    sync.Mutex
 	shut  map[seckill.SaleID]string // tokens of the sales that this node shut
@@ -115,7 +116,7 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Redis{
 		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: redisCall, limit: limit, node: rand.Text(), log: log,
-		lost: make(chan struct{}, 1), added: make(chan struct{}, 1), lines: lines{by: map[seckill.SaleID]*line{}},
+		lost: make(chan struct{}, 1), added: make(chan struct{}, 1), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: pacer{more: make(chan struct{}, 1)},
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
 	for i := range g.breakers {
@@ -518,6 +519,7 @@ func (g *Redis) finish(ctx context.Context, id seckill.SaleID, outcomes []seckil
 	}
 	answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
 	if err == nil {
+		g.pacer.settle(len(outcomes))
 		g.back(id, answer[1])
 	}
 	return err

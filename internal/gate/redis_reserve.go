@@ -2,10 +2,12 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -39,6 +41,7 @@ type ask struct {
 	buyer    string
 	quantity int
 	ticket   string // for a new one
+	since    time.Time
 
 	answer seckill.Answer
 	err    error
@@ -68,7 +71,7 @@ func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, qu
 		return seckill.Answer{}, err
 	}
 	a := asks.Get().(*ask)
-	a.buyer, a.quantity, a.ticket = buyer, quantity, seckill.NewTicketID(g.now(bucket(id)))
+	a.buyer, a.quantity, a.ticket, a.since = buyer, quantity, seckill.NewTicketID(g.now(bucket(id))), time.Now()
 	g.lines.mu.Lock()
 	l := g.lines.by[id]
 	if l == nil {
@@ -104,6 +107,7 @@ func (g *Redis) ask(id seckill.SaleID, l *line) {
 			return
 		}
 		g.lines.mu.Unlock()
+		g.pacer.hold(bucket(id), len(some), some[0].since)
 		err := g.askFor(id, some)
 		for _, a := range some {
 			if err != nil {
@@ -134,14 +138,13 @@ func (g *Redis) askFor(id seckill.SaleID, some []*ask) error {
 		g.skewed.Store(true)
 		return fmt.Errorf("gate: Redis at %s was reached too late, or the clocks differ: %w", g.where, seckill.ErrUnavailable)
 	}
-	limit, err := answer[1].AsInt64()
-	if err != nil {
-		return fmt.Errorf("gate: reserve answered %v: %w", answer, err)
+	limit, err := answer[1].ToInt64()
+	waiting, werr := answer[2].ToInt64()
+	each, eerr := answer[3].ToArray()
+	if err := errors.Join(err, werr, eerr); err != nil || len(each) != len(some) {
+		return fmt.Errorf("gate: reserve answered %d of %d: %w: %w", len(each), len(some), seckill.ErrUnavailable, err)
 	}
-	each, err := answer[2].ToArray()
-	if err != nil || len(each) != len(some) {
-		return fmt.Errorf("gate: reserve answered %d of %d: %w", len(each), len(some), seckill.ErrUnavailable)
-	}
+	g.pacer.waiting[b].Store(waiting)
 	for i, a := range some {
 		a.answer, a.err = a.read(&each[i], limit)
 		if a.err == nil && a.answer.Verdict == seckill.Queued {

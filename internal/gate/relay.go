@@ -2,8 +2,8 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"seckill"
@@ -28,7 +28,7 @@ type Publisher interface {
 }
 
 const (
-	relayBatch    = 512 // tickets
+	relayBatch    = 2048 // tickets
 	relayMinPause = 10 * time.Millisecond
 	relayMaxPause = 2 * time.Second
 )
@@ -40,25 +40,30 @@ type Relay struct {
 	Log    *slog.Logger
 }
 
-// Run relays until ctx is done. What it could not send stays in the outbox.
+// Run relays until ctx is done. What it could not send stays in the outbox. While
+// a batch is sent the next is read, and the one before is noted: on a busy machine
+// each of the three waits long for its turn.
 func (r *Relay) Run(ctx context.Context) error {
+	batches := make(chan []seckill.Ticket)
+	go r.read(ctx, batches)
+	var noting sync.WaitGroup
+	for tickets := range batches {
+		r.send(ctx, tickets, &noting)
+	}
+	noting.Wait()
+	return nil
+}
+
+func (r *Relay) read(ctx context.Context, batches chan<- []seckill.Ticket) {
+	defer close(batches)
 	pause := relayMinPause
 	for ctx.Err() == nil {
 		tickets, err := r.Outbox.Unsent(ctx, relayBatch)
-		for len(tickets) > 0 && err == nil && ctx.Err() == nil {
-			var confirmed []seckill.Ticket
-			crash.Here("4-before-publish", true)
-			confirmed, err = r.Queue.Publish(ctx, tickets)
-			crash.Here("4-before-confirm", len(confirmed) > 0)
-			if len(confirmed) > 0 {
-				pause = relayMinPause
-				err = errors.Join(err, r.Outbox.Sent(context.WithoutCancel(ctx), confirmed)) // a stopping node too
-				tickets = without(tickets, confirmed)
-			}
-			if (err != nil || len(confirmed) == 0) && ctx.Err() == nil {
-				r.Log.Warn("relay: tickets stay in the outbox", "tickets", len(tickets), "pause", pause, "error", err)
-				sleep(ctx, pause)
-				pause, err = min(2*pause, relayMaxPause), nil
+		if len(tickets) > 0 {
+			pause = relayMinPause
+			select {
+			case batches <- tickets:
+			case <-ctx.Done():
 			}
 		}
 		if err != nil && ctx.Err() == nil {
@@ -67,7 +72,30 @@ func (r *Relay) Run(ctx context.Context) error {
 			pause = min(2*pause, relayMaxPause)
 		}
 	}
-	return nil
+}
+
+// send sends tickets until the queue has confirmed all of them, or ctx is done.
+func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync.WaitGroup) {
+	for pause := relayMinPause; len(tickets) > 0 && ctx.Err() == nil; {
+		crash.Here("4-before-publish", true)
+		confirmed, err := r.Queue.Publish(ctx, tickets)
+		crash.Here("4-before-confirm", len(confirmed) > 0)
+		if len(confirmed) > 0 {
+			pause = relayMinPause
+			tickets = without(tickets, confirmed)
+			noting.Wait()
+			noting.Go(func() {
+				if err := r.Outbox.Sent(context.WithoutCancel(ctx), confirmed); err != nil { // a stopping node too
+					r.Log.Warn("relay: tickets that the queue has are sent again, since that could not be noted", "tickets", len(confirmed), "error", err)
+				}
+			})
+		}
+		if (err != nil || len(confirmed) == 0) && ctx.Err() == nil {
+			r.Log.Warn("relay: tickets stay in the outbox", "tickets", len(tickets), "pause", pause, "error", err)
+			sleep(ctx, pause)
+			pause = min(2*pause, relayMaxPause)
+		}
+	}
 }
 
 func without(tickets, confirmed []seckill.Ticket) (rest []seckill.Ticket) {

@@ -9,7 +9,7 @@
 --         that nothing is known, and may have been told since that there is no ticket
 --       then for each: buyer, quantity, id for a new ticket
 -- returns {"late"} when that time is over, {"closed"} when the state is missing or shut,
---         or {"ok", limit per buyer, an answer for each}. An answer is the units left
+--         or {"ok", limit per buyer, entries in the outbox, an answer for each}. An answer is the units left
 --         when the new ticket is admitted, else "verdict,left,ticket" with an empty
 --         ticket where there is none; the verdict is "quantity" when the sale does not allow it
 local now = tonumber(ARGV[3])
@@ -25,7 +25,7 @@ if s[5] == '1' or now >= tonumber(s[3]) then outside = 'ended'
 elseif now < tonumber(s[2]) then outside = 'not_open'
 elseif s[4] == '1' then outside = 'paused' end
 local limit, left, seq = tonumber(s[6]), tonumber(s[7]), tonumber(s[8])
-local room = tonumber(ARGV[2]) - redis.call('XLEN', KEYS[3])
+local outbox, most = redis.call('XLEN', KEYS[3]), tonumber(ARGV[2])
 local buyers, answers, admitted, holds = {}, {}, {}, {}
 for i = 5, #ARGV, 3 do buyers[#buyers + 1] = ARGV[i] end
 local held = redis.call('HMGET', KEYS[2], unpack(buyers))
@@ -46,13 +46,13 @@ for i, buyer in ipairs(buyers) do
   elseif same then verdict = 'queued'
   elseif active then verdict = 'limit'
   elseif left < quantity then verdict = 'sold_out'
-  elseif room <= 0 then verdict = 'busy'
+  elseif outbox >= most then verdict = 'busy'
   end
   if verdict then
     -- below 0: rebuilt while units that it had sold are on their way to it
     answers[i] = verdict .. ',' .. math.max(0, left) .. ',' .. (verdict == 'queued' and string.sub(hold, 2, 27) or '')
   else
-    seq, left, room = seq + 1, left - quantity, room - 1
+    seq, left, outbox = seq + 1, left - quantity, outbox + 1
     local entry = redis.call('XADD', KEYS[3], '*', 't', ticket .. ',' .. ARGV[1] .. ',' .. wants .. ',' .. seq .. ',' .. at .. ',' .. buyer)
     hold = 'p' .. ticket .. ',' .. wants .. ',' .. seq .. ',' .. entry
     admitted[buyer], answers[i] = hold, left
@@ -63,4 +63,4 @@ if #holds > 0 then
   redis.call('HSET', KEYS[2], unpack(holds))
   redis.call('HSET', KEYS[1], 'seq', seq, 'left', left)
 end
-return {'ok', limit, answers}
+return {'ok', limit, outbox, answers}

@@ -1,0 +1,70 @@
+package gate
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	paceFrom  = 8192                   // tickets of a bucket without an outcome, from where on admission is paced
+	paceMost  = 500 * time.Millisecond // the longest that a buyer is held
+	paceAhead = 1024                   // settled tickets that may be admitted for at once
+	// A node that has settled nothing for so long does not settle, or cannot. To
+	// hold its buyers would help nobody.
+	paceIdle = time.Second
+)
+
+// pacer holds admission to the speed of settling, on a node that does both, while
+// many tickets wait already. A crowd takes every processor that it is given: without
+// this it leaves nothing to settling, and what it is told sooner is only that it
+// stands in a longer queue.
+type pacer struct {
+	waiting [redisBuckets]atomic.Int64 // tickets without an outcome, when Redis last said so
+	settled atomic.Int64               // when this node last settled some, in nanoseconds since 1970
+	turn    sync.Mutex                 // one call after the other is held
+	more    chan struct{}              // a token: ahead has grown
+
+	mu    sync.Mutex
+	ahead int // tickets settled that nobody was admitted for
+}
+
+// settle notes that this node has settled n tickets.
+func (p *pacer) settle(n int) {
+	p.mu.Lock()
+	p.ahead = min(paceAhead, p.ahead+n)
+	p.mu.Unlock()
+	p.settled.Store(time.Now().UnixNano())
+	signal(p.more)
+}
+
+// hold returns when n buyers may be asked for, the first of whom came at since.
+func (p *pacer) hold(bucket, n int, since time.Time) {
+	if p.waiting[bucket].Load() < paceFrom {
+		return
+	}
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	for !p.take(n) {
+		if time.Since(time.Unix(0, p.settled.Load())) > paceIdle {
+			return
+		}
+		timer := time.NewTimer(paceMost - time.Since(since))
+		select {
+		case <-p.more:
+			timer.Stop()
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+func (p *pacer) take(n int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ahead < n {
+		return false
+	}
+	p.ahead -= n
+	return true
+}

@@ -1,0 +1,199 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+var reserveCalls = regexp.MustCompile(`cmdstat_evalsha:calls=(\d+)`)
+
+// Who comes while a call is under way is asked for together with all others who
+// wait, and is decided on as if everybody had been alone.
+func TestOneCallAsksForAllWhoWait(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runRedis(t, e.URL(), "seckill:", 0)
+	ctx := t.Context()
+	const units, crowd = 300, 1000
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: units, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+
+	options, err := rueidis.ParseURL(e.AdminURL())
+	require.NoError(t, err)
+	options.DisableCache = true
+	admin, err := rueidis.NewClient(options)
+	require.NoError(t, err)
+	defer admin.Close()
+	calls := func() int {
+		info, err := admin.Do(ctx, admin.B().Info().Section("commandstats").Build()).ToString()
+		require.NoError(t, err)
+		m := reserveCalls.FindStringSubmatch(info)
+		if m == nil {
+			return 0
+		}
+		n, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		return n
+	}
+	before := calls()
+	require.NoError(t, admin.Do(ctx, admin.B().ClientPause().Timeout(time.Minute.Milliseconds()).Write().Build()).Error())
+
+	// Of every four, two ask for the same buyer, and one of another buyer for more
+	// than it may have.
+	var mu sync.Mutex
+	tickets, verdicts, refused := map[string]map[string]int{}, map[seckill.Verdict]int{}, 0
+	var asking sync.WaitGroup
+	for i := range crowd {
+		buyer, quantity := fmt.Sprint("b", i-i%4/3), 1 // 3 asks as 2 does
+		if i%4 == 0 {
+			quantity = 3
+		}
+		asking.Go(func() {
+			a, err := g.Reserve(ctx, sale.ID, buyer, quantity)
+			mu.Lock()
+			defer mu.Unlock()
+			if quantity == 3 {
+				var field *seckill.FieldError
+				assert.ErrorAs(t, err, &field)
+				refused++
+				return
+			}
+			assert.NoError(t, err)
+			verdicts[a.Verdict]++
+			if a.Verdict == seckill.Queued {
+				if tickets[buyer] == nil {
+					tickets[buyer] = map[string]int{}
+				}
+				tickets[buyer][a.Ticket]++
+			}
+		})
+	}
+	until(t, "all stand in line or are on their way", func() bool {
+		g.lines.mu.Lock()
+		defer g.lines.mu.Unlock()
+		l := g.lines.by[sale.ID]
+		return l != nil && l.calls == redisCalls || l != nil && len(l.waiting)+redisAsks >= crowd-1
+	})
+	require.NoError(t, admin.Do(ctx, admin.B().ClientUnpause().Build()).Error())
+	asking.Wait()
+
+	assert.Equal(t, crowd/4, refused)
+	assert.Len(t, tickets, units, "a ticket for every unit")
+	for buyer, of := range tickets {
+		assert.Len(t, of, 1, "one ticket for %s, however often it asked", buyer)
+	}
+	assert.Equal(t, crowd*3/4, verdicts[seckill.Queued]+verdicts[seckill.SoldOut])
+	cut, err := g.Cut(ctx, sale.ID)
+	require.NoError(t, err)
+	assert.Zero(t, cut.Left)
+	assert.EqualValues(t, units, cut.Seq)
+	assert.Len(t, cut.Outbox, units)
+	// Four calls took at most redisAsks each when they were let go; the rest of
+	// the crowd needed few more.
+	assert.Less(t, calls()-before, 20, "calls for %d buyers", crowd)
+	g.lines.mu.Lock()
+	defer g.lines.mu.Unlock()
+	assert.Empty(t, g.lines.by, "nothing is kept of a line that is empty")
+}
+
+// Who goes away while standing in line takes nobody along.
+func TestACallerLeavesTheLine(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runRedis(t, e.URL(), "seckill:", 0)
+	ctx := t.Context()
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	options, err := rueidis.ParseURL(e.AdminURL())
+	require.NoError(t, err)
+	options.DisableCache = true
+	admin, err := rueidis.NewClient(options)
+	require.NoError(t, err)
+	defer admin.Close()
+	require.NoError(t, admin.Do(ctx, admin.B().ClientPause().Timeout(time.Minute.Milliseconds()).Write().Build()).Error())
+
+	leaving, leave := context.WithCancel(ctx)
+	got := map[string]chan error{"ann": make(chan error, 1), "bob": make(chan error, 1), "eve": make(chan error, 1)}
+	for buyer, c := range map[string]context.Context{"ann": ctx, "bob": leaving, "eve": ctx} {
+		go func() {
+			_, err := g.Reserve(c, sale.ID, buyer, 1)
+			got[buyer] <- err
+		}()
+	}
+	until(t, "two stand behind the first", func() bool {
+		g.lines.mu.Lock()
+		defer g.lines.mu.Unlock()
+		l := g.lines.by[sale.ID]
+		return l != nil && len(l.waiting) == 2
+	})
+	leave()
+	require.ErrorIs(t, <-got["bob"], context.Canceled)
+	require.Empty(t, g.broken())
+	require.NoError(t, admin.Do(ctx, admin.B().ClientUnpause().Build()).Error())
+	require.NoError(t, <-got["ann"])
+	require.NoError(t, <-got["eve"])
+	for _, buyer := range []string{"ann", "eve"} {
+		p, err := g.Find(ctx, sale.ID, buyer, "")
+		require.NoError(t, err)
+		require.False(t, p.Final)
+	}
+}
+
+// Admission is held to the speed of settling while many tickets wait, for a while
+// and only as long as there is any settling.
+func TestThePacer(t *testing.T) {
+	t.Parallel()
+	start := func(waiting int64) *pacer {
+		p := &pacer{more: make(chan struct{}, 1)}
+		p.waiting[3].Store(waiting)
+		return p
+	}
+	held := func(p *pacer, bucket, n int) time.Duration {
+		since := time.Now()
+		p.hold(bucket, n, since)
+		return time.Since(since)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := start(paceFrom)
+		assert.Zero(t, held(p, 3, 100), "a node that settles nothing holds nobody")
+		p.settle(50)
+		assert.Zero(t, held(p, 2, 100), "in a bucket where few wait nobody is held")
+		go func() {
+			time.Sleep(paceMost / 5)
+			p.settle(49)
+			time.Sleep(paceMost / 5)
+			p.settle(1)
+		}()
+		assert.Equal(t, 2*paceMost/5, held(p, 3, 100), "a hundred come in for a hundred that are settled")
+		assert.Equal(t, paceMost, held(p, 3, 1), "nobody is held longer")
+		time.Sleep(paceIdle)
+		assert.Zero(t, held(p, 3, 1), "settling has stopped")
+		p.settle(10 * paceAhead)
+		for range paceAhead / 256 {
+			assert.Zero(t, held(p, 3, 256))
+		}
+		assert.Equal(t, paceMost, held(p, 3, 256), "what was settled long ago lets nobody in")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := start(paceFrom - 1)
+		p.settle(1)
+		assert.Zero(t, held(p, 3, 100), "nobody is held before many wait")
+	})
+}
