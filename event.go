@@ -16,3 +16,18 @@ type Event struct {
 	At    time.Time `json:"at"`
 	Order Order     `json:"order"`
 }
+
+// EventMessage is an event that is ready to be sent.
+type EventMessage struct {
+	ID, Type string
+	Order    string // the order's id
+	At       time.Time
+	Body     []byte // the Event in JSON
+}
+
+// EventRow is events that are kept together until each has been sent: of one type
+// and moment, and of different orders.
+type EventRow struct {
+	ID     string
+	Events []EventMessage
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -83,9 +84,15 @@ func TestTheShopFollowsABroker(t *testing.T) {
 	}
 	announce := func(events ...seckill.Event) {
 		t.Helper()
+		var messages []seckill.EventMessage
+		for _, e := range events {
+			body, err := json.Marshal(e)
+			require.NoError(t, err)
+			messages = append(messages, seckill.EventMessage{ID: e.ID, Type: e.Type, Order: e.Order.ID, At: e.At, Body: body})
+		}
 		eventually("announced", func() bool {
-			confirmed, _ := q.Announce(t.Context(), events)
-			return len(confirmed) == len(events)
+			confirmed, _ := q.Announce(t.Context(), messages)
+			return len(confirmed) == len(messages)
 		})
 	}
 	event := func(n, step int, state seckill.OrderState) seckill.Event {

@@ -68,7 +68,7 @@ type AMQP struct {
 	publisher publisher[seckill.Ticket]
 	tickets   consumer
 	dead      consumer
-	events    publisher[seckill.Event]
+	events    publisher[seckill.EventMessage]
 	notices   notices
 	parking   parking
 	links     [ends]*link
@@ -91,8 +91,8 @@ func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 		roomy: func() bool { return q.depth.Load() < int64(settings.MaxLength/2) },
 		lost:  fmt.Errorf("%w: %s is not bound to %s", ErrUnroutable, TicketQueue, TicketExchange),
 	}
-	q.events = publisher[seckill.Event]{
-		queue: q, link: q.links[Announcing], id: func(e seckill.Event) string { return e.ID }, pack: packEvent, counts: q.metrics.events,
+	q.events = publisher[seckill.EventMessage]{
+		queue: q, link: q.links[Announcing], id: func(e seckill.EventMessage) string { return e.ID }, pack: packEvent, counts: q.metrics.events,
 		full: errSubscriberFull,
 	}
 	q.notices = notices{queue: q, out: make(chan notice, noticesWaiting)}

@@ -3,10 +3,10 @@ package queue
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	announceBatch = 500                    // events read and sent together
+	announceRows  = 128                    // read and sent together: up to 7,680 events, some 4 MB
 	announcePause = 200 * time.Millisecond // between looks for events while there are none
 
 	announcerLease = "announcer" // at the store
@@ -31,15 +31,17 @@ const (
 // subscribers.
 var errSubscriberFull = errors.New("a subscriber's queue is full and refuses events (x-overflow); until it is drained, or unbound, nobody gets newer ones in order")
 
-// Events is where events wait until they are sent.
+// Events is where events wait until they are sent, in rows that are forgotten as a
+// whole.
 type Events interface {
-	// Events MUST return those of one order in the order of its states, and none
-	// while an earlier one of its order is left out.
-	Events(ctx context.Context, max int) ([]seckill.Event, error)
+	// Events MUST return the events of one order in the order of its states, and none
+	// while an earlier one of its order is left out. max is rows; they are all in
+	// memory at once, and MUST hold a limited number of events.
+	Events(ctx context.Context, max int) ([]seckill.EventRow, error)
 	// OldestEvent MUST return when the oldest event happened, zero without any.
 	OldestEvent(ctx context.Context) (time.Time, error)
-	// Sent MUST forget the events. Others come from Events again.
-	Sent(ctx context.Context, ids []string) error
+	// Sent MUST forget the rows. Others come from Events again.
+	Sent(ctx context.Context, rows []string) error
 	// Lease MUST be held by one owner at a time, for ttl.
 	Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error)
 	Unlease(ctx context.Context, name, owner string) error
@@ -47,16 +49,15 @@ type Events interface {
 
 // packEvent is what an event looks like at the broker. It is not mandatory:
 // nobody has to subscribe.
-func packEvent(e seckill.Event) (parcel, error) {
-	body, err := json.Marshal(e)
+func packEvent(e seckill.EventMessage) (parcel, error) {
 	return parcel{EventExchange, e.Type, false, amqp.Publishing{
-		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: e.ID, Timestamp: e.At, Type: e.Type, Body: body,
-	}}, err
+		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: e.ID, Timestamp: e.At, Type: e.Type, Body: e.Body,
+	}}, nil
 }
 
 // Announce sends events and returns those that the broker has confirmed: they are
 // in the queue of every subscriber. The others are sent again by the caller.
-func (q *AMQP) Announce(ctx context.Context, events []seckill.Event) (confirmed []seckill.Event, err error) {
+func (q *AMQP) Announce(ctx context.Context, events []seckill.EventMessage) (confirmed []seckill.EventMessage, err error) {
 	confirmed, err = q.events.send(ctx, events)
 	if err != nil {
 		err = fmt.Errorf("%s: announce: %w", q.settings, err)
@@ -74,9 +75,10 @@ type Announcer struct {
 	Log   *slog.Logger
 
 	owner  string
-	until  time.Time // how long the lease is ours for sure
-	asked  time.Time // when it was last asked for
-	looked time.Time // when the oldest event was last asked for
+	sent   map[string]bool // the events confirmed so far of the rows that were last read
+	until  time.Time       // how long the lease is ours for sure
+	asked  time.Time       // when it was last asked for
+	looked time.Time       // when the oldest event was last asked for
 }
 
 // Run announces until ctx is done. What it could not send stays in the store.
@@ -110,9 +112,10 @@ func (a *Announcer) Run(ctx context.Context) error {
 	return nil
 }
 
-// turn sends one batch, if it is this node's turn. It returns how many were sent,
-// and whether more are known to wait.
-func (a *Announcer) turn(ctx context.Context) (sent int, more bool, err error) {
+// turn sends what some rows hold, if it is this node's turn. It returns how many
+// events were confirmed, and whether more are known to wait. Of a row that is
+// confirmed in part this node sends the rest the next time, another one all of it.
+func (a *Announcer) turn(ctx context.Context) (n int, more bool, err error) {
 	if err := a.look(ctx); err != nil {
 		return 0, false, err
 	}
@@ -121,25 +124,31 @@ func (a *Announcer) turn(ctx context.Context) (sent int, more bool, err error) {
 		a.unlease(ctx)
 		return 0, false, nil
 	}
-	if held, err := a.lease(ctx); err != nil || !held {
+	if ours, err := a.lease(ctx); err != nil || !ours {
 		return 0, false, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, a.until)
+	held, cancel := context.WithDeadline(ctx, a.until)
 	defer cancel()
-	events, err := a.Store.Events(ctx, announceBatch)
-	if err != nil || len(events) == 0 {
+	rows, err := a.Store.Events(held, announceRows)
+	if err != nil {
 		return 0, false, err
 	}
-	next := firsts(events)
-	confirmed, err := a.Queue.Announce(ctx, next)
-	if len(confirmed) > 0 {
-		ids := make([]string, len(confirmed))
-		for i, e := range confirmed {
-			ids[i] = e.ID
-		}
-		err = errors.Join(err, a.Store.Sent(ctx, ids))
+	next, sent, all := firsts(rows, a.sent)
+	confirmed, err := a.Queue.Announce(held, next)
+	for _, e := range confirmed {
+		sent[e.ID] = true
 	}
-	return len(confirmed), len(events) == announceBatch || len(next) < len(events), err
+	a.sent = sent
+	var done []string
+	for _, row := range rows {
+		if !slices.ContainsFunc(row.Events, func(e seckill.EventMessage) bool { return !sent[e.ID] }) {
+			done = append(done, row.ID)
+		}
+	}
+	if len(done) > 0 { // whoever announces by now
+		err = errors.Join(err, a.Store.Sent(ctx, done))
+	}
+	return len(confirmed), len(rows) == announceRows || !all, err
 }
 
 // look notes how long events have waited, whoever announces.
@@ -187,16 +196,28 @@ func (a *Announcer) unlease(ctx context.Context) {
 	a.until, a.asked = time.Time{}, time.Time{}
 }
 
-// firsts returns the first event of each order. Were two of them under way, the
-// broker could refuse the first and take the second.
-func firsts(events []seckill.Event) []seckill.Event {
-	seen := make(map[string]bool, len(events))
-	first := make([]seckill.Event, 0, len(events))
-	for _, e := range events {
-		if !seen[e.Order.ID] {
-			seen[e.Order.ID] = true
-			first = append(first, e)
+// firsts returns the first event of each order of those that were not sent, which
+// ones were, and whether that is all there is. Were two events of an order under way,
+// the broker could refuse the first and take the second.
+func firsts(rows []seckill.EventRow, was map[string]bool) (next []seckill.EventMessage, sent map[string]bool, all bool) {
+	n := 0
+	for _, row := range rows {
+		n += len(row.Events)
+	}
+	seen := make(map[string]bool, n)
+	next, sent, all = make([]seckill.EventMessage, 0, n), make(map[string]bool, n), true
+	for _, row := range rows {
+		for _, e := range row.Events {
+			switch {
+			case was[e.ID]:
+				sent[e.ID] = true
+			case seen[e.Order]:
+				all = false
+			default:
+				seen[e.Order] = true
+				next = append(next, e)
+			}
 		}
 	}
-	return first
+	return next, sent, all
 }

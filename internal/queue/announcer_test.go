@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,12 +23,13 @@ import (
 // outbox is where the events of a test wait: a store that can be away.
 type outbox struct {
 	mu    sync.Mutex
-	kept  []seckill.Event
+	kept  []seckill.EventRow
 	owner string
 	ends  time.Time // of the lease
 	given int       // times that it was given back
-	sent  []string
+	sent  []string  // rows
 	away  bool
+	keeps bool // it fails to forget
 }
 
 var errAway = fmt.Errorf("scripted: %w", seckill.ErrUnavailable)
@@ -38,7 +40,7 @@ func (o *outbox) set(f func()) {
 	f()
 }
 
-func (o *outbox) Events(_ context.Context, max int) ([]seckill.Event, error) {
+func (o *outbox) Events(_ context.Context, max int) ([]seckill.EventRow, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.away {
@@ -53,22 +55,22 @@ func (o *outbox) OldestEvent(context.Context) (oldest time.Time, err error) {
 	if o.away {
 		return oldest, errAway
 	}
-	for _, e := range o.kept {
-		if oldest.IsZero() || e.At.Before(oldest) {
-			oldest = e.At
+	for _, row := range o.kept {
+		if at := row.Events[0].At; oldest.IsZero() || at.Before(oldest) {
+			oldest = at
 		}
 	}
 	return oldest, nil
 }
 
-func (o *outbox) Sent(_ context.Context, ids []string) error {
+func (o *outbox) Sent(_ context.Context, rows []string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.away {
+	if o.away || o.keeps {
 		return errAway
 	}
-	o.sent = append(o.sent, ids...)
-	o.kept = slices.DeleteFunc(o.kept, func(e seckill.Event) bool { return slices.Contains(ids, e.ID) })
+	o.sent = append(o.sent, rows...)
+	o.kept = slices.DeleteFunc(o.kept, func(r seckill.EventRow) bool { return slices.Contains(rows, r.ID) })
 	return nil
 }
 
@@ -99,7 +101,7 @@ func (o *outbox) empty() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n := len(o.kept); n > 0 {
-		return fmt.Errorf("%d events wait", n)
+		return fmt.Errorf("%d rows wait", n)
 	}
 	return nil
 }
@@ -113,6 +115,42 @@ func happened(n int) (events []seckill.Event) {
 		events = append(events, seckill.Event{V: 1, ID: fmt.Sprintf("%s-%d", t.ID, 2), Type: "order.paid", At: t.At.Add(time.Duration(i)), Order: o})
 	}
 	return events
+}
+
+// messages is what is sent of events.
+func messages(events ...seckill.Event) (messages []seckill.EventMessage) {
+	for _, e := range events {
+		body, _ := json.Marshal(e)
+		messages = append(messages, seckill.EventMessage{ID: e.ID, Type: e.Type, Order: e.Order.ID, At: e.At, Body: body})
+	}
+	return messages
+}
+
+// apart keeps every event in a row of its own.
+func apart(events []seckill.Event) (rows []seckill.EventRow) {
+	for _, m := range messages(events...) {
+		rows = append(rows, seckill.EventRow{ID: m.ID, Events: []seckill.EventMessage{m}})
+	}
+	return rows
+}
+
+// together keeps the first events of up to n orders in one row, as the store does.
+func together(events []seckill.Event, n int) (rows []seckill.EventRow) {
+	events = slices.SortedFunc(slices.Values(events), func(a, b seckill.Event) int { return strings.Compare(a.ID, b.ID) })
+	var placed, later []seckill.Event
+	for _, e := range events {
+		if e.Type == "order.placed" {
+			placed = append(placed, e)
+		} else {
+			later = append(later, e)
+		}
+	}
+	for some := range slices.Chunk(placed, n) {
+		rows = append(rows, seckill.EventRow{ID: some[0].ID, Events: messages(some...)})
+	}
+	rows = append(rows, apart(later)...)
+	slices.SortFunc(rows, func(a, b seckill.EventRow) int { return strings.Compare(a.ID, b.ID) })
+	return rows
 }
 
 // announces runs the duty until the function that it returns is called.
@@ -183,17 +221,18 @@ func TestEventsReachEverySubscriberByTheirType(t *testing.T) {
 	eventually(t, q.links[Announcing].down)
 	ch := channel(t, s)
 	all, paid := subscribe(t, ch, "order.*", nil), subscribe(t, ch, "order.paid", nil)
-	events := happened(600) // more than a batch
-	box := &outbox{kept: slices.Clone(events)}
+	events := happened(600) // more than are read together
+	box := &outbox{kept: together(events, 50)}
+	rows := len(box.kept)
 	announces(t, q, box)
 	eventually(t, box.empty)
 	got := ids(t, ch, all)
 	require.ElementsMatch(t, idsOf(events, ""), got, "all of them, once")
 	inOrder(t, got)
 	require.ElementsMatch(t, idsOf(events, "order.paid"), ids(t, ch, paid))
-	require.ElementsMatch(t, idsOf(events, ""), box.sent)
+	require.Len(t, box.sent, rows)
 
-	box.set(func() { box.kept = happened(1)[:1] })
+	box.set(func() { box.kept = apart(happened(1)[:1]) })
 	eventually(t, box.empty)
 	m, ok, err := ch.Get(all, true)
 	require.NoError(t, err)
@@ -207,7 +246,7 @@ func TestEventsReachEverySubscriberByTheirType(t *testing.T) {
 func TestEventsWithoutSubscribersAreSent(t *testing.T) {
 	t.Parallel()
 	q := run(t, fresh(t), Announcing)
-	box := &outbox{kept: happened(3)}
+	box := &outbox{kept: apart(happened(3))}
 	announces(t, q, box)
 	eventually(t, box.empty)
 }
@@ -233,8 +272,8 @@ func TestEventsWaitWhileBrokerOrStoreIsAway(t *testing.T) {
 		return nil
 	})
 	events := happened(20)
-	box.set(func() { box.kept = slices.Clone(events) })
-	_, err := q.Announce(t.Context(), events)
+	box.set(func() { box.kept = together(events, 7) })
+	_, err := q.Announce(t.Context(), messages(events...))
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
 	require.Empty(t, box.sent)
 	box.set(func() { box.away = true })
@@ -274,13 +313,13 @@ func TestOneNodeAnnouncesAtATime(t *testing.T) {
 	ch := channel(t, s)
 	name := subscribe(t, ch, "#", nil)
 	events := happened(100)
-	box.set(func() { box.kept = slices.Clone(events) })
+	box.set(func() { box.kept = together(events, 7) })
 	eventually(t, box.empty)
 	require.ElementsMatch(t, idsOf(events, ""), ids(t, ch, name), "once each")
 	// The one that is cut off from the broker lets the other one announce, though
 	// its lease would last.
 	more := happened(1)
-	box.set(func() { box.kept = slices.Clone(more) })
+	box.set(func() { box.kept = apart(more) })
 	w.cut()
 	eventually(t, box.empty)
 	require.Subset(t, ids(t, ch, name), idsOf(more, ""))
@@ -290,7 +329,7 @@ func TestOneNodeAnnouncesAtATime(t *testing.T) {
 	eventually(t, queues[0].links[Announcing].down)
 	stops[1]() // it gives the lease back
 	more = happened(1)
-	box.set(func() { box.kept = slices.Clone(more) })
+	box.set(func() { box.kept = apart(more) })
 	eventually(t, box.empty)
 	require.Equal(t, idsOf(more, ""), ids(t, ch, name))
 }
@@ -305,7 +344,7 @@ func TestAnAnnouncerStopsWithItsLease(t *testing.T) {
 	eventually(t, q.links[Announcing].down)
 	_, err := w.Toxics.AddToxicJson(strings.NewReader(`{"name":"deaf","type":"timeout","stream":"downstream","attributes":{"timeout":0}}`))
 	require.NoError(t, err)
-	box := &outbox{kept: happened(1)}
+	box := &outbox{kept: apart(happened(1))}
 	now := time.Now()
 	a := &Announcer{Queue: q, Store: box, Log: slog.New(slog.DiscardHandler), asked: now, until: now.Add(300 * time.Millisecond)}
 	sent, _, err := a.turn(t.Context())
@@ -337,9 +376,9 @@ func TestTheLagIsThatOfTheStore(t *testing.T) {
 		}
 		require.Zero(t, lag())
 		box.set(func() {
-			box.kept = happened(2)
+			box.kept = apart(happened(2))
 			for i := range box.kept {
-				box.kept[i].At = time.Now().Add(time.Duration(-i) * time.Minute)
+				box.kept[i].Events[0].At = time.Now().Add(time.Duration(-i) * time.Minute)
 			}
 		})
 		time.Sleep(announcerStandby)
@@ -375,11 +414,11 @@ func TestASubscriberThatRefusesHoldsEventsBack(t *testing.T) {
 	ch := channel(t, s)
 	name := subscribe(t, ch, "#", amqp.Table{amqp.QueueMaxLenArg: 2, amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish})
 	events := happened(40)
-	confirmed, err := q.Announce(t.Context(), events)
+	confirmed, err := q.Announce(t.Context(), messages(events...))
 	require.ErrorIs(t, err, errSubscriberFull)
 	require.Less(t, len(confirmed), len(events))
 	ids(t, ch, name)
-	box := &outbox{kept: slices.Clone(events)}
+	box := &outbox{kept: together(events, 40)}
 	announces(t, q, box)
 	var got []string
 	eventually(t, func() error {
@@ -387,7 +426,72 @@ func TestASubscriberThatRefusesHoldsEventsBack(t *testing.T) {
 		return box.empty()
 	})
 	got = append(got, ids(t, ch, name)...)
-	require.Subset(t, got, idsOf(events, ""))
+	require.ElementsMatch(t, idsOf(events, ""), got, "what was confirmed of a row is not sent again")
+	inOrder(t, got)
+}
+
+// A row stays until all its events are confirmed. Those that are do not hold back
+// the next ones of their orders, and the others do.
+func TestOfARowTheRestIsSent(t *testing.T) {
+	t.Parallel()
+	event := func(ids ...string) (row seckill.EventRow) {
+		row.ID = ids[0]
+		for _, id := range ids {
+			order, _, _ := strings.Cut(id, "-")
+			row.Events = append(row.Events, seckill.EventMessage{ID: id, Order: order})
+		}
+		return row
+	}
+	rows := []seckill.EventRow{event("a-1", "b-1", "c-1"), event("a-2"), event("a-3"), event("b-2", "d-2")}
+	for _, c := range []struct {
+		was, next string
+		all       bool
+	}{
+		{"", "a-1 b-1 c-1 d-2", false},
+		{"a-1", "b-1 c-1 a-2 d-2", false},
+		{"c-1 d-2", "a-1 b-1", false},
+		{"a-1 a-2 b-1", "c-1 a-3 b-2 d-2", true},
+		{"a-1 b-1 c-1 a-2 a-3 b-2 d-2", "", true},
+	} {
+		was := map[string]bool{"of a row that is gone": true}
+		for _, id := range strings.Fields(c.was) {
+			was[id] = true
+		}
+		next, sent, all := firsts(rows, was)
+		var ids []string
+		for _, e := range next {
+			ids = append(ids, e.ID)
+		}
+		require.Equal(t, c.next, strings.Join(ids, " "), c.was)
+		require.Len(t, sent, len(was)-1, c.was)
+		require.Equal(t, c.all, all, c.was)
+	}
+}
+
+// A store that fails to forget has no event sent twice.
+func TestWhatWasConfirmedIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	q := run(t, s, Announcing)
+	eventually(t, q.links[Announcing].down)
+	ch := channel(t, s)
+	name := subscribe(t, ch, "#", nil)
+	events := happened(3)
+	box := &outbox{kept: together(events, 3), keeps: true}
+	a := &Announcer{Queue: q, Store: box, Log: slog.New(slog.DiscardHandler)}
+	for _, want := range []int{3, 3, 0} {
+		n, _, err := a.turn(t.Context())
+		require.ErrorIs(t, err, errAway)
+		require.Equal(t, want, n)
+	}
+	box.set(func() { box.keeps = false })
+	n, more, err := a.turn(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.False(t, more)
+	require.NoError(t, box.empty())
+	got := ids(t, ch, name)
+	require.ElementsMatch(t, idsOf(events, ""), got)
 	inOrder(t, got)
 }
 

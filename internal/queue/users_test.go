@@ -135,7 +135,7 @@ func testRights(t *testing.T, e *stack.Engine, as func(user string) RabbitMQ) {
 	_, err := shop.QueueDeclare("shop.orders", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
 	require.NoError(t, err)
 	require.NoError(t, shop.QueueBind("shop.orders", "order.*", EventExchange, false, nil))
-	events := happened(1)
+	events := messages(happened(1)...)
 	confirmed, err := publisher.Announce(t.Context(), events)
 	require.NoError(t, err)
 	require.Equal(t, events, confirmed)

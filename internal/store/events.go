@@ -1,54 +1,91 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"seckill"
 )
 
-// tell leaves events about the new states of orders, if anybody wants them.
+// eventsTogether is the most events in one row. What it holds of them must fit into
+// its 2,000 bytes.
+const eventsTogether = 60
+
+// tell leaves events about the new state of orders, the same of all, if anybody
+// wants them. Those of orders that differ in nothing but their ids, as most that are
+// settled together, share a row: it holds one of the orders in JSON, which the row is
+// named after, and then the ids of the others, each on a line.
+//
+// Rows are read in the order of their names, and the events of an order must come in
+// the order of its states. So a row of first events is named after its first order,
+// and one of last events after its last; an event between those has its own row.
 func (t *tx) tell(ctx context.Context, orders []seckill.Order, now time.Time) error {
-	if !t.s.KeepEvents {
+	if !t.s.KeepEvents || len(orders) == 0 {
 		return nil
 	}
-	for some := range slices.Chunk(orders, t.s.dialect.chunk) {
-		args := make([]any, 0, 4*len(some))
-		for _, o := range some {
-			body, err := json.Marshal(o)
-			if err != nil {
-				return err
-			}
-			id, kind := eventID(o)
-			args = append(args, id, kind, ms(now), string(body))
+	slices.SortFunc(orders, func(a, b seckill.Order) int {
+		return cmp.Or(cmp.Compare(a.Sale, b.Sale), cmp.Compare(a.Quantity, b.Quantity), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
+	state := orders[0].State
+	step, kind := eventStep(state)
+	var args []any
+	for len(orders) > 0 {
+		n := 1
+		for state != seckill.Paid && n < min(len(orders), eventsTogether) && alike(orders[0], orders[n]) {
+			n++
 		}
-		if _, err := t.exec(ctx, "INSERT INTO events (id, type, at, body) VALUES "+list(len(some), 4), args...); err != nil {
+		row, others := orders[n-1], orders[:n-1]
+		if state == seckill.Unpaid {
+			row, others = orders[0], orders[1:n]
+		}
+		orders = orders[n:]
+		body, err := json.Marshal(row)
+		if err != nil {
+			return err
+		}
+		for _, o := range others {
+			body = append(append(body, '\n'), o.ID...)
+		}
+		args = append(args, row.ID+step, kind, ms(now), string(body))
+	}
+	for some := range slices.Chunk(args, 4*t.s.dialect.chunk) {
+		if _, err := t.exec(ctx, "INSERT INTO events (id, type, at, body) VALUES "+list(len(some)/4, 4), some...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// eventID names the event of an order's state. An order enters each state at
-// most once, so the id needs no randomness; its last digit makes the events of
-// an order sort in the order of its states.
-func eventID(o seckill.Order) (id, kind string) {
-	step := 2 // paid, cancelled, expired: one of them
-	switch o.State {
-	case seckill.Unpaid:
-		return o.ID + "-1", "order.placed"
-	case seckill.Refunded:
-		step = 3
-	}
-	return fmt.Sprintf("%s-%d", o.ID, step), "order." + string(o.State)
+// alike tells whether orders differ in nothing but their ids, as far as an event
+// tells of them.
+func alike(a, b seckill.Order) bool {
+	a.ID, a.Ticket, a.Buyer = b.ID, b.Ticket, b.Buyer
+	return a == b
 }
 
-// Events lists up to max events that have not been sent, those of older orders
-// first and those of one order in the order of its states.
-func (s *Store) Events(ctx context.Context, max int) (events []seckill.Event, err error) {
+// eventStep is what follows the order's id in the id of the event of its state,
+// and the event's type. An order enters each state at most once, so the id needs no
+// randomness; the step makes the events of an order sort in the order of its states.
+func eventStep(state seckill.OrderState) (step, kind string) {
+	switch state {
+	case seckill.Unpaid:
+		return "-1", "order.placed"
+	case seckill.Refunded:
+		return "-3", "order." + string(state)
+	}
+	return "-2", "order." + string(state) // paid, cancelled, expired: one of them
+}
+
+// Events lists up to max rows of events that have not been sent, those of one order
+// in the order of its states. A row holds up to 60 of them: that many times max are
+// in memory at once, each of some 500 bytes.
+func (s *Store) Events(ctx context.Context, max int) (rows []seckill.EventRow, err error) {
 	err = s.ask(ctx, "events", func(t *tx) error {
 		return t.rows(ctx, "SELECT id, type, at, body FROM events ORDER BY id LIMIT ?", []any{max}, func(r scanner) error {
 			e := seckill.Event{V: seckill.EventVersion}
@@ -58,11 +95,37 @@ func (s *Store) Events(ctx context.Context, max int) (events []seckill.Event, er
 				return err
 			}
 			e.At = fromMS(at)
-			events = append(events, e)
-			return json.Unmarshal(body, &events[len(events)-1].Order)
+			row, err := eventRow(e, body)
+			rows = append(rows, row)
+			return err
 		})
 	})
-	return events, err
+	return rows, err
+}
+
+// eventRow returns the events of a row. Only e, which it is named after, is encoded:
+// the others are the same but for the order's id.
+func eventRow(e seckill.Event, body []byte) (row seckill.EventRow, err error) {
+	order, others, shared := bytes.Cut(body, []byte("\n"))
+	if err := json.Unmarshal(order, &e.Order); err != nil {
+		return row, fmt.Errorf("event %s: %w", e.ID, err)
+	}
+	step := strings.TrimPrefix(e.ID, e.Order.ID)
+	if body, err = json.Marshal(e); err != nil {
+		return row, err
+	}
+	add := func(id string, body []byte) {
+		row.Events = append(row.Events, seckill.EventMessage{ID: id, Type: e.Type, Order: id[:len(id)-len(step)], At: e.At, Body: body})
+	}
+	row.ID = e.ID
+	add(e.ID, body)
+	if shared {
+		around := bytes.Split(body, []byte(e.Order.ID))
+		for id := range bytes.SplitSeq(others, []byte("\n")) {
+			add(string(id)+step, bytes.Join(around, id))
+		}
+	}
+	return row, nil
 }
 
 // OldestEvent returns when the oldest event that has not been sent happened, zero
@@ -81,10 +144,10 @@ func (s *Store) OldestEvent(ctx context.Context) (at time.Time, err error) {
 	return at, err
 }
 
-// Sent forgets events that others have received.
-func (s *Store) Sent(ctx context.Context, ids []string) error {
+// Sent forgets rows of events that others have received.
+func (s *Store) Sent(ctx context.Context, rows []string) error {
 	return s.write(ctx, "events sent", func(t *tx) error {
-		for some := range slices.Chunk(ids, t.s.dialect.chunk) {
+		for some := range slices.Chunk(rows, t.s.dialect.chunk) {
 			args := make([]any, len(some))
 			for i := range some {
 				args[i] = some[i]

@@ -37,7 +37,7 @@ var migrations embed.FS
 type Store struct {
 	// KeepEvents makes every placed order and every change of one leave an event
 	// for others (see Events), in the same transaction. It is set before the store
-	// is used; it costs one more row for each.
+	// is used.
 	KeepEvents bool
 	// Retention is how long after its end a sale is retired, 0 for never. It is set
 	// before the store is used.
