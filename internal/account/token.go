@@ -1,9 +1,14 @@
 package account
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"strings"
 	"sync"
 	"time"
@@ -76,7 +81,7 @@ const verifierSize = 1 << 16
 // Verifier checks tokens. A token that was checked is remembered until it ends,
 // since a buyer shows the same one many times in one second.
 type Verifier struct {
-	secrets [][]byte
+	secrets []*secret
 	parser  *jwt.Parser
 	times   *jwt.Validator
 	shards  [64]struct {
@@ -97,7 +102,7 @@ func NewVerifier(secrets ...[]byte) (*Verifier, error) {
 		if len(s) < MinSecret {
 			return nil, fmt.Errorf("auth.secret must have at least %d bytes", MinSecret)
 		}
-		v.secrets = append(v.secrets, s)
+		v.secrets = append(v.secrets, newSecret(s))
 	}
 	if len(v.secrets) == 0 {
 		return nil, errors.New("auth.secret is not set")
@@ -111,31 +116,124 @@ func NewVerifier(secrets ...[]byte) (*Verifier, error) {
 // commonHeader begins the tokens of Mint and of most others: {"alg":"HS256","typ":"JWT"}.
 const commonHeader = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
 
+// secret checks signatures, by many at once.
+type secret struct {
+	key  []byte
+	idle sync.Pool // of *desk
+}
+
+// desk is what checking a token takes, kept from one to the next: setting up the
+// hash for its key costs more than hashing, and a rush checks a token once.
+type desk struct {
+	mac                      hash.Hash
+	token, given, sum, claim []byte
+	claims                   claims
+}
+
+func newSecret(key []byte) *secret {
+	return &secret{key: key, idle: sync.Pool{New: func() any { return &desk{mac: hmac.New(sha256.New, key)} }}}
+}
+
 // parse checks the token's signature and times. What the common header says need
 // not be read again for each of a hundred thousand buyers; any other is the
 // library's to read.
-func (v *Verifier) parse(token string, secret []byte, c *claims) error {
+func (v *Verifier) parse(token string, s *secret) (claims, error) {
 	rest, common := strings.CutPrefix(token, commonHeader)
 	body, signature, ok := strings.Cut(rest, ".")
 	if !common || !ok {
-		_, err := v.parser.ParseWithClaims(token, c, func(*jwt.Token) (any, error) { return secret, nil })
-		return err
+		var c claims
+		_, err := v.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.key, nil })
+		return c, err
 	}
-	sum, err := v.parser.DecodeSegment(signature)
-	if err != nil {
-		return err
+	d := s.idle.Get().(*desk)
+	defer s.idle.Put(d)
+	d.token = append(d.token[:0], token...)
+	signed := len(token) - len(signature) - 1
+	var err error
+	if d.given, err = base64.RawURLEncoding.AppendDecode(d.given[:0], d.token[signed+1:]); err != nil {
+		return claims{}, err
 	}
-	if err := jwt.SigningMethodHS256.Verify(token[:len(token)-len(signature)-1], sum, secret); err != nil {
-		return err
+	d.mac.Reset()
+	d.mac.Write(d.token[:signed])
+	if d.sum = d.mac.Sum(d.sum[:0]); !hmac.Equal(d.given, d.sum) {
+		return claims{}, jwt.ErrTokenSignatureInvalid
 	}
-	b, err := v.parser.DecodeSegment(body)
-	if err != nil {
-		return err
+	if d.claim, err = base64.RawURLEncoding.AppendDecode(d.claim[:0], d.token[signed-len(body):signed]); err != nil {
+		return claims{}, err
 	}
-	if err := json.Unmarshal(b, c); err != nil {
-		return err
+	if d.claims, ok = plainClaims(d.claim); !ok {
+		d.claims = claims{}
+		if err := json.Unmarshal(d.claim, &d.claims); err != nil {
+			return claims{}, err
+		}
 	}
-	return v.times.Validate(c)
+	return d.claims, v.times.Validate(&d.claims)
+}
+
+// plainClaims reads claims that are written in the plainest way, as Mint does:
+// nothing but sub, role, exp and iat, each once at most, without space, names of
+// ASCII that needs no escapes, times of whole seconds. It MUST read them as
+// encoding/json does, and leave everything else to it.
+func plainClaims(b []byte) (c claims, ok bool) {
+	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
+		return c, false
+	}
+	for rest := b[1 : len(b)-1]; ; rest = rest[1:] {
+		var key []byte
+		if key, rest, ok = plainText(rest); !ok || len(rest) == 0 || rest[0] != ':' {
+			return c, false
+		}
+		rest = rest[1:]
+		var text []byte
+		var number float64
+		switch string(key) {
+		case "sub":
+			text, rest, ok = plainText(rest)
+			ok, c.Sub = ok && c.Sub == "", string(text)
+		case "role":
+			text, rest, ok = plainText(rest)
+			ok, c.Role = ok && c.Role == "", string(text)
+		case "exp":
+			number, rest, ok = plainNumber(rest)
+			ok, c.Exp = ok && c.Exp == 0, number
+		case "iat":
+			number, rest, ok = plainNumber(rest)
+			ok, c.Iat = ok && c.Iat == 0, number
+		default:
+			return c, false
+		}
+		if !ok || len(rest) == 0 || rest[0] != ',' {
+			return c, ok && len(rest) == 0
+		}
+	}
+}
+
+// plainText cuts a quoted text from the front of b.
+func plainText(b []byte) (text, rest []byte, ok bool) {
+	if len(b) == 0 || b[0] != '"' {
+		return nil, b, false
+	}
+	n := bytes.IndexByte(b[1:], '"')
+	if n < 0 {
+		return nil, b, false
+	}
+	text = b[1 : n+1]
+	for _, ch := range text {
+		if ch < ' ' || ch > '~' || ch == '\\' {
+			return nil, b, false
+		}
+	}
+	return text, b[n+2:], true
+}
+
+// plainNumber cuts a positive whole number of at most 12 digits from the front of b.
+func plainNumber(b []byte) (v float64, rest []byte, ok bool) {
+	n, sum := 0, int64(0)
+	for n < len(b) && b[n] >= '0' && b[n] <= '9' && n <= 12 {
+		sum = sum*10 + int64(b[n]-'0')
+		n++
+	}
+	return float64(sum), b[n:], n > 0 && n <= 12 && b[0] != '0'
 }
 
 // Verify returns the bearer of the token, or ErrToken. With remember set the same
@@ -152,8 +250,8 @@ func (v *Verifier) Verify(token string, remember bool) (Who, error) {
 		return who, nil
 	}
 	for _, secret := range v.secrets {
-		var c claims
-		if err := v.parse(token, secret, &c); err != nil || !seckill.ValidBuyer(c.Sub) {
+		c, err := v.parse(token, secret)
+		if err != nil || !seckill.ValidBuyer(c.Sub) {
 			continue
 		}
 		who = Who{Buyer: c.Sub, Role: c.Role, until: time.UnixMilli(int64(c.Exp * 1000))}

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
@@ -182,6 +185,85 @@ func FuzzVerify(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, who, again)
 	})
+}
+
+// Claims that are read the short way are read as encoding/json reads them; and a
+// token is good, for the same bearer, when the library alone says so.
+func FuzzClaims(f *testing.F) {
+	for _, payload := range []string{
+		`{"sub":"a","exp":9999999999,"iat":1}`, `{"sub":"a","role":"admin","exp":9999999999}`, `{"exp":9999999999,"sub":"a"}`, `{"sub":"","sub":"a","exp":9999999999}`,
+		`{"sub":"a","sub":"","exp":9999999999}`, `{"sub":"a","exp":0}`, `{"sub":"a","exp":09999999999}`, `{"sub":"a","exp":-9999999999}`, `{"sub":"a","exp":9999999999.0}`,
+		`{"sub":"a","exp":9999999999e0}`, `{"sub":"a","exp":999999999999}`, `{"sub":"a","exp":1099511627776}`, `{"sub":"a","exp":1099511627777}`, `{"sub":"a","exp":}`, `{"sub":"a","exp":9999999999,}`,
+		`{"sub":"a","exp":9999999999}}`, `{"sub":"a" ,"exp":9999999999}`, `{"sub":"a\u0062","exp":9999999999}`, `{"sub":"é","exp":9999999999}`, "{\"sub\":\"a\tb\",\"exp\":9999999999}",
+		`{"sub":"a,\"exp\":9999999999}`, `{"sub":"a","exp":9999999999,"nbf":9999999998}`, `{"Sub":"a","exp":9999999999}`, `{"sub":"a","SUB":"b","exp":9999999999}`, `{"sub":"a""exp":9999999999}`,
+		`{"sub":a,"exp":9999999999}`, `{"sub":"a","exp":"9999999999"}`, `{"sub":null,"exp":9999999999}`, `{}`, `{`, `}`, `{"}`, `{"sub"}`, `{"sub":}`, "{\"sub\":\"\x7f\",\"exp\":9999999999}", `[]`, ``, `{"exp":1,"exp":9999999999,"sub":"a"}`,
+	} {
+		f.Add([]byte(payload))
+	}
+	v, err := NewVerifier(otherSecret, theSecret)
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		short, ok := plainClaims(payload)
+		if ok {
+			var long claims
+			require.NoError(t, json.Unmarshal(payload, &long), "%q", payload)
+			require.Equal(t, long, short, "%q", payload)
+		}
+		token := strings.TrimSuffix(commonHeader, ".") + "." + encoding.EncodeToString(payload)
+		token += "." + sign(theSecret, token)
+		if len(token) > 4096 {
+			return
+		}
+		var c claims
+		_, err := v.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return theSecret, nil })
+		who, ours := v.Verify(token, false)
+		require.Equal(t, err == nil && seckill.ValidBuyer(c.Sub), ours == nil, "%q: %v", payload, err)
+		if ours == nil {
+			require.Equal(t, Who{Buyer: c.Sub, Role: c.Role, until: time.UnixMilli(int64(c.Exp * 1000))}, who)
+		}
+	})
+}
+
+func TestWhatMintWritesIsReadTheShortWay(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"", seckill.RoleAdmin} {
+		token, err := Mint(theSecret, "buyer-7 (a shop's)", role, time.Hour)
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(token, commonHeader))
+		payload, err := encoding.DecodeString(strings.Split(token, ".")[1])
+		require.NoError(t, err)
+		_, ok := plainClaims(payload)
+		require.True(t, ok, "%s", payload)
+	}
+}
+
+// What checks one token is used for the next: nothing of it may stay.
+func TestTokensThatAreCheckedAtOnceDoNotMix(t *testing.T) {
+	t.Parallel()
+	v, err := NewVerifier(theSecret, otherSecret)
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	for g := range 8 {
+		all.Go(func() {
+			for i := range 200 {
+				buyer, role, secret := fmt.Sprint(strings.Repeat("b", i%40), g), []string{"", "admin", "x"}[i%3], [][]byte{theSecret, otherSecret}[i%2]
+				token, err := Mint(secret, buyer, role, time.Hour)
+				if !assert.NoError(t, err) {
+					return
+				}
+				who, err := v.Verify(token, false)
+				assert.NoError(t, err)
+				assert.Equal(t, buyer, who.Buyer)
+				assert.Equal(t, role, who.Role)
+				_, err = v.Verify(token[:len(token)-4]+"AAAA", false)
+				assert.Equal(t, ErrToken, err)
+				head, _, _ := strings.Cut(strings.TrimPrefix(token, commonHeader), ".")
+				_, err = v.Verify(commonHeader+head+".", false)
+				assert.Equal(t, ErrToken, err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // ordinary claims are a buyer and an end in the future, and perhaps a role.
