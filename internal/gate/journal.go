@@ -35,7 +35,7 @@ type journal struct {
 	next   *segment           // takes tickets now
 	live   map[int64]*segment // written, with tickets that wait for their outcome
 	dead   []int64            // rows to delete
-	unsent []seckill.Ticket   // committed, not yet taken by the relay
+	unsent [][]seckill.Ticket // committed, not yet taken by the relay; of segments, blank where finished
 	seq    int64              // of the last segment
 	store  string             // whose tickets they are; empty: not known yet
 
@@ -115,7 +115,7 @@ func (j *journal) open(ctx context.Context) error {
 		return fmt.Errorf("gate journal %s: %w", j.file, err)
 	}
 	j.db, j.live, j.dead, j.unsent, j.seq, j.broken = db, live, nil, nil, seq, nil
-	j.next = j.segment()
+	j.next = j.segment(0)
 	return nil
 }
 
@@ -175,10 +175,10 @@ func encodeRow(tickets []seckill.Ticket) []byte {
 	return row
 }
 
-// segment starts the next one; j.mu is held.
-func (j *journal) segment() *segment {
+// segment starts the next one, with room for n tickets; j.mu is held.
+func (j *journal) segment(n int) *segment {
 	j.seq++
-	return &segment{seq: j.seq, done: make(chan struct{})}
+	return &segment{seq: j.seq, tickets: make([]seckill.Ticket, 0, n), done: make(chan struct{})}
 }
 
 // append adds an admitted ticket to the next commit, or fails when the journal
@@ -239,7 +239,7 @@ func (j *journal) outbox(each func(seckill.Ticket, place)) {
 // send gives tickets to the relay, again or for the first time.
 func (j *journal) send(tickets []seckill.Ticket) {
 	j.mu.Lock()
-	j.unsent = append(j.unsent, tickets...)
+	j.unsent = append(j.unsent, tickets)
 	j.mu.Unlock()
 	signal(j.sent)
 }
@@ -248,13 +248,21 @@ func (j *journal) send(tickets []seckill.Ticket) {
 func (j *journal) take(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	for {
 		j.mu.Lock()
-		n := min(max, len(j.unsent))
-		tickets := slices.Clone(j.unsent[:n])
-		if j.unsent = j.unsent[n:]; len(j.unsent) == 0 {
-			j.unsent = nil
+		var tickets []seckill.Ticket
+		for len(j.unsent) > 0 && len(tickets) < max {
+			first := j.unsent[0]
+			n := min(max-len(tickets), len(first))
+			for _, t := range first[:n] {
+				if t.ID != "" {
+					tickets = append(tickets, t)
+				}
+			}
+			if j.unsent[0] = first[n:]; n == len(first) {
+				j.unsent[0], j.unsent = nil, j.unsent[1:]
+			}
 		}
 		j.mu.Unlock()
-		if n > 0 {
+		if len(tickets) > 0 {
 			return tickets, nil
 		}
 		select {
@@ -316,7 +324,7 @@ func (j *journal) commit() {
 		return
 	}
 	if len(s.tickets) > 0 {
-		j.next = j.segment()
+		j.next = j.segment(len(s.tickets)) // a rush goes on
 		j.live[s.seq] = s
 	}
 	j.dead = nil
