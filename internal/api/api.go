@@ -190,7 +190,8 @@ func orDefault[T comparable](v *T, d T) {
 // the contract: the over flag, then method and route, then who asks, then the
 // body, then the gate.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := a.idPrefix + strconv.FormatUint(a.requests.Add(1), 36)
+	var room [32]byte
+	id := string(strconv.AppendUint(append(room[:0], a.idPrefix...), a.requests.Add(1), 36))
 	w.Header()["X-Request-Id"] = []string{id}
 	sale, buying := seckill.SaleID(0), false
 	if r.Method == http.MethodPost {

@@ -115,7 +115,7 @@ func TestFewerLeftThanWantedDoesNotRaiseTheFlag(t *testing.T) {
 }
 
 // The sold-out path is what almost every request of a sale takes.
-const soldOutAllocs = 3 // the request's number as text, its id, and the value of the header
+const soldOutAllocs = 2 // the request's id, and the value of the header
 
 func TestAllocationsOfTheSoldOutPath(t *testing.T) {
 	s := newSystem(t)
