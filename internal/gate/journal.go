@@ -252,6 +252,7 @@ func (j *journal) take(ctx context.Context, max int) ([]seckill.Ticket, error) {
 		for len(j.unsent) > 0 && len(tickets) < max {
 			first := j.unsent[0]
 			n := min(max-len(tickets), len(first))
+			tickets = slices.Grow(tickets, n)
 			for _, t := range first[:n] {
 				if t.ID != "" {
 					tickets = append(tickets, t)

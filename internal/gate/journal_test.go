@@ -197,3 +197,36 @@ func TestAJournalIsReadInTheOrderOfItsCommits(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 7, p.Ticket.Seq)
 }
+
+// Segments are of any size, the relay asks for any number, and what has its
+// outcome before the relay has come to it needs no sending.
+func TestTheRelayTakesWhatWaitsInItsOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		j := &journal{sent: make(chan struct{}, 1)}
+		var want, got []string
+		for n, size := range rapid.SliceOfN(rapid.IntRange(0, 5), 1, 8).Draw(t, "segments") {
+			tickets := make([]seckill.Ticket, size)
+			for i := range tickets {
+				if finished := rapid.Bool().Draw(t, "finished"); !finished {
+					tickets[i].ID = fmt.Sprint(n, "-", i)
+					want = append(want, tickets[i].ID)
+				}
+			}
+			j.send(tickets)
+		}
+		for len(got) < len(want) {
+			most := rapid.IntRange(1, 10).Draw(t, "most")
+			tickets, err := j.take(context.Background(), most)
+			require.NoError(t, err)
+			require.NotEmpty(t, tickets)
+			require.LessOrEqual(t, len(tickets), most)
+			got = append(got, ids(tickets)...)
+		}
+		require.Equal(t, want, got)
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		_, err := j.take(done, 1)
+		require.Equal(t, context.Canceled, err, "nothing is left")
+	})
+}
