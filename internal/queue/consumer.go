@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -522,18 +521,4 @@ func (l *listener) goHome() {
 	if l.left && len(l.open) == 0 {
 		go l.ch.Close()
 	}
-}
-
-var errNoTicket = errors.New("not a ticket")
-
-// decode reads a ticket from the body of a message. Fields that it does not know
-// come from a newer version, and are none of its business.
-func decode(body []byte) (t seckill.Ticket, err error) {
-	if err := json.Unmarshal(body, &t); err != nil {
-		return t, err
-	}
-	if !seckill.ValidTicketID(t.ID) || t.Sale < 1 || !seckill.ValidBuyer(t.Buyer) || t.Quantity < 1 || t.Quantity > seckill.MaxQuantity || t.Seq < 0 {
-		return t, errNoTicket
-	}
-	return t, nil
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -72,7 +71,7 @@ type parcel struct {
 
 // packTicket is what a ticket looks like at the broker.
 func packTicket(t seckill.Ticket) (parcel, error) {
-	body, err := json.Marshal(t)
+	body, err := encode(t)
 	return parcel{TicketExchange, TicketQueue, true, amqp.Publishing{
 		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: t.ID, Timestamp: t.At, Type: "ticket", Body: body,
 	}}, err
