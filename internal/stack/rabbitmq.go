@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"unicode"
@@ -31,6 +32,7 @@ const (
 	rabbitNode   = "rabbit@localhost" // part of the data: the same on every port
 	rabbitVHost  = "/seckill"
 	rabbitWAL    = 64 << 20 // bytes of quorum queue log before it is written out; the default fits bigger machines
+	rabbitMemory = 256      // MiB that Erlang reserves and keeps; what it needs beyond comes and goes
 
 	consolePort = 1 // of Engine.ports: the management console and its API
 	distPort    = 2 // of Engine.ports: Erlang's own, for nobody
@@ -102,7 +104,7 @@ log.file = false
 			"RABBITMQ_SCHEDULER_BIND_TYPE=u",
 			"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-sname "+rabbitNode+
 				" -start_epmd false -erl_epmd_port "+strconv.Itoa(e.ports[distPort].number)+
-				" -kernel inet_dist_use_interface {127,0,0,1}",
+				" -kernel inet_dist_use_interface {127,0,0,1} "+rabbitThrift(),
 			"ERL_CRASH_DUMP_BYTES=0",
 		)
 		return cmd
@@ -128,6 +130,16 @@ log.file = false
 		}
 		return rabbitURL(e, user, e.secrets.User, vhost), remove, err
 	},
+}
+
+// rabbitThrift is how Erlang shares a machine with the other engines and the nodes.
+// Half of the cores run its processes: with more, what one hands to the next of the
+// half dozen on a message's way wakes another core. Idle ones sleep at once instead
+// of spinning for work. And memory up to rabbitMemory is kept: without, large heaps
+// are unmapped and mapped again whenever they are collected.
+func rabbitThrift() string {
+	cores := max(1, runtime.NumCPU()/2)
+	return fmt.Sprintf("+S %d:%d +sbwt none +sbwtdcpu none +sbwtdio none +MMscs %d", cores, cores, rabbitMemory)
 }
 
 func rabbitURL(e *Engine, user, password, vhost string) string {

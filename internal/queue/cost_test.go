@@ -1,0 +1,143 @@
+package queue
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+// BenchmarkCost is what messages cost in processor time, which depends less than
+// rates do on what else the machine does: at the broker and in this process.
+//
+// "pipe" is a pipeline at work: tickets are sent and taken at the same time, and each
+// is followed by an event that nobody subscribes to.
+func BenchmarkCost(b *testing.B) {
+	const n = 100_000
+	broker := func(b *testing.B) time.Duration { return familyTime(b, stack.Shared(b, stack.KindRabbitMQ).Pid()) }
+	for _, c := range []struct {
+		name string
+		uses []End
+		cost func(b *testing.B, q *AMQP)
+	}{
+		{"publish512", []End{Publishing}, func(b *testing.B, q *AMQP) { publishAll(b, q, n, 512) }},
+		{"publish4096", []End{Publishing}, func(b *testing.B, q *AMQP) { publishAll(b, q, n, 4096) }},
+		{"drain", []End{Consuming}, func(b *testing.B, q *AMQP) { drainAll(b, q, n, func(int) {}) }},
+		{"events", []End{Announcing}, func(b *testing.B, q *AMQP) { announceAll(b, q, n) }},
+		{"pipe", []End{Publishing, Consuming, Announcing}, func(b *testing.B, q *AMQP) { pipe(b, q, n) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				s := fresh(b)
+				s.MaxLength, s.ConfirmWindow = 2*n, 4096
+				if c.name == "drain" {
+					fill(b, s, n)
+				}
+				q := run(b, s, c.uses...)
+				for _, e := range c.uses {
+					eventually(b, q.links[e].down)
+				}
+				b.StartTimer()
+				began, ours, theirs := time.Now(), cpu(b), broker(b)
+				c.cost(b, q)
+				b.StopTimer()
+				each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(n) }
+				b.ReportMetric(each(broker(b)-theirs), "broker-µs/ticket")
+				b.ReportMetric(each(cpu(b)-ours), "node-µs/ticket")
+				b.ReportMetric(float64(n)/time.Since(began).Seconds(), "tickets/s")
+				b.ReportMetric(0, "ns/op")
+				require.NoError(b, q.Close())
+			}
+		})
+	}
+}
+
+func publishAll(b *testing.B, q *AMQP, n, batch int) {
+	tickets := some(n)
+	for i := 0; i < n; i += batch {
+		_, err := q.Publish(b.Context(), tickets[i:min(n, i+batch)])
+		assert.NoError(b, err)
+	}
+}
+
+func drainAll(b *testing.B, q *AMQP, n int, each func(got int)) {
+	for got := 0; got < n; {
+		tickets, done, err := q.Receive(b.Context(), 1024)
+		require.NoError(b, err)
+		require.NoError(b, done(true))
+		got += len(tickets)
+		each(got)
+	}
+}
+
+func announceAll(b *testing.B, q *AMQP, n int) {
+	tickets := some(announceBatch)
+	events := make([]seckill.Event, announceBatch)
+	for sent := 0; sent < n; sent += announceBatch {
+		for i, t := range tickets {
+			events[i] = seckill.Event{ID: t.ID, Type: "order.placed", At: t.At, Order: seckill.Order{ID: t.ID, Sale: t.Sale, Buyer: t.Buyer, Quantity: t.Quantity}}
+		}
+		_, err := q.Announce(b.Context(), events)
+		assert.NoError(b, err)
+	}
+}
+
+func pipe(b *testing.B, q *AMQP, n int) {
+	settled := make(chan int, n)
+	var others sync.WaitGroup
+	others.Go(func() { publishAll(b, q, n, 512) })
+	others.Go(func() {
+		for k := range settled {
+			announceAll(b, q, k)
+		}
+	})
+	said := 0
+	drainAll(b, q, n, func(got int) {
+		for ; got-said >= announceBatch; said += announceBatch {
+			settled <- announceBatch
+		}
+	})
+	close(settled)
+	others.Wait()
+}
+
+// familyTime is the processor time of a process and of everything that it started.
+func familyTime(b *testing.B, pid int) time.Duration {
+	dir, err := os.ReadDir("/proc")
+	require.NoError(b, err)
+	children, used := map[int][]int{}, map[int]int{}
+	for _, d := range dir {
+		id, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id))
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		if f := strings.Fields(rest); len(f) > 12 {
+			parent, _ := strconv.Atoi(f[1])
+			user, _ := strconv.Atoi(f[11])
+			system, _ := strconv.Atoi(f[12])
+			children[parent] = append(children[parent], id)
+			used[id] = user + system
+		}
+	}
+	var all func(int) int
+	all = func(pid int) int {
+		sum := used[pid]
+		for _, c := range children[pid] {
+			sum += all(c)
+		}
+		return sum
+	}
+	return time.Duration(all(pid)) * 10 * time.Millisecond
+}
