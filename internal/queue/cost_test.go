@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -80,12 +81,17 @@ func drainAll(b *testing.B, q *AMQP, n int, each func(got int)) {
 	}
 }
 
+// announced is the events that are sent together.
+const announced = 500
+
 func announceAll(b *testing.B, q *AMQP, n int) {
-	tickets := some(announceBatch)
-	events := make([]seckill.Event, announceBatch)
-	for sent := 0; sent < n; sent += announceBatch {
+	tickets := some(announced)
+	events := make([]seckill.EventMessage, announced)
+	for sent := 0; sent < n; sent += announced {
 		for i, t := range tickets {
-			events[i] = seckill.Event{ID: t.ID, Type: "order.placed", At: t.At, Order: seckill.Order{ID: t.ID, Sale: t.Sale, Buyer: t.Buyer, Quantity: t.Quantity}}
+			body, err := json.Marshal(seckill.Event{ID: t.ID, Type: "order.placed", At: t.At, Order: seckill.Order{ID: t.ID, Sale: t.Sale, Quantity: t.Quantity}})
+			assert.NoError(b, err)
+			events[i] = seckill.EventMessage{ID: t.ID, Type: "order.placed", Order: t.ID, At: t.At, Body: body}
 		}
 		_, err := q.Announce(b.Context(), events)
 		assert.NoError(b, err)
@@ -103,8 +109,8 @@ func pipe(b *testing.B, q *AMQP, n int) {
 	})
 	said := 0
 	drainAll(b, q, n, func(got int) {
-		for ; got-said >= announceBatch; said += announceBatch {
-			settled <- announceBatch
+		for ; got-said >= announced; said += announced {
+			settled <- announced
 		}
 	})
 	close(settled)
