@@ -228,17 +228,18 @@ func committedOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngin
 	if err != nil {
 		return r, err
 	}
-	before, start := b.used(n, s), time.Now()
+	before := b.used(n, s)
 	profiled := make(chan error, 1)
 	go func() { profiled <- n.profile(ctx, b.profile, b.seconds-1) }()
 	r.result, err = b.wrk(ctx, n.url, "POST", target, tokens, false, p.status)
+	ended := time.Now()
 	placed, _, cerr := n.counts(ctx)
-	took := time.Since(start)
+	took := r.seconds + time.Since(ended).Seconds()
 	if err = errors.Join(err, cerr, <-profiled); err != nil {
 		return r, err
 	}
 	admitted := r.rate
-	r.rate = placed / took.Seconds()
+	r.rate = placed / took
 	r.rss = rss(n.cmd.Process.Pid)
 	fmt.Fprintf(os.Stderr, "  admitted meanwhile: %.0f a second\n", admitted)
 	orders, err := n.rests(ctx, target)

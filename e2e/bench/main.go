@@ -105,6 +105,7 @@ type path struct {
 
 type result struct {
 	rate, p50, p99, rss float64 // per second, milliseconds, MiB
+	seconds             float64 // that the load ran: the client first prepares its requests
 	cpu                 float64 // microseconds of the server's processor time per request
 	orders, backlog     float64
 	answer              float64 // bytes of an answer on the wire
@@ -222,7 +223,7 @@ const (
 	queued    = `202 {"status":"queued","ticket":"1K81EIGDDAUESOFSOAL4NGCZEX","poll_after_ms":500}`
 	placed    = `200 {"status":"placed","ticket":"1K81EIGDDAUESOFSOAL4NGCZEX","order":"1K81EIGDDAUESOFSOAL4NGCZEX"}`
 	atOnce    = 64     // requests of the preparation
-	perSecond = 40_000 // tokens for each second of a run where none comes twice
+	perSecond = 60_000 // tokens for each second of a run where none comes twice
 	finalist  = 20_000 // buyers who ask for their outcome
 )
 
@@ -321,7 +322,7 @@ func (b *bench) wrk(ctx context.Context, url, method, target, tokens string, aga
 	if status < 400 && bad > 0 || status >= 400 && bad != requests || failed > 0 {
 		return r, fmt.Errorf("the run is invalid: %.0f answers of another status than %d, %.0f failed: %s", bad, status, failed, out)
 	}
-	r = result{rate: requests / micros * 1e6, p50: p50 / 1e3, p99: p99 / 1e3}
+	r = result{rate: requests / micros * 1e6, seconds: micros / 1e6, p50: p50 / 1e3, p99: p99 / 1e3}
 	if m := read.FindStringSubmatch(string(out)); m != nil {
 		n, _ := strconv.ParseFloat(m[1], 64)
 		r.answer = n * map[string]float64{"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[m[2]] / requests
@@ -387,14 +388,15 @@ func (b *bench) measureNode(ctx context.Context, p path, round int) (r result, e
 	}
 	profiled := make(chan error, 1)
 	go func() { profiled <- n.profile(ctx, b.profile, b.seconds-1) }()
-	start, used := time.Now(), cpuTime(n.cmd.Process.Pid)
+	used := cpuTime(n.cmd.Process.Pid)
 	r, err = b.wrk(ctx, n.url, method, target, tokens, p.status != http.StatusAccepted, p.status)
+	ended := time.Now()
 	if err = errors.Join(err, release()); err != nil {
 		return r, err
 	}
 	// Orders that were committed while the load ran, by the node's own count.
 	after, backlog, err := n.counts(ctx)
-	r.orders, r.backlog = (after-before)/time.Since(start).Seconds(), backlog
+	r.orders, r.backlog = (after-before)/(r.seconds+time.Since(ended).Seconds()), backlog
 	r.cpu = (cpuTime(n.cmd.Process.Pid) - used) / r.rate / float64(b.seconds) * 1e6
 	r.rss = rss(n.cmd.Process.Pid)
 	err = errors.Join(err, <-profiled)
