@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -232,15 +231,9 @@ type listener struct {
 	// mu is held while an acknowledgement is decided and written: one that says
 	// "all up to here" must not overtake, nor be overtaken by, one that says less.
 	mu      sync.Mutex
-	open    []open // rising
-	leaving bool   // it was cancelled by us
-	left    bool   // it will not deliver any more
-}
-
-// open is a delivery that is not acknowledged.
-type open struct {
-	tag     uint64
-	settled bool // and will be acknowledged together with those before it
+	open    []uint64 // delivered and not acknowledged, rising
+	leaving bool     // it was cancelled by us
+	left    bool     // it will not deliver any more
 }
 
 // serve is a session: as many listeners as it takes, until it is lost.
@@ -435,7 +428,7 @@ func (l *listener) pass(held []delivery) {
 	c, again := l.group.consumer, 0
 	l.mu.Lock()
 	for _, d := range held {
-		l.open = append(l.open, open{tag: d.tag})
+		l.open = append(l.open, d.tag)
 		if d.again {
 			again++
 		}
@@ -463,56 +456,51 @@ func (l *listener) cancel() error {
 	return l.ch.Cancel(l.tag, false)
 }
 
-// finish acknowledges deliveries, or gives them back. Batches are not settled in the
-// order in which they came, and the broker works for every frame that names
-// deliveries one by one: those behind an open one are acknowledged together with it. Should
-// the session be lost before, they are delivered again, as if the acknowledgement had been lost.
+// finish acknowledges deliveries, oldest first, or gives them back. With the
+// oldest that are open it takes one frame for all of them.
 func (l *listener) finish(tags []uint64, settled bool) error {
+	say := func(tag uint64, multiple bool) error {
+		if settled {
+			return l.ch.Ack(tag, multiple)
+		}
+		return l.ch.Nack(tag, multiple, l.group.consumer.settings.DefaultRequeueRejected)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if settled {
-		for i, next := 0, tags; len(next) > 0; i++ {
-			if l.open[i].tag == next[0] {
-				l.open[i].settled, next = true, next[1:]
-			}
-		}
-	} else if err := l.giveBack(tags); err != nil {
-		return err
-	}
 	n := 0
-	for n < len(l.open) && l.open[n].settled {
+	for n < len(tags) && l.open[n] == tags[n] {
 		n++
 	}
 	if n > 0 {
-		if err := l.ch.Ack(l.open[n-1].tag, n > 1); err != nil {
+		if err := say(tags[n-1], n > 1); err != nil {
 			return err
 		}
 		l.open = l.open[n:]
 	}
+	for _, tag := range tags[n:] {
+		if err := say(tag, false); err != nil {
+			return err
+		}
+	}
+	l.forget(tags[n:])
 	l.goHome()
 	return nil
 }
 
-// giveBack says that deliveries were not settled. With the oldest that are open it
-// takes one frame for all of them.
-func (l *listener) giveBack(tags []uint64) error {
-	n := 0
-	for n < len(tags) && l.open[n].tag == tags[n] {
-		n++
+// forget removes tags that were acknowledged one by one; both lists are rising.
+func (l *listener) forget(tags []uint64) {
+	if len(tags) == 0 {
+		return
 	}
-	for i, tag := range tags {
-		if i < n-1 {
+	kept := l.open[:0]
+	for _, tag := range l.open {
+		if len(tags) > 0 && tags[0] == tag {
+			tags = tags[1:]
 			continue
 		}
-		if err := l.ch.Nack(tag, i == n-1 && n > 1, l.group.consumer.settings.DefaultRequeueRejected); err != nil {
-			return err
-		}
+		kept = append(kept, tag)
 	}
-	l.open = slices.DeleteFunc(l.open, func(o open) bool {
-		_, given := slices.BinarySearch(tags, o.tag)
-		return given
-	})
-	return nil
+	l.open = kept
 }
 
 // goHome closes the channel of a listener that has nothing left to do. In the
