@@ -112,23 +112,11 @@ func (n *Node) addDuties() {
 		n.duties = append(n.duties, (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run)
 	}
 	if n.config.has(RoleSettle) {
-		for range n.settlers() {
-			n.duties = append(n.duties, n.settler(n.queue, n.config.Limits.Batch).Run)
-		}
+		n.duties = append(n.duties, n.settler(n.queue, n.config.Limits.Batch).Run)
 	}
 	if n.config.has(RoleExpire) {
 		n.duties = append(n.duties, n.orders.RunExpirer, n.orders.RunReturner)
 	}
-}
-
-// settlers is how many batches are settled at once. A batch goes from store to gate to
-// broker and back, and on engines each step mostly waits: the next batch works meanwhile. An
-// embedded store has one writer.
-func (n *Node) settlers() int {
-	if n.config.Store.embedded() || n.config.Queue.embedded() {
-		return 1
-	}
-	return settlersAtOnce
 }
 
 // settler settles what a queue brings, in batches.

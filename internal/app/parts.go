@@ -44,8 +44,6 @@ const (
 	prepareTry   = 20 * time.Second // for one try to connect to the store and to migrate it
 	preparePause = time.Second
 
-	settlersAtOnce = 3
-
 	aloneLease = "only node"
 	aloneTime  = 15 * time.Second
 )
