@@ -513,6 +513,7 @@ func (n *node) counts(ctx context.Context) (placed, pending float64, err error) 
 	if err != nil {
 		return 0, 0, err
 	}
+	req.Header.Set("Accept-Encoding", "identity") // to compress it costs the node more than what is counted
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, 0, err

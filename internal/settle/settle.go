@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,8 +90,33 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Run settles until ctx is done; then it finishes the batch at hand.
+// decided is a batch whose outcomes the store has.
+type decided struct {
+	outcomes []seckill.Outcome
+	done     func(settled bool) error
+}
+
+// Run settles until ctx is done; then it finishes what is at hand, for finishTime
+// at most. While the gate is told of one batch the store works on the next.
 func (s *Settler) Run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
+	batches := make(chan decided)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		for b := range batches {
+			s.tell(work, b)
+		}
+	})
+	s.receive(ctx, work, batches)
+	close(batches)
+	telling.Wait()
+	return nil
+}
+
+// receive takes batches from the queue and has the store decide them, in work.
+func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 	size := s.Batch
 	if size <= 0 {
 		size = Batch
@@ -106,40 +132,37 @@ func (s *Settler) Run(ctx context.Context) error {
 			continue
 		}
 		pause = minPause
-		if err := s.batch(ctx, tickets); err != nil {
-			s.Log.Warn("settle: stopped before the batch was settled; it will be delivered again", "tickets", len(tickets), "error", err)
-			done(false)
+		// It is tried for as long as it takes.
+		var outcomes []seckill.Outcome
+		err = s.insist(work, "the store does not settle the batch", func() (err error) {
+			outcomes, err = s.decide(work, tickets)
+			return err
+		})
+		if err != nil {
+			s.stopped(len(tickets), done, err)
 			continue
 		}
-		crash.Here("7-before-ack", true)
-		if err := done(true); err != nil {
-			s.Log.Warn("settle: the batch could not be acknowledged; it may be delivered again", "tickets", len(tickets), "error", err)
-		}
+		batches <- decided{outcomes, done}
 	}
-	return nil
 }
 
-// batch settles tickets, trying for as long as it takes while ctx lasts and for
-// finishTime longer.
-func (s *Settler) batch(ctx context.Context, tickets []seckill.Ticket) error {
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
-
-	var outcomes []seckill.Outcome
-	err := s.insist(work, "the store does not settle the batch", func() (err error) {
-		outcomes, err = s.decide(work, tickets)
-		return err
-	})
-	if err != nil {
-		return err
-	}
+// tell tells the gate, and then the queue, that a batch is settled.
+func (s *Settler) tell(work context.Context, b decided) {
 	crash.Here("6-before-finish", true)
-	if err := s.insist(work, "the gate does not take outcomes", func() error { return s.Gate.Finish(work, outcomes) }); err != nil {
-		return err
+	if err := s.insist(work, "the gate does not take outcomes", func() error { return s.Gate.Finish(work, b.outcomes) }); err != nil {
+		s.stopped(len(b.outcomes), b.done, err)
+		return
 	}
-	s.count(outcomes)
-	return nil
+	s.count(b.outcomes)
+	crash.Here("7-before-ack", true)
+	if err := b.done(true); err != nil {
+		s.Log.Warn("settle: the batch could not be acknowledged; it may be delivered again", "tickets", len(b.outcomes), "error", err)
+	}
+}
+
+func (s *Settler) stopped(tickets int, done func(bool) error, err error) {
+	s.Log.Warn("settle: stopped before the batch was settled; it will be delivered again", "tickets", tickets, "error", err)
+	done(false)
 }
 
 // errLast is why a ticket is refused that its queue would not deliver again.
