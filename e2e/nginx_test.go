@@ -733,7 +733,8 @@ func TestNginxLimits(t *testing.T) {
 		var wg sync.WaitGroup
 		for w := range 20 {
 			wg.Go(func() {
-				for i := range burst / 10 {
+				// On a machine that is busy it takes longer to be too often.
+				for i := 0; i < burst/10 || told[1].Load() == 0 && time.Since(began) < time.Minute; i++ {
 					res, body, err := send(client, w*burst+i, n.URL()+"/api/sales")
 					switch {
 					case err != nil:

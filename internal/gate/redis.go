@@ -27,7 +27,7 @@ const (
 	redisBuckets = 16                     // hash tags, and outbox streams
 	redisHolds   = 500                    // holds written in one command of a rebuild
 	redisPage    = 1000                   // outbox entries read in one command
-	redisTold    = 1000                   // outcomes told in one call: Lua hands no more than some thousand values on at once
+	redisTold    = 1024                   // outcomes told in one call: Lua hands no more than some thousand values on at once
 	redisUntold  = 10_000                 // outcomes kept for each bucket while a part of a cluster is gone
 )
 
@@ -79,22 +79,24 @@ type Redis struct {
 
 	client   atomic.Pointer[rueidis.Client]
 	cluster  atomic.Bool
-	breakers [redisBuckets]breaker     // of the buckets on a cluster, else the first is that of all
-	foreign  atomic.Pointer[error]     // why nothing may be done: it is another store's
-	unheard  [redisBuckets]atomic.Bool // an answer with entries of the outbox may have been lost
-	claimed  atomic.Int64              // when dead nodes' entries were last asked for, in nanoseconds since 1970
-	tied     atomic.Bool               // to the store that was named, as far as this node has seen
+	breakers [redisBuckets]breaker // of the buckets on a cluster, else the first is that of all
+	foreign  atomic.Pointer[error] // why nothing may be done: it is another store's
+	claimed  atomic.Int64          // when dead nodes' entries were last asked for, in nanoseconds since 1970
+	tied     atomic.Bool           // to the store that was named, as far as this node has seen
 	lost     chan struct{}
 	added    chan struct{} // this node has written to the outbox
 
 	lines lines
-	pacer pacer
+	pacer *pacer
 
 	mu    sync.Mutex
 	shut  map[seckill.SaleID]string // tokens of the sales that this node shut
 	views map[seckill.SaleID]*view
 	sent  map[string]entry // tickets taken from the outbox and not confirmed by the queue
-	tries map[string]resend
+	// An answer with entries of the outbox may have been lost: from where on to read
+	// again what this node was given. Empty: nothing was lost.
+	unheard [redisBuckets]string
+	tries   map[string]resend
 }
 
 // OpenRedis returns the gate at url (redis://user:password@host:port/db). It does
@@ -116,7 +118,7 @@ func OpenRedis(url string, limit int, log *slog.Logger) (*Redis, error) {
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Redis{
 		flags: newFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: redisCall, limit: limit, node: rand.Text(), log: log,
-		lost: make(chan struct{}, 1), added: make(chan struct{}, 1), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: pacer{more: make(chan struct{}, 1)},
+		lost: make(chan struct{}, 1), added: make(chan struct{}, 1), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
 	for i := range g.breakers {
@@ -732,6 +734,9 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 			return
 		}
 		seq = max(seq, t.Seq)
+		g.mu.Lock()
+		delete(g.sent, t.ID) // whatever became of it here, it may be claimed and sent
+		g.mu.Unlock()
 		holds = append(holds, t.Buyer, fmt.Sprintf("p%s,%d,%d,%s", t.ID, t.Quantity, t.Seq, entry))
 	})
 	if err != nil {

@@ -156,10 +156,13 @@ func (g *Redis) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket 
 }
 
 func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+	g.mu.Lock()
+	unheard := g.unheard
+	g.mu.Unlock()
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
 		from := ">"
-		if g.unheard[b].Swap(false) {
-			from = "0" // what this node has taken already, as Redis knows it
+		if unheard[b] != "" {
+			from = unheard[b] // what this node has been given already, as Redis knows it
 		}
 		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(from).Build()
 	}, func(c rueidis.Client, b int, answer rueidis.RedisResult) error {
@@ -174,12 +177,12 @@ func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, er
 			g.mishears(b, err)
 			return g.failed(b, err)
 		}
-		for _, entries := range streams {
-			if tickets, err = g.taken(tickets, b, entries); err != nil {
-				return err
-			}
+		entries := streams[g.outbox(b)]
+		if unheard[b] != "" {
+			g.rehears(b, entries, max)
 		}
-		return nil
+		tickets, err = g.taken(tickets, b, entries)
+		return err
 	})
 	return tickets, err
 }
@@ -188,7 +191,19 @@ func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, er
 // did not get. An error of Redis is an answer.
 func (g *Redis) mishears(b int, err error) {
 	if _, answered := rueidis.IsRedisErr(err); !answered {
-		g.unheard[b].Store(true)
+		g.mu.Lock()
+		g.unheard[b] = "0"
+		g.mu.Unlock()
+	}
+}
+
+// rehears goes on behind a page of what this node was given: the last one is not full.
+func (g *Redis) rehears(b int, page []rueidis.XRangeEntry, max int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unheard[b] = ""
+	if len(page) == max {
+		g.unheard[b] = page[len(page)-1].ID
 	}
 }
 
@@ -211,6 +226,9 @@ func (g *Redis) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeE
 		t, err := parseEntry(e)
 		if err != nil {
 			return tickets, err
+		}
+		if _, mine := g.sent[t.ID]; mine {
+			continue // the relay has it, and takes long
 		}
 		g.sent[t.ID] = entry{b, e.ID}
 		tickets = append(tickets, t)
@@ -248,10 +266,16 @@ func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 	for _, t := range tickets {
 		if e, ok := g.sent[t.ID]; ok {
 			of[e.bucket] = append(of[e.bucket], e.id)
-			delete(g.sent, t.ID)
 		}
 	}
 	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, t := range tickets {
+			delete(g.sent, t.ID)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	var errs [redisBuckets]error

@@ -22,7 +22,7 @@ const (
 type pacer struct {
 	waiting [redisBuckets]atomic.Int64 // tickets without an outcome, when Redis last said so
 	settled atomic.Int64               // when this node last settled some, in nanoseconds since 1970
-	turn    sync.Mutex                 // one call after the other is held
+	turn    chan struct{}              // a token: one call after the other is held
 	more    chan struct{}              // a token: ahead has grown
 
 	mu    sync.Mutex
@@ -38,21 +38,31 @@ func (p *pacer) settle(n int) {
 	signal(p.more)
 }
 
+func newPacer() *pacer {
+	p := &pacer{turn: make(chan struct{}, 1), more: make(chan struct{}, 1)}
+	p.turn <- struct{}{}
+	return p
+}
+
 // hold returns when n buyers may be asked for, the first of whom came at since.
 func (p *pacer) hold(bucket, n int, since time.Time) {
 	if p.waiting[bucket].Load() < paceFrom {
 		return
 	}
-	p.turn.Lock()
-	defer p.turn.Unlock()
+	timer := time.NewTimer(paceMost - time.Since(since))
+	defer timer.Stop()
+	select {
+	case <-p.turn:
+	case <-timer.C:
+		return
+	}
+	defer func() { p.turn <- struct{}{} }()
 	for !p.take(n) {
 		if time.Since(time.Unix(0, p.settled.Load())) > paceIdle {
 			return
 		}
-		timer := time.NewTimer(paceMost - time.Since(since))
 		select {
 		case <-p.more:
-			timer.Stop()
 		case <-timer.C:
 			return
 		}

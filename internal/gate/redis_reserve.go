@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -46,6 +48,7 @@ type ask struct {
 	answer seckill.Answer
 	err    error
 	done   chan struct{} // a token: answer and err are there
+	gone   atomic.Bool   // the caller went away
 }
 
 var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
@@ -86,11 +89,12 @@ func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, qu
 	select {
 	case <-a.done:
 		answer, err := a.answer, a.err
-		*a = ask{done: a.done}
+		a.answer, a.err = seckill.Answer{}, nil
 		asks.Put(a)
 		return answer, err
 	case <-ctx.Done():
-		return seckill.Answer{}, ctx.Err() // the caller went away: the ask is answered to nobody
+		a.gone.Store(true) // it is answered to nobody, and not used again
+		return seckill.Answer{}, ctx.Err()
 	}
 }
 
@@ -108,6 +112,10 @@ func (g *Redis) ask(id seckill.SaleID, l *line) {
 		}
 		g.lines.mu.Unlock()
 		g.pacer.hold(bucket(id), len(some), some[0].since)
+		// Who has gone may have asked elsewhere meanwhile, and heard that there is no ticket.
+		if some = slices.DeleteFunc(some, func(a *ask) bool { return a.gone.Load() }); len(some) == 0 {
+			continue
+		}
 		err := g.askFor(id, some)
 		for _, a := range some {
 			if err != nil {
@@ -138,11 +146,17 @@ func (g *Redis) askFor(id seckill.SaleID, some []*ask) error {
 		g.skewed.Store(true)
 		return fmt.Errorf("gate: Redis at %s was reached too late, or the clocks differ: %w", g.where, seckill.ErrUnavailable)
 	}
+	if len(answer) != 4 {
+		return fmt.Errorf("gate: reserve answered %v: %w", answer, seckill.ErrUnavailable)
+	}
 	limit, err := answer[1].ToInt64()
 	waiting, werr := answer[2].ToInt64()
 	each, eerr := answer[3].ToArray()
-	if err := errors.Join(err, werr, eerr); err != nil || len(each) != len(some) {
-		return fmt.Errorf("gate: reserve answered %d of %d: %w: %w", len(each), len(some), seckill.ErrUnavailable, err)
+	if err := errors.Join(err, werr, eerr); err != nil {
+		return fmt.Errorf("gate: reserve answered %v: %w: %w", answer, seckill.ErrUnavailable, err)
+	}
+	if len(each) != len(some) {
+		return fmt.Errorf("gate: reserve answered %d of %d: %w", len(each), len(some), seckill.ErrUnavailable)
 	}
 	g.pacer.waiting[b].Store(waiting)
 	for i, a := range some {

@@ -131,18 +131,25 @@ func TestACallerLeavesTheLine(t *testing.T) {
 
 	leaving, leave := context.WithCancel(ctx)
 	got := map[string]chan error{"ann": make(chan error, 1), "bob": make(chan error, 1), "eve": make(chan error, 1)}
-	for buyer, c := range map[string]context.Context{"ann": ctx, "bob": leaving, "eve": ctx} {
+	ask := func(c context.Context, buyer string) {
 		go func() {
 			_, err := g.Reserve(c, sale.ID, buyer, 1)
 			got[buyer] <- err
 		}()
 	}
-	until(t, "two stand behind the first", func() bool {
-		g.lines.mu.Lock()
-		defer g.lines.mu.Unlock()
-		l := g.lines.by[sale.ID]
-		return l != nil && len(l.waiting) == 2
-	})
+	stand := func(n int) {
+		until(t, "the others stand behind ann", func() bool {
+			g.lines.mu.Lock()
+			defer g.lines.mu.Unlock()
+			l := g.lines.by[sale.ID]
+			return l != nil && l.calls == 1 && len(l.waiting) == n
+		})
+	}
+	ask(ctx, "ann")
+	stand(0)
+	ask(leaving, "bob")
+	ask(ctx, "eve")
+	stand(2)
 	leave()
 	require.ErrorIs(t, <-got["bob"], context.Canceled)
 	require.Empty(t, g.broken())
@@ -154,6 +161,8 @@ func TestACallerLeavesTheLine(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, p.Final)
 	}
+	_, err = g.Find(ctx, sale.ID, "bob", "")
+	require.ErrorIs(t, err, seckill.ErrNotFound, "nobody is admitted who had left before he was asked for")
 }
 
 // Admission is held to the speed of settling while many tickets wait, for a while
@@ -161,7 +170,7 @@ func TestACallerLeavesTheLine(t *testing.T) {
 func TestThePacer(t *testing.T) {
 	t.Parallel()
 	start := func(waiting int64) *pacer {
-		p := &pacer{more: make(chan struct{}, 1)}
+		p := newPacer()
 		p.waiting[3].Store(waiting)
 		return p
 	}
