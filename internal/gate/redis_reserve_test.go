@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -28,17 +27,9 @@ func TestOneCallAsksForAllWhoWait(t *testing.T) {
 	g := runRedis(t, e.URL(), "seckill:", 0)
 	ctx := t.Context()
 	const units, crowd = 300, 1000
-	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: units, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
-	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
-	require.NoError(t, err)
-	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	sale := onSale(t, g, units)
 
-	options, err := rueidis.ParseURL(e.AdminURL())
-	require.NoError(t, err)
-	options.DisableCache = true
-	admin, err := rueidis.NewClient(options)
-	require.NoError(t, err)
-	defer admin.Close()
+	admin := administers(t, e)
 	calls := func() int {
 		info, err := admin.Do(ctx, admin.B().Info().Section("commandstats").Build()).ToString()
 		require.NoError(t, err)
@@ -117,16 +108,8 @@ func TestACallerLeavesTheLine(t *testing.T) {
 	e := stack.Own(t, stack.KindRedis)
 	g := runRedis(t, e.URL(), "seckill:", 0)
 	ctx := t.Context()
-	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
-	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
-	require.NoError(t, err)
-	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
-	options, err := rueidis.ParseURL(e.AdminURL())
-	require.NoError(t, err)
-	options.DisableCache = true
-	admin, err := rueidis.NewClient(options)
-	require.NoError(t, err)
-	defer admin.Close()
+	sale := onSale(t, g, 5)
+	admin := administers(t, e)
 	require.NoError(t, admin.Do(ctx, admin.B().ClientPause().Timeout(time.Minute.Milliseconds()).Write().Build()).Error())
 
 	leaving, leave := context.WithCancel(ctx)
@@ -161,7 +144,7 @@ func TestACallerLeavesTheLine(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, p.Final)
 	}
-	_, err = g.Find(ctx, sale.ID, "bob", "")
+	_, err := g.Find(ctx, sale.ID, "bob", "")
 	require.ErrorIs(t, err, seckill.ErrNotFound, "nobody is admitted who had left before he was asked for")
 }
 
@@ -199,6 +182,21 @@ func TestThePacer(t *testing.T) {
 			assert.Zero(t, held(p, 3, 256))
 		}
 		assert.Equal(t, paceMost, held(p, 3, 256), "what was settled long ago lets nobody in")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := start(paceFrom)
+		p.settle(1)
+		var others sync.WaitGroup
+		for range 3 { // of other sales, all held
+			others.Go(func() { assert.Equal(t, paceMost, held(p, 3, 100)) })
+		}
+		time.Sleep(paceMost / 2)
+		assert.Equal(t, paceMost/2, func() time.Duration {
+			since := time.Now()
+			p.hold(3, 100, since.Add(-paceMost/2))
+			return time.Since(since)
+		}(), "nobody is held longer because others are held too")
+		others.Wait()
 	})
 	synctest.Test(t, func(t *testing.T) {
 		p := start(paceFrom - 1)

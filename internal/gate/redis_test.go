@@ -38,19 +38,11 @@ func TestALateReserveDecidesNothing(t *testing.T) {
 	g := runRedis(t, e.URL(), "seckill:", 10)
 	g.patience = 300 * time.Millisecond
 	ctx := context.Background()
-	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
-	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
-	require.NoError(t, err)
-	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
-	_, err = g.Reserve(ctx, sale.ID, "zoe", 1) // now Redis knows the script
+	sale := onSale(t, g, 5)
+	_, err := g.Reserve(ctx, sale.ID, "zoe", 1) // now Redis knows the script
 	require.NoError(t, err)
 
-	options, err := rueidis.ParseURL(e.AdminURL())
-	require.NoError(t, err)
-	options.DisableCache = true
-	admin, err := rueidis.NewClient(options)
-	require.NoError(t, err)
-	defer admin.Close()
+	admin := administers(t, e)
 	// Redis keeps writes waiting for twice as long as anybody waits for them.
 	require.NoError(t, admin.Do(ctx, admin.B().ClientPause().Timeout(2*g.patience.Milliseconds()).Write().Build()).Error())
 	_, err = g.Reserve(ctx, sale.ID, "ada", 1)
@@ -82,10 +74,7 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	until(t, "connected", func() bool { return stopping.Ping(ctx) == nil })
 	require.NoError(t, stopping.Belong(ctx, "ours"))
 
-	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
-	_, err = stopping.Shut(ctx, []seckill.SaleID{sale.ID})
-	require.NoError(t, err)
-	require.NoError(t, stopping.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	sale := onSale(t, stopping, 5)
 	a, err := stopping.Reserve(ctx, sale.ID, "ann", 1)
 	require.NoError(t, err)
 	taken, err := stopping.Unsent(ctx, 10)
@@ -107,10 +96,7 @@ func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
 	t.Parallel()
 	g := runRedis(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
 	ctx := t.Context()
-	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
-	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
-	require.NoError(t, err)
-	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	sale := onSale(t, g, 5)
 	a, err := g.Reserve(ctx, sale.ID, "ann", 1)
 	require.NoError(t, err)
 	b := bucket(sale.ID)
@@ -131,16 +117,67 @@ func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
 	require.Equal(t, a.Ticket, taken[0].ID)
 }
 
+// An answer that held more than is read at once is read again page by page, and
+// what the relay has meanwhile is not handed out a second time.
+func TestALostAnswerIsReadAgainPageByPage(t *testing.T) {
+	t.Parallel()
+	g := runRedis(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 9)
+	var admitted []string
+	for _, buyer := range []string{"ann", "bob", "cid", "dan", "eve", "fay", "guy"} {
+		a, err := g.Reserve(ctx, sale.ID, buyer, 1)
+		require.NoError(t, err)
+		admitted = append(admitted, a.Ticket)
+	}
+	soon, cancel := context.WithTimeout(ctx, outboxClaim/2) // then anybody could claim them
+	defer cancel()
+	take := func() (got []string) {
+		tickets, err := g.Unsent(soon, 2)
+		require.NoError(t, err)
+		return ids(tickets)
+	}
+	taken := take()
+	require.Equal(t, admitted[:2], taken)
+	b := bucket(sale.ID)
+	client, err := g.up(b)
+	require.NoError(t, err)
+	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(4).Streams().Key(g.outbox(b)).Id(">").Build()).Error())
+	g.mishears(b, context.DeadlineExceeded)
+	for len(taken) < len(admitted) {
+		taken = append(taken, take()...)
+	}
+	require.Equal(t, admitted, taken, "each once")
+}
+
+// The relay may hold what it has read for longer than a dead node is waited for,
+// while the broker is away. It does not claim that from itself; others may.
+func TestARelayClaimsNothingFromItself(t *testing.T) {
+	t.Parallel()
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	g, other := runRedis(t, url, prefix, 10), runRedis(t, url, prefix, 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 5)
+	_, err := g.Reserve(ctx, sale.ID, "ann", 1)
+	require.NoError(t, err)
+	taken, err := g.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.Len(t, taken, 1)
+	g.handBack(ctx) // as if it had been silent for long
+	mine, err := g.claim(ctx, 10)
+	require.NoError(t, err)
+	require.Empty(t, mine)
+	g.handBack(ctx)
+	others, err := other.claim(ctx, 10)
+	require.NoError(t, err)
+	require.Equal(t, taken, others)
+}
+
 // openFastRedis opens gates on a Redis that does not wait for its disk: thousands
 // of random steps are about what is decided, not about what is durable.
 func openFastRedis(t *testing.T) func(t testing.TB, limit int) subject {
 	e := stack.Own(t, stack.KindRedis)
-	options, err := rueidis.ParseURL(e.AdminURL())
-	require.NoError(t, err)
-	options.DisableCache = true
-	admin, err := rueidis.NewClient(options)
-	require.NoError(t, err)
-	defer admin.Close()
+	admin := administers(t, e)
 	require.NoError(t, admin.Do(context.Background(), admin.B().ConfigSet().ParameterValue().ParameterValue("appendfsync", "no").Build()).Error())
 	return func(t testing.TB, limit int) subject {
 		return redisAt(t, e.URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, newClock())
@@ -184,6 +221,28 @@ func runRedis(t testing.TB, url, prefix string, limit int) *Redis {
 	return g
 }
 
+// onSale puts sale 1 on sale, two units for each buyer at most.
+func onSale(t testing.TB, g *Redis, units int64) seckill.Sale {
+	t.Helper()
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: units, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err := g.Shut(context.Background(), []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(context.Background(), []seckill.Snapshot{{Sale: sale}}))
+	return sale
+}
+
+// administers returns a client that may do everything, until the test is over.
+func administers(t testing.TB, e *stack.Engine) rueidis.Client {
+	t.Helper()
+	options, err := rueidis.ParseURL(e.AdminURL())
+	require.NoError(t, err)
+	options.DisableCache = true
+	admin, err := rueidis.NewClient(options)
+	require.NoError(t, err)
+	t.Cleanup(admin.Close)
+	return admin
+}
+
 // until waits for something that happens at once on a machine that is not busy.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
@@ -208,10 +267,7 @@ func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 	client, err := g.up(0)
 	require.NoError(t, err)
 	require.NoError(t, client.Do(ctx, client.B().Set().Key(g.outbox(5)).Value("no stream").Build()).Error())
-	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
-	_, err = g.Shut(ctx, []seckill.SaleID{sale.ID})
-	require.NoError(t, err)
-	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
+	sale := onSale(t, g, 5)
 	for i := range 3 {
 		a, err := g.Reserve(ctx, sale.ID, string(rune('a'+i)), 1)
 		require.NoError(t, err)
@@ -233,21 +289,13 @@ func TestARedisThatTakesNoWrites(t *testing.T) {
 	e := stack.Own(t, stack.KindRedis)
 	g := runRedis(t, e.URL(), "seckill:", 10)
 	ctx := t.Context()
-	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
-	_, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
-	require.NoError(t, err)
-	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
-	options, err := rueidis.ParseURL(e.AdminURL())
-	require.NoError(t, err)
-	options.DisableCache = true
-	admin, err := rueidis.NewClient(options)
-	require.NoError(t, err)
-	defer admin.Close()
+	sale := onSale(t, g, 5)
+	admin := administers(t, e)
 	memory := func(limit string) {
 		require.NoError(t, admin.Do(ctx, admin.B().ConfigSet().ParameterValue().ParameterValue("maxmemory", limit).Build()).Error())
 	}
 	memory("1")
-	_, err = g.Reserve(ctx, sale.ID, "ann", 1)
+	_, err := g.Reserve(ctx, sale.ID, "ann", 1)
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
 	require.ErrorIs(t, g.Ping(ctx), seckill.ErrUnavailable)
 	memory("0")
