@@ -190,7 +190,7 @@ func TestThePacer(t *testing.T) {
 		for range 3 { // of other sales, all held
 			others.Go(func() { assert.Equal(t, paceMost, held(p, 3, 100)) })
 		}
-		time.Sleep(paceMost / 2)
+		synctest.Wait()
 		assert.Equal(t, paceMost/2, func() time.Duration {
 			since := time.Now()
 			p.hold(3, 100, since.Add(-paceMost/2))
