@@ -407,6 +407,29 @@ func TestWhatAPatchMayChange(t *testing.T) {
 	})
 }
 
+// busyStore lets everybody who changes a sale wait for a minute.
+type busyStore struct{ *faultyStore }
+
+func (s busyStore) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (seckill.Sale, error) {
+	time.Sleep(time.Minute)
+	return s.faultyStore.UpdateSale(ctx, id, change)
+}
+
+func TestAPriceThatHadToWaitUntilTheSaleOpenedIsNotTaken(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		d := draft()
+		d.OpensAt = time.Now().Add(time.Minute / 2)
+		sale, err := h.Create(t.Context(), d)
+		require.NoError(t, err)
+		h.Sales = New(busyStore{h.store}, h.gate, slog.New(slog.DiscardHandler))
+		_, err = h.Patch(t.Context(), sale.ID, Patch{Price: ptr(int64(5))})
+		require.ErrorIs(t, err, seckill.ErrState)
+		sale, err = h.store.Store.Sale(t.Context(), sale.ID)
+		require.NoError(t, err)
+		require.Equal(t, d.Price, sale.Price)
+	})
+}
+
 func TestAStockMoveIsOneMoveForEachID(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
 		sale := h.create()

@@ -121,13 +121,14 @@ func (s *Sales) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, er
 // Change applies change to the sale and puts the new version in force at the
 // gate before it returns. change sees the sale as stored and the gate's time.
 func (s *Sales) Change(ctx context.Context, id seckill.SaleID, change func(sale *seckill.Sale, now time.Time) error) (seckill.Sale, error) {
-	now := s.gate.Now()
 	bring := s.apply
 	sale, err := s.store.UpdateSale(ctx, id, func(sale *seckill.Sale) error {
 		if sale.Retired { // the gate takes no version of it without its buyers
 			bring = func(ctx context.Context, sale seckill.Sale) error { return s.Rebuild(ctx, sale.ID) }
 		}
-		if err := change(sale, now); err != nil {
+		// The time at which the sale is locked: to wait for the store must not let
+		// through what the sale's opening forbids.
+		if err := change(sale, s.gate.Now()); err != nil {
 			return err
 		}
 		sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
