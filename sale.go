@@ -211,6 +211,10 @@ var (
 	ErrClosed      = fmt.Errorf("the gate has no state of the sale until it is rebuilt: %w", ErrUnavailable)
 	ErrStale       = fmt.Errorf("the gate was rebuilt since this was read: %w", ErrUnavailable)
 	ErrNameTaken   = errors.New("the name is taken")
+
+	// ErrNoTicket is the gate's word that a buyer never had a ticket in a sale: the
+	// store need not be asked.
+	ErrNoTicket = fmt.Errorf("never had a ticket: %w", ErrNotFound)
 )
 
 // FieldError says which field of a request is wrong and what it must be.

@@ -40,7 +40,8 @@ type Gate interface {
 	Abandon(sale seckill.SaleID)
 	// Reserve MUST name a ticket only when it is durable.
 	Reserve(ctx context.Context, sale seckill.SaleID, buyer string, quantity int) (seckill.Answer, error)
-	// Find MUST show a buyer only their own tickets.
+	// Find MUST show a buyer only their own tickets, and MUST NOT answer
+	// seckill.ErrNoTicket to one of whom the store may have a ticket.
 	Find(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Progress, error)
 	// Wait returns when the outcome may be known, or ctx is done.
 	Wait(ctx context.Context, sale seckill.SaleID, buyer, ticket string)

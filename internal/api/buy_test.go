@@ -370,6 +370,8 @@ func TestWhileTheStoreIsDown(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.api.Store = down{}
+	s.as(ownerName, "GET", ticketPath(s.paused.ID), "").problem(404, "not_found") // the gate has seen every ticket of it
+	require.NoError(t, s.sales.Rebuild(t.Context(), s.paused.ID))
 	for _, path := range []string{"/api/orders", "/api/orders/" + s.order, ticketPath(s.paused.ID)} {
 		a := s.as(ownerName, "GET", path, "").problem(503, "unavailable")
 		require.Equal(t, "1", a.header.Get("Retry-After"))

@@ -74,8 +74,8 @@ func (a *API) ticket(w http.ResponseWriter, r *request) error {
 // find asks the gate, and the store for what the gate does not know.
 func (a *API) find(r *request, sale seckill.SaleID, ticket string) (seckill.Progress, error) {
 	p, err := a.Gate.Find(r.Context(), sale, r.who.Buyer, ticket)
-	if err == nil {
-		return p, nil
+	if err == nil || errors.Is(err, seckill.ErrNoTicket) {
+		return p, err
 	}
 	o, serr := a.Store.Outcome(r.Context(), sale, r.who.Buyer, ticket)
 	if serr == nil && ticket == "" && !errors.Is(err, seckill.ErrNotFound) {

@@ -27,6 +27,16 @@ func closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id
 // stale says that something was read before the gate's state of the sale was made.
 func stale(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrStale) }
 
+// nobody says that a gate's state of a sale has no hold of a buyer. The first one
+// was made with the sale and has everybody who ever had a ticket; one that was
+// rebuilt lacks those whose tickets were over by then.
+func nobody(epoch int64) error {
+	if epoch == 1 {
+		return seckill.ErrNoTicket
+	}
+	return seckill.ErrNotFound
+}
+
 // waiters are the requests that wait for the outcome of a ticket on this node.
 type waiters struct {
 	mu sync.Mutex

@@ -978,6 +978,32 @@ var behaviours = []struct {
 		},
 	},
 	{
+		name: "that a buyer never had a ticket is said by the state that was made with the sale, of buyers it has never seen",
+		test: func(w *world) {
+			finds := func(buyer, ticket string) error {
+				_, err := w.Find(context.Background(), saleID, buyer, ticket)
+				return err
+			}
+			require.ErrorIs(w.t, finds("ann", ""), seckill.ErrNoTicket)
+			ann := w.admit("ann", 1)
+			require.ErrorIs(w.t, finds("bob", ann.ID), seckill.ErrNoTicket, "somebody else's")
+			require.NotErrorIs(w.t, finds("ann", seckill.NewTicketID(w.clock.now())), seckill.ErrNoTicket, "it may be an older one")
+			w.settle(seckill.ReasonLimit, ann)
+			require.NotErrorIs(w.t, finds("ann", ""), seckill.ErrNoTicket, "it was refused")
+			bob := w.admit("bob", 1)
+			w.settle(seckill.ReasonNone, bob)
+			w.store.end(bob)
+			w.release(bob)
+			require.NotErrorIs(w.t, finds("bob", seckill.NewTicketID(w.clock.now())), seckill.ErrNoTicket)
+			w.rebuild()
+			for _, buyer := range []string{"ann", "bob", "cid"} {
+				err := finds(buyer, "")
+				require.ErrorIs(w.t, err, seckill.ErrNotFound)
+				require.NotErrorIs(w.t, err, seckill.ErrNoTicket, "a gate that was rebuilt does not know whose tickets are over")
+			}
+		},
+	},
+	{
 		name: "a wait ends with the outcome, for everybody who waits",
 		test: func(w *world) {
 			ticket := w.admit("ann", 1)

@@ -194,7 +194,7 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 
 // Find returns where the buyer's newest ticket in the sale stands, or the one of
 // the given id. seckill.ErrNotFound says that the gate does not know it: the
-// store may.
+// store may, unless it is seckill.ErrNoTicket.
 func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string) (p seckill.Progress, err error) {
 	// A sale that is not loaded yet is as unknown as one that is closed: before the
 	// first rebuild its tickets are in the outbox, and nobody may deny them.
@@ -203,7 +203,11 @@ func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket stri
 		return p, err
 	}
 	held := s.holds[buyer]
-	if held == nil || ticket != "" && held.ticket != ticket || held.state == holdRefused {
+	if held == nil {
+		defer s.mu.Unlock()
+		return p, nobody(s.sale.Epoch)
+	}
+	if ticket != "" && held.ticket != ticket || held.state == holdRefused {
 		s.mu.Unlock()
 		return p, seckill.ErrNotFound
 	}

@@ -402,7 +402,7 @@ func parseHold(s string) (state byte, t seckill.Ticket, err error) {
 
 // Find returns where the buyer's newest ticket in the sale stands, or the one of
 // the given id. seckill.ErrNotFound says that the gate does not know it: the
-// store may. A placed ticket is remembered on this node.
+// store may, unless it is seckill.ErrNoTicket. A placed ticket is remembered on this node.
 func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string) (p seckill.Progress, err error) {
 	client, err := g.up(bucket(id))
 	if err != nil {
@@ -416,8 +416,10 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	answers := client.DoMulti(ctx,
-		client.B().Hmget().Key(g.key("sale", id)).Field("open", "finished", "freed", "left").Build(),
-		client.B().Hget().Key(g.key("holds", id)).Field(buyer).Build())
+		client.B().Hmget().Key(g.key("sale", id)).Field("open", "finished", "freed").Build(),
+		client.B().Hget().Key(g.key("holds", id)).Field(buyer).Build(),
+		// After the holds: they may have been replaced by those of a rebuild.
+		client.B().Hget().Key(g.key("sale", id)).Field("epoch").Build())
 	sale, err := answers[0].AsStrSlice()
 	if err != nil {
 		return p, g.fail(bucket(id), err)
@@ -428,7 +430,8 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 	}
 	held, err := answers[1].ToString()
 	if rueidis.IsRedisNil(err) {
-		return p, seckill.ErrNotFound
+		epoch, _ := answers[2].AsInt64() // 0 when it cannot be told: the store is asked
+		return p, nobody(epoch)
 	}
 	if err != nil {
 		return p, g.fail(bucket(id), err)
