@@ -87,6 +87,9 @@ type Sale struct {
 	Ended  bool `json:"-"`
 	// Sold counts the units of active orders: the store's own counter.
 	Sold int64 `json:"-"`
+	// Seq is the highest admission number settled: a gate's state that has not come so
+	// far has lost something.
+	Seq int64 `json:"-"`
 	// Version rises by one with every change; a lower version is ignored.
 	Version int64 `json:"-"`
 	// Epoch rises by one with every rebuild of the sale's gate state.

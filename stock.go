@@ -23,7 +23,6 @@ type Return struct {
 // gate is rebuilt from.
 type Snapshot struct {
 	Sale      Sale              // with the epoch that the rebuilt gate will carry
-	Seq       int64             // highest admission number settled
 	Returning int64             // units of ended orders on their way back to the gate
 	Growing   int64             // units of unfinished growth: in the total, not yet at the gate
 	Active    []Ticket          // the placed tickets of active orders; for a rebuild none of a retired sale

@@ -103,7 +103,6 @@ type ledger struct {
 // books are the ledger's pages of one sale.
 type books struct {
 	sale     seckill.Sale
-	seq      int64
 	outcomes map[string]seckill.Reason
 	active   map[string]seckill.Ticket
 	returns  map[string]seckill.Ticket
@@ -128,7 +127,7 @@ func (l *ledger) settle(reason seckill.Reason, tickets ...seckill.Ticket) (outco
 			if reason == seckill.ReasonNone && b.sale.Sold+int64(t.Quantity) > b.sale.Total {
 				stands = seckill.ReasonSoldOut
 			}
-			b.outcomes[t.ID], b.seq = stands, max(b.seq, t.Seq)
+			b.outcomes[t.ID], b.sale.Seq = stands, max(b.sale.Seq, t.Seq)
 			if stands == seckill.ReasonNone {
 				b.active[t.ID], b.sale.Sold = t, b.sale.Sold+int64(t.Quantity)
 			}
@@ -173,7 +172,7 @@ func (l *ledger) snapshots(ids []seckill.SaleID, outbox map[seckill.SaleID][]sec
 	for _, id := range ids {
 		b := l.sales[id]
 		b.sale.Epoch++
-		v := seckill.Snapshot{Sale: b.sale, Seq: b.seq, Outbox: outbox[id], Outcomes: map[string]seckill.Reason{}}
+		v := seckill.Snapshot{Sale: b.sale, Outbox: outbox[id], Outcomes: map[string]seckill.Reason{}}
 		if !b.sale.Retired {
 			v.Active = slices.Collect(maps.Values(b.active))
 		}
@@ -1001,6 +1000,22 @@ var behaviours = []struct {
 				require.ErrorIs(w.t, err, seckill.ErrNotFound)
 				require.NotErrorIs(w.t, err, seckill.ErrNoTicket, "a gate that was rebuilt does not know whose tickets are over")
 			}
+		},
+	},
+	{
+		name: "a state that has not come as far as what is settled has lost something, and is stale",
+		test: func(w *world) {
+			w.settle(seckill.ReasonNone, w.admit("ann", 1))
+			w.admit("bob", 1) // the gate is ahead: that is not settled yet
+			sale := w.store.sales[saleID].sale
+			stale := func() []seckill.SaleID {
+				ids, err := w.Stale(context.Background(), []seckill.Sale{sale})
+				require.NoError(w.t, err)
+				return ids
+			}
+			require.Empty(w.t, stale())
+			sale.Seq = 3
+			require.Equal(w.t, []seckill.SaleID{saleID}, stale())
 		},
 	},
 	{

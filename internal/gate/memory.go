@@ -397,13 +397,14 @@ func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err e
 	return c, nil
 }
 
-// Stale returns those of the sales that are not open, of another epoch, to be
-// retired, or retired with a version that was changed since.
+// Stale returns those of the sales that are not open, of another epoch, without
+// tickets that are settled, to be retired, or retired with a version that was
+// changed since.
 func (m *Memory) Stale(_ context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
 	broken := m.journal.err() != nil // then nothing can be sold, whatever is open
 	for _, sale := range sales {
 		s, err := m.locked(sale.ID)
-		if broken || err != nil || s.sale.Epoch != sale.Epoch || sale.Retired && !s.sale.Retired || s.sale.Retired && s.sale.Version < sale.Version {
+		if broken || err != nil || s.sale.Epoch != sale.Epoch || s.seq < sale.Seq || sale.Retired && !s.sale.Retired || s.sale.Retired && s.sale.Version < sale.Version {
 			ids = append(ids, sale.ID)
 		}
 		if err == nil {
@@ -463,7 +464,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 		v := &snapshots[i]
 		pending := v.Pending()
 		s := &memorySale{
-			open: true, sale: v.Sale, left: v.Left(), seq: v.Seq,
+			open: true, sale: v.Sale, left: v.Left(), seq: v.Sale.Seq,
 			holds:    make(map[string]*hold, len(v.Active)+len(pending)),
 			released: map[string]struct{}{}, moves: map[moveKey]bool{},
 		}
@@ -478,7 +479,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 			}
 			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), place: places[t.ID]}
 		}
-		s.finished = v.Seq
+		s.finished = v.Sale.Seq
 		m.mu.Lock()
 		old := m.sales[v.Sale.ID]
 		if old != nil {

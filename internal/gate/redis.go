@@ -26,6 +26,7 @@ const (
 	redisLook    = 100 * time.Millisecond // between looks whether a lost Redis is back
 	redisBuckets = 16                     // hash tags, and outbox streams
 	redisHolds   = 500                    // holds written in one command of a rebuild
+	asideLife    = 10 * time.Minute       // of what a rebuild writes aside, since it last did
 	redisPage    = 1000                   // outbox entries read in one command
 	redisTold    = 1024                   // outcomes told in one call: Lua hands no more than some thousand values on at once
 	redisUntold  = 10_000                 // outcomes kept for each bucket while a part of a cluster is gone
@@ -273,7 +274,9 @@ func (g *Redis) fail(bucket int, err error) error {
 	late := errors.Is(err, context.DeadlineExceeded)
 	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
 	breaker := g.breaker(bucket)
-	if late && time.Since(time.Unix(0, breaker.heard.Load())) < g.patience {
+	// Calls of a crowd are sent together: the first to be late must not find that
+	// others were answered while it was sent.
+	if late && time.Since(time.Unix(0, breaker.heard.Load())) < g.patience/2 {
 		return err // slow, not gone: others are answered
 	}
 	if errors.Is(err, context.Canceled) {
@@ -408,10 +411,11 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 	if err != nil {
 		return p, err
 	}
-	view := g.view(id)
-	if known, ok := view.final(buyer); ok && (ticket == "" || known.Ticket.ID == ticket) {
-		view.refresh(g)
-		return known, nil
+	if view := g.known(id); view != nil {
+		if p, ok := view.final(buyer); ok && (ticket == "" || p.Ticket.ID == ticket) {
+			view.refresh(g)
+			return p, nil
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
@@ -447,7 +451,7 @@ func (g *Redis) Find(ctx context.Context, id seckill.SaleID, buyer, ticket strin
 	finished, _ := strconv.ParseInt(sale[1], 10, 64)
 	p.Ticket, p.Final, p.Position = t, state != 'p', max(1, t.Seq-finished)
 	if p.Final {
-		view.remember(buyer, p, sale[2])
+		g.view(id).remember(buyer, p, sale[2])
 	}
 	return p, nil
 }
@@ -636,7 +640,7 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 			continue
 		}
 		client, asked = c, append(asked, &sales[i])
-		commands = append(commands, c.B().Hmget().Key(g.key("sale", sales[i].ID)).Field("open", "epoch", "retired", "version").Build())
+		commands = append(commands, c.B().Hmget().Key(g.key("sale", sales[i].ID)).Field("open", "epoch", "retired", "version", "seq").Build())
 	}
 	if len(asked) == 0 {
 		return nil, err
@@ -651,7 +655,8 @@ func (g *Redis) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.
 			err = g.failed(bucket(sale.ID), gone)
 			continue
 		}
-		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || sale.Retired && s[2] != "1" ||
+		seq, _ := strconv.ParseInt(s[4], 10, 64)
+		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || seq < sale.Seq || sale.Retired && s[2] != "1" ||
 			s[2] == "1" && s[3] != strconv.FormatInt(sale.Version, 10) {
 			ids = append(ids, sale.ID)
 		}
@@ -727,7 +732,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 	for _, t := range v.Active {
 		holds = append(holds, t.Buyer, fmt.Sprintf("o%s,%d,%d,-", t.ID, t.Quantity, t.Seq))
 	}
-	seq, final := v.Seq, []string{}
+	seq, final := v.Sale.Seq, []string{}
 	err = g.entries(ctx, bucket(id), func(entry string, t seckill.Ticket) {
 		if t.Sale != id {
 			return
@@ -755,7 +760,9 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 		for i := 0; i < n; i += 2 {
 			c = c.FieldValue(holds[i], holds[i+1])
 		}
-		commands, holds = append(commands, c.Build()), holds[n:]
+		// Whoever dies before the last step leaves nothing behind for ever.
+		commands = append(commands, c.Build(), client.B().Pexpire().Key(aside).Milliseconds(asideLife.Milliseconds()).Build())
+		holds = holds[n:]
 	}
 	for len(final) > 0 {
 		n := min(len(final), redisPage)
@@ -770,7 +777,7 @@ func (g *Redis) load(ctx context.Context, v *seckill.Snapshot) error {
 		}
 	}
 	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
-	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Seq, 10), bit(v.Sale.Retired))
+	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Sale.Seq, 10), bit(v.Sale.Retired))
 	// A sale with a newer epoch is left as it is.
 	if _, err = g.call(ctx, id, scripts.open, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.key("moves", id), aside}, args); err != nil {
 		return err

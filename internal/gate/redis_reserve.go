@@ -116,7 +116,7 @@ func (g *Redis) ask(id seckill.SaleID, l *line) {
 		if some = slices.DeleteFunc(some, func(a *ask) bool { return a.gone.Load() }); len(some) == 0 {
 			continue
 		}
-		err := g.askFor(id, some)
+		err := g.askFor(id, some, max(g.patience-time.Since(some[0].since), g.patience/3))
 		for _, a := range some {
 			if err != nil {
 				a.err = err
@@ -126,19 +126,22 @@ func (g *Redis) ask(id seckill.SaleID, l *line) {
 	}
 }
 
-// askFor is one call. Its caller tells everybody the error, if there is one.
-func (g *Redis) askFor(id seckill.SaleID, some []*ask) error {
+// askFor is one call that takes patience at most. Its caller tells everybody the
+// error, if there is one.
+func (g *Redis) askFor(id seckill.SaleID, some []*ask, patience time.Duration) error {
 	now, b := "", bucket(id)
 	if g.clock != nil {
 		now = strconv.FormatInt(g.clock().UnixMilli(), 10)
 	}
 	args := make([]string, 4, 4+3*len(some))
-	args[0], args[1], args[2], args[3] = id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.now(b).Add(g.patience).UnixMilli(), 10)
+	args[0], args[1], args[2], args[3] = id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.now(b).Add(patience).UnixMilli(), 10)
 	for _, a := range some {
 		args = append(args, a.buyer, strconv.Itoa(a.quantity), a.ticket)
 	}
 	// Not for one caller: who goes away does not end it for the others.
-	answer, err := g.call(context.Background(), id, scripts.reserve, []string{g.key("sale", id), g.key("holds", id), g.outbox(b)}, args)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	answer, err := g.call(ctx, id, scripts.reserve, []string{g.key("sale", id), g.key("holds", id), g.outbox(b)}, args)
 	if err != nil {
 		return err
 	}

@@ -148,6 +148,23 @@ func TestACallerLeavesTheLine(t *testing.T) {
 	require.ErrorIs(t, err, seckill.ErrNotFound, "nobody is admitted who had left before he was asked for")
 }
 
+// A buyer hears within a second that Redis is gone, also one who was held before.
+func TestAHeldBuyerHearsOfALostRedisInTime(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runRedis(t, e.URL(), "seckill:", 0)
+	sale := onSale(t, g, 5)
+	g.patience = redisCall
+	admin := administers(t, e)
+	require.NoError(t, admin.Do(t.Context(), admin.B().ClientPause().Timeout(time.Minute.Milliseconds()).All().Build()).Error())
+	g.pacer.waiting[bucket(sale.ID)].Store(paceFrom)
+	g.pacer.settle(0)
+	began := time.Now()
+	_, err := g.Reserve(t.Context(), sale.ID, "ann", 1)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	require.Less(t, time.Since(began), redisCall+paceMost/2, "to be held is part of it")
+}
+
 // Admission is held to the speed of settling while many tickets wait, for a while
 // and only as long as there is any settling.
 func TestThePacer(t *testing.T) {

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -171,6 +172,75 @@ func TestARelayClaimsNothingFromItself(t *testing.T) {
 	others, err := other.claim(ctx, 10)
 	require.NoError(t, err)
 	require.Equal(t, taken, others)
+}
+
+// What a rebuild writes aside is as large as the sale, and Redis gives up nothing
+// by itself.
+func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runRedis(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 5)
+	admin := administers(t, e)
+	user, err := admin.Do(ctx, admin.B().Arbitrary("ACL", "USERS").Build()).AsStrSlice()
+	require.NoError(t, err)
+	require.Contains(t, user, "seckill")
+	may := func(rules ...string) {
+		require.NoError(t, admin.Do(ctx, admin.B().Arbitrary("ACL", "SETUSER", "seckill").Args(rules...).Build()).Error())
+	}
+	rebuild := func() error {
+		outbox, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+		require.NoError(t, err)
+		sale.Epoch++
+		held := seckill.Ticket{ID: seckill.NewTicketID(time.Now()), Sale: sale.ID, Buyer: "ann", Quantity: 1, Seq: 1}
+		return g.Load(ctx, []seckill.Snapshot{{Sale: sale, Active: []seckill.Ticket{held}, Outbox: outbox[sale.ID]}})
+	}
+	lives := func(pattern string) (all []time.Duration) {
+		keys, err := admin.Do(ctx, admin.B().Keys().Pattern(pattern).Build()).AsStrSlice()
+		require.NoError(t, err)
+		for _, key := range keys {
+			ms, err := admin.Do(ctx, admin.B().Pttl().Key(key).Build()).AsInt64()
+			require.NoError(t, err)
+			all = append(all, time.Duration(ms)*time.Millisecond)
+		}
+		return all
+	}
+	may("-eval", "-evalsha")
+	require.Error(t, rebuild(), "it writes the holds aside, and does not come to the step that opens")
+	aside := lives("*holds*:*:*")
+	require.Len(t, aside, 1)
+	require.Positive(t, aside[0])
+	require.LessOrEqual(t, aside[0], asideLife)
+	may("+eval", "+evalsha")
+	require.NoError(t, rebuild())
+	require.Equal(t, []time.Duration{-time.Millisecond}, lives("*holds:1"), "the holds of an open sale stay")
+}
+
+func TestAnybodyMayAskForAnySale(t *testing.T) {
+	t.Parallel()
+	g := runRedis(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	for i := range 100 {
+		_, err := g.Find(t.Context(), seckill.SaleID(1000+i), "ann", "")
+		require.ErrorIs(t, err, seckill.ErrClosed)
+	}
+	require.Empty(t, g.views, "of what does not exist nothing is remembered")
+}
+
+func TestTheBreakerOpensWhenNobodyIsAnsweredAnyMore(t *testing.T) {
+	t.Parallel()
+	g := runRedis(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	g.patience = time.Hour
+	late := fmt.Errorf("a call: %w", context.DeadlineExceeded)
+	others := func(ago time.Duration) { g.breaker(7).heard.Store(time.Now().Add(-ago).UnixNano()) }
+	others(g.patience / 4)
+	require.Error(t, g.fail(7, late))
+	_, err := g.up(7)
+	require.NoError(t, err, "it is slow, not gone: others are answered")
+	others(g.patience * 9 / 10)
+	require.Error(t, g.fail(7, late))
+	_, err = g.up(7)
+	require.ErrorIs(t, err, seckill.ErrUnavailable, "they were answered while this call was sent")
 }
 
 // openFastRedis opens gates on a Redis that does not wait for its disk: thousands

@@ -31,6 +31,13 @@ type view struct {
 	placed  map[string]seckill.Progress // by buyer
 }
 
+// known is the view of a sale if there is one: anybody may ask for any id.
+func (g *Redis) known(id seckill.SaleID) *view {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.views[id]
+}
+
 func (g *Redis) view(id seckill.SaleID) *view {
 	g.mu.Lock()
 	defer g.mu.Unlock()

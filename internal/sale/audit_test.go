@@ -22,7 +22,7 @@ func held(id, buyer string, quantity int, seq int64) seckill.Ticket {
 // healthy is a sale of 10: 4 at the gate, 1 pending, 3 active, 1 + 1 on their way.
 func healthy() (seckill.Cut, seckill.Snapshot) {
 	cut := seckill.Cut{Open: true, Left: 4, Seq: 5, Epoch: 1, Outbox: []seckill.Ticket{held("p", "pia", 1, 5)}}
-	v := seckill.Snapshot{Sale: seckill.Sale{ID: 1, Total: 10, Sold: 3, Epoch: 1}, Seq: 4, Returning: 1, Growing: 1,
+	v := seckill.Snapshot{Sale: seckill.Sale{ID: 1, Total: 10, Sold: 3, Seq: 4, Epoch: 1}, Returning: 1, Growing: 1,
 		Active: []seckill.Ticket{held("a", "ann", 2, 1), held("b", "bob", 1, 2)}, Outcomes: map[string]seckill.Reason{}}
 	return cut, v
 }

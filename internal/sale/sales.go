@@ -56,7 +56,7 @@ type Gate interface {
 	// Belong MUST fail when the gate's state is that of another store.
 	Belong(ctx context.Context, store string) error
 	// Stale MUST return the sales whose state is missing, shut, of another epoch
-	// than the one given, or to be retired.
+	// than the one given, lacks what is settled, or is to be retired.
 	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	// Lost receives when there may be stale sales.
 	Lost() <-chan struct{}

@@ -8,12 +8,12 @@ import (
 )
 
 const saleColumns = `id, title, description, image, price, list_price, currency, total, sold, limit_per_buyer,
-	opens_at, closes_at, hold_seconds, paused, ended, version, epoch`
+	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch`
 
 func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 	var opens, closes int64
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
-		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Version, &s.Epoch)
+		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch)
 	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
 	s.Retired = t.s.Retention > 0 && !t.s.now().Before(s.ClosesAt.Add(t.s.Retention))
 	return s, err

@@ -84,9 +84,6 @@ func (t *tx) snapshot(ctx context.Context, id seckill.SaleID, outbox []seckill.T
 	if v.Sale, err = t.lockSale(ctx, id); err != nil {
 		return v, err
 	}
-	if err = t.one(ctx, "SELECT seq FROM sales WHERE id = ?", []any{id}, number(&v.Seq)); err != nil {
-		return v, err
-	}
 	if err = t.one(ctx, "SELECT COALESCE(SUM(quantity), 0) FROM returns WHERE sale = ?", []any{id}, number(&v.Returning)); err != nil {
 		return v, err
 	}

@@ -312,7 +312,7 @@ func testSettle(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	require.Equal(t, seckill.Order{ID: c.ID, Sale: one.ID, Ticket: c.ID, Buyer: "bob", Quantity: 3, Amount: 300, Currency: "CNY", State: seckill.Unpaid,
 		CreatedAt: s.clock(), ExpiresAt: s.clock().Add(time.Minute)}, o)
-	require.Equal(t, c.Seq, s.look(one.ID).Seq, "the highest admission number")
+	require.Equal(t, c.Seq, s.look(one.ID).Sale.Seq, "the highest admission number")
 	require.Empty(t, s.settle())
 	s.invariants(t)
 }
@@ -726,7 +726,7 @@ func testSnapshot(t *testing.T, s *shop) {
 		require.Equal(t, []seckill.Ticket{pending}, v.Pending())
 		require.Equal(t, map[string]seckill.Reason{refused.ID: limited, paid.ID: placed}, v.Outcomes)
 		require.EqualValues(t, 25-3-2-3-5, v.Left())
-		require.Equal(t, back.Seq, v.Seq)
+		require.Equal(t, back.Seq, v.Sale.Seq)
 		holders := map[string]string{}
 		for _, a := range v.Active {
 			holders[a.Buyer] = a.ID
