@@ -67,7 +67,7 @@ func (b *bench) costs(ctx context.Context, out string) error {
 	c.nginx = through[4]
 
 	// Orders, until everything is at rest.
-	target, tokens, err = b.open(ctx, n, seckill.MaxTotal, "o", perSecond*b.seconds)
+	target, tokens, err = b.open(ctx, n, seckill.MaxTotal, "o", b.perSecond*b.seconds)
 	if err != nil {
 		return err
 	}

@@ -171,7 +171,7 @@ func admittedOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngine
 		return r, err
 	}
 	defer n.stop()
-	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, fmt.Sprintf("r%d-", round), perSecond*b.seconds)
+	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, fmt.Sprintf("r%d-", round), b.perSecond*b.seconds)
 	if err != nil {
 		return r, err
 	}
@@ -224,7 +224,7 @@ func committedOnEngines(ctx context.Context, b *bench, s *stack.Stack, p onEngin
 		return r, err
 	}
 	defer n.stop()
-	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, fmt.Sprintf("r%d-", round), perSecond*b.seconds)
+	target, tokens, err := b.open(ctx, n, seckill.MaxTotal, fmt.Sprintf("r%d-", round), b.perSecond*b.seconds)
 	if err != nil {
 		return r, err
 	}

@@ -43,6 +43,7 @@ const secret = "a secret for benchmarks alone"
 
 type bench struct {
 	seconds, rounds, connections, threads int
+	perSecond                             int // tokens for each second of a run where none comes twice
 	binary, dir, script, profile          string
 	secret                                string // that signs tokens
 	engines, price                        bool
@@ -54,6 +55,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "interleaved runs of each path")
 	flag.IntVar(&b.connections, "connections", 2000, "connections at once")
 	flag.IntVar(&b.threads, "threads", 1, "threads of wrk")
+	flag.IntVar(&b.perSecond, "tokens", 60_000, "tokens for each second of a run where none may come twice")
 	only := flag.String("only", "", "run the paths whose name matches")
 	out := flag.String("out", "", "write the tables into this Markdown file, between its marks")
 	flag.StringVar(&b.profile, "profile", "", "write a CPU profile of the node during the last run to this file")
@@ -219,12 +221,11 @@ func median(rs []result) (m result) {
 }
 
 const (
-	soldOut   = `409 {"type":"about:blank","title":"Sold out","status":409,"code":"sold_out"}`
-	queued    = `202 {"status":"queued","ticket":"1K81EIGDDAUESOFSOAL4NGCZEX","poll_after_ms":500}`
-	placed    = `200 {"status":"placed","ticket":"1K81EIGDDAUESOFSOAL4NGCZEX","order":"1K81EIGDDAUESOFSOAL4NGCZEX"}`
-	atOnce    = 64     // requests of the preparation
-	perSecond = 60_000 // tokens for each second of a run where none comes twice
-	finalist  = 20_000 // buyers who ask for their outcome
+	soldOut  = `409 {"type":"about:blank","title":"Sold out","status":409,"code":"sold_out"}`
+	queued   = `202 {"status":"queued","ticket":"1K81EIGDDAUESOFSOAL4NGCZEX","poll_after_ms":500}`
+	placed   = `200 {"status":"placed","ticket":"1K81EIGDDAUESOFSOAL4NGCZEX","order":"1K81EIGDDAUESOFSOAL4NGCZEX"}`
+	atOnce   = 64     // requests of the preparation
+	finalist = 20_000 // buyers who ask for their outcome
 )
 
 func (b *bench) paths() []path {
@@ -254,8 +255,8 @@ func (b *bench) paths() []path {
 			}
 			return "POST", target, tokens, n.all(ctx, "POST", target, tokens, 2)
 		}},
-		{name: "admitted and durable, backlog allowed", target: "≥ 0.60", bare: queued, status: http.StatusAccepted, hold: true, prepare: fresh(perSecond)},
-		{name: "admitted and durable, settled meanwhile", target: "", bare: queued, status: http.StatusAccepted, prepare: fresh(perSecond)},
+		{name: "admitted and durable, backlog allowed", target: "≥ 0.60", bare: queued, status: http.StatusAccepted, hold: true, prepare: fresh(b.perSecond)},
+		{name: "admitted and durable, settled meanwhile", target: "", bare: queued, status: http.StatusAccepted, prepare: fresh(b.perSecond)},
 		{name: "outcome query", target: "≥ 0.70", bare: placed, status: http.StatusOK, prepare: func(ctx context.Context, n *node, round int) (string, string, string, error) {
 			target, err := buy(ctx, n, seckill.MaxTotal)
 			if err != nil {
@@ -270,7 +271,7 @@ func (b *bench) paths() []path {
 			}
 			return "GET", target, tokens, n.settled(ctx)
 		}},
-		{name: "orders committed, whole pipeline", target: "≥ 0.35", bare: queued, status: http.StatusAccepted, orders: true, prepare: fresh(perSecond)},
+		{name: "orders committed, whole pipeline", target: "≥ 0.35", bare: queued, status: http.StatusAccepted, orders: true, prepare: fresh(b.perSecond)},
 	}
 }
 
@@ -300,7 +301,8 @@ func (b *bench) tokens(prefix string, n int) (string, error) {
 var read = regexp.MustCompile(`requests in .*?, ([0-9.]+)([KMG])B read`)
 
 // wrk sends the load and returns what it saw. A failed request makes the run
-// invalid.
+// invalid, and so does a token that comes twice where none may: a repeat costs
+// the server less.
 func (b *bench) wrk(ctx context.Context, url, method, target, tokens string, again bool, status int) (r result, err error) {
 	mode := "once"
 	if again {
@@ -314,13 +316,16 @@ func (b *bench) wrk(ctx context.Context, url, method, target, tokens string, aga
 		return r, fmt.Errorf("wrk: %w: %s", err, out)
 	}
 	_, line, ok := strings.Cut(string(out), "BENCH ")
-	var requests, micros, p50, p99, bad, failed, most float64
-	if n, _ := fmt.Sscan(line, &requests, &micros, &p50, &p99, &bad, &failed, &most); !ok || n != 7 {
+	var requests, micros, p50, p99, bad, failed, most, dry float64
+	if n, _ := fmt.Sscan(line, &requests, &micros, &p50, &p99, &bad, &failed, &most, &dry); !ok || n != 8 {
 		return r, fmt.Errorf("wrk said: %s", out)
 	}
 	// wrk counts answers from 400 on as errors of status.
 	if status < 400 && bad > 0 || status >= 400 && bad != requests || failed > 0 {
 		return r, fmt.Errorf("the run is invalid: %.0f answers of another status than %d, %.0f failed: %s", bad, status, failed, out)
+	}
+	if dry > 0 {
+		return r, fmt.Errorf("the run is invalid: the tokens ran out, and %.0f requests were repeats: give more than -tokens %d", dry, b.perSecond)
 	}
 	r = result{rate: requests / micros * 1e6, seconds: micros / 1e6, p50: p50 / 1e3, p99: p99 / 1e3}
 	if m := read.FindStringSubmatch(string(out)); m != nil {
@@ -351,7 +356,7 @@ func (b *bench) measureBare(ctx context.Context, p path) (r result, err error) {
 	// The same number of tokens, so that the client has the same work.
 	count := finalist
 	if p.status == http.StatusAccepted {
-		count = perSecond * b.seconds
+		count = b.perSecond * b.seconds
 	}
 	tokens, err := b.tokens("bare"+strconv.Itoa(count), count)
 	if err != nil {
