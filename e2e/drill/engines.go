@@ -35,7 +35,6 @@ const (
 	beginLimit  = 20 * time.Second // for the crowd to have the tickets after which something happens
 	healLimit   = 30 * time.Second // from the end of a fault until buyers are admitted by every node
 	lossTime    = time.Second      // after the loss of Redis every answer comes at once
-	lossGrace   = 500 * time.Millisecond
 	atOnce      = 50 * time.Millisecond
 	fewLate     = 10 // one of so many answers may be later than that: the machine has more to do
 	mostFailed  = 5  // rounds with violations, after which the drill ends
@@ -548,7 +547,7 @@ func (r *round) judge(res *result) {
 				found("without Redis nobody is admitted, and told so with 503 and Retry-After", v)
 			case v.Status != 202 && !refused:
 				found("a buyer is admitted, or told 503 with Retry-After", v)
-			case v.Took() > lossTime+lossGrace:
+			case v.Took() > lossTime:
 				found("a buyer is answered within a second of the loss", v)
 			}
 		case v.Status != 202:

@@ -31,7 +31,7 @@ func TestJudge(t *testing.T) {
 		{"Redis is cut, and a buyer admitted", stack.KindRedis, cut, 0, gone, 1, 202, "", "nobody is admitted"},
 		{"Redis is cut, and a buyer told so", stack.KindRedis, cut, 0, gone, 1, 503, "1", ""},
 		{"Redis is cut, and a buyer not told when to come back", stack.KindRedis, cut, 0, gone, 1, 503, "", "nobody is admitted"},
-		{"Redis is cut, and a buyer waits", stack.KindRedis, cut, 0, 0, 2 * time.Second, 503, "1", "within a second"},
+		{"Redis is cut, and a buyer waits", stack.KindRedis, cut, 0, 0, 1100 * time.Millisecond, 503, "1", "within a second"},
 		{"Redis is cut from the other node", stack.KindRedis, cut, 1, gone, 1, 503, "1", "buyers are admitted"},
 		{"Redis is slow, and a buyer admitted", stack.KindRedis, delay, 0, gone, 1, 202, "", ""},
 		{"Redis is slow, and a buyer told that nothing is left", stack.KindRedis, delay, 0, gone, 1, 409, "", "or told 503"},
