@@ -3,8 +3,8 @@ SHELL := bash
 .PHONY: help build run check test drill bench soak fuzz fmt deps
 
 # Debian packages that the tests use; everything else comes with Go.
-PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx
-PROGRAMS := gcc chromium redis-server rabbitmq-server mariadbd nginx
+PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx curl systemd
+PROGRAMS := gcc chromium redis-server rabbitmq-server mariadbd nginx curl systemd-analyze
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
