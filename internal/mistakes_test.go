@@ -10,35 +10,64 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The page of mistakes names a test for each, and every test that it names exists.
+// The page of mistakes names a test for each, and that of the drills what noticed
+// each rule that was broken; every test that they name exists.
 func TestEveryMistakeHasItsTest(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../docs/mistakes.md")
-	require.NoError(t, err)
-	rows := 0
-	for line := range strings.Lines(string(page)) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		if len(cells) != 3 || strings.Contains(cells[0], "---") || strings.TrimSpace(cells[0]) == "mistake" {
-			continue
-		}
-		rows++
-		named := 0
-		for group := range strings.SplitSeq(cells[2], ";") {
-			pkg, tests, ok := strings.Cut(strings.TrimSpace(group), ": ")
-			require.True(t, ok, "%q names no package", group)
-			code := testsOf(t, pkg)
-			for _, m := range regexp.MustCompile("`(Test\\w+)`|\"([^\"]+)\"").FindAllStringSubmatch(tests, -1) {
-				named++
-				if m[1] != "" {
-					require.Contains(t, code, "func "+m[1]+"(t *testing.T)", "package %s", pkg)
-				} else {
-					require.Contains(t, code, `"`+m[2]+`"`, "package %s", pkg)
-				}
+	for page, rows := range map[string]int{"mistakes.md": 18, "drills.md": 24} {
+		found := 0
+		for _, row := range rowsOf(t, page) {
+			found++
+			named := 0
+			for group := range strings.SplitSeq(row[len(row)-1], ";") {
+				named += namedIn(t, strings.TrimSpace(group))
 			}
+			require.Positive(t, named, "%s: %s", page, row[0])
 		}
-		require.Positive(t, named, cells[0])
+		require.Equal(t, rows, found, "rows of %s", page)
 	}
-	require.Equal(t, 18, rows, "mistakes")
+}
+
+// rowsOf are the cells of the page's table whose last column is of tests.
+func rowsOf(t *testing.T, page string) (rows [][]string) {
+	t.Helper()
+	b, err := os.ReadFile("../docs/" + page)
+	require.NoError(t, err)
+	in := false
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSpace(line)
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		switch last := strings.TrimSpace(cells[len(cells)-1]); {
+		case !strings.HasPrefix(line, "|"):
+			in = false
+		case last == "tests" || last == "test that caught it":
+			in = true
+		case in && !strings.HasPrefix(last, "---"):
+			rows = append(rows, cells)
+		}
+	}
+	return rows
+}
+
+// namedIn is how many tests a group names: those of a package, all of which must
+// exist, or a drill.
+func namedIn(t *testing.T, group string) (named int) {
+	t.Helper()
+	if strings.HasPrefix(group, "the drill") {
+		return 1
+	}
+	pkg, tests, ok := strings.Cut(group, ": ")
+	require.True(t, ok, "%q names no package", group)
+	code := testsOf(t, pkg)
+	for _, m := range regexp.MustCompile("`(Test[^`]+)`|\"([^\"]+)\"").FindAllStringSubmatch(tests, -1) {
+		named++
+		if m[1] != "" {
+			require.Contains(t, code, "func "+m[1]+"(t *testing.T)", "package %s", pkg)
+		} else {
+			require.Contains(t, code, `"`+m[2]+`"`, "package %s", pkg)
+		}
+	}
+	return named
 }
 
 func testsOf(t *testing.T, pkg string) string {
