@@ -168,6 +168,7 @@ func TestFailedLoginsAreLimitedByName(t *testing.T) {
 		for range 10 {
 			s.enter("login", takenName, goodPassword).is(200)
 		}
+		before := s.world()
 		for range 3 {
 			s.enter("login", takenName, "wrong horse battery").problem(401, "unauthorized")
 		}
@@ -175,6 +176,7 @@ func TestFailedLoginsAreLimitedByName(t *testing.T) {
 			a := s.enter("login", takenName, password).problem(429, "too_many_requests")
 			require.Equal(t, "60", a.header.Get("Retry-After"))
 		}
+		s.still(before)
 		s.enter("login", newcomer, goodPassword).is(200) // nobody else is held up
 		pass(2 * time.Minute)
 		s.enter("login", takenName, goodPassword).is(200)
@@ -186,10 +188,31 @@ func TestFailedLoginsOfAnUnknownNameAreLimitedToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
 		s := newSystem(t, func(c *Config) { c.LoginTries = 3 })
+		before := s.world()
 		for range 3 {
 			s.enter("login", newcomer, goodPassword).problem(401, "unauthorized")
 		}
 		s.enter("login", newcomer, goodPassword).problem(429, "too_many_requests")
+		s.still(before)
+	})
+}
+
+func TestOfAHundredTriesTenAreGuesses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		offTheMinute()
+		s := newSystem(t) // with the limits that are shipped
+		s.enter("register", takenName, goodPassword).is(201)
+		before := s.world()
+		for try := range 100 {
+			a := s.enter("login", takenName, fmt.Sprint("guess ", try))
+			if try < 10 {
+				a.problem(401, "unauthorized")
+			} else {
+				a.problem(429, "too_many_requests")
+			}
+		}
+		s.still(before)
 	})
 }
 
@@ -208,9 +231,11 @@ func TestFailedLoginsAndNewAccountsAreLimitedByAddress(t *testing.T) {
 		for i := range 3 {
 			from("192.0.2.1:1", "", "login", fmt.Sprint("nobody", i)).problem(401, "unauthorized")
 		}
+		before := s.world()
 		from("192.0.2.1:1", "", "login", "yet another").problem(429, "too_many_requests")
 		from("192.0.2.1:2", "", "register", newcomer).problem(429, "too_many_requests")
 		from("192.0.2.1:3", "198.51.100.7", "login", takenName).problem(429, "too_many_requests") // saying so does not help
+		s.still(before)
 		from("192.0.2.2:1", "", "login", takenName).is(200)
 
 		t.Log("behind a proxy of ours each client counts for itself")

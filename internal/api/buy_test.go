@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/order"
 )
 
 // queued is the answer 202.
@@ -78,16 +79,22 @@ func TestARepeatIsTheSameTicket(t *testing.T) {
 	s := newSystem(t)
 	release := s.settling.hold()
 	q := s.buy(otherName, s.open.ID, "")
+	before := s.world()
 	for _, body := range []string{"", "{}", `{"quantity":1}`, ` { "quantity" : 1 } `} {
 		require.Equal(t, q, s.buy(otherName, s.open.ID, body), "while it is queued, with the body %q", body)
 	}
 	s.as(otherName, "POST", ticketPath(s.open.ID), `{"quantity":2}`).problem(409, "limit")
+	s.still(before)
 	release()
 	s.outcome(otherName, s.open.ID)
+	before = s.world()
 	require.Equal(t, q, s.buy(otherName, s.open.ID, ""), "when its outcome is known")
+	s.still(before)
 	s.as(otherName, "POST", "/api/orders/"+q.Ticket+"/pay", "").is(200)
+	before = s.world()
 	require.Equal(t, q, s.buy(otherName, s.open.ID, ""), "when its order is paid")
 	s.as(otherName, "POST", ticketPath(s.open.ID), `{"quantity":2}`).problem(409, "limit")
+	s.still(before)
 
 	t.Log("in another sale it is another one")
 	s.admin("POST", "/api/admin/sales/"+s.paused.ID.String()+"/resume", "").is(200)
@@ -327,10 +334,12 @@ func TestWhileTheGateIsRebuilt(t *testing.T) {
 	require.NoError(t, err)
 
 	t.Log("what the gate alone knows is unavailable")
+	before := s.world()
 	a := s.as("new", "POST", ticketPath(s.open.ID), "").problem(503, "unavailable")
 	require.Equal(t, "1", a.header.Get("Retry-After"))
 	s.as(otherName, "GET", ticketPath(s.open.ID), "").problem(503, "unavailable")
 	s.as("new", "GET", ticketPath(s.open.ID), "").problem(503, "unavailable")
+	s.still(before)
 	s.admin("POST", "/api/admin/sales/"+s.open.ID.String()+"/pause", "").problem(503, "unavailable")
 	s.admin("GET", "/api/admin/sales/"+s.open.ID.String()+"/audit", "").problem(503, "unavailable")
 
@@ -352,7 +361,7 @@ func TestWhileTheGateIsRebuilt(t *testing.T) {
 }
 
 // down is a store that cannot be reached.
-type down struct{}
+type down struct{ order.Store }
 
 var errDown = fmt.Errorf("connection refused by db.internal: %w", seckill.ErrUnavailable)
 
@@ -365,18 +374,27 @@ func (down) Order(context.Context, string, string) (seckill.Order, error) {
 func (down) Orders(context.Context, string, string, int) ([]seckill.Order, error) {
 	return nil, errDown
 }
+func (down) Transition(context.Context, string, string, seckill.OrderState) (seckill.Order, error) {
+	return seckill.Order{}, errDown
+}
 
 func TestWhileTheStoreIsDown(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	s.api.Store = down{}
+	s.api.Store, s.api.Orders = down{}, order.New(down{}, s.gate, s.api.Log)
 	s.as(ownerName, "GET", ticketPath(s.paused.ID), "").problem(404, "not_found") // the gate has seen every ticket of it
 	require.NoError(t, s.sales.Rebuild(t.Context(), s.paused.ID))
-	for _, path := range []string{"/api/orders", "/api/orders/" + s.order, ticketPath(s.paused.ID)} {
-		a := s.as(ownerName, "GET", path, "").problem(503, "unavailable")
+	before := s.world()
+	for _, request := range []string{
+		"GET /api/orders", "GET /api/orders/" + s.order, "GET " + ticketPath(s.paused.ID),
+		"POST /api/orders/" + s.order + "/pay", "POST /api/orders/" + s.order + "/cancel",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		a := s.as(ownerName, method, path, "").problem(503, "unavailable")
 		require.Equal(t, "1", a.header.Get("Retry-After"))
 		require.NotContains(t, string(a.body), "db.internal", "why is nobody's business but the log's")
 	}
+	s.still(before)
 	require.Contains(t, s.log.String(), "db.internal")
 	require.Equal(t, "placed", s.outcome(ownerName, s.open.ID).Status, "what the gate knows is answered")
 }

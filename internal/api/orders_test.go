@@ -55,7 +55,12 @@ func TestEveryChangeOfAnOrder(t *testing.T) {
 					require.Equal(t, state, s.orderOf(buyer, order).State)
 					becomes, possible := c.becomes[change]
 					for repeat := range 2 {
+						pass(10 * time.Second) // units that were on their way are back
+						before := s.world()
 						a := s.turn(buyer, order, change)
+						if !possible || becomes == state || repeat > 0 {
+							s.still(before)
+						}
 						if !possible {
 							a.problem(409, "state")
 							require.Equal(t, state, s.orderOf(buyer, order).State)

@@ -143,24 +143,36 @@ func TestStockMovesOnceForEachID(t *testing.T) {
 		v := s.sale(id)
 		require.Equal(t, []int64{total, left}, []int64{v.Total, v.Left}, "total and left")
 	}
-	for range 3 {
-		var v seckill.Sale
-		move("grow", 5).is(200).into(&v)
-		require.Equal(t, []int64{15, 15}, []int64{v.Total, v.Left})
-		has(15, 15)
+	once := func(name string, delta int, total, left int64) {
+		t.Helper()
+		var before world
+		for repeat := range 3 {
+			var v seckill.Sale
+			move(name, delta).is(200).into(&v)
+			require.Equal(t, []int64{total, left}, []int64{v.Total, v.Left})
+			has(total, left)
+			if repeat == 0 {
+				before = s.world()
+			}
+			s.still(before)
+		}
 	}
-	move("grow", 6).problem(409, "state")
-	move("grow", -5).problem(409, "state")
-	has(15, 15)
-	for range 3 {
-		move("shrink", -3).is(200)
-		has(12, 12)
+	refused := func(name string, delta int, code string) {
+		t.Helper()
+		before := s.world()
+		for range 2 {
+			move(name, delta).problem(409, code)
+			s.still(before)
+		}
 	}
+	once("grow", 5, 15, 15)
+	refused("grow", 6, "state")
+	refused("grow", -5, "state")
+	once("shrink", -3, 12, 12)
+	refused("shrink", -2, "state")
 	s.bought(otherName, id, 2)
-	for range 2 {
-		move("too many", -11).problem(409, "stock")
-		has(12, 10)
-	}
+	refused("too many", -11, "stock")
+	has(12, 10)
 	move("all that are left", -10).is(200)
 	has(2, 0)
 	s.as("late", "POST", ticketPath(id), "").problem(409, "sold_out")

@@ -407,7 +407,9 @@ func (s *system) cuts(ids []seckill.SaleID) map[seckill.SaleID]seckill.Cut {
 	cuts := map[seckill.SaleID]seckill.Cut{}
 	for _, id := range ids {
 		cut, err := s.gate.Cut(context.Background(), id)
-		require.NoError(s.t, err)
+		if !errors.Is(err, seckill.ErrUnavailable) { // closed until it is rebuilt
+			require.NoError(s.t, err)
+		}
 		cuts[id] = cut
 	}
 	return cuts
