@@ -22,7 +22,7 @@ import (
 
 // Limits of the gate on Redis.
 const (
-	redisCall    = 900 * time.Millisecond // for one call: a lost Redis is noticed within a second
+	redisCall    = 800 * time.Millisecond // for one call: a lost Redis is noticed within a second
 	redisLook    = 100 * time.Millisecond // between looks whether a lost Redis is back
 	redisBuckets = 16                     // hash tags, and outbox streams
 	redisHolds   = 500                    // holds written in one command of a rebuild
