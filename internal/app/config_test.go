@@ -260,21 +260,28 @@ const hush = "do-not-tell-anybody"
 
 func TestSecretsDoNotShow(t *testing.T) {
 	t.Parallel()
-	c, err := LoadConfig("", []string{"SECKILL_AUTH_SECRET=" + hush, "SECKILL_AUTH_PREVIOUS_SECRET=" + hush}, nil)
+	c, err := LoadConfig("", []string{"SECKILL_AUTH_SECRET=" + hush, "SECKILL_AUTH_PREVIOUS_SECRET=" + hush,
+		"SECKILL_GATE=redis://buyer:" + hush + "@localhost:6379/1", "SECKILL_QUEUE=amqp://sender:" + hush + "@localhost:5672/shop", "SECKILL_STORE=mysql://keeper:" + hush + "@localhost:3306/shop",
+	}, nil)
 	require.NoError(t, err)
 	shown, err := c.Show()
 	require.NoError(t, err)
 	require.Contains(t, string(shown), "secret: "+seckill.Hidden)
+	for _, address := range []string{"redis://buyer:" + seckill.Hidden + "@localhost:6379/1", "amqp://sender:" + seckill.Hidden + "@localhost:5672/shop", "mysql://keeper:" + seckill.Hidden + "@localhost:3306/shop"} {
+		require.Contains(t, string(shown), address, "all of an address but its password")
+	}
 	require.Contains(t, string(shown), "token_life: 24h0m0s")
 
 	var log bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
-		slog.New(h).Info("x", "secret", c.Auth.Secret, "auth", c.Auth, "config", c, "pointer", &c)
+		slog.New(h).Info("x", "secret", c.Auth.Secret, "auth", c.Auth, "config", c, "pointer", &c, "gate", c.Gate, "queue", c.Queue, "store", c.Store, "rabbitmq", c.RabbitMQ)
 	}
 	asJSON, err := json.Marshal(c)
 	require.NoError(t, err)
 	for _, text := range append([]string{string(shown), log.String(), string(asJSON), fmt.Sprint(c, &c, c.Auth, c.Auth.Secret)},
-		fmt.Sprintf("%v|%+v|%#v|%s|%q", c, c, c, c.Auth, c.Auth), fmt.Sprintf("%x|%X", c.Auth.Secret, c.Auth.Secret), fmt.Errorf("%v", c).Error()) {
+		fmt.Sprintf("%v|%+v|%#v|%s|%q", c, c, c, c.Auth, c.Auth), fmt.Sprintf("%x|%X", c.Auth.Secret, c.Auth.Secret), fmt.Errorf("%v", c).Error(),
+		fmt.Sprintf("%v|%+v|%#v|%s|%q|%x", c.Gate, c.Queue, c.Store, c.Gate, c.Queue, c.Store), fmt.Errorf("%v, %s, %q", c.Gate, c.Queue, c.Store).Error(),
+		fmt.Sprint(Address("redis://buyer:"+hush+"@localhost:no-port"))) {
 		require.NotContains(t, text, hush)
 		require.NotContains(t, strings.ToLower(text), fmt.Sprintf("%x", hush))
 	}
@@ -289,6 +296,8 @@ func TestAMistakeDoesNotShowASecret(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{
 		"auth: {secret: [" + hush + "]}", "auth: {secret: " + hush + "}\nlimits: {batch: x}",
+		"limits: {batch: 0}\ngate: redis://user:" + hush + "@localhost\nqueue: amqp://user:" + hush + "@localhost\nstore: mysql://user:" + hush + "@localhost",
+		"queue: amqp://user:" + hush + "@localhost:no-port", "queue: amqp://user:" + hush + "@localhost/shop?heartbeat=1",
 		"gate: http://user:" + hush + "@localhost", "queue: http://user:" + hush + "@localhost", "store: postgres://user:" + hush + "@localhost",
 	} {
 		_, err := LoadConfig(write(t, content), nil, nil)
