@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"seckill/internal/stack"
 )
 
 // served is the server that nodes use, on a port of this machine.
@@ -95,10 +97,10 @@ func TestEveryConnectionHasItsLimits(t *testing.T) {
 }
 
 // node starts a whole node on ports of its own and returns how to stop it.
-func node(t *testing.T, c Config) (n *Node, stop func() error) {
+func node(t *testing.T, c Config, log slog.Handler) (n *Node, stop func() error) {
 	t.Helper()
 	c.Listen, c.OpsListen = "127.0.0.1:0", "127.0.0.1:0"
-	n, err := Open(t.Context(), c, slog.New(slog.DiscardHandler))
+	n, err := Open(t.Context(), c, slog.New(log))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)
@@ -137,7 +139,7 @@ func embedded(t *testing.T) Config {
 
 func TestTheOperationsListenerIsAnotherOne(t *testing.T) {
 	t.Parallel()
-	n, _ := node(t, embedded(t))
+	n, _ := node(t, embedded(t), slog.DiscardHandler)
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/debug/pprof/"} {
 		require.Equal(t, 200, status(t, n.OpsURL()+path), path)
 		require.Equal(t, 404, status(t, n.URL()+path), path)
@@ -150,10 +152,52 @@ func TestTheOperationsListenerIsAnotherOne(t *testing.T) {
 	}
 }
 
+// warnings are what a log warns of, as it comes.
+type warnings struct {
+	slog.Handler
+	heard chan string
+}
+
+func (w warnings) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w warnings) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		select {
+		case w.heard <- r.Message:
+		default: // more than anybody listens to
+		}
+	}
+	return nil
+}
+
+// A node on a Redis whose settings are weaker than the promise needs says so when
+// it starts.
+func TestANodeNamesWhatIsWeakerThanPromised(t *testing.T) {
+	t.Parallel()
+	redis := stack.Own(t, stack.KindRedis)
+	_, err := redis.AskRedis(t.Context(), "CONFIG", "SET", "appendfsync", "everysec")
+	require.NoError(t, err)
+	c := embedded(t)
+	c.Gate = Address(redis.URL())
+	log := warnings{slog.DiscardHandler, make(chan string, 1000)}
+	node(t, c, log)
+	want := "weaker than promised: Redis at " + redis.Addr() + " has appendfsync everysec; the promise needs appendfsync always"
+	for patience := time.After(time.Minute); ; {
+		select {
+		case said := <-log.heard:
+			if said == want {
+				return
+			}
+		case <-patience:
+			t.Fatalf("nobody said: %s", want)
+		}
+	}
+}
+
 func TestASecondNodeOnTheSameDataIsRefused(t *testing.T) {
 	t.Parallel()
 	c := embedded(t)
-	_, stop := node(t, c)
+	_, stop := node(t, c, slog.DiscardHandler)
 	c.Listen, c.OpsListen = "127.0.0.1:0", "127.0.0.1:0"
 	_, err := Open(t.Context(), c, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "in use by process")

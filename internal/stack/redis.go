@@ -72,6 +72,12 @@ user %s on #%s ~seckill:* &seckill:* +@all -@dangerous +info +config|get
 	},
 }
 
+// AskRedis sends one command to a Redis as its administrator and returns the
+// answer, an array in short.
+func (e *Engine) AskRedis(ctx context.Context, command ...string) (string, error) {
+	return redisAsk(ctx, e.AdminURL(), command...)
+}
+
 // redisDo sends one command over a connection of its own.
 func redisDo(ctx context.Context, url string, command ...string) error {
 	_, err := redisAsk(ctx, url, command...)
