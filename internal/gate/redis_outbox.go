@@ -372,11 +372,12 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	if err != nil || room <= 0 {
 		return err
 	}
-	seen := map[string]bool{}
+	seen, whole := map[string]bool{}, true
 	for b := range redisBuckets {
 		var old []seckill.Ticket
+		most := min(room, sweepAtOnce)
 		until := strconv.FormatInt(g.now(b).Add(-sweepAfter).UnixMilli(), 10)
-		for from := "-"; len(old) < min(room, sweepAtOnce); {
+		for from := "-"; len(old) < most; {
 			page, gone := g.page(ctx, b, from, until)
 			if gone != nil {
 				err = gone // a part of a cluster; the others are swept
@@ -388,7 +389,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 					return err
 				}
 				seen[t.ID] = true
-				if g.due(t.ID, now) && len(old) < min(room, sweepAtOnce) {
+				if len(old) < most && g.due(t.ID, now) {
 					old = append(old, t)
 				}
 			}
@@ -397,6 +398,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 			}
 			from = "(" + page[len(page)-1].ID
 		}
+		whole = whole && len(old) < most
 		if len(old) == 0 {
 			continue
 		}
@@ -407,7 +409,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 		}
 		room -= len(confirmed)
 	}
-	if err != nil {
+	if err != nil || !whole { // what was not looked at keeps its pause
 		return err
 	}
 	g.mu.Lock()

@@ -1,0 +1,159 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+// sweeping is the sweeper of a node, and a queue that confirms what it is sent.
+type sweeping struct {
+	*testing.T
+	gate  *Redis
+	clock *clock // of the gate: by it entries are old
+	queue pipe
+	room  int
+}
+
+// newSweeping returns a node that sweeps, and how to get another one on the same
+// state. The queues of both have room.
+func newSweeping(t *testing.T) (s *sweeping, another func() *sweeping) {
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	clock := &clock{at: time.Now()}
+	another = func() *sweeping {
+		g := runRedis(t, url, prefix, 10)
+		g.clock = clock.now
+		return &sweeping{T: t, gate: g, clock: clock, room: 1000}
+	}
+	return another(), another
+}
+
+// at sweeps once and returns the tickets that were sent again.
+func (s *sweeping) at(now time.Time) []string {
+	s.Helper()
+	s.queue.got = nil
+	sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: func(context.Context) (int, error) { return s.room, nil }, Log: slog.New(slog.DiscardHandler)}
+	require.NoError(s, sweeper.sweep(s.Context(), now))
+	return ids(s.queue.got)
+}
+
+// redis returns what Redis answers to a command of the node.
+func (s *sweeping) redis(command ...string) int64 {
+	s.Helper()
+	client, err := s.gate.up(0)
+	require.NoError(s, err)
+	n, err := client.Do(s.Context(), client.B().Arbitrary(command...).Build()).AsInt64()
+	require.NoError(s, err)
+	return n
+}
+
+// A ticket is sent again once its entry is old, then at a growing distance, and
+// never after its outcome is known.
+func TestTheSweeperSendsAgainAtAGrowingDistance(t *testing.T) {
+	t.Parallel()
+	s, _ := newSweeping(t)
+	h := newHall(t, s.gate)
+	sale := h.sales[1:2]
+	tickets := h.buys("ann", sale)
+	ann := slices.Collect(maps.Keys(tickets))
+	var born int64 // in milliseconds since 1970, by Redis' clock
+	require.NoError(t, s.gate.entries(t.Context(), bucket(sale[0].ID), func(entry string, _ seckill.Ticket) {
+		ms, _, _ := strings.Cut(entry, "-")
+		born, _ = strconv.ParseInt(ms, 10, 64)
+	}))
+	now := time.Now()
+	s.clock.advance(time.UnixMilli(born).Add(sweepAfter - time.Millisecond).Sub(s.clock.now()))
+	require.Empty(t, s.at(now), "it may still be on its way")
+	s.clock.advance(time.Millisecond)
+	require.Equal(t, ann, s.at(now))
+	for _, pause := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		require.Empty(t, s.at(now.Add(pause-1)), pause)
+		now = now.Add(pause)
+		require.Equal(t, ann, s.at(now), pause)
+	}
+
+	bob := h.buys("bob", sale)
+	h.finishes(tickets)
+	s.clock.advance(time.Hour)
+	require.Equal(t, slices.Collect(maps.Keys(bob)), s.at(now.Add(time.Hour)))
+	h.finishes(bob)
+	require.Empty(t, s.at(now.Add(2*time.Hour)))
+	require.Empty(t, s.gate.tries, "what has its outcome is forgotten")
+}
+
+// What the queue has no room for waits, is sent before anything is sent once more,
+// and costs no other ticket its pause.
+func TestTheSweeperSendsNoMoreThanTheQueueHasRoomFor(t *testing.T) {
+	t.Parallel()
+	s, _ := newSweeping(t)
+	h := newHall(t, s.gate)
+	all := map[string]seckill.Ticket{}
+	for _, buyer := range []string{"ann", "bob", "cid"} {
+		maps.Copy(all, h.buys(buyer, h.sales[1:3])) // of two buckets
+	}
+	s.clock.advance(time.Minute)
+	now := time.Now()
+	for _, s.room = range []int{0, -1} {
+		require.Empty(t, s.at(now), "a backlog is no loss")
+	}
+	failing := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: func(context.Context) (int, error) { return 1, errDown }, Log: slog.New(slog.DiscardHandler)}
+	require.ErrorIs(t, failing.sweep(t.Context(), now), errDown)
+	require.Empty(t, s.queue.got, "nobody knows whether there is room")
+
+	var sent []string
+	for _, c := range []struct{ room, sent int }{{2, 2}, {3, 3}, {3, 1}, {3, 0}} {
+		s.room = c.room
+		some := s.at(now)
+		require.Len(t, some, c.sent)
+		sent = append(sent, some...)
+	}
+	require.ElementsMatch(t, slices.Collect(maps.Keys(all)), sent, "each once")
+
+	now = now.Add(sweepAfter)
+	s.room = 1000
+	require.Len(t, s.at(now), len(all))
+	dan := h.buys("dan", h.sales[:1])
+	s.clock.advance(time.Minute)
+	s.room = 1
+	require.Equal(t, slices.Collect(maps.Keys(dan)), s.at(now.Add(sweepAfter)))
+	s.room = 1000
+	require.Empty(t, s.at(now.Add(sweepAfter)), "their second pause is twice as long")
+}
+
+// One node sweeps. Another one does when that one has not for the time of its
+// lease.
+func TestOneNodeSweeps(t *testing.T) {
+	t.Parallel()
+	first, another := newSweeping(t)
+	second := another()
+	tickets := newHall(t, first.gate).buys("ann", []seckill.Sale{{ID: redisBuckets}})
+	ann := slices.Collect(maps.Keys(tickets))
+	first.clock.advance(time.Minute)
+	now, lease := time.Now(), first.gate.tag(0)+"sweeper"
+	require.Equal(t, ann, first.at(now))
+	require.Empty(t, second.at(now))
+	require.Empty(t, second.at(now.Add(time.Hour)))
+	now = now.Add(sweepAfter)
+	require.Equal(t, ann, first.at(now), "it goes on")
+
+	soon := strconv.FormatInt(sweepLease.Milliseconds()/2, 10)
+	require.EqualValues(t, 1, first.redis("PEXPIRE", lease, soon))
+	first.at(now)
+	require.Greater(t, first.redis("PTTL", lease), sweepLease.Milliseconds()/2, "each sweep renews the lease")
+	require.LessOrEqual(t, first.redis("PTTL", lease), sweepLease.Milliseconds(), "which ends")
+
+	require.EqualValues(t, 1, first.redis("PEXPIRE", lease, "1"))
+	until(t, "the other node sweeps", func() bool { return slices.Equal(ann, second.at(now)) })
+	require.Empty(t, first.at(now.Add(time.Hour)))
+}
