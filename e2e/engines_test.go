@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"fmt"
+	"maps"
+	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"seckill/e2e/node"
 	"seckill/internal/stack"
@@ -55,6 +60,14 @@ func TestEngines(t *testing.T) {
 			must(t, x.Start(t.Context()))
 		}
 	}
+	for name, loses := range map[string]func(sale string) []string{
+		"the gate loses everything": func(string) []string { return []string{"FLUSHALL"} },
+		"the gate loses a sale": func(sale string) []string {
+			return []string{"DEL", fmt.Sprintf("seckill:{%d}:sale:%s", saleID(t, sale)%16, sale)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testGateLoses(t, e, loses) })
+	}
 	for _, c := range []struct {
 		name          string
 		buyers, units int
@@ -102,6 +115,86 @@ func TestEngines(t *testing.T) {
 			break
 		}
 	}
+}
+
+// testGateLoses takes data from Redis, while it is up and in the middle of a sale
+// without pending tickets. Both nodes sell again by themselves, within seconds: who
+// holds an order is given no other one, and everybody else exactly the rest.
+func testGateLoses(t *testing.T, e *engines, command func(sale string) []string) {
+	const units, holders, late = 40, 10, 35
+	const soon = 10 * time.Second
+	root := admin(t, e.nodes[0])
+	sale := root.creates(units, 2)
+	path := "/api/sales/" + sale + "/ticket"
+	held := map[string]said{}
+	for i := range holders {
+		b := buyer(t, e.nodes[i%2], fmt.Sprintf("holder%d", i))
+		b.buys(sale, 1)
+		held[fmt.Sprintf("holder%d", i)] = b.outcome(sale)
+	}
+	atRest := func(gate, active int64) {
+		t.Helper()
+		var a said
+		eventually(t, "nothing is pending", func() bool { a = root.audits(sale); return a.Pending == 0 })
+		if a.Gate != gate || a.Active != active || a.Returning != 0 {
+			t.Errorf("the audit is %+v, want %d units at the gate and %d in orders", a, gate, active)
+		}
+	}
+	atRest(units-holders, holders)
+
+	answer, err := e.redis.AskRedis(t.Context(), command(sale)...)
+	must(t, err)
+	if answer == "0" {
+		t.Fatal("Redis had nothing to lose")
+	}
+	lost := time.Now()
+	for _, n := range e.nodes {
+		for id, has := range held {
+			b := buyer(t, n, id)
+			eventually(t, "the node sells again", func() bool {
+				status, got, err := b.try("POST", path, nil)
+				if err != nil || status != http.StatusServiceUnavailable && (status != http.StatusAccepted || got.Ticket != has.Ticket) {
+					t.Fatalf("%s holds %s and is told %d %+v, %v", id, has.Ticket, status, got, err)
+				}
+				return status == http.StatusAccepted
+			})
+		}
+	}
+	if took := time.Since(lost); took > soon {
+		t.Errorf("the nodes sell again after %v", took)
+	}
+	for id, has := range held {
+		for _, n := range e.nodes {
+			b := buyer(t, n, id)
+			if got := b.outcome(sale); got != has {
+				t.Errorf("%s was told %+v, and afterwards %+v", id, has, got)
+			}
+			if got := b.does("POST", path, map[string]int{"quantity": 2}, http.StatusConflict); got.Code != "limit" {
+				t.Errorf("%s wants more and is told %+v", id, got)
+			}
+		}
+	}
+	atRest(units-holders, holders)
+
+	var mu sync.Mutex
+	ends := map[string]int{}
+	var buying sync.WaitGroup
+	for i := range late {
+		buying.Go(func() {
+			_, got, err := buyer(t, e.nodes[i%2], fmt.Sprintf("late%d", i)).try("POST", path, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("late%d: %v", i, err)
+			}
+			ends[got.Status+got.Code]++
+		})
+	}
+	buying.Wait()
+	if want := map[string]int{"queued": units - holders, "sold_out": holders + late - units}; !maps.Equal(ends, want) {
+		t.Errorf("the others are told %v, want %v", ends, want)
+	}
+	atRest(0, units)
 }
 
 // While Redis is gone nobody is admitted and everybody is told so; while RabbitMQ
