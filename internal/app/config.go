@@ -85,7 +85,8 @@ type Address string
 // String hides the password.
 func (a Address) String() string {
 	u, err := url.Parse(string(a))
-	if err != nil {
+	// A password with a slash that is not escaped ends the host: user:12/34@host.
+	if err != nil || u.Host != "" && u.User == nil && strings.Contains(u.Path, "@") {
 		return scheme(string(a)) + ":" + seckill.Hidden
 	}
 	if _, secret := u.User.Password(); secret {

@@ -281,7 +281,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	for _, text := range append([]string{string(shown), log.String(), string(asJSON), fmt.Sprint(c, &c, c.Auth, c.Auth.Secret)},
 		fmt.Sprintf("%v|%+v|%#v|%s|%q", c, c, c, c.Auth, c.Auth), fmt.Sprintf("%x|%X", c.Auth.Secret, c.Auth.Secret), fmt.Errorf("%v", c).Error(),
 		fmt.Sprintf("%v|%+v|%#v|%s|%q|%x", c.Gate, c.Queue, c.Store, c.Gate, c.Queue, c.Store), fmt.Errorf("%v, %s, %q", c.Gate, c.Queue, c.Store).Error(),
-		fmt.Sprint(Address("redis://buyer:"+hush+"@localhost:no-port"))) {
+		fmt.Sprint(Address("redis://buyer:"+hush+"@localhost:no-port"), Address("redis://buyer:12/"+hush+"@localhost"))) {
 		require.NotContains(t, text, hush)
 		require.NotContains(t, strings.ToLower(text), fmt.Sprintf("%x", hush))
 	}

@@ -831,7 +831,7 @@ func (g *Redis) Weak(ctx context.Context) (weak []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	for address, node := range (*client).Nodes() {
-		for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}} {
+		for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"no-appendfsync-on-rewrite", "no"}, {"maxmemory-policy", "noeviction"}} {
 			have, err := node.Do(ctx, node.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()
 			if err != nil {
 				return nil, fmt.Errorf("gate: Redis at %s: %w: %w", address, seckill.ErrUnavailable, err)

@@ -392,6 +392,7 @@ func TestWeakerSettingsAreNamed(t *testing.T) {
 		{"appendonly", "no", "yes"},
 		{"appendfsync", "everysec", "always"},
 		{"appendfsync", "no", "always"},
+		{"no-appendfsync-on-rewrite", "yes", "no"},
 		{"maxmemory-policy", "allkeys-lru", "noeviction"},
 		{"maxmemory-policy", "volatile-ttl", "noeviction"},
 	} {
