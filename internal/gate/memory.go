@@ -14,7 +14,7 @@ import (
 
 // OutboxLimit is the default number of admitted tickets without an outcome that
 // a gate holds at most; then it answers busy. A ticket waiting in the memory
-// gate takes about 285 bytes.
+// gate takes about 260 bytes.
 const OutboxLimit = 1_000_000
 
 // Memory is the embedded gate. It belongs to one process.
