@@ -50,10 +50,11 @@ const (
 	Announcing             // Announce
 	Noticing               // Notice, and what HearNotices was given
 	Parking                // Park
+	Owning                 // Alone, and not for Run
 	ends
 )
 
-var endNames = [ends]string{"publish", "consume", "dead_letters", "announce", "notice", "park"}
+var endNames = [ends]string{"publish", "consume", "dead_letters", "announce", "notice", "park", "own"}
 
 func (e End) String() string { return endNames[e] }
 
@@ -72,6 +73,8 @@ type AMQP struct {
 	notices   notices
 	parking   parking
 	links     [ends]*link
+	own       ownership
+	owning    sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  chan struct{}
@@ -81,6 +84,7 @@ type AMQP struct {
 // NewAMQP returns the queue with valid settings. It does not connect: Run does.
 func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 	q := &AMQP{settings: settings, log: log, closed: make(chan struct{}), metrics: newMetrics()}
+	q.own.held, q.own.changes = true, make(chan struct{})
 	for e := range ends {
 		// Nodes spread over the addresses, and so do a node's connections.
 		q.links[e] = &link{queue: q, end: e, next: rand.N(len(settings.addrs())), err: errors.New("not connected yet")}
@@ -137,15 +141,14 @@ func (q *AMQP) Run(ctx context.Context, uses ...End) error {
 		case <-ctx.Done():
 		}
 	}()
-	serve := [ends]func(context.Context, *session) error{
+	serve := [...]func(context.Context, *session) error{
 		q.publisher.serve, q.tickets.serve, q.dead.serve, q.events.serve, q.notices.serve, q.parking.serve,
 	}
 	var g sync.WaitGroup
 	for i, e := range uses {
 		l := q.links[e]
-		l.wanted.Store(true)
+		l.use()
 		l.reports = i == 0
-		l.gauge = q.metrics.connected.WithLabelValues(e.String()) // only of what the node does
 		run := func(ctx context.Context) { l.run(ctx, serve[e]) }
 		if e == Parking {
 			run = func(ctx context.Context) { q.parking.run(ctx, func(ctx context.Context) { l.run(ctx, serve[e]) }) }
@@ -159,7 +162,7 @@ func (q *AMQP) Run(ctx context.Context, uses ...End) error {
 	return nil
 }
 
-// Close ends Run and waits for it. What was not confirmed is not in the queue;
+// Close ends Run and waits for it, and then lets another node be alone. What was not confirmed is not in the queue;
 // what was not acknowledged is delivered again, to somebody else.
 func (q *AMQP) Close() error {
 	q.mu.Lock()
@@ -170,6 +173,10 @@ func (q *AMQP) Close() error {
 	}
 	q.mu.Unlock()
 	q.running.Wait()
+	if q.own.release != nil {
+		q.own.release()
+		q.owning.Wait()
+	}
 	return nil
 }
 
@@ -241,7 +248,7 @@ func (q *AMQP) ListenersRunning() bool { return q.tickets.started() }
 func (q *AMQP) Ping(context.Context) error {
 	used := false
 	for e, l := range q.links {
-		if !l.wanted.Load() {
+		if !l.wanted.Load() || End(e) == Owning { // without which no end works
 			continue
 		}
 		used = true
@@ -298,6 +305,12 @@ func (s *session) fail(err error) {
 // ready tells that the session can be used.
 func (s *session) ready() { s.link.set(nil) }
 
+// use notes, before run, that the node has this end: of others there are no metrics.
+func (l *link) use() {
+	l.gauge = l.queue.metrics.connected.WithLabelValues(l.end.String())
+	l.wanted.Store(true)
+}
+
 // run connects, declares and serves, again and again, until ctx is done.
 func (l *link) run(ctx context.Context, serve func(context.Context, *session) error) {
 	log := l.queue.log.With("end", l.end.String(), "broker", l.queue.settings.String())
@@ -332,6 +345,13 @@ func (l *link) run(ctx context.Context, serve func(context.Context, *session) er
 // session is one turn of run. It returns why the session ended, never nil.
 func (l *link) session(ctx context.Context, serve func(context.Context, *session) error) error {
 	set := l.queue.settings
+	var disowned <-chan struct{}
+	if l.end != Owning {
+		var err error
+		if disowned, err = l.queue.own.wait(ctx); err != nil {
+			return err
+		}
+	}
 	s := &session{link: l, lost: make(chan error, 1), gone: make(chan struct{})}
 	if err := s.dial(ctx); err != nil {
 		return set.explain(err)
@@ -354,6 +374,18 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 	if err := declare(ch, set); err != nil {
 		return err
 	}
+	if l.end == Owning {
+		if err := own(ch, set); err != nil {
+			return err
+		}
+	}
+	s.wg.Go(func() {
+		select {
+		case <-disowned:
+			s.fail(errOwner)
+		case <-s.gone:
+		}
+	})
 	// The channel of the topology goes on to look at the queue.
 	s.wg.Go(func() { s.watch(ch) })
 	if l.reports {
@@ -498,6 +530,9 @@ func (l *link) set(err error) {
 	if err == nil {
 		l.gauge.Set(1)
 	}
+	if l.end == Owning {
+		signal(l.queue.own.news)
+	}
 }
 
 func (l *link) saw() {
@@ -508,6 +543,11 @@ func (l *link) saw() {
 
 // down tells why the link cannot be used, nil if it can.
 func (l *link) down() error {
+	if l.end != Owning {
+		if err := l.queue.notOwned(); err != nil {
+			return err
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {

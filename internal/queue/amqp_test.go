@@ -71,8 +71,19 @@ func at(t testing.TB, url string) RabbitMQ {
 // run opens a queue and runs the given ends until the test is over.
 func run(t testing.TB, s RabbitMQ, uses ...End) *AMQP {
 	t.Helper()
+	return runs(t, made(t, s), uses...)
+}
+
+// made is a queue that does not run yet.
+func made(t testing.TB, s RabbitMQ) *AMQP {
+	t.Helper()
 	require.NoError(t, s.Check())
-	q := NewAMQP(s, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	return NewAMQP(s, slog.New(slog.NewTextHandler(t.Output(), nil)))
+}
+
+// runs runs the given ends until the test is over.
+func runs(t testing.TB, q *AMQP, uses ...End) *AMQP {
+	t.Helper()
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

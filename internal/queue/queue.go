@@ -3,7 +3,7 @@
 //
 // This file is the embedded queue: a bounded channel. What it holds when the
 // process dies is still in the gate's outbox, and is sent again. RabbitMQ is in
-// amqp.go (connections), topology.go, publisher.go, consumer.go and settings.go;
+// amqp.go (connections), alone.go (one node only), topology.go, publisher.go, consumer.go and settings.go;
 // what leaves a node by it beside tickets is in announcer.go (order events) and
 // notices.go (changed sales), and what people do with it in demo.go and parked.go.
 package queue

@@ -26,6 +26,9 @@ import (
 //	  (topic)
 //	seckill.sales ────▶ one queue of each node, while it is connected
 //	  (fanout)
+//
+// Beside the topology there is seckill.alone, an empty queue: a node with embedded
+// parts holds it while it is connected, and keeps others of its kind off.
 const (
 	TicketExchange = "seckill.tickets"
 	TicketQueue    = "seckill.tickets" // also the routing key
@@ -38,6 +41,7 @@ const (
 	EventExchange  = "seckill.events" // topic: the routing key is the event's type
 	SaleExchange   = "seckill.sales"  // fanout
 	noticeQueue    = "seckill.sales." // and something random: exclusive, gone with its node
+	AloneQueue     = "seckill.alone"  // exclusive, gone with its node's connection
 )
 
 // exchanges are those of the topology, all durable, and their types.

@@ -98,6 +98,7 @@ func TestTheDefinitions(t *testing.T) {
 	e, as := importedBroker(t)
 	t.Run("are what the program declares", func(t *testing.T) { testDefinitions(t, e, as) })
 	t.Run("let users do what they are for and nothing else", func(t *testing.T) { testRights(t, e, as) })
+	t.Run("let a node be alone that may", func(t *testing.T) { testAloneRights(t, as) })
 	t.Run("beside a guest who is refused from elsewhere", func(t *testing.T) { testGuest(t, e) })
 }
 

@@ -1,0 +1,231 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+// everything is all that a node does with its queue.
+var everything = []End{Publishing, Consuming, DeadLetters, Announcing, Noticing, Parking}
+
+// alone runs everything of a queue that is alone.
+func alone(t testing.TB, s RabbitMQ) *AMQP {
+	t.Helper()
+	q := made(t, s)
+	require.NoError(t, q.Alone(t.Context(), 0))
+	return runs(t, q, everything...)
+}
+
+// all waits until every end works.
+func all(t testing.TB, q *AMQP) {
+	t.Helper()
+	for _, e := range everything {
+		eventually(t, q.links[e].down)
+	}
+}
+
+// stands waits until no end works for this reason.
+func stands(t testing.TB, q *AMQP, reason error) {
+	t.Helper()
+	eventually(t, func() error {
+		for _, e := range everything {
+			if err := q.links[e].down(); !errors.Is(err, reason) {
+				return fmt.Errorf("%s: %w", e, err)
+			}
+		}
+		return nil
+	})
+	require.ErrorIs(t, q.Ping(t.Context()), reason)
+}
+
+// taken makes AloneQueue another one's, whenever it is free, and tells how to give
+// it back.
+func taken(t testing.TB, s RabbitMQ) (giveBack func() error) {
+	t.Helper()
+	conn := dial(t, s)
+	eventually(t, func() error {
+		ch, err := conn.Channel()
+		require.NoError(t, err)
+		return own(ch, s)
+	})
+	return conn.Close
+}
+
+// closes waits for the end of c.
+func closes(t testing.TB, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatalf("not within %v", patience)
+	}
+}
+
+func TestASecondNodeThatIsAloneIsRefused(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	first := alone(t, s)
+	all(t, first)
+	second := made(t, s)
+	err := second.Alone(t.Context(), 0)
+	require.ErrorIs(t, err, errInUse)
+	require.ErrorContains(t, err, s.String())
+	require.NoError(t, second.Close())
+
+	third := made(t, s)
+	waits := make(chan error, 1)
+	go func() { waits <- third.Alone(t.Context(), patience) }()
+	eventually(t, func() error { return tried(third.links[Owning].down()) })
+	require.NoError(t, first.Close())
+	require.NoError(t, <-waits, "once the first is closed there is room")
+	all(t, runs(t, third, everything...))
+}
+
+func TestAClosingNodeIsAloneUntilItsLastBatchIsDone(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	first := alone(t, s)
+	all(t, first)
+	publish(t, first, some(1)...)
+	_, done := receive(t, first, 1)
+	closed := make(chan error, 1)
+	go func() { closed <- first.Close() }()
+	eventually(t, func() error {
+		if first.ListenersRunning() {
+			return errStillThere
+		}
+		return nil
+	})
+	second := made(t, s)
+	require.ErrorIs(t, second.Alone(t.Context(), 0), errInUse)
+	require.NoError(t, second.Close())
+	require.NoError(t, done(true))
+	require.NoError(t, <-closed)
+	all(t, alone(t, s))
+}
+
+// A node starts while its broker is away. So two may run that are both alone.
+func TestANodeThatIsAlonePublishesAndTakesNothingBesideAnother(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	first := made(t, s)
+	require.NoError(t, first.Alone(t.Context(), 0))
+	connected(t, runs(t, first, Publishing))
+	tickets := some(3)
+	publish(t, first, tickets...)
+
+	far := s
+	w := cuttable(t, &far)
+	w.cut()
+	second := alone(t, far)
+	require.ErrorIs(t, second.Ping(t.Context()), seckill.ErrUnavailable)
+	w.mend(t)
+	stands(t, second, errInUse)
+	confirmed, err := second.Publish(t.Context(), some(1))
+	require.ErrorIs(t, err, errInUse)
+	require.ErrorIs(t, err, seckill.ErrUnavailable, "it is tried again later")
+	require.Empty(t, confirmed)
+	waits(t, channel(t, s), TicketQueue, len(tickets), 0)
+
+	require.NoError(t, first.Close())
+	collect(t, connected(t, second), tickets)
+}
+
+// Other nodes that are not alone are none of its business.
+func TestWhoIsNotAloneAsksForNothing(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	require.NotNil(t, taken(t, s))
+	all(t, runs(t, made(t, s), everything...))
+}
+
+func TestANodeThatIsNotAloneAnyMoreStopsAndComesBack(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	q := alone(t, s)
+	all(t, q)
+	broker := stack.Shared(t, stack.KindRabbitMQ)
+	// Only the connection that holds the queue is lost, and another node is faster.
+	eventually(t, func() error {
+		var connections []struct {
+			Name, VHost string
+			Properties  struct {
+				Name string `json:"connection_name"`
+			} `json:"client_properties"`
+		}
+		if err := management(t, broker, "GET", "connections", nil, &connections); err != nil {
+			return err
+		}
+		for _, c := range connections {
+			if c.VHost == s.VirtualHost && strings.HasPrefix(c.Properties.Name, "seckill own ") {
+				return management(t, broker, "DELETE", "connections/"+url.PathEscape(c.Name), nil, nil)
+			}
+		}
+		return errors.New("the connection is not listed yet")
+	})
+	giveBack := taken(t, s)
+	stands(t, q, errInUse)
+	waits(t, channel(t, s), TicketQueue, 0, 0)
+	require.NoError(t, giveBack())
+	all(t, q)
+	tickets := some(3)
+	publish(t, q, tickets...)
+	collect(t, q, tickets)
+}
+
+func TestADeletedMarkIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	q := alone(t, s)
+	all(t, q)
+	_, lost := q.own.now()
+	ctl(t, stack.Shared(t, stack.KindRabbitMQ), "delete_queue", "--vhost", s.VirtualHost, AloneQueue)
+	closes(t, lost)
+	all(t, q)
+	second := made(t, s)
+	require.ErrorIs(t, second.Alone(t.Context(), 0), errInUse)
+	require.NoError(t, second.Close())
+}
+
+// The broker gives a silent connection up after two heartbeats at the earliest.
+// Until then nobody else can be alone.
+func TestANodeThatHearsNothingStopsBeforeAnotherMayBegin(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.Heartbeat = 4 * time.Second
+	w := cuttable(t, &s)
+	q := alone(t, s)
+	all(t, q)
+	_, lost := q.own.now()
+	began := time.Now()
+	_, err := w.Toxics.AddToxicJson(strings.NewReader(`{"type": "timeout", "stream": "downstream", "attributes": {"timeout": 0}}`))
+	require.NoError(t, err)
+	closes(t, lost)
+	require.Less(t, time.Since(began), 2*s.Heartbeat)
+	stands(t, q, seckill.ErrUnavailable)
+}
+
+// Without the right to it nobody is alone, and it is said which right is missing.
+func testAloneRights(t *testing.T, as func(user string) RabbitMQ) {
+	all(t, alone(t, as("seckill")))
+	q := alone(t, as("seckill-consumer"))
+	var refusal *amqp.Error
+	eventually(t, func() error { // "not started" comes first
+		if err := q.Ping(t.Context()); !errors.As(err, &refusal) {
+			return fmt.Errorf("no refusal: %w", err)
+		}
+		return nil
+	})
+	require.Equal(t, amqp.AccessRefused, refusal.Code)
+	require.ErrorContains(t, q.Ping(t.Context()), "to configure and to read "+AloneQueue)
+}
