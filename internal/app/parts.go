@@ -101,6 +101,11 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		ends = append(ends, n.tellOthers(q)...)
 		n.links = append(n.links, func(ctx context.Context) error { return q.Run(ctx, ends...) })
 		n.closers = append(n.closers, q.Close)
+		if c.Embedded() {
+			if err := q.Alone(ctx, aloneTime); err != nil {
+				return err
+			}
+		}
 	}
 	if g, shared := n.gate.(*gate.Redis); shared && c.has(RoleRelay) {
 		s := &gate.Sweeper{Gate: g, Queue: n.queue, Room: n.room, Log: n.log}

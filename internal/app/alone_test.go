@@ -1,0 +1,45 @@
+package app
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill/internal/stack"
+)
+
+func TestMain(m *testing.M) { stack.Main(m) }
+
+// What is embedded belongs to one process, so a shared part beside it serves one
+// node: a second one is refused when it has waited for the first to be dead.
+func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		name, says string
+		share      func(t *testing.T, c *Config)
+	}{
+		{"the queue", "the queue is in use by another node, and embedded parts (--gate, --store) belong to one process: stop it first, or use shared engines for all parts",
+			func(t *testing.T, c *Config) {
+				c.Queue = Address(stack.Shared(t, stack.KindRabbitMQ).Fresh(t))
+				require.NoError(t, c.RabbitMQ.ParseURL(string(c.Queue)))
+			}},
+		{"the store", "and embedded parts (--gate, --queue) belong to one process: stop it first, or use shared engines for all parts",
+			func(t *testing.T, c *Config) { c.Store = Address(stack.Shared(t, stack.KindMariaDB).Fresh(t)) }},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			c := embedded(t)
+			x.share(t, &c)
+			n, stop := node(t, c)
+			second := c
+			second.Listen, second.OpsListen, second.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
+			_, err := Open(t.Context(), second, slog.New(slog.DiscardHandler))
+			require.ErrorContains(t, err, x.name+" ")
+			require.ErrorContains(t, err, x.says)
+			require.Equal(t, 200, status(t, n.OpsURL()+"/readyz"), "the first goes on")
+			require.NoError(t, stop())
+			node(t, second)
+		})
+	}
+}
