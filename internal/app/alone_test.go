@@ -31,7 +31,7 @@ func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
 			t.Parallel()
 			c := embedded(t)
 			x.share(t, &c)
-			n, stop := node(t, c)
+			n, stop := node(t, c, slog.DiscardHandler)
 			second := c
 			second.Listen, second.OpsListen, second.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
 			_, err := Open(t.Context(), second, slog.New(slog.DiscardHandler))
@@ -39,7 +39,7 @@ func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
 			require.ErrorContains(t, err, x.says)
 			require.Equal(t, 200, status(t, n.OpsURL()+"/readyz"), "the first goes on")
 			require.NoError(t, stop())
-			node(t, second)
+			node(t, second, slog.DiscardHandler)
 		})
 	}
 }
