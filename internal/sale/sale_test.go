@@ -265,6 +265,45 @@ func TestASaleThatIsCreatedWhileTheGateIsDownOpensLater(t *testing.T) {
 	}
 }
 
+// contested is a gate at which another node shuts a sale before it is loaded for the
+// first time, and opens it a moment later.
+type contested struct {
+	*faultyGate
+	other func(id seckill.SaleID)
+	once  sync.Once
+}
+
+func (g *contested) Load(ctx context.Context, all []seckill.Snapshot) (err error) {
+	mine := true
+	g.once.Do(func() {
+		mine = false
+		go g.other(all[0].Sale.ID)
+	})
+	if !mine {
+		return fmt.Errorf("shut by another node: %w", seckill.ErrClosed)
+	}
+	return g.faultyGate.Load(ctx, all)
+}
+
+func TestASaleThatAnotherNodeOpensIsCreated(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		g := &contested{faultyGate: h.gate, other: func(id seckill.SaleID) {
+			time.Sleep(time.Second)
+			assert.NoError(t, h.Rebuild(context.Background(), id))
+		}}
+		sale, err := New(h.store, g, slog.New(slog.DiscardHandler)).Create(t.Context(), draft())
+		require.NoError(t, err)
+		require.Equal(t, "queued", h.verdict(sale.ID, "ann"), "buyable when it is answered")
+	})
+	t.Run("never", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, h *house) {
+			g := &contested{faultyGate: h.gate, other: func(seckill.SaleID) {}}
+			_, err := New(h.store, g, slog.New(slog.DiscardHandler)).Create(t.Context(), draft())
+			require.ErrorIs(t, err, seckill.ErrUnavailable)
+		})
+	})
+}
+
 func TestASaleIsChangedWhenTheGateHasTheChange(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
 		sale := h.create()

@@ -111,11 +111,39 @@ func (s *Sales) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, er
 	s.Forget(sale.ID)
 	s.tell(sale)
 	crash.Here("10-before-open", true)
-	if err := s.Rebuild(ctx, sale.ID); err != nil {
+	err = s.Rebuild(ctx, sale.ID)
+	if errors.Is(err, seckill.ErrClosed) {
+		err = s.opened(ctx, sale.ID, err)
+	}
+	if err != nil {
 		s.wake()
 		return sale, fmt.Errorf("sale %s is created and will open when the gate is back: %w", sale.ID, err)
 	}
 	return s.show(sale), nil
+}
+
+// opened waits for a new sale that another node has shut: it saw it before it was
+// open, rebuilds it now, and then it is. Where that does not come true the error is
+// the given one.
+func (s *Sales) opened(ctx context.Context, id seckill.SaleID, closed error) error {
+	ctx, cancel := context.WithTimeout(ctx, keeperTry)
+	defer cancel()
+	tick := time.NewTicker(keeperGap / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return closed
+		}
+		sale, err := s.store.Sale(ctx, id)
+		if err != nil {
+			continue
+		}
+		if stale, err := s.gate.Stale(ctx, []seckill.Sale{sale}); err == nil && len(stale) == 0 {
+			return nil
+		}
+	}
 }
 
 // Change applies change to the sale and puts the new version in force at the
