@@ -21,13 +21,16 @@ const (
 // Active reports whether the order holds its units.
 func (s OrderState) Active() bool { return s == Unpaid || s == Paid }
 
-// Order is what a placed ticket is. Amount is Quantity times the sale's price
-// when it was placed, in minor units of Currency.
+// Order is what a placed ticket is. Amount is Quantity times Price, in minor units
+// of Currency. Title, Price and Image are those of the sale when it was bought.
 type Order struct {
 	ID        string     `json:"id"`
 	Sale      SaleID     `json:"sale"`
 	Ticket    string     `json:"ticket"`
 	Buyer     string     `json:"-"`
+	Title     string     `json:"title"`
+	Image     string     `json:"image,omitempty"`
+	Price     int64      `json:"price"`
 	Quantity  int        `json:"quantity"`
 	Amount    int64      `json:"amount"`
 	Currency  string     `json:"currency"`

@@ -29,6 +29,10 @@ func (t *tx) tell(ctx context.Context, orders []seckill.Order, now time.Time) er
 	if !t.s.KeepEvents || len(orders) == 0 {
 		return nil
 	}
+	for i := range orders {
+		// They would not fit, and are read with the event.
+		orders[i].Title, orders[i].Image = "", ""
+	}
 	slices.SortFunc(orders, func(a, b seckill.Order) int {
 		return cmp.Or(cmp.Compare(a.Sale, b.Sale), cmp.Compare(a.Quantity, b.Quantity), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 	})
@@ -86,46 +90,101 @@ func eventStep(state seckill.OrderState) (step, kind string) {
 // in the order of its states. A row holds up to 60 of them: that many times max are
 // in memory at once, each of some 500 bytes.
 func (s *Store) Events(ctx context.Context, max int) (rows []seckill.EventRow, err error) {
-	err = s.ask(ctx, "events", func(t *tx) error {
-		return t.rows(ctx, "SELECT id, type, at, body FROM events ORDER BY id LIMIT ?", []any{max}, func(r scanner) error {
-			e := seckill.Event{V: seckill.EventVersion}
+	err = s.read(ctx, "events", func(t *tx) error {
+		var kept []keptEvents
+		var ids []any
+		err := t.rows(ctx, "SELECT id, type, at, body FROM events ORDER BY id LIMIT ?", []any{max}, func(r scanner) error {
+			var k keptEvents
 			var at int64
 			var body []byte
-			if err := r.Scan(&e.ID, &e.Type, &at, &body); err != nil {
+			if err := r.Scan(&k.id, &k.kind, &at, &body); err != nil {
 				return err
 			}
-			e.At = fromMS(at)
-			row, err := eventRow(e, body)
-			rows = append(rows, row)
-			return err
+			k.at = fromMS(at)
+			if err := k.decode(body); err != nil {
+				return err
+			}
+			for _, id := range k.orders {
+				ids = append(ids, id)
+			}
+			kept = append(kept, k)
+			return nil
 		})
+		if err != nil {
+			return err
+		}
+		about, err := t.about(ctx, ids)
+		if err != nil {
+			return err
+		}
+		rows = nil
+		for _, k := range kept {
+			row, err := k.row(about)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row)
+		}
+		return nil
 	})
 	return rows, err
 }
 
-// eventRow returns the events of a row. Only e, which it is named after, is encoded:
-// the others are the same but for the order's id.
-func eventRow(e seckill.Event, body []byte) (row seckill.EventRow, err error) {
+// keptEvents is one row of events: of the orders, which differ from order in
+// nothing but what is asked for when the events are sent.
+type keptEvents struct {
+	id, kind string
+	at       time.Time
+	order    seckill.Order
+	orders   []string
+}
+
+func (k *keptEvents) decode(body []byte) error {
 	order, others, shared := bytes.Cut(body, []byte("\n"))
-	if err := json.Unmarshal(order, &e.Order); err != nil {
-		return row, fmt.Errorf("event %s: %w", e.ID, err)
+	if err := json.Unmarshal(order, &k.order); err != nil {
+		return fmt.Errorf("event %s: %w", k.id, err)
 	}
-	step := strings.TrimPrefix(e.ID, e.Order.ID)
-	if body, err = json.Marshal(e); err != nil {
-		return row, err
-	}
-	add := func(id string, body []byte) {
-		row.Events = append(row.Events, seckill.EventMessage{ID: id, Type: e.Type, Order: id[:len(id)-len(step)], At: e.At, Body: body})
-	}
-	row.ID = e.ID
-	add(e.ID, body)
+	k.order.Price = k.order.Amount / int64(max(1, k.order.Quantity)) // rows of older versions lack it
+	k.orders = []string{k.order.ID}
 	if shared {
-		around := bytes.Split(body, []byte(e.Order.ID))
 		for id := range bytes.SplitSeq(others, []byte("\n")) {
-			add(string(id)+step, bytes.Join(around, id))
+			k.orders = append(k.orders, string(id))
 		}
 	}
+	return nil
+}
+
+// row makes the events of a row.
+func (k *keptEvents) row(about map[string]seckill.Order) (row seckill.EventRow, err error) {
+	row.ID = k.id
+	step := strings.TrimPrefix(k.id, k.order.ID)
+	for _, id := range k.orders {
+		e := seckill.Event{V: seckill.EventVersion, ID: id + step, Type: k.kind, At: k.at, Order: k.order}
+		e.Order.ID, e.Order.Ticket = id, id
+		e.Order.Title, e.Order.Image = about[id].Title, about[id].Image
+		body, err := json.Marshal(e)
+		if err != nil {
+			return row, err
+		}
+		row.Events = append(row.Events, seckill.EventMessage{ID: e.ID, Type: e.Type, Order: id, At: e.At, Body: body})
+	}
 	return row, nil
+}
+
+// about reads what the events of orders say beside what their rows hold.
+func (t *tx) about(ctx context.Context, ids []any) (map[string]seckill.Order, error) {
+	all := make(map[string]seckill.Order, len(ids))
+	for some := range slices.Chunk(ids, t.s.dialect.chunk) {
+		err := t.rows(ctx, "SELECT "+orderColumns+" AND t.id IN ("+list(len(some), 1)+")", some, func(r scanner) error {
+			o, err := scanOrder(r)
+			all[o.ID] = o
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // OldestEvent returns when the oldest event that has not been sent happened, zero

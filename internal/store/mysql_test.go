@@ -1112,7 +1112,7 @@ func testEventsFitTheirRow(t *testing.T, s *Store) {
 	var orders []seckill.Order
 	for range 2 * eventsTogether {
 		id := seckill.NewTicketID(now)
-		orders = append(orders, seckill.Order{ID: id, Sale: math.MaxInt64, Ticket: id, Quantity: seckill.MaxQuantity, Amount: math.MaxInt64, Currency: "CNY",
+		orders = append(orders, seckill.Order{ID: id, Sale: math.MaxInt64, Ticket: id, Quantity: seckill.MaxQuantity, Price: math.MaxInt64 / seckill.MaxQuantity, Amount: math.MaxInt64, Currency: "CNY",
 			State: seckill.Cancelled, CreatedAt: now.Add(time.Millisecond), ExpiresAt: now.Add(time.Millisecond)})
 	}
 	tell := func(orders ...seckill.Order) {
@@ -1147,7 +1147,7 @@ func testEventsOfAnOlderVersion(t *testing.T, s *Store) {
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Len(t, all[0].Events, 1)
-	require.Equal(t, `{"v":1,"id":"1K81EIGDDAUESOFSOAL4NGCZEX-2","type":"order.paid","at":"2026-11-22T13:53:16.2Z","order":`+order+`}`, string(all[0].Events[0].Body))
+	require.Equal(t, `{"v":1,"id":"1K81EIGDDAUESOFSOAL4NGCZEX-2","type":"order.paid","at":"2026-11-22T13:53:16.2Z","order":`+strings.Replace(order, `"quantity":1,`, `"title":"","price":9900,"quantity":1,`, 1)+`}`, string(all[0].Events[0].Body))
 	unsent(t, s, 10)
 	_, err = s.w.Exec("UPDATE events SET body = '[]'")
 	require.NoError(t, err)

@@ -11,13 +11,19 @@ import (
 	"seckill/internal/crash"
 )
 
-const orderColumns = `t.id, t.sale, t.buyer, t.quantity, t.amount, s.currency, t.state, t.created_at, t.expires_at
+const orderColumns = `t.id, t.sale, t.buyer, t.quantity, t.amount, s.currency, t.state, t.created_at, t.expires_at, ` + bought + `
 	FROM tickets t JOIN sales s ON s.id = t.sale WHERE t.state <> 'refused'`
+
+// bought is the title and the image that the sale had when the ticket was bought:
+// those that the first change after its admission put away, else today's.
+const bought = `COALESCE((SELECT v.title FROM titles v WHERE v.sale = t.sale AND v.seq >= t.seq ORDER BY v.seq LIMIT 1), s.title),
+	COALESCE((SELECT v.image FROM titles v WHERE v.sale = t.sale AND v.seq >= t.seq ORDER BY v.seq LIMIT 1), s.image)`
 
 func scanOrder(r scanner) (o seckill.Order, err error) {
 	var created, expires int64
-	err = r.Scan(&o.ID, &o.Sale, &o.Buyer, &o.Quantity, &o.Amount, &o.Currency, &o.State, &created, &expires)
+	err = r.Scan(&o.ID, &o.Sale, &o.Buyer, &o.Quantity, &o.Amount, &o.Currency, &o.State, &created, &expires, &o.Title, &o.Image)
 	o.Ticket, o.CreatedAt, o.ExpiresAt = o.ID, fromMS(created), fromMS(expires)
+	o.Price = o.Amount / int64(o.Quantity) // exact: the amount was made from it
 	return o, err
 }
 

@@ -85,10 +85,14 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		if sale, err = t.lockSale(ctx, id); err != nil {
 			return err
 		}
+		before := sale
 		if err := change(&sale); err != nil {
 			return err
 		}
 		sale.Version++
+		if err := t.keepTitle(ctx, before, sale); err != nil {
+			return err
+		}
 		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
 			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ? WHERE id = ?`,
 			sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.LimitPerBuyer,
@@ -96,6 +100,19 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		return err
 	})
 	return sale, err
+}
+
+// keepTitle keeps what a sale was called for the orders that it was bought under.
+// Of several changes between two settled tickets the first one counts.
+func (t *tx) keepTitle(ctx context.Context, before, after seckill.Sale) error {
+	if before.Seq == 0 || before.Title == after.Title && before.Image == after.Image {
+		return nil
+	}
+	err := t.one(ctx, "SELECT 1 FROM titles WHERE sale = ? AND seq = ?", []any{before.ID, before.Seq}, func(scanner) error { return nil })
+	if err == seckill.ErrNotFound {
+		_, err = t.exec(ctx, "INSERT INTO titles (sale, seq, title, image) VALUES (?, ?, ?, ?)", before.ID, before.Seq, before.Title, before.Image)
+	}
+	return err
 }
 
 // lockSale reads a sale that nobody else changes until the transaction ends.

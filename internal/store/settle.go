@@ -245,7 +245,7 @@ func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int
 				state, amount, expires = stateRefused, 0, now
 			} else if t.s.KeepEvents {
 				placed = append(placed, seckill.Order{ID: o.Ticket.ID, Sale: o.Ticket.Sale, Ticket: o.Ticket.ID, Quantity: o.Ticket.Quantity,
-					Amount: amount, Currency: sale.currency, State: seckill.Unpaid, CreatedAt: fromMS(ms(now)), ExpiresAt: fromMS(ms(expires))})
+					Price: sale.price, Amount: amount, Currency: sale.currency, State: seckill.Unpaid, CreatedAt: fromMS(ms(now)), ExpiresAt: fromMS(ms(expires))})
 			}
 			args = append(args, o.Ticket.ID, int64(o.Ticket.Sale), o.Ticket.Buyer, o.Ticket.Quantity, o.Ticket.Seq,
 				state, string(o.Reason), amount, ms(now), ms(expires))

@@ -54,6 +54,7 @@ var behaviours = []struct {
 	{"concurrent writers keep the rules", testConcurrent},
 	{"an order is its owner's only", testOwner},
 	{"orders are listed from the newest, in pages", testOrders},
+	{"an order keeps title, image and price as bought", testAsBought},
 	{"an order changes by its rule, and repeats change nothing", testTransition},
 	{"an unpaid order expires when its time is over, and not before", testExpire},
 	{"an ended order frees its buyer and puts its units on their way", testReturns},
@@ -310,7 +311,7 @@ func testSettle(t *testing.T, s *shop) {
 	require.EqualValues(t, 1, s.sold(two.ID))
 	o, err := s.Order(t.Context(), c.ID, "bob")
 	require.NoError(t, err)
-	require.Equal(t, seckill.Order{ID: c.ID, Sale: one.ID, Ticket: c.ID, Buyer: "bob", Quantity: 3, Amount: 300, Currency: "CNY", State: seckill.Unpaid,
+	require.Equal(t, seckill.Order{ID: c.ID, Sale: one.ID, Ticket: c.ID, Buyer: "bob", Title: "a sale", Price: 100, Quantity: 3, Amount: 300, Currency: "CNY", State: seckill.Unpaid,
 		CreatedAt: s.clock(), ExpiresAt: s.clock().Add(time.Minute)}, o)
 	require.Equal(t, c.Seq, s.look(one.ID).Sale.Seq, "the highest admission number")
 	require.Empty(t, s.settle())
@@ -444,6 +445,34 @@ func testOrders(t *testing.T, s *shop) {
 	newest, err := s.Outcome(t.Context(), 999, "ann", "")
 	require.NoError(t, err)
 	require.Equal(t, noSale, newest.Reason)
+}
+
+func testAsBought(t *testing.T, s *shop) {
+	sale := s.open(10)
+	call := func(title, image string) {
+		_, err := s.UpdateSale(t.Context(), sale.ID, func(v *seckill.Sale) error { v.Title, v.Image = title, image; return nil })
+		require.NoError(t, err)
+	}
+	call("before anybody", "/1.png")
+	early := ticket(sale.ID, "cid", 1) // admitted first, settled last
+	first := s.place(sale.ID, "ann", 2)
+	call("seen by nobody", "/2.png")
+	call("second", "/3.png")
+	second := s.place(sale.ID, "bob", 1)
+	call("third", "")
+	require.Equal(t, []seckill.Reason{placed}, s.settle(early))
+	for _, c := range []struct {
+		ticket       seckill.Ticket
+		title, image string
+	}{{first, "before anybody", "/1.png"}, {second, "second", "/3.png"}, {early, "before anybody", "/1.png"}} {
+		o, err := s.Order(t.Context(), c.ticket.ID, c.ticket.Buyer)
+		require.NoError(t, err)
+		require.Equal(t, []any{c.title, c.image, int64(100)}, []any{o.Title, o.Image, o.Price})
+		orders, err := s.Orders(t.Context(), c.ticket.Buyer, "", 1)
+		require.NoError(t, err)
+		require.Equal(t, []seckill.Order{o}, orders)
+		require.Equal(t, c.title, s.become(seckill.Paid, c.ticket).Title)
+	}
 }
 
 func testTransition(t *testing.T, s *shop) {
