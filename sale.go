@@ -146,8 +146,8 @@ func (s *Sale) Validate() error {
 		return &FieldError{"price", fmt.Sprintf("must be 0 to %d minor units", int64(MaxPrice))}
 	case s.ListPrice < 0 || s.ListPrice > MaxPrice:
 		return &FieldError{"list_price", fmt.Sprintf("must be 0 to %d minor units", int64(MaxPrice))}
-	case !validCurrency(s.Currency):
-		return &FieldError{"currency", "must be three capital letters, such as CNY"}
+	case !isCurrency(s.Currency):
+		return &FieldError{"currency", "must be a currency of ISO 4217 in capital letters, such as CNY, JPY or USD"}
 	case s.Total < 1 || s.Total > MaxTotal:
 		return &FieldError{"total", fmt.Sprintf("must be 1 to %d units", MaxTotal)}
 	case s.LimitPerBuyer < 1 || s.LimitPerBuyer > MaxQuantity:
@@ -191,8 +191,9 @@ func validImage(s string) bool {
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
 }
 
-func validCurrency(s string) bool {
-	return len(s) == 3 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+func isCurrency(s string) bool {
+	_, ok := CurrencyDigits(s)
+	return ok
 }
 
 // ValidBuyer reports whether s can be a buyer's id: 1 to 64 printable characters.

@@ -163,6 +163,8 @@ func TestWhatASaleMayNotBe(t *testing.T) {
 		{"currency", func(s *Sale) { s.Currency = "CNYY" }},
 		{"currency", func(s *Sale) { s.Currency = "C1Y" }},
 		{"currency", func(s *Sale) { s.Currency = "CÑY" }},
+		{"currency", func(s *Sale) { s.Currency = "ABC" }},
+		{"currency", func(s *Sale) { s.Currency = "DEM" }},
 		{"total", func(s *Sale) { s.Total = 0 }},
 		{"total", func(s *Sale) { s.Total = -1 }},
 		{"total", func(s *Sale) { s.Total = MaxTotal + 1 }},

@@ -68,6 +68,7 @@ no unit unsold while somebody still wants it.`,
 	}
 	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newAccountCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newGateCommand(), newStackCommand(), newMQCommand(), newVersionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return sayWhatToWrite(err) })
 	return root
 }
 

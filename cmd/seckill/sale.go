@@ -78,9 +78,9 @@ func (s *server) create() *cobra.Command {
 	f.StringVar(&v.Title, "title", "", "what is sold")
 	f.StringVar(&v.Description, "description", "", "more about it")
 	f.StringVar(&v.Image, "image", "", "`address` of a picture")
-	f.Int64Var(&v.Price, "price", 0, "price of a unit, in minor units (cents, 分)")
-	f.Int64Var(&v.ListPrice, "list-price", 0, "price to strike through, in minor units")
-	f.StringVar(&v.Currency, "currency", "CNY", "currency `code`")
+	f.Var((*minorUnits)(&v.Price), "price", "price of a unit, in minor `units`: 9900 is 99.00 CNY")
+	f.Var((*minorUnits)(&v.ListPrice), "list-price", "price to strike through, in minor `units`")
+	f.StringVar(&v.Currency, "currency", "CNY", "currency `code` of ISO 4217")
 	f.Int64Var(&v.Total, "total", 0, "units")
 	f.IntVar(&v.LimitPerBuyer, "limit", 1, "units for each buyer")
 	f.StringVar(&opens, "opens", "now", "`time` of opening: RFC 3339, or a duration from now such as 10m")
@@ -144,7 +144,7 @@ func (s *server) list() *cobra.Command {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "SALE\tSTATE\tLEFT\tTOTAL\tPRICE\tOPENS\tCLOSES\tTITLE")
 			for _, v := range all {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d.%02d %s\t%s\t%s\t%s\n", v.ID, v.State, v.Left, v.Total, v.Price/100, v.Price%100, v.Currency,
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", v.ID, v.State, v.Left, v.Total, seckill.FormatMoney(v.Price, v.Currency),
 					v.OpensAt.Format(time.RFC3339), v.ClosesAt.Format(time.RFC3339), v.Title)
 			}
 			return w.Flush()

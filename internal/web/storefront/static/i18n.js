@@ -1,6 +1,7 @@
 // The reader's language: words, money and times. Everything on the screen that
 // depends on it goes through say or show, so it changes without a reload and
 // whatever is under way (a queue, a countdown) goes on.
+import { digits } from './digits.js';
 import words from './words.js';
 import { read, write } from './memory.js';
 
@@ -80,13 +81,16 @@ speak();
 // money formats minor units (cents, 分) of a currency. Round prices lose their
 // zeros where short is set.
 export function money(minor, currency, short = false) {
+  const n = digits(currency);
   const format = new Intl.NumberFormat(lang, {
     style: 'currency',
     currency,
     currencyDisplay: 'narrowSymbol',
+    minimumFractionDigits: n,
+    maximumFractionDigits: n,
     trailingZeroDisplay: short ? 'stripIfInteger' : 'auto',
   });
-  return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
+  return format.format(minor / 10 ** n);
 }
 
 export function count(n) {
