@@ -1,6 +1,7 @@
 package internal
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -70,20 +71,25 @@ func namedIn(t *testing.T, group string) (named int) {
 	return named
 }
 
+// testsOf is the code of a package's tests: with those of the backends in folders
+// below it, and of the suite that all of them run (a folder such as gatetest).
 func testsOf(t *testing.T, pkg string) string {
 	t.Helper()
 	dir := pkg
 	if pkg == "e2e" {
 		dir = "../e2e"
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	require.NoError(t, err)
-	require.NotEmpty(t, files, "package %s", pkg)
 	var all strings.Builder
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		require.NoError(t, err)
+	err := filepath.WalkDir(dir, func(file string, _ fs.DirEntry, err error) error {
+		suite := strings.HasSuffix(filepath.Base(filepath.Dir(file)), "test") && strings.HasSuffix(file, ".go")
+		if err != nil || !suite && !strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(file)
 		all.Write(b)
-	}
+		return err
+	})
+	require.NoError(t, err)
+	require.NotZero(t, all.Len(), "package %s", pkg)
 	return all.String()
 }

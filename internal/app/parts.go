@@ -11,6 +11,7 @@ import (
 
 	"seckill/internal/api"
 	"seckill/internal/gate"
+	"seckill/internal/gate/redisgate"
 	"seckill/internal/order"
 	"seckill/internal/queue"
 	"seckill/internal/sale"
@@ -71,7 +72,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		}
 		n.gate, n.closers = m, append(n.closers, m.Close)
 	default:
-		g, err := gate.OpenRedis(string(c.Gate), c.Limits.Outbox, n.log)
+		g, err := redisgate.Open(string(c.Gate), c.Limits.Outbox, n.log)
 		if err != nil {
 			return err
 		}
@@ -107,8 +108,8 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if g, shared := n.gate.(*gate.Redis); shared && c.has(RoleRelay) {
-		s := &gate.Sweeper{Gate: g, Queue: n.queue, Room: n.room, Log: n.log}
+	if g, shared := n.gate.(*redisgate.Gate); shared && c.has(RoleRelay) {
+		s := &redisgate.Sweeper{Gate: g, Queue: n.queue, Room: n.room, Log: n.log}
 		n.duties = append(n.duties, s.Run)
 	}
 	return nil

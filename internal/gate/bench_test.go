@@ -65,7 +65,7 @@ func BenchmarkSoldOut(b *testing.B) {
 		b.ReportAllocs()
 		for range b.N {
 			if !m.Over(1) {
-				m.learn(1, seckill.SoldOut, 0)
+				m.flags.Learn(1, seckill.SoldOut, 0)
 			}
 		}
 	})

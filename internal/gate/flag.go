@@ -14,32 +14,32 @@ import (
 // look again. It bounds how long returned units stay unseen on a node.
 const FlagLife = 300 * time.Millisecond
 
-// flags are the over flags of a node: one per sale, in memory, looked at before
+// Flags are the over flags of a node: one per sale, in memory, looked at before
 // a request is parsed. A flag is a hint, never the truth. When its life is over
 // it lets one request through (the probe); only an answer "0 left" sets or
 // renews it.
-type flags struct {
+type Flags struct {
 	sales atomic.Pointer[map[seckill.SaleID]*flag]
 	mu    sync.Mutex // held to add sales
 	start time.Time
 }
 
 // flag is 0 when down; the time at which its life ends when up, counted in
-// nanoseconds from flags.start; the negative of it while a probe is under way.
+// nanoseconds from Flags.start; the negative of it while a probe is under way.
 type flag struct{ atomic.Int64 }
 
 const flagExpired = 1
 
-func newFlags() *flags {
-	f := &flags{start: time.Now()}
+func NewFlags() *Flags {
+	f := &Flags{start: time.Now()}
 	f.sales.Store(&map[seckill.SaleID]*flag{})
 	return f
 }
 
-func (f *flags) now() int64 { return int64(time.Since(f.start)) + flagExpired + 1 }
+func (f *Flags) now() int64 { return int64(time.Since(f.start)) + flagExpired + 1 }
 
-// add makes flags for sales, so that looking at one never takes a lock.
-func (f *flags) add(ids ...seckill.SaleID) {
+// Add makes flags for sales, so that looking at one never takes a lock.
+func (f *Flags) Add(ids ...seckill.SaleID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	have := *f.sales.Load()
@@ -56,7 +56,7 @@ func (f *flags) add(ids ...seckill.SaleID) {
 
 // Over reports whether the sale's flag is up. False means that this request must
 // go on to Reserve, or say Abandon.
-func (f *flags) Over(id seckill.SaleID) bool {
+func (f *Flags) Over(id seckill.SaleID) bool {
 	flag := (*f.sales.Load())[id]
 	if flag == nil {
 		return false
@@ -74,7 +74,7 @@ func (f *flags) Over(id seckill.SaleID) bool {
 
 // Abandon says that a request which Over let through did not reach the gate: if
 // it was the probe, the next request is.
-func (f *flags) Abandon(id seckill.SaleID) {
+func (f *Flags) Abandon(id seckill.SaleID) {
 	if flag := (*f.sales.Load())[id]; flag != nil {
 		if v := flag.Load(); v < 0 {
 			flag.CompareAndSwap(v, flagExpired)
@@ -82,8 +82,8 @@ func (f *flags) Abandon(id seckill.SaleID) {
 	}
 }
 
-// learn takes the gate's answer to a request.
-func (f *flags) learn(id seckill.SaleID, verdict seckill.Verdict, left int64) {
+// Learn takes the gate's answer to a request.
+func (f *Flags) Learn(id seckill.SaleID, verdict seckill.Verdict, left int64) {
 	flag := (*f.sales.Load())[id]
 	if flag == nil {
 		return
@@ -98,8 +98,8 @@ func (f *flags) learn(id seckill.SaleID, verdict seckill.Verdict, left int64) {
 	}
 }
 
-// clear takes the flag down: units came back, or the sale changed, on this node.
-func (f *flags) clear(id seckill.SaleID) {
+// Clear takes the flag down: units came back, or the sale changed, on this node.
+func (f *Flags) Clear(id seckill.SaleID) {
 	if flag := (*f.sales.Load())[id]; flag != nil && flag.Load() != 0 {
 		flag.Store(0)
 	}

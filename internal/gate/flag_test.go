@@ -12,13 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/gate/gatetest"
 )
 
 // upFlag returns flags of which that of sale 1 is up since now.
-func upFlag() *flags {
-	f := newFlags()
-	f.add(saleID)
-	f.learn(saleID, seckill.SoldOut, 0)
+func upFlag() *Flags {
+	f := NewFlags()
+	f.Add(gatetest.SaleID)
+	f.Learn(gatetest.SaleID, seckill.SoldOut, 0)
 	return f
 }
 
@@ -26,11 +27,11 @@ func TestAFlagIsUpForItsLife(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := upFlag()
-		assert.True(t, f.Over(saleID))
+		assert.True(t, f.Over(gatetest.SaleID))
 		time.Sleep(FlagLife - 1)
-		assert.True(t, f.Over(saleID))
+		assert.True(t, f.Over(gatetest.SaleID))
 		time.Sleep(time.Nanosecond)
-		assert.False(t, f.Over(saleID), "somebody must look again")
+		assert.False(t, f.Over(gatetest.SaleID), "somebody must look again")
 	})
 	assert.GreaterOrEqual(t, FlagLife, 200*time.Millisecond)
 	assert.LessOrEqual(t, FlagLife, 500*time.Millisecond)
@@ -39,13 +40,13 @@ func TestAFlagIsUpForItsLife(t *testing.T) {
 func TestAFlagOfAnUnknownSaleIsNeverUp(t *testing.T) {
 	t.Parallel()
 	f := upFlag()
-	f.learn(2, seckill.SoldOut, 0)
+	f.Learn(2, seckill.SoldOut, 0)
 	f.Abandon(2)
-	f.clear(2)
+	f.Clear(2)
 	assert.False(t, f.Over(2))
-	f.add(2)
+	f.Add(2)
 	assert.False(t, f.Over(2))
-	assert.True(t, f.Over(saleID), "new sales leave the flags of the others alone")
+	assert.True(t, f.Over(gatetest.SaleID), "new sales leave the flags of the others alone")
 }
 
 func TestOneProbeGoesThroughForEachExpiry(t *testing.T) {
@@ -58,14 +59,14 @@ func TestOneProbeGoesThroughForEachExpiry(t *testing.T) {
 			var all sync.WaitGroup
 			for range 50 {
 				all.Go(func() {
-					if !f.Over(saleID) {
+					if !f.Over(gatetest.SaleID) {
 						through.Add(1)
 					}
 				})
 			}
 			all.Wait()
 			require.EqualValues(t, 1, through.Load())
-			f.learn(saleID, seckill.SoldOut, 0)
+			f.Learn(gatetest.SaleID, seckill.SoldOut, 0)
 		}
 	})
 }
@@ -75,12 +76,12 @@ func TestAProbeThatNeverReturnsIsFollowedByAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := upFlag()
 		time.Sleep(FlagLife)
-		require.False(t, f.Over(saleID))
+		require.False(t, f.Over(gatetest.SaleID))
 		time.Sleep(FlagLife - 1)
-		require.True(t, f.Over(saleID))
+		require.True(t, f.Over(gatetest.SaleID))
 		time.Sleep(time.Nanosecond)
-		require.False(t, f.Over(saleID))
-		require.True(t, f.Over(saleID))
+		require.False(t, f.Over(gatetest.SaleID))
+		require.True(t, f.Over(gatetest.SaleID))
 	})
 }
 
@@ -88,13 +89,13 @@ func TestAnAbandonedProbeIsHandedToTheNextRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := upFlag()
-		f.Abandon(saleID) // of a request from before the flag: there is no probe
-		require.True(t, f.Over(saleID))
+		f.Abandon(gatetest.SaleID) // of a request from before the flag: there is no probe
+		require.True(t, f.Over(gatetest.SaleID))
 		time.Sleep(FlagLife)
-		require.False(t, f.Over(saleID))
-		f.Abandon(saleID)
-		require.False(t, f.Over(saleID), "the next request is the probe")
-		require.True(t, f.Over(saleID), "and no other")
+		require.False(t, f.Over(gatetest.SaleID))
+		f.Abandon(gatetest.SaleID)
+		require.False(t, f.Over(gatetest.SaleID), "the next request is the probe")
+		require.True(t, f.Over(gatetest.SaleID), "and no other")
 	})
 }
 
@@ -121,25 +122,25 @@ func TestWhatAnAnswerDoesToTheFlag(t *testing.T) {
 		t.Run(fmt.Sprintf("%s with %d left", tt.verdict, tt.left), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				down := newFlags()
-				down.add(saleID)
-				down.learn(saleID, tt.verdict, tt.left)
-				assert.Equal(t, tt.sets, down.Over(saleID), "when it was down")
+				down := NewFlags()
+				down.Add(gatetest.SaleID)
+				down.Learn(gatetest.SaleID, tt.verdict, tt.left)
+				assert.Equal(t, tt.sets, down.Over(gatetest.SaleID), "when it was down")
 
 				up := upFlag()
 				time.Sleep(FlagLife / 2)
-				up.learn(saleID, tt.verdict, tt.left)
-				assert.Equal(t, tt.whileItsUp, up.Over(saleID), "while it was up")
+				up.Learn(gatetest.SaleID, tt.verdict, tt.left)
+				assert.Equal(t, tt.whileItsUp, up.Over(gatetest.SaleID), "while it was up")
 				time.Sleep(FlagLife / 2)
 				renewed := tt.verdict == seckill.SoldOut && tt.left == 0
-				assert.Equal(t, renewed, up.Over(saleID), "nothing else makes it last longer")
+				assert.Equal(t, renewed, up.Over(gatetest.SaleID), "nothing else makes it last longer")
 
 				probed := upFlag()
 				time.Sleep(FlagLife)
-				require.False(t, probed.Over(saleID))
-				probed.learn(saleID, tt.verdict, tt.left)
-				assert.Equal(t, tt.probe, probed.Over(saleID), "after a probe")
-				assert.Equal(t, tt.probe, probed.Over(saleID), "for everybody")
+				require.False(t, probed.Over(gatetest.SaleID))
+				probed.Learn(gatetest.SaleID, tt.verdict, tt.left)
+				assert.Equal(t, tt.probe, probed.Over(gatetest.SaleID), "after a probe")
+				assert.Equal(t, tt.probe, probed.Over(gatetest.SaleID), "for everybody")
 			})
 		})
 	}
@@ -149,27 +150,27 @@ func TestWhatAnAnswerDoesToTheFlag(t *testing.T) {
 // do, on a node that is not told that units came back.
 func TestUnitsThatComeBackAreSoldAgainWithinASecond(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(s *seckill.Sale) { s.Total = 1 }, func(t *testing.T, w *world, m *Memory) {
-		old := w.admit("ann", 1)
-		w.told(seckill.SoldOut, "bob", 1)
-		other := newFlags() // those of another node, which asks the same gate
-		other.add(saleID)
-		other.learn(saleID, seckill.SoldOut, 0)
+	inBubble(t, func(s *seckill.Sale) { s.Total = 1 }, func(t *testing.T, w *gatetest.World, m *Memory) {
+		old := w.Admit("ann", 1)
+		w.Expect(seckill.SoldOut, "bob", 1)
+		other := NewFlags() // those of another node, which asks the same gate
+		other.Add(gatetest.SaleID)
+		other.Learn(gatetest.SaleID, seckill.SoldOut, 0)
 
 		back := time.Now().Add(1700 * time.Millisecond)
 		asked, sold := 0, time.Time{}
 		for i := 0; sold.IsZero() && i < 1000; i++ {
 			time.Sleep(10 * time.Millisecond)
 			if !time.Now().Before(back) && old.ID != "" {
-				w.settle(seckill.ReasonLimit, old)
+				w.Settle(seckill.ReasonLimit, old)
 				old.ID = ""
 			}
-			if other.Over(saleID) {
+			if other.Over(gatetest.SaleID) {
 				continue
 			}
 			asked++
-			a := w.ask(fmt.Sprint("buyer", i), 1)
-			other.learn(saleID, a.Verdict, a.Left)
+			a := w.Ask(fmt.Sprint("buyer", i), 1)
+			other.Learn(gatetest.SaleID, a.Verdict, a.Left)
 			if a.Verdict == seckill.Queued {
 				sold = time.Now()
 			}
@@ -182,28 +183,30 @@ func TestUnitsThatComeBackAreSoldAgainWithinASecond(t *testing.T) {
 
 func TestAFlagDoesNotOutliveItsSale(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(w *world){
-		"paused":         func(w *world) { w.version(2, func(s *seckill.Sale) { s.Paused = true }) },
-		"ended":          func(w *world) { w.version(2, func(s *seckill.Sale) { s.Ended = true }) },
-		"units released": func(w *world) { w.release(seckill.Ticket{ID: "x", Sale: saleID, Buyer: "ann", Quantity: 1}) },
-		"units moved in": func(w *world) { w.move("more", 1) },
-		"rebuilt":        func(w *world) { w.rebuild() },
-		"closed by time": func(w *world) {
-			w.clock.advance(time.Hour)
+	for name, change := range map[string]func(t *testing.T, w *gatetest.World){
+		"paused": func(_ *testing.T, w *gatetest.World) { w.PutVersion(2, func(s *seckill.Sale) { s.Paused = true }) },
+		"ended":  func(_ *testing.T, w *gatetest.World) { w.PutVersion(2, func(s *seckill.Sale) { s.Ended = true }) },
+		"units released": func(t *testing.T, w *gatetest.World) {
+			w.BringBack(seckill.Ticket{ID: "x", Sale: gatetest.SaleID, Buyer: "ann", Quantity: 1})
+		},
+		"units moved in": func(_ *testing.T, w *gatetest.World) { w.MoveStock("more", 1) },
+		"rebuilt":        func(_ *testing.T, w *gatetest.World) { w.Rebuild() },
+		"closed by time": func(t *testing.T, w *gatetest.World) {
+			w.Clock.Advance(time.Hour)
 			time.Sleep(FlagLife)
-			require.False(w.t, w.Over(saleID))
-			w.told(seckill.Ended, "bob", 1)
+			require.False(t, w.Over(gatetest.SaleID))
+			w.Expect(seckill.Ended, "bob", 1)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, func(s *seckill.Sale) { s.Total = 1 }, func(t *testing.T, w *world, m *Memory) {
-				w.told(seckill.Queued, "ann", 1)
-				w.told(seckill.SoldOut, "bob", 1)
-				require.True(t, m.Over(saleID))
-				m.now = w.clock.now
-				change(w)
-				assert.False(t, m.Over(saleID))
+			inBubble(t, func(s *seckill.Sale) { s.Total = 1 }, func(t *testing.T, w *gatetest.World, m *Memory) {
+				w.Expect(seckill.Queued, "ann", 1)
+				w.Expect(seckill.SoldOut, "bob", 1)
+				require.True(t, m.Over(gatetest.SaleID))
+				m.now = w.Clock.Now
+				change(t, w)
+				assert.False(t, m.Over(gatetest.SaleID))
 			})
 		})
 	}
@@ -212,23 +215,23 @@ func TestAFlagDoesNotOutliveItsSale(t *testing.T) {
 // A probe that fails at the gate, or is the buyer's mistake, is not the last one.
 func TestAProbeThatFailsAtTheGateIsHandedOn(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(s *seckill.Sale) { s.Total = 1 }, func(t *testing.T, w *world, m *Memory) {
-		w.told(seckill.Queued, "ann", 1)
-		w.told(seckill.SoldOut, "bob", 1)
+	inBubble(t, func(s *seckill.Sale) { s.Total = 1 }, func(t *testing.T, w *gatetest.World, m *Memory) {
+		w.Expect(seckill.Queued, "ann", 1)
+		w.Expect(seckill.SoldOut, "bob", 1)
 		time.Sleep(FlagLife)
-		require.False(t, m.Over(saleID))
-		_, err := m.Reserve(t.Context(), saleID, "bob", 1000)
+		require.False(t, m.Over(gatetest.SaleID))
+		_, err := m.Reserve(t.Context(), gatetest.SaleID, "bob", 1000)
 		require.Error(t, err)
-		require.False(t, m.Over(saleID), "the next request is the probe")
-		require.True(t, m.Over(saleID))
+		require.False(t, m.Over(gatetest.SaleID), "the next request is the probe")
+		require.True(t, m.Over(gatetest.SaleID))
 	})
 }
 
 func TestASoldOutAnswerAllocatesNothing(t *testing.T) {
 	f := upFlag()
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
-		if !f.Over(saleID) {
-			f.learn(saleID, seckill.SoldOut, 0)
+		if !f.Over(gatetest.SaleID) {
+			f.Learn(gatetest.SaleID, seckill.SoldOut, 0)
 		}
 	}))
 }

@@ -9,8 +9,8 @@
 // back.
 //
 // memory.go is the embedded gate: one lock per sale, journalled to SQLite in
-// group commits (journal.go). redis.go is the gate that several nodes share: one
-// Lua script for each decision (lua/), the outbox as streams (redis_outbox.go).
+// group commits (journal.go). The package redisgate below is the gate that several
+// nodes share. The package gatetest below holds both of them to the same contract.
 package gate
 
 import (
@@ -21,24 +21,24 @@ import (
 	"seckill"
 )
 
-// closed says that a sale's state at the gate is unknown until it is rebuilt.
-func closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrClosed) }
+// Closed says that a sale's state at the gate is unknown until it is rebuilt.
+func Closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrClosed) }
 
-// stale says that something was read before the gate's state of the sale was made.
-func stale(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrStale) }
+// Stale says that something was read before the gate's state of the sale was made.
+func Stale(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrStale) }
 
-// nobody says that a gate's state of a sale has no hold of a buyer. The first one
+// NoHold says that a gate's state of a sale has no hold of a buyer. The first one
 // was made with the sale and has everybody who ever had a ticket; one that was
 // rebuilt lacks those whose tickets were over by then.
-func nobody(epoch int64) error {
+func NoHold(epoch int64) error {
 	if epoch == 1 {
 		return seckill.ErrNoTicket
 	}
 	return seckill.ErrNotFound
 }
 
-// waiters are the requests that wait for the outcome of a ticket on this node.
-type waiters struct {
+// Waiters are the requests that wait for the outcome of a ticket on this node.
+type Waiters struct {
 	mu sync.Mutex
 	by map[string]*waiter
 }
@@ -48,10 +48,10 @@ type waiter struct {
 	n    int
 }
 
-// wait returns when wake was called for the ticket, or ctx is done. look is
+// Wait returns when Wake was called for the ticket, or ctx is done. look is
 // asked after the waiter is registered, so that no wake is missed; when it says
 // true there is nothing to wait for.
-func (w *waiters) wait(ctx context.Context, ticket string, look func() bool) {
+func (w *Waiters) Wait(ctx context.Context, ticket string, look func() bool) {
 	w.mu.Lock()
 	if w.by == nil {
 		w.by = map[string]*waiter{}
@@ -76,8 +76,8 @@ func (w *waiters) wait(ctx context.Context, ticket string, look func() bool) {
 	w.mu.Unlock()
 }
 
-// wake lets those go on who wait for one of the tickets.
-func (w *waiters) wake(outcomes []seckill.Outcome) {
+// Wake lets those go on who wait for one of the tickets.
+func (w *Waiters) Wake(outcomes []seckill.Outcome) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.by) == 0 {
@@ -88,8 +88,8 @@ func (w *waiters) wake(outcomes []seckill.Outcome) {
 	}
 }
 
-// hear does the same for tickets that another node has finished.
-func (w *waiters) hear(tickets []string) {
+// Hear does the same for tickets that another node has finished.
+func (w *Waiters) Hear(tickets []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, ticket := range tickets {
@@ -97,7 +97,7 @@ func (w *waiters) hear(tickets []string) {
 	}
 }
 
-func (w *waiters) final(ticket string) {
+func (w *Waiters) final(ticket string) {
 	if own := w.by[ticket]; own != nil {
 		close(own.done)
 		delete(w.by, ticket)

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"seckill"
+	"seckill/internal/gate/gatetest"
 )
 
 var anyTicket = rapid.Custom(func(t *rapid.T) seckill.Ticket {
@@ -95,29 +96,29 @@ func rows(t *testing.T, m *Memory) (tickets []int) {
 
 func TestARowGoesWhenAllOfItsTicketsHaveOutcomes(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
 		resume := stall(t, m)
 		defer resume()
-		first := w.start(t.Context(), "ann", 1) // starts a commit, which waits
-		second, third := w.start(t.Context(), "bob", 1), w.start(t.Context(), "cid", 1)
+		first := start(t.Context(), w, "ann", 1) // starts a commit, which waits
+		second, third := start(t.Context(), w, "bob", 1), start(t.Context(), w, "cid", 1)
 		resume()
 		synctest.Wait()
 		require.Equal(t, []int{1, 2}, rows(t, m), "who asks during a commit shares the next one")
 
 		ticket := func(a *asked, buyer string) seckill.Ticket {
-			return seckill.Ticket{ID: a.answer.Ticket, Sale: saleID, Buyer: buyer, Quantity: 1}
+			return seckill.Ticket{ID: a.answer.Ticket, Sale: gatetest.SaleID, Buyer: buyer, Quantity: 1}
 		}
 		for range 3 { // told three times, it is one of two
-			w.settle(seckill.ReasonNone, ticket(second, "bob"))
+			w.Settle(seckill.ReasonNone, ticket(second, "bob"))
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Equal(t, []int{1, 2}, rows(t, m), "one of its tickets has no outcome")
-		w.settle(seckill.ReasonPoison, ticket(third, "cid"))
+		w.Settle(seckill.ReasonPoison, ticket(third, "cid"))
 		assert.Equal(t, []int{1, 2}, rows(t, m), "the deletion rides in a later commit")
-		w.admit("dan", 1)
+		w.Admit("dan", 1)
 		assert.Equal(t, []int{1, 1}, rows(t, m))
-		w.settle(seckill.ReasonNone, ticket(first, "ann"))
+		w.Settle(seckill.ReasonNone, ticket(first, "ann"))
 		time.Sleep(time.Second)
 		synctest.Wait()
 		assert.Equal(t, []int{1}, rows(t, m), "or in one of its own within a second")
@@ -127,14 +128,14 @@ func TestARowGoesWhenAllOfItsTicketsHaveOutcomes(t *testing.T) {
 func TestARowLeftByAKillIsDeletedOnceItsTicketsAreFinal(t *testing.T) {
 	t.Parallel()
 	s := openTestMemory(t, 0)
-	w := newWorld(t, s, nil)
-	first, second := w.admit("ann", 1), w.admit("bob", 1)
-	w.store.settle(seckill.ReasonNone, first, second) // and the gate has not heard
-	w.restart(w.crash)
-	w.rebuild()
-	w.hasOutbox()
-	w.restart(w.reopen) // closing commits what is due
-	m := w.conforming.(*Memory)
+	w := gatetest.NewWorld(t, s, nil)
+	first, second := w.Admit("ann", 1), w.Admit("bob", 1)
+	w.Store.Settle(seckill.ReasonNone, first, second) // and the gate has not heard
+	w.Restart(w.Crash)
+	w.Rebuild()
+	w.HasOutbox()
+	w.Restart(w.Reopen) // closing commits what is due
+	m := w.Gate.(*Memory)
 	assert.Empty(t, rows(t, m))
 	assert.Empty(t, m.journal.live)
 }
@@ -142,9 +143,9 @@ func TestARowLeftByAKillIsDeletedOnceItsTicketsAreFinal(t *testing.T) {
 func TestACorruptRowIsNamedAndNotOpened(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "gate.db")
-	w := newWorld(t, memoryAt(t, file, 0, newClock()), nil)
-	w.admit("ann", 1)
-	m := w.conforming.(*Memory)
+	w := gatetest.NewWorld(t, memoryAt(t, file, 0, gatetest.NewClock()), nil)
+	w.Admit("ann", 1)
+	m := w.Gate.(*Memory)
 	require.NoError(t, m.Close())
 	db, err := sql.Open("sqlite", "file:"+file)
 	require.NoError(t, err)
@@ -169,31 +170,31 @@ func TestAFileThatIsNoJournalIsNamedAndNotOpened(t *testing.T) {
 func TestASecondOpenerIsRefused(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "gate.db")
-	first := memoryAt(t, file, 0, newClock())
+	first := memoryAt(t, file, 0, gatetest.NewClock())
 	_, err := OpenMemory(t.Context(), file, 0)
 	require.ErrorContains(t, err, file)
-	second := first.reopen(t) // a journal that nobody has written to since it was opened
+	second := first.Reopen(t) // a journal that nobody has written to since it was opened
 	_, err = OpenMemory(t.Context(), file, 0)
 	require.ErrorContains(t, err, "locked")
-	newWorld(t, second, nil).told(seckill.Queued, "ann", 1)
+	gatetest.NewWorld(t, second, nil).Expect(seckill.Queued, "ann", 1)
 }
 
 func TestAJournalIsReadInTheOrderOfItsCommits(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, openTestMemory(t, 0), nil)
+	w := gatetest.NewWorld(t, openTestMemory(t, 0), nil)
 	var want []string
 	for i := range 6 {
-		want = append(want, w.admit(fmt.Sprint("buyer", i), 1).ID)
+		want = append(want, w.Admit(fmt.Sprint("buyer", i), 1).ID)
 	}
-	w.restart(w.crash)
-	w.rebuild()
-	assert.Equal(t, want, ids(w.unsent(6)))
-	cut, err := w.Cut(context.Background(), saleID)
+	w.Restart(w.Crash)
+	w.Rebuild()
+	assert.Equal(t, want, gatetest.IDs(w.Take(6)))
+	cut, err := w.Cut(context.Background(), gatetest.SaleID)
 	require.NoError(t, err)
-	assert.Equal(t, want, ids(cut.Outbox))
+	assert.Equal(t, want, gatetest.IDs(cut.Outbox))
 	assert.EqualValues(t, 6, cut.Seq, "admission goes on where it was")
-	next := w.admit("zoe", 1)
-	p, err := w.Find(context.Background(), saleID, "zoe", next.ID)
+	next := w.Admit("zoe", 1)
+	p, err := w.Find(context.Background(), gatetest.SaleID, "zoe", next.ID)
 	require.NoError(t, err)
 	assert.EqualValues(t, 7, p.Ticket.Seq)
 }
@@ -221,7 +222,7 @@ func TestTheRelayTakesWhatWaitsInItsOrder(t *testing.T) {
 			require.NoError(t, err)
 			require.NotEmpty(t, tickets)
 			require.LessOrEqual(t, len(tickets), most)
-			got = append(got, ids(tickets)...)
+			got = append(got, gatetest.IDs(tickets)...)
 		}
 		require.Equal(t, want, got)
 		done, cancel := context.WithCancel(context.Background())

@@ -19,8 +19,8 @@ const OutboxLimit = 1_000_000
 
 // Memory is the embedded gate. It belongs to one process.
 type Memory struct {
-	*flags
-	waiters waiters
+	flags   *Flags
+	waiters Waiters
 	journal *journal
 	limit   int64 // tickets without an outcome
 	pending atomic.Int64
@@ -83,7 +83,7 @@ func openMemory(ctx context.Context, file string, limit int, gap time.Duration) 
 		limit = OutboxLimit
 	}
 	m := &Memory{
-		flags: newFlags(), limit: int64(limit), now: time.Now,
+		flags: NewFlags(), limit: int64(limit), now: time.Now,
 		sales: map[seckill.SaleID]*memorySale{}, lost: make(chan struct{}, 1),
 	}
 	var err error
@@ -115,12 +115,12 @@ func (m *Memory) sale(id seckill.SaleID) *memorySale {
 func (m *Memory) locked(id seckill.SaleID) (*memorySale, error) {
 	s := m.sale(id)
 	if s == nil {
-		return nil, closed(id)
+		return nil, Closed(id)
 	}
 	s.mu.Lock()
 	if !s.open {
 		s.mu.Unlock()
-		return nil, closed(id)
+		return nil, Closed(id)
 	}
 	return s, nil
 }
@@ -131,6 +131,12 @@ func (m *Memory) Ping(context.Context) error { return m.journal.err() }
 // Now is the gate's clock.
 func (m *Memory) Now() time.Time { return m.now() }
 
+// Over reports whether the sale's over flag is up: see Flags.Over.
+func (m *Memory) Over(id seckill.SaleID) bool { return m.flags.Over(id) }
+
+// Abandon gives back a request that Over let through: see Flags.Abandon.
+func (m *Memory) Abandon(id seckill.SaleID) { m.flags.Abandon(id) }
+
 // Reserve decides whether the buyer may have quantity units of the sale. An
 // error that wraps seckill.ErrUnavailable has an unknown outcome; one of the
 // type *seckill.FieldError says that the sale does not allow the quantity.
@@ -140,10 +146,10 @@ func (m *Memory) Reserve(ctx context.Context, id seckill.SaleID, buyer string, q
 		err = segment.committed(ctx)
 	}
 	if err != nil {
-		m.Abandon(id)
+		m.flags.Abandon(id)
 		return seckill.Answer{}, err
 	}
-	m.learn(id, answer.Verdict, answer.Left)
+	m.flags.Learn(id, answer.Verdict, answer.Left)
 	return answer, nil
 }
 
@@ -205,7 +211,7 @@ func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket stri
 	held := s.holds[buyer]
 	if held == nil {
 		defer s.mu.Unlock()
-		return p, nobody(s.sale.Epoch)
+		return p, NoHold(s.sale.Epoch)
 	}
 	if ticket != "" && held.ticket != ticket || held.state == holdRefused {
 		s.mu.Unlock()
@@ -221,7 +227,7 @@ func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket stri
 
 // Wait returns when the ticket's outcome may be known, or ctx is done.
 func (m *Memory) Wait(ctx context.Context, id seckill.SaleID, buyer, ticket string) {
-	m.waiters.wait(ctx, ticket, func() bool {
+	m.waiters.Wait(ctx, ticket, func() bool {
 		p, err := m.Find(ctx, id, buyer, ticket)
 		return err != nil || p.Final
 	})
@@ -252,7 +258,7 @@ func (m *Memory) Sent(context.Context, []seckill.Ticket) error { return nil }
 // the sale is closed it fails: the rebuild decides first.
 func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 	var places []place
-	defer func() { m.journal.finish(places); m.waiters.wake(outcomes) }()
+	defer func() { m.journal.finish(places); m.waiters.Wake(outcomes) }()
 	for i := 0; i < len(outcomes); {
 		id := outcomes[i].Ticket.Sale
 		if m.sale(id) == nil {
@@ -285,7 +291,7 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 		}
 		s.mu.Unlock()
 		if back {
-			m.clear(id)
+			m.flags.Clear(id)
 		}
 	}
 	return nil
@@ -314,7 +320,7 @@ func (m *Memory) Release(_ context.Context, r seckill.Return) error {
 	defer func() { m.journal.finish(places) }()
 	defer s.mu.Unlock()
 	if s.sale.Epoch != r.Epoch {
-		return stale(r.Sale)
+		return Stale(r.Sale)
 	}
 	for _, t := range r.Tickets {
 		if _, done := s.released[t.ID]; done {
@@ -332,7 +338,7 @@ func (m *Memory) Release(_ context.Context, r seckill.Return) error {
 		}
 		held.state = holdReleased
 	}
-	m.clear(r.Sale)
+	m.flags.Clear(r.Sale)
 	return nil
 }
 
@@ -346,7 +352,7 @@ func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, err e
 	}
 	defer s.mu.Unlock()
 	if s.sale.Epoch != move.Epoch {
-		return false, stale(move.Sale)
+		return false, Stale(move.Sale)
 	}
 	key := moveKey{move.ID, move.Delta}
 	applied, decided := s.moves[key]
@@ -357,7 +363,7 @@ func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, err e
 			s.left += move.Delta
 		}
 	}
-	m.clear(move.Sale)
+	m.flags.Clear(move.Sale)
 	return applied, nil
 }
 
@@ -372,11 +378,11 @@ func (m *Memory) Apply(_ context.Context, sale seckill.Sale) error {
 	defer s.mu.Unlock()
 	if sale.Version > s.sale.Version {
 		if s.sale.Retired {
-			return closed(sale.ID)
+			return Closed(sale.ID)
 		}
 		sale.Epoch, sale.Retired = s.sale.Epoch, false
 		s.sale = sale
-		m.clear(sale.ID)
+		m.flags.Clear(sale.ID)
 	}
 	return nil
 }
@@ -458,7 +464,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 	for i := range snapshots {
 		ids[i] = snapshots[i].Sale.ID
 	}
-	m.add(ids...)
+	m.flags.Add(ids...)
 	var final []place
 	for i := range snapshots {
 		v := &snapshots[i]
@@ -500,7 +506,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 		m.pending.Add(int64(len(pending)))
 		m.sales[v.Sale.ID] = s
 		m.mu.Unlock()
-		m.clear(v.Sale.ID)
+		m.flags.Clear(v.Sale.ID)
 		m.journal.send(pending)
 	}
 	m.journal.finish(final)

@@ -14,34 +14,51 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"seckill"
+	"seckill/internal/gate/gatetest"
 )
+
+func TestMain(m *testing.M) {
+	gatetest.FewChecks()
+	goleak.VerifyTestMain(m)
+}
 
 func TestMemory(t *testing.T) {
 	t.Parallel()
-	testGate(t, openTestMemory)
+	gatetest.Run(t, openTestMemory)
 }
 
-func openTestMemory(t testing.TB, limit int) subject {
-	return memoryAt(t, filepath.Join(t.TempDir(), "gate.db"), limit, newClock())
+func TestMemoryAgreesWithItsModel(t *testing.T) {
+	t.Parallel()
+	gatetest.RunModel(t, openTestMemory)
+}
+
+func TestMemoryIsLinearizable(t *testing.T) {
+	t.Parallel()
+	gatetest.RunHistories(t, openTestMemory)
+}
+
+func openTestMemory(t testing.TB, limit int) gatetest.Subject {
+	return memoryAt(t, filepath.Join(t.TempDir(), "gate.db"), limit, gatetest.NewClock())
 }
 
 // memoryAt opens the gate whose journal is file and closes it after the test.
-func memoryAt(t testing.TB, file string, limit int, c *clock) subject {
+func memoryAt(t testing.TB, file string, limit int, c *gatetest.Clock) gatetest.Subject {
 	t.Helper()
 	m, err := OpenMemory(context.Background(), file, limit)
 	require.NoError(t, err)
-	m.now = c.now
+	m.now = c.Now
 	t.Cleanup(func() { m.Close() })
-	return subject{
-		conforming: m, clock: c,
-		reopen: func(t testing.TB) subject {
+	return gatetest.Subject{
+		Gate: m, Clock: c,
+		Reopen: func(t testing.TB) gatetest.Subject {
 			t.Helper()
 			require.NoError(t, m.Close())
 			return memoryAt(t, file, limit, c)
 		},
-		crash: func(t testing.TB) subject {
+		Crash: func(t testing.TB) gatetest.Subject {
 			t.Helper()
 			return memoryAt(t, copyJournal(t, m), limit, c)
 		},
@@ -84,15 +101,15 @@ type asked struct {
 
 // inBubble runs a test of a memory gate with fake time: a test can wait until
 // everybody waits.
-func inBubble(t *testing.T, change func(*seckill.Sale), test func(t *testing.T, w *world, m *Memory)) {
+func inBubble(t *testing.T, change func(*seckill.Sale), test func(t *testing.T, w *gatetest.World, m *Memory)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		m, err := openMemory(t.Context(), filepath.Join(t.TempDir(), "gate.db"), 0, 0)
 		require.NoError(t, err)
 		defer m.Close()
 		now := time.Now()
-		s := subject{conforming: m, clock: &clock{at: now}}
-		test(t, newWorld(t, s, func(sale *seckill.Sale) {
+		s := gatetest.Subject{Gate: m, Clock: gatetest.ClockAt(now)}
+		test(t, gatetest.NewWorld(t, s, func(sale *seckill.Sale) {
 			sale.OpensAt, sale.ClosesAt = now, now.Add(time.Hour)
 			if change != nil {
 				change(sale)
@@ -101,10 +118,11 @@ func inBubble(t *testing.T, change func(*seckill.Sale), test func(t *testing.T, 
 	})
 }
 
-func (w *world) start(ctx context.Context, buyer string, quantity int) *asked {
+// start makes a request, and returns when it waits or is answered.
+func start(ctx context.Context, w *gatetest.World, buyer string, quantity int) *asked {
 	a := &asked{}
 	go func() {
-		a.answer, a.err = w.Reserve(ctx, saleID, buyer, quantity)
+		a.answer, a.err = w.Reserve(ctx, gatetest.SaleID, buyer, quantity)
 		a.done = true
 	}()
 	synctest.Wait()
@@ -113,15 +131,15 @@ func (w *world) start(ctx context.Context, buyer string, quantity int) *asked {
 
 func TestNobodyIsToldOfATicketBeforeItsCommit(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
 		resume := stall(t, m)
 		defer resume()
-		first := w.start(t.Context(), "ann", 1)
-		repeat := w.start(t.Context(), "ann", 1)
-		later := w.start(t.Context(), "bob", 1) // rides in the next commit
+		first := start(t.Context(), w, "ann", 1)
+		repeat := start(t.Context(), w, "ann", 1)
+		later := start(t.Context(), w, "bob", 1) // rides in the next commit
 		found := make(chan seckill.Progress, 1)
 		go func() {
-			p, err := m.Find(t.Context(), saleID, "ann", "")
+			p, err := m.Find(t.Context(), gatetest.SaleID, "ann", "")
 			assert.NoError(t, err)
 			found <- p
 		}()
@@ -137,7 +155,7 @@ func TestNobodyIsToldOfATicketBeforeItsCommit(t *testing.T) {
 		assert.False(t, later.done, "the next group waits for its own")
 		assert.Empty(t, found, "a look at a ticket waits for the commit")
 		assert.Empty(t, relayed, "the relay gets what is durable")
-		w.hasLeft(8)
+		w.HasLeft(8)
 
 		resume()
 		synctest.Wait()
@@ -145,40 +163,40 @@ func TestNobodyIsToldOfATicketBeforeItsCommit(t *testing.T) {
 		require.NoError(t, errors.Join(first.err, repeat.err, later.err))
 		assert.Equal(t, first.answer.Ticket, repeat.answer.Ticket)
 		assert.Equal(t, first.answer.Ticket, (<-found).Ticket.ID)
-		assert.Contains(t, ids(<-relayed), first.answer.Ticket)
+		assert.Contains(t, gatetest.IDs(<-relayed), first.answer.Ticket)
 	})
 }
 
 func TestACallerWhoLeavesKeepsTheTicket(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
 		resume := stall(t, m)
 		defer resume()
 		ctx, cancel := context.WithCancel(t.Context())
-		gone := w.start(ctx, "ann", 2)
+		gone := start(ctx, w, "ann", 2)
 		cancel()
 		synctest.Wait()
 		require.ErrorIs(t, gone.err, context.Canceled)
-		w.hasLeft(8)
+		w.HasLeft(8)
 		resume()
-		ticket := w.admit("ann", 2)
-		w.hasLeft(8)
-		w.hasOutbox(ticket)
+		ticket := w.Admit("ann", 2)
+		w.HasLeft(8)
+		w.HasOutbox(ticket)
 	})
 }
 
 func TestAFailedCommitClosesTheGateAndTellsNobodyQueued(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
-		before := w.admit("pia", 1)
-		w.settle(seckill.ReasonNone, before)
-		kept := w.admit("kim", 1)
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
+		before := w.Admit("pia", 1)
+		w.Settle(seckill.ReasonNone, before)
+		kept := w.Admit("kim", 1)
 
 		resume := stall(t, m)
 		defer resume()
-		first := w.start(t.Context(), "ann", 1)
-		later := w.start(t.Context(), "bob", 1) // in the group after it
-		repeat := w.start(t.Context(), "bob", 1)
+		first := start(t.Context(), w, "ann", 1)
+		later := start(t.Context(), w, "bob", 1) // in the group after it
+		repeat := start(t.Context(), w, "bob", 1)
 		breakCommits(m)
 		resume()
 		synctest.Wait()
@@ -188,18 +206,18 @@ func TestAFailedCommitClosesTheGateAndTellsNobodyQueued(t *testing.T) {
 		}
 		assert.Len(t, m.Lost(), 1, "somebody must rebuild")
 		assert.ErrorIs(t, m.Ping(t.Context()), seckill.ErrUnavailable)
-		w.unavailable(saleID)
-		assert.Equal(t, []string{kept.ID}, ids(w.unsent(1)), "what is not durable is not relayed, nor what has its outcome")
+		w.Unavailable(gatetest.SaleID)
+		assert.Equal(t, []string{kept.ID}, gatetest.IDs(w.Take(1)), "what is not durable is not relayed, nor what has its outcome")
 
-		w.rebuild()
+		w.Rebuild()
 		require.NoError(t, m.Ping(t.Context()))
-		w.hasLeft(8)
-		w.hasOutbox(kept)
-		assert.Equal(t, before, w.admit("pia", 1))
-		assert.Equal(t, kept, w.admit("kim", 1))
-		w.told(seckill.Queued, "ann", 3)
-		w.told(seckill.Queued, "bob", 3)
-		w.hasLeft(2)
+		w.HasLeft(8)
+		w.HasOutbox(kept)
+		assert.Equal(t, before, w.Admit("pia", 1))
+		assert.Equal(t, kept, w.Admit("kim", 1))
+		w.Expect(seckill.Queued, "ann", 3)
+		w.Expect(seckill.Queued, "bob", 3)
+		w.HasLeft(2)
 		assert.EqualValues(t, 3, m.pending.Load(), "kim, ann and bob have no outcome")
 	})
 }
@@ -208,51 +226,51 @@ func TestAFailedCommitClosesTheGateAndTellsNobodyQueued(t *testing.T) {
 // buyer who asks again has that ticket.
 func TestACommitOfUnknownOutcomeIsFoundByTheRebuild(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
 		at := time.Now().UTC().Truncate(time.Millisecond)
-		durable := seckill.Ticket{ID: seckill.NewTicketID(at), Sale: saleID, Buyer: "ann", Quantity: 2, Seq: 1, At: at}
+		durable := seckill.Ticket{ID: seckill.NewTicketID(at), Sale: gatetest.SaleID, Buyer: "ann", Quantity: 2, Seq: 1, At: at}
 		_, err := m.journal.db.Exec("INSERT INTO journal (seq, tickets) VALUES (1000, ?)", encodeRow([]seckill.Ticket{durable}))
 		require.NoError(t, err)
 		breakCommits(m)
-		_, err = m.Reserve(t.Context(), saleID, "bob", 1)
+		_, err = m.Reserve(t.Context(), gatetest.SaleID, "bob", 1)
 		require.ErrorIs(t, err, seckill.ErrUnavailable)
-		w.rebuild()
-		w.hasLeft(8)
-		w.hasOutbox(durable)
-		assert.Equal(t, durable.ID, w.admit("ann", 2).ID)
-		assert.Equal(t, []string{durable.ID}, ids(w.unsent(1)))
+		w.Rebuild()
+		w.HasLeft(8)
+		w.HasOutbox(durable)
+		assert.Equal(t, durable.ID, w.Admit("ann", 2).ID)
+		assert.Equal(t, []string{durable.ID}, gatetest.IDs(w.Take(1)))
 	})
 }
 
 func TestAFailedCommitOfDeletionsIsRecovered(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
-		first := w.admit("ann", 1)
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
+		first := w.Admit("ann", 1)
 		breakCommits(m)
-		w.settle(seckill.ReasonNone, first)
+		w.Settle(seckill.ReasonNone, first)
 		<-m.Lost() // the deletion was due within a second
-		w.rebuild()
-		w.hasLeft(9)
-		w.hasOutbox()
-		assert.Equal(t, first, w.admit("ann", 1))
-		w.told(seckill.Queued, "bob", 1)
+		w.Rebuild()
+		w.HasLeft(9)
+		w.HasOutbox()
+		assert.Equal(t, first, w.Admit("ann", 1))
+		w.Expect(seckill.Queued, "bob", 1)
 	})
 }
 
 func TestAStoppedGateLeavesNobodyWaiting(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(t *testing.T, w *world, m *Memory) {
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
 		require.NoError(t, m.Close())
-		a := w.start(t.Context(), "ann", 1)
+		a := start(t.Context(), w, "ann", 1)
 		assert.True(t, a.done)
 		assert.ErrorIs(t, a.err, seckill.ErrUnavailable)
 	})
 	t.Run("who asked while it stopped", func(t *testing.T) {
-		inBubble(t, func(s *seckill.Sale) { s.Total = 1000 }, func(t *testing.T, w *world, m *Memory) {
+		inBubble(t, func(s *seckill.Sale) { s.Total = 1000 }, func(t *testing.T, w *gatetest.World, m *Memory) {
 			var all sync.WaitGroup
 			for i := range 50 {
 				all.Go(func() {
-					a, err := m.Reserve(t.Context(), saleID, fmt.Sprint("buyer", i), 1)
+					a, err := m.Reserve(t.Context(), gatetest.SaleID, fmt.Sprint("buyer", i), 1)
 					if err != nil {
 						assert.ErrorIs(t, err, seckill.ErrUnavailable)
 						return
@@ -269,10 +287,10 @@ func TestAStoppedGateLeavesNobodyWaiting(t *testing.T) {
 func TestTheGatesMetrics(t *testing.T) {
 	t.Parallel()
 	s := openTestMemory(t, 0)
-	w := newWorld(t, s, nil)
-	w.admit("ann", 1)
+	w := gatetest.NewWorld(t, s, nil)
+	w.Admit("ann", 1)
 	r := prometheus.NewRegistry()
-	s.conforming.(*Memory).Register(r)
+	s.Gate.(*Memory).Register(r)
 	families, err := r.Gather()
 	require.NoError(t, err)
 	found := map[string]float64{}

@@ -1,4 +1,4 @@
-package gate
+package redisgate
 
 import (
 	"context"
@@ -32,13 +32,13 @@ type view struct {
 }
 
 // known is the view of a sale if there is one: anybody may ask for any id.
-func (g *Redis) known(id seckill.SaleID) *view {
+func (g *Gate) known(id seckill.SaleID) *view {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.views[id]
 }
 
-func (g *Redis) view(id seckill.SaleID) *view {
+func (g *Gate) view(id seckill.SaleID) *view {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	v := g.views[id]
@@ -85,7 +85,7 @@ func (v *view) forget() {
 }
 
 // refresh looks at the sale in the background, unless that was done just now.
-func (v *view) refresh(g *Redis) {
+func (v *view) refresh(g *Gate) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.looking || time.Since(v.at) < viewFresh {
@@ -114,7 +114,7 @@ func (v *view) refresh(g *Redis) {
 
 // Left returns the units that the gate held a moment ago; ok is false if it
 // cannot tell.
-func (g *Redis) Left(id seckill.SaleID) (left int64, ok bool) {
+func (g *Gate) Left(id seckill.SaleID) (left int64, ok bool) {
 	v := g.view(id)
 	v.refresh(g)
 	v.mu.Lock()

@@ -1,8 +1,9 @@
-package gate
+package redisgate
 
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -14,26 +15,35 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/gate/gatetest"
 	"seckill/internal/stack"
 )
 
 // sweeping is the sweeper of a node, and a queue that confirms what it is sent.
 type sweeping struct {
 	*testing.T
-	gate  *Redis
-	clock *clock // of the gate: by it entries are old
-	queue pipe
+	gate  *Gate
+	clock *gatetest.Clock // of the gate: by it entries are old
+	queue queue
 	room  int
+}
+
+// queue confirms what it is sent.
+type queue struct{ got []seckill.Ticket }
+
+func (q *queue) Publish(_ context.Context, tickets []seckill.Ticket) ([]seckill.Ticket, error) {
+	q.got = append(q.got, tickets...)
+	return tickets, nil
 }
 
 // newSweeping returns a node that sweeps, and how to get another one on the same
 // state. The queues of both have room.
 func newSweeping(t *testing.T) (s *sweeping, another func() *sweeping) {
 	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
-	clock := &clock{at: time.Now()}
+	clock := gatetest.ClockAt(time.Now())
 	another = func() *sweeping {
-		g := runRedis(t, url, prefix, 10)
-		g.clock = clock.now
+		g := runGate(t, url, prefix, 10)
+		g.clock = clock.Now
 		return &sweeping{T: t, gate: g, clock: clock, room: 1000}
 	}
 	return another(), another
@@ -45,7 +55,7 @@ func (s *sweeping) at(now time.Time) []string {
 	s.queue.got = nil
 	sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: func(context.Context) (int, error) { return s.room, nil }, Log: slog.New(slog.DiscardHandler)}
 	require.NoError(s, sweeper.sweep(s.Context(), now))
-	return ids(s.queue.got)
+	return gatetest.IDs(s.queue.got)
 }
 
 // redis returns what Redis answers to a command of the node.
@@ -73,9 +83,9 @@ func TestTheSweeperSendsAgainAtAGrowingDistance(t *testing.T) {
 		born, _ = strconv.ParseInt(ms, 10, 64)
 	}))
 	now := time.Now()
-	s.clock.advance(time.UnixMilli(born).Add(sweepAfter - time.Millisecond).Sub(s.clock.now()))
+	s.clock.Advance(time.UnixMilli(born).Add(sweepAfter - time.Millisecond).Sub(s.clock.Now()))
 	require.Empty(t, s.at(now), "it may still be on its way")
-	s.clock.advance(time.Millisecond)
+	s.clock.Advance(time.Millisecond)
 	require.Equal(t, ann, s.at(now))
 	for _, pause := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
 		require.Empty(t, s.at(now.Add(pause-1)), pause)
@@ -85,7 +95,7 @@ func TestTheSweeperSendsAgainAtAGrowingDistance(t *testing.T) {
 
 	bob := h.buys("bob", sale)
 	h.finishes(tickets)
-	s.clock.advance(time.Hour)
+	s.clock.Advance(time.Hour)
 	require.Equal(t, slices.Collect(maps.Keys(bob)), s.at(now.Add(time.Hour)))
 	h.finishes(bob)
 	require.Empty(t, s.at(now.Add(2*time.Hour)))
@@ -102,13 +112,14 @@ func TestTheSweeperSendsNoMoreThanTheQueueHasRoomFor(t *testing.T) {
 	for _, buyer := range []string{"ann", "bob", "cid"} {
 		maps.Copy(all, h.buys(buyer, h.sales[1:3])) // of two buckets
 	}
-	s.clock.advance(time.Minute)
+	s.clock.Advance(time.Minute)
 	now := time.Now()
 	for _, s.room = range []int{0, -1} {
 		require.Empty(t, s.at(now), "a backlog is no loss")
 	}
-	failing := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: func(context.Context) (int, error) { return 1, errDown }, Log: slog.New(slog.DiscardHandler)}
-	require.ErrorIs(t, failing.sweep(t.Context(), now), errDown)
+	down := errors.New("the store is down")
+	failing := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: func(context.Context) (int, error) { return 1, down }, Log: slog.New(slog.DiscardHandler)}
+	require.ErrorIs(t, failing.sweep(t.Context(), now), down)
 	require.Empty(t, s.queue.got, "nobody knows whether there is room")
 
 	var sent []string
@@ -124,7 +135,7 @@ func TestTheSweeperSendsNoMoreThanTheQueueHasRoomFor(t *testing.T) {
 	s.room = 1000
 	require.Len(t, s.at(now), len(all))
 	dan := h.buys("dan", h.sales[:1])
-	s.clock.advance(time.Minute)
+	s.clock.Advance(time.Minute)
 	s.room = 1
 	require.Equal(t, slices.Collect(maps.Keys(dan)), s.at(now.Add(sweepAfter)))
 	s.room = 1000
@@ -137,9 +148,9 @@ func TestOneNodeSweeps(t *testing.T) {
 	t.Parallel()
 	first, another := newSweeping(t)
 	second := another()
-	tickets := newHall(t, first.gate).buys("ann", []seckill.Sale{{ID: redisBuckets}})
+	tickets := newHall(t, first.gate).buys("ann", []seckill.Sale{{ID: bucketCount}})
 	ann := slices.Collect(maps.Keys(tickets))
-	first.clock.advance(time.Minute)
+	first.clock.Advance(time.Minute)
 	now, lease := time.Now(), first.gate.tag(0)+"sweeper"
 	require.Equal(t, ann, first.at(now))
 	require.Empty(t, second.at(now))

@@ -1,4 +1,4 @@
-package gate
+package redisgate
 
 import (
 	"context"
@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// redisAsks is the most buyers that one call asks for: it bounds for how long a
+	// maxAsks is the most buyers that one call asks for: it bounds for how long a
 	// script keeps Redis from everybody else.
-	redisAsks = 256
-	// redisCalls is the most calls under way for a sale. A second one is made when
+	maxAsks = 256
+	// maxCalls is the most calls under way for a sale. A second one is made when
 	// the first cannot take all who wait.
-	redisCalls = 4
+	maxCalls = 4
 )
 
 // lines are the buyers who wait to be asked for at Redis, by sale. Those who come
@@ -53,20 +53,26 @@ type ask struct {
 
 var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
 
+// Over reports whether the sale's over flag is up on this node: see gate.Flags.
+func (g *Gate) Over(id seckill.SaleID) bool { return g.flags.Over(id) }
+
+// Abandon gives back a request that Over let through: see gate.Flags.
+func (g *Gate) Abandon(id seckill.SaleID) { g.flags.Abandon(id) }
+
 // Reserve decides whether the buyer may have quantity units of the sale. An
 // error that wraps seckill.ErrUnavailable has an unknown outcome; one of the
 // type *seckill.FieldError says that the sale does not allow the quantity.
-func (g *Redis) Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
+func (g *Gate) Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
 	a, err := g.reserve(ctx, id, buyer, quantity)
 	if err != nil {
-		g.Abandon(id)
+		g.flags.Abandon(id)
 		return seckill.Answer{}, err
 	}
-	g.learn(id, a.Verdict, a.Left)
+	g.flags.Learn(id, a.Verdict, a.Left)
 	return a, nil
 }
 
-func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
+func (g *Gate) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return seckill.Answer{}, err
 	}
@@ -81,7 +87,7 @@ func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, qu
 		l = new(line)
 		g.lines.by[id] = l
 	}
-	if l.waiting = append(l.waiting, a); l.calls == 0 || l.calls < redisCalls && len(l.waiting) >= redisAsks {
+	if l.waiting = append(l.waiting, a); l.calls == 0 || l.calls < maxCalls && len(l.waiting) >= maxAsks {
 		l.calls++
 		go g.ask(id, l)
 	}
@@ -99,10 +105,10 @@ func (g *Redis) reserve(ctx context.Context, id seckill.SaleID, buyer string, qu
 }
 
 // ask asks Redis for those who stand in a sale's line until nobody does.
-func (g *Redis) ask(id seckill.SaleID, l *line) {
+func (g *Gate) ask(id seckill.SaleID, l *line) {
 	for {
 		g.lines.mu.Lock()
-		some := l.waiting[:min(len(l.waiting), redisAsks)]
+		some := l.waiting[:min(len(l.waiting), maxAsks)]
 		if l.waiting = l.waiting[len(some):]; len(some) == 0 {
 			if l.calls--; l.calls == 0 {
 				delete(g.lines.by, id)
@@ -128,7 +134,7 @@ func (g *Redis) ask(id seckill.SaleID, l *line) {
 
 // askFor is one call that takes patience at most. Its caller tells everybody the
 // error, if there is one.
-func (g *Redis) askFor(id seckill.SaleID, some []*ask, patience time.Duration) error {
+func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) error {
 	now, b := "", bucket(id)
 	if g.clock != nil {
 		now = strconv.FormatInt(g.clock().UnixMilli(), 10)

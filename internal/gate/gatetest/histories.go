@@ -1,4 +1,4 @@
-package gate
+package gatetest
 
 import (
 	"context"
@@ -131,10 +131,10 @@ func (h *history) do(client int, in call, f func() heard) heard {
 	return out
 }
 
-// testLinear holds concurrent callers of a gate to a sale in which one thing
+// RunHistories holds concurrent callers of a gate to a sale in which one thing
 // happens after another: many callers and few units, repeats, callers who leave,
 // refusals that return units, and rebuilds in the middle of it.
-func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
+func RunHistories(t *testing.T, open func(t testing.TB, limit int) Subject) {
 	// A history with many unknown outcomes may have too many orders of events to try
 	// them all in time. Nearly all must be decided.
 	var decided atomic.Int64
@@ -148,7 +148,7 @@ func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 1))
 			units := 2 + random.Int64N(6)
-			w := newWorld(t, open(t, 0), func(s *seckill.Sale) { s.Total = units })
+			w := NewWorld(t, open(t, 0), func(s *seckill.Sale) { s.Total = units })
 			h := &history{}
 			buyers := map[string]int{}
 			for b := range linearBuyers {
@@ -166,7 +166,7 @@ func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 							cancel() // this one does not wait for the commit
 						}
 						h.do(client, in, func() heard {
-							a, err := w.Reserve(ctx, saleID, fmt.Sprint("buyer", in.buyer), in.quantity)
+							a, err := w.Reserve(ctx, SaleID, fmt.Sprint("buyer", in.buyer), in.quantity)
 							return heard{a, err != nil}
 						})
 						cancel()
@@ -191,9 +191,9 @@ func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 							reason = seckill.ReasonNone
 						}
 						settling.Lock()
-						if _, again := w.store.sales[saleID].outcomes[ticket.ID]; !again {
+						if _, again := w.Store.sales[SaleID].outcomes[ticket.ID]; !again {
 							h.do(100, in, func() heard {
-								require.NoError(t, w.Finish(context.Background(), w.store.settle(reason, ticket)))
+								require.NoError(t, w.Finish(context.Background(), w.Store.Settle(reason, ticket)))
 								return heard{}
 							})
 						}
@@ -204,9 +204,9 @@ func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 			resident.Go(func() {
 				for range 2 {
 					settling.Lock()
-					outbox, err := w.Shut(context.Background(), w.store.all())
+					outbox, err := w.Shut(context.Background(), w.Store.all())
 					if err == nil {
-						err = w.Load(context.Background(), w.store.snapshots(w.store.all(), outbox))
+						err = w.Load(context.Background(), w.Store.snapshots(w.Store.all(), outbox))
 					}
 					settling.Unlock()
 					if err != nil && !errors.Is(err, context.Canceled) {
@@ -238,9 +238,4 @@ func testLinear(t *testing.T, open func(t testing.TB, limit int) subject) {
 			}
 		})
 	}
-}
-
-func TestMemoryIsLinearizable(t *testing.T) {
-	t.Parallel()
-	testLinear(t, openTestMemory)
 }

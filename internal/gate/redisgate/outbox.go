@@ -1,10 +1,8 @@
-package gate
+package redisgate
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,54 +13,19 @@ import (
 	"seckill"
 )
 
-// Limits of reading the outbox on Redis.
+// Limits of reading the outbox.
 const (
+	pageSize    = 1000                  // entries read in one command
 	outboxPoll  = 20 * time.Millisecond // between looks, when this node has written nothing
 	outboxGroup = "relay"               // the consumer group of all nodes
 	// An entry that a node has taken and not confirmed for so long belongs to
 	// whoever asks: that node is dead, or as good as.
 	outboxClaim = 10 * time.Second
 	claimEvery  = 2 * time.Second
-
-	sweepEvery  = 5 * time.Second
-	sweepAfter  = 15 * time.Second // an entry so old without an outcome is sent again
-	sweepMost   = 5 * time.Minute  // the longest pause between two sends of an entry
-	sweepLease  = 15 * time.Second
-	sweepAtOnce = 1000 // entries sent again in one sweep of a bucket
 )
 
-// entry is where the outbox keeps a ticket.
-type entry struct {
-	bucket int
-	id     string
-}
-
-// parseEntry reads an entry: ticket, sale, quantity, admission number, time (ms
-// since 1970) and buyer, in one field, since every field costs whenever an entry
-// is written or read.
-func parseEntry(e rueidis.XRangeEntry) (t seckill.Ticket, err error) {
-	f := strings.SplitN(e.FieldValues["t"], ",", 6)
-	if len(f) != 6 {
-		return t, fmt.Errorf("gate: outbox entry %s is no ticket: %q", e.ID, e.FieldValues)
-	}
-	t.ID, t.Buyer = f[0], f[5]
-	if t.Sale, err = seckill.ParseSaleID(f[1]); err == nil {
-		if t.Quantity, err = strconv.Atoi(f[2]); err == nil {
-			if t.Seq, err = strconv.ParseInt(f[3], 10, 64); err == nil {
-				var ms int64
-				ms, err = strconv.ParseInt(f[4], 10, 64)
-				t.At = time.UnixMilli(ms).UTC()
-			}
-		}
-	}
-	if err != nil {
-		return t, fmt.Errorf("gate: outbox entry %s: %w", e.ID, err)
-	}
-	return t, nil
-}
-
 // entries reads a whole outbox stream, page by page.
-func (g *Redis) entries(ctx context.Context, b int, each func(entry string, t seckill.Ticket)) error {
+func (g *Gate) entries(ctx context.Context, b int, each func(entry string, t seckill.Ticket)) error {
 	for from := "-"; ; {
 		page, err := g.page(ctx, b, from, "+")
 		if err != nil {
@@ -75,21 +38,21 @@ func (g *Redis) entries(ctx context.Context, b int, each func(entry string, t se
 			}
 			each(e.ID, t)
 		}
-		if len(page) < redisPage {
+		if len(page) < pageSize {
 			return nil
 		}
 		from = "(" + page[len(page)-1].ID
 	}
 }
 
-func (g *Redis) page(ctx context.Context, b int, from, to string) ([]rueidis.XRangeEntry, error) {
+func (g *Gate) page(ctx context.Context, b int, from, to string) ([]rueidis.XRangeEntry, error) {
 	client, err := g.up(b)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	page, err := client.Do(ctx, client.B().Xrange().Key(g.outbox(b)).Start(from).End(to).Count(redisPage).Build()).AsXRange()
+	page, err := client.Do(ctx, client.B().Xrange().Key(g.outbox(b)).Start(from).End(to).Count(pageSize).Build()).AsXRange()
 	if err != nil {
 		return nil, g.fail(b, err)
 	}
@@ -100,7 +63,7 @@ func (g *Redis) page(ctx context.Context, b int, from, to string) ([]rueidis.XRa
 // max of them from each of the buckets. Each entry goes to one node; a dead
 // node's go to another. While a part of a cluster is gone the others' are
 // returned.
-func (g *Redis) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
+func (g *Gate) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
 	for {
 		if g.tied.Load() { // or it may be another store's
 			tickets, err := g.take(ctx, max)
@@ -129,14 +92,14 @@ func (g *Redis) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
 
 // outboxes asks every bucket that can be reached the same, and hands the answers
 // to each. A part of a cluster that is gone is left out; it is an error when all are.
-func (g *Redis) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket int) rueidis.Completed, each func(c rueidis.Client, bucket int, answer rueidis.RedisResult) error) (err error) {
+func (g *Gate) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket int) rueidis.Completed, each func(c rueidis.Client, bucket int, answer rueidis.RedisResult) error) (err error) {
 	var down error
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	var commands rueidis.Commands
 	var buckets []int
 	var client rueidis.Client
-	for b := range redisBuckets {
+	for b := range bucketCount {
 		c, gone := g.up(b)
 		if gone != nil {
 			down = gone
@@ -155,7 +118,7 @@ func (g *Redis) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket 
 	return err
 }
 
-func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
 	g.mu.Lock()
 	unheard := g.unheard
 	g.mu.Unlock()
@@ -189,7 +152,7 @@ func (g *Redis) take(ctx context.Context, max int) (tickets []seckill.Ticket, er
 
 // mishears notes that entries may have been given to this node in an answer that it
 // did not get. An error of Redis is an answer.
-func (g *Redis) mishears(b int, err error) {
+func (g *Gate) mishears(b int, err error) {
 	if _, answered := rueidis.IsRedisErr(err); !answered {
 		g.mu.Lock()
 		g.unheard[b] = "0"
@@ -198,7 +161,7 @@ func (g *Redis) mishears(b int, err error) {
 }
 
 // rehears goes on behind a page of what this node was given: the last one is not full.
-func (g *Redis) rehears(b int, page []rueidis.XRangeEntry, max int) {
+func (g *Gate) rehears(b int, page []rueidis.XRangeEntry, max int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.unheard[b] = ""
@@ -208,7 +171,7 @@ func (g *Redis) rehears(b int, page []rueidis.XRangeEntry, max int) {
 }
 
 // group makes the group of readers, from the beginning of the stream.
-func (g *Redis) group(ctx context.Context, client rueidis.Client, b int) error {
+func (g *Gate) group(ctx context.Context, client rueidis.Client, b int) error {
 	err := client.Do(ctx, client.B().XgroupCreate().Key(g.outbox(b)).Group(outboxGroup).Id("0").Mkstream().Build()).Error()
 	if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "BUSYGROUP") {
 		return nil // another node was first
@@ -216,7 +179,7 @@ func (g *Redis) group(ctx context.Context, client rueidis.Client, b int) error {
 	return err
 }
 
-func (g *Redis) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeEntry) ([]seckill.Ticket, error) {
+func (g *Gate) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeEntry) ([]seckill.Ticket, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, e := range entries {
@@ -237,7 +200,7 @@ func (g *Redis) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeE
 }
 
 // claim takes over what a dead node had taken.
-func (g *Redis) claim(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+func (g *Gate) claim(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
 		return c.B().Xautoclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
 	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
@@ -260,8 +223,8 @@ func (g *Redis) claim(ctx context.Context, max int) (tickets []seckill.Ticket, e
 
 // Sent notes tickets that the queue has confirmed. Where that fails they are claimed
 // later, and sent again.
-func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
-	var of [redisBuckets][]string // entries
+func (g *Gate) Sent(ctx context.Context, tickets []seckill.Ticket) error {
+	var of [bucketCount][]string // entries
 	g.mu.Lock()
 	for _, t := range tickets {
 		if e, ok := g.sent[t.ID]; ok {
@@ -278,7 +241,7 @@ func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	var errs [redisBuckets]error
+	var errs [bucketCount]error
 	var asking sync.WaitGroup
 	for b, entries := range of {
 		if len(entries) == 0 {
@@ -300,8 +263,8 @@ func (g *Redis) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 
 // handBack lets other nodes claim at once what this one has taken and does not
 // send any more.
-func (g *Redis) handBack(ctx context.Context) {
-	var of [redisBuckets][]string
+func (g *Gate) handBack(ctx context.Context) {
+	var of [bucketCount][]string
 	g.mu.Lock()
 	for _, e := range g.sent {
 		of[e.bucket] = append(of[e.bucket], e.id)
@@ -315,123 +278,4 @@ func (g *Redis) handBack(ctx context.Context) {
 			client.Do(ctx, client.B().Xclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime("0").Id(entries...).Idle(outboxClaim.Milliseconds()).Justid().Build())
 		}
 	}
-}
-
-// resend is when an entry may be sent again, and the pause after that.
-type resend struct {
-	at    time.Time
-	pause time.Duration
-}
-
-// Sweeper sends entries of the outbox again that are old and still have no
-// outcome: the queue may have lost them. One node sweeps at a time.
-type Sweeper struct {
-	Gate  *Redis
-	Queue Publisher
-	// Room is how many tickets the queue can take; a backlog is not a loss, so
-	// while there is one nothing is sent again.
-	Room func(ctx context.Context) (int, error)
-	Log  *slog.Logger
-}
-
-// Run sweeps until ctx is done.
-func (s *Sweeper) Run(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-		if err := s.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			s.Log.Warn("gate: sweeping the outbox has to wait", "pause", sweepEvery, "error", err)
-		}
-	}
-}
-
-func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
-	g := s.Gate
-	client, err := g.up(0)
-	if err != nil {
-		return err
-	}
-	lease := g.tag(0) + "sweeper"
-	err = client.Do(ctx, client.B().Set().Key(lease).Value(g.node).Nx().PxMilliseconds(sweepLease.Milliseconds()).Build()).Error()
-	if rueidis.IsRedisNil(err) {
-		holder, err := client.Do(ctx, client.B().Get().Key(lease).Build()).ToString()
-		if err != nil || holder != g.node {
-			return nil // another node sweeps
-		}
-	} else if err != nil {
-		return g.fail(0, err)
-	}
-	client.Do(ctx, client.B().Pexpire().Key(lease).Milliseconds(sweepLease.Milliseconds()).Build())
-
-	room, err := s.Room(ctx)
-	if err != nil || room <= 0 {
-		return err
-	}
-	seen, whole := map[string]bool{}, true
-	for b := range redisBuckets {
-		var old []seckill.Ticket
-		most := min(room, sweepAtOnce)
-		until := strconv.FormatInt(g.now(b).Add(-sweepAfter).UnixMilli(), 10)
-		for from := "-"; len(old) < most; {
-			page, gone := g.page(ctx, b, from, until)
-			if gone != nil {
-				err = gone // a part of a cluster; the others are swept
-				break
-			}
-			for _, e := range page {
-				t, err := parseEntry(e)
-				if err != nil {
-					return err
-				}
-				seen[t.ID] = true
-				if len(old) < most && g.due(t.ID, now) {
-					old = append(old, t)
-				}
-			}
-			if len(page) < redisPage {
-				break
-			}
-			from = "(" + page[len(page)-1].ID
-		}
-		whole = whole && len(old) < most
-		if len(old) == 0 {
-			continue
-		}
-		confirmed, err := s.Queue.Publish(ctx, old)
-		s.Log.Warn("gate: sent tickets again that have no outcome", "bucket", b, "tickets", len(confirmed), "older_than", sweepAfter)
-		if err != nil {
-			return err
-		}
-		room -= len(confirmed)
-	}
-	if err != nil || !whole { // what was not looked at keeps its pause
-		return err
-	}
-	g.mu.Lock()
-	for id := range g.tries {
-		if !seen[id] {
-			delete(g.tries, id)
-		}
-	}
-	g.mu.Unlock()
-	return nil
-}
-
-// due reports whether a ticket may be sent again now, and notes that it is.
-func (g *Redis) due(ticket string, now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r := g.tries[ticket]
-	if now.Before(r.at) {
-		return false
-	}
-	r.pause = min(max(sweepAfter, 2*r.pause), sweepMost)
-	r.at = now.Add(r.pause)
-	g.tries[ticket] = r
-	return true
 }

@@ -1,4 +1,4 @@
-package gate
+package redisgate
 
 import (
 	"context"
@@ -13,31 +13,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/gate/gatetest"
 	"seckill/internal/stack"
 )
 
-func TestRedisCluster(t *testing.T) {
+func TestCluster(t *testing.T) {
 	t.Parallel()
 	url := stack.OwnCluster(t, stack.KindRedis).URL()
-	testGate(t, func(t testing.TB, limit int) subject {
-		return redisAt(t, url, "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, newClock())
+	gatetest.Run(t, func(t testing.TB, limit int) gatetest.Subject {
+		return gateAt(t, url, "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, gatetest.NewClock())
 	})
 }
 
 // hall is one sale in every bucket, on a cluster.
 type hall struct {
 	*testing.T
-	gate              *Redis
+	gate              *Gate
 	sales             []seckill.Sale
 	admitted, pending map[seckill.SaleID]int
 }
 
-func newHall(t *testing.T, g *Redis) hall {
+func newHall(t *testing.T, g *Gate) hall {
 	h := hall{T: t, gate: g, admitted: map[seckill.SaleID]int{}, pending: map[seckill.SaleID]int{}}
 	var snapshots []seckill.Snapshot
 	var ids []seckill.SaleID
-	for b := range redisBuckets {
-		sale := seckill.Sale{ID: seckill.SaleID(redisBuckets + b), Version: 1, Epoch: 1, Total: 10_000, LimitPerBuyer: 1,
+	for b := range bucketCount {
+		sale := seckill.Sale{ID: seckill.SaleID(bucketCount + b), Version: 1, Epoch: 1, Total: 10_000, LimitPerBuyer: 1,
 			OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
 		h.sales, snapshots, ids = append(h.sales, sale), append(snapshots, seckill.Snapshot{Sale: sale}), append(ids, sale.ID)
 	}
@@ -119,13 +120,13 @@ func (h hall) halves(c *stack.Cluster, member *stack.Engine) (its, others []seck
 }
 
 // hears asserts that another node is told of outcomes in every bucket, as Finish does.
-func (h hall) hears(other *Redis, tickets map[string]seckill.Ticket) {
+func (h hall) hears(other *Gate, tickets map[string]seckill.Ticket) {
 	h.Helper()
 	for _, ticket := range tickets {
 		heard, waiting := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(heard)
-			other.waiters.wait(h.Context(), ticket.ID, func() bool { close(waiting); return false })
+			other.waiters.Wait(h.Context(), ticket.ID, func() bool { close(waiting); return false })
 		}()
 		<-waiting
 		client, err := h.gate.up(bucket(ticket.Sale))
@@ -148,8 +149,8 @@ func (h hall) hears(other *Redis, tickets map[string]seckill.Ticket) {
 func TestAMasterOfAClusterIsKilled(t *testing.T) {
 	t.Parallel()
 	c := stack.OwnCluster(t, stack.KindRedis)
-	g, other := runRedis(t, c.URL(), "seckill:", 0), runRedis(t, c.URL(), "seckill:", 0)
-	g.patience = redisCall
+	g, other := runGate(t, c.URL(), "seckill:", 0), runGate(t, c.URL(), "seckill:", 0)
+	g.patience = callTimeout
 	h := newHall(t, g)
 	require.Empty(t, g.broken())
 	require.NoError(t, g.Belong(t.Context(), "ours"))
@@ -176,7 +177,7 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 				return down != nil
 			})
 		}
-		t.Logf("%d of %d buckets are closed %v after the kill", len(lost), redisBuckets, time.Since(killed).Round(time.Millisecond))
+		t.Logf("%d of %d buckets are closed %v after the kill", len(lost), bucketCount, time.Since(killed).Round(time.Millisecond))
 		require.Len(t, g.broken(), len(lost))
 		require.NoError(t, g.Ping(t.Context()))
 		require.NoError(t, g.Belong(t.Context(), "ours"))
@@ -223,9 +224,9 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 }
 
 // startsWithout runs a gate that can reach all buckets but so many.
-func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Redis {
+func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Gate {
 	t.Helper()
-	g, err := OpenRedis(c.URL(), 0, slog.New(slog.DiscardHandler))
+	g, err := Open(c.URL(), 0, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
@@ -241,8 +242,8 @@ func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Redis {
 func TestAMinorityOfAClusterRefuses(t *testing.T) {
 	t.Parallel()
 	c := stack.OwnCluster(t, stack.KindRedis)
-	g := runRedis(t, c.URL(), "seckill:", 0)
-	g.patience = redisCall
+	g := runGate(t, c.URL(), "seckill:", 0)
+	g.patience = callTimeout
 	h := newHall(t, g)
 	its, _ := h.halves(c, c.Members[0])
 	for _, e := range c.Members[1:] {
@@ -279,7 +280,7 @@ func TestAMinorityOfAClusterRefuses(t *testing.T) {
 func TestAPartOfAClusterHasNoMaster(t *testing.T) {
 	t.Parallel()
 	c := stack.OwnCluster(t, stack.KindRedis)
-	h := newHall(t, runRedis(t, c.URL(), "seckill:", 0))
+	h := newHall(t, runGate(t, c.URL(), "seckill:", 0))
 	lost, others := h.halves(c, c.Members[1])
 	for _, e := range c.Members {
 		options, err := rueidis.ParseURL(e.AdminURL())

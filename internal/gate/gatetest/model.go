@@ -1,4 +1,4 @@
-package gate
+package gatetest
 
 import (
 	"context"
@@ -39,7 +39,7 @@ func (m *model) reserve(buyer string, quantity int) (v seckill.Verdict, ticket s
 
 // machine drives a gate and its models with random steps.
 type machine struct {
-	*world
+	*World
 	models  map[seckill.SaleID]*model
 	unheard map[string]seckill.Outcome // settled, and the gate has not been told
 	outbox  map[string]seckill.Ticket  // what the gate's outbox must hold
@@ -78,7 +78,7 @@ func (m *machine) reserve(t *rapid.T) {
 // settle gives one ticket of the outbox its outcome; the gate is told later.
 func (m *machine) settle(t *rapid.T) {
 	ticket := m.outbox[pick(t, m.outbox)]
-	for _, o := range m.store.settle(anyReason.Draw(t, "reason"), ticket) {
+	for _, o := range m.Store.Settle(anyReason.Draw(t, "reason"), ticket) {
 		require.NotEqual(t, seckill.ReasonSoldOut, o.Reason, "the gate promised what the store does not have")
 		m.unheard[ticket.ID] = o
 	}
@@ -107,22 +107,22 @@ func (m *machine) finish(t *rapid.T) {
 
 // end ends an active order in the store.
 func (m *machine) end(t *rapid.T) {
-	b := m.store.sales[anySale.Draw(t, "sale")]
+	b := m.Store.sales[anySale.Draw(t, "sale")]
 	ticket := b.active[pick(t, b.active)]
-	m.store.end(ticket)
+	m.Store.end(ticket)
 	m.ended = append(m.ended, ticket)
 }
 
-// release brings an ended order's units to the gate; the store may hear of it.
+// BringBack brings an ended order's units to the gate; the store may hear of it.
 func (m *machine) release(t *rapid.T) {
 	if len(m.ended) == 0 {
 		t.Skip("no order has ended")
 	}
 	ticket := rapid.SampledFrom(m.ended).Draw(t, "ticket")
-	if _, due := m.store.sales[ticket.Sale].returns[ticket.ID]; !due {
+	if _, due := m.Store.sales[ticket.Sale].returns[ticket.ID]; !due {
 		t.Skip("the store knows that the units are back")
 	}
-	r := seckill.Return{Sale: ticket.Sale, Epoch: m.store.sales[ticket.Sale].sale.Epoch, Tickets: []seckill.Ticket{ticket}}
+	r := seckill.Return{Sale: ticket.Sale, Epoch: m.Store.sales[ticket.Sale].sale.Epoch, Tickets: []seckill.Ticket{ticket}}
 	if rapid.IntRange(0, 4).Draw(t, "read before a rebuild") == 0 {
 		r.Epoch--
 		require.ErrorIs(t, m.Release(context.Background(), r), seckill.ErrStale)
@@ -138,14 +138,14 @@ func (m *machine) release(t *rapid.T) {
 		delete(m.outbox, ticket.ID)
 	}
 	if rapid.Bool().Draw(t, "the store hears of it") {
-		m.store.returned(ticket.Sale, r.Epoch, ticket)
+		m.Store.returned(ticket.Sale, r.Epoch, ticket)
 	}
 }
 
 // move begins a stock move, or goes on with one that grows the sale.
 func (m *machine) move(t *rapid.T) {
 	id := anySale.Draw(t, "sale")
-	b, model := m.store.sales[id], m.models[id]
+	b, model := m.Store.sales[id], m.models[id]
 	delta := rapid.Int64Range(-4, 4).Filter(func(n int64) bool { return n != 0 }).Draw(t, "delta")
 	m.serial++
 	move := seckill.Move{Sale: id, ID: fmt.Sprint(m.serial), Delta: delta, Epoch: b.sale.Epoch}
@@ -187,11 +187,11 @@ func (m *machine) move(t *rapid.T) {
 // apply puts a version in force, or an old one that is ignored.
 func (m *machine) apply(t *rapid.T) {
 	id := anySale.Draw(t, "sale")
-	sale := m.store.sales[id].sale
+	sale := m.Store.sales[id].sale
 	sale.Paused = rapid.Bool().Draw(t, "paused")
 	if rapid.Bool().Draw(t, "newer") {
 		sale.Version++
-		m.store.sales[id].sale.Version, m.store.sales[id].sale.Paused = sale.Version, sale.Paused
+		m.Store.sales[id].sale.Version, m.Store.sales[id].sale.Paused = sale.Version, sale.Paused
 		m.models[id].paused = sale.Paused
 	}
 	require.NoError(t, m.Apply(context.Background(), sale))
@@ -204,9 +204,9 @@ func (m *machine) rebuildOne(t *rapid.T) { m.anew(anySale.Draw(t, "sale")) }
 func (m *machine) rebuildAll(t *rapid.T) {
 	switch rapid.SampledFrom([]string{"rebuild", "reopen", "crash"}).Draw(t, "how") {
 	case "reopen":
-		m.subject = m.reopen(m.tb)
+		m.Subject = m.Reopen(m.tb)
 	case "crash":
-		m.subject = m.crash(m.tb)
+		m.Subject = m.Crash(m.tb)
 	}
 	m.anew(1, 2)
 }
@@ -215,9 +215,9 @@ func (m *machine) rebuildAll(t *rapid.T) {
 // that nobody heard of are over, and moves that the store does not know of at
 // the gate are undone.
 func (m *machine) anew(sales ...seckill.SaleID) {
-	m.rebuild(sales...)
+	m.Rebuild(sales...)
 	for _, id := range sales {
-		b, model := m.store.sales[id], m.models[id]
+		b, model := m.Store.sales[id], m.models[id]
 		model.paused = b.sale.Paused
 		for ticket, t := range m.outbox {
 			if _, final := b.outcomes[ticket]; final && t.Sale == id {
@@ -252,7 +252,7 @@ func (m *machine) anew(sales ...seckill.SaleID) {
 // pending is P: units admitted without an outcome.
 func (m *machine) pending(id seckill.SaleID) (units int64) {
 	for ticket, t := range m.outbox {
-		if _, final := m.store.sales[id].outcomes[ticket]; !final && t.Sale == id {
+		if _, final := m.Store.sales[id].outcomes[ticket]; !final && t.Sale == id {
 			units += int64(t.Quantity)
 		}
 	}
@@ -261,7 +261,7 @@ func (m *machine) pending(id seckill.SaleID) (units int64) {
 
 // onTheWay is L: returns, growth, and refusals that the gate has not applied.
 func (m *machine) onTheWay(id seckill.SaleID) (units int64) {
-	b := m.store.sales[id]
+	b := m.Store.sales[id]
 	for ticket, t := range b.returns {
 		if !m.applied[ticket] {
 			units += int64(t.Quantity)
@@ -283,7 +283,7 @@ func (m *machine) onTheWay(id seckill.SaleID) (units int64) {
 // invariants are those of the design's section 4 that a gate can see.
 func (m *machine) invariants(t *rapid.T) {
 	for id, model := range m.models {
-		b := m.store.sales[id]
+		b := m.Store.sales[id]
 		cut, err := m.Cut(context.Background(), id)
 		require.NoError(t, err)
 		require.Equal(t, model.left, cut.Left, "sale %s: units at the gate", id)
@@ -311,7 +311,7 @@ func (m *machine) invariants(t *rapid.T) {
 				require.LessOrEqual(t, p.Quantity, b.sale.LimitPerBuyer)
 			}
 		}
-		require.ElementsMatch(t, want, ids(cut.Outbox), "sale %s: the outbox", id)
+		require.ElementsMatch(t, want, IDs(cut.Outbox), "sale %s: the outbox", id)
 		require.Equal(t, b.sale.Sold, active, "counter")
 
 		total := b.sale.Total
@@ -332,18 +332,18 @@ func pick[V any](t *rapid.T, from map[string]V) string {
 	return rapid.SampledFrom(slices.Sorted(maps.Keys(from))).Draw(t, "which")
 }
 
-// testModel drives a gate by random steps and holds it to the model.
-func testModel(t *testing.T, open func(t testing.TB, limit int) subject) {
+// RunModel drives a gate by random steps and holds it to the model.
+func RunModel(t *testing.T, open func(t testing.TB, limit int) Subject) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(rt, open(t, 0), func(s *seckill.Sale) { s.Total = rapid.Int64Range(1, 12).Draw(rt, "total") })
+		w := NewWorld(rt, open(t, 0), func(s *seckill.Sale) { s.Total = rapid.Int64Range(1, 12).Draw(rt, "total") })
 		w.tb = t
-		other := w.sale
+		other := w.Sale
 		other.ID, other.Total = 2, 3
-		w.store.create(other)
-		w.rebuild(2)
-		m := &machine{world: w, models: map[seckill.SaleID]*model{}, unheard: map[string]seckill.Outcome{}, outbox: map[string]seckill.Ticket{},
+		w.Store.create(other)
+		w.Rebuild(2)
+		m := &machine{World: w, models: map[seckill.SaleID]*model{}, unheard: map[string]seckill.Outcome{}, outbox: map[string]seckill.Ticket{},
 			applied: map[string]bool{}, shrunk: map[string]int64{}}
-		for id, b := range w.store.sales {
+		for id, b := range w.Store.sales {
 			m.models[id] = &model{left: b.sale.Total, held: map[string]seckill.Ticket{}}
 		}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -351,9 +351,4 @@ func testModel(t *testing.T, open func(t testing.TB, limit int) subject) {
 			"move": m.move, "apply": m.apply, "rebuild one": m.rebuildOne, "rebuild all": m.rebuildAll, "": m.invariants,
 		})
 	})
-}
-
-func TestMemoryAgreesWithItsModel(t *testing.T) {
-	t.Parallel()
-	testModel(t, openTestMemory)
 }

@@ -1,4 +1,4 @@
-package gate
+package redisgate
 
 import (
 	"sync"
@@ -20,13 +20,19 @@ const (
 // this it leaves nothing to settling, and what it is told sooner is only that it
 // stands in a longer queue.
 type pacer struct {
-	waiting [redisBuckets]atomic.Int64 // tickets without an outcome, when Redis last said so
-	settled atomic.Int64               // when this node last settled some, in nanoseconds since 1970
-	turn    chan struct{}              // a token: one call after the other is held
-	more    chan struct{}              // a token: ahead has grown
+	waiting [bucketCount]atomic.Int64 // tickets without an outcome, when Redis last said so
+	settled atomic.Int64              // when this node last settled some, in nanoseconds since 1970
+	turn    chan struct{}             // a token: one call after the other is held
+	more    chan struct{}             // a token: ahead has grown
 
 	mu    sync.Mutex
 	ahead int // tickets settled that nobody was admitted for
+}
+
+func newPacer() *pacer {
+	p := &pacer{turn: make(chan struct{}, 1), more: make(chan struct{}, 1)}
+	p.turn <- struct{}{}
+	return p
 }
 
 // settle notes that this node has settled n tickets.
@@ -36,12 +42,6 @@ func (p *pacer) settle(n int) {
 	p.mu.Unlock()
 	p.settled.Store(time.Now().UnixNano())
 	signal(p.more)
-}
-
-func newPacer() *pacer {
-	p := &pacer{turn: make(chan struct{}, 1), more: make(chan struct{}, 1)}
-	p.turn <- struct{}{}
-	return p
 }
 
 // hold returns when n buyers may be asked for, the first of whom came at since.

@@ -1,0 +1,116 @@
+package redisgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+// maxUntold is the most outcomes kept for each bucket while a part of a cluster is gone.
+const maxUntold = 10_000
+
+// breaker is open while down is set.
+type breaker struct {
+	down   atomic.Pointer[error]             // why calls fail at once
+	heard  atomic.Int64                      // when there last was an answer, in nanoseconds since 1970
+	untold atomic.Pointer[[]seckill.Outcome] // what it is to be told when it is back
+	offset atomic.Int64                      // nanoseconds that the clock there is ahead of this node's
+}
+
+func (g *Gate) breaker(bucket int) *breaker {
+	if !g.cluster.Load() {
+		bucket = 0
+	}
+	return &g.breakers[bucket]
+}
+
+// apart reports whether a bucket is on a part of a cluster that is gone, while
+// others answer. Whatever was to be done there is done when it is back.
+func (g *Gate) apart(bucket int) bool {
+	return g.breaker(bucket).down.Load() != nil && len(g.broken()) < bucketCount
+}
+
+// broken are the buckets whose breakers are open.
+func (g *Gate) broken() (buckets []int) {
+	for b := range bucketCount {
+		if g.breaker(b).down.Load() != nil {
+			buckets = append(buckets, b)
+		}
+	}
+	return buckets
+}
+
+// answers closes the breaker of a bucket.
+func (g *Gate) answers(bucket int) {
+	if g.breaker(bucket).down.Swap(nil) != nil {
+		g.log.Info("gate: Redis answers", "address", g.where, "bucket", bucket)
+		signal(g.lost) // it may have come back without its data
+	}
+}
+
+// fail opens the breaker of a bucket if err says that Redis is gone, and wraps it.
+func (g *Gate) fail(bucket int, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, answered := rueidis.IsRedisErr(err); answered && !refuses(e) {
+		return fmt.Errorf("gate: Redis at %s: %w: %w", g.where, seckill.ErrUnavailable, err)
+	}
+	late := errors.Is(err, context.DeadlineExceeded)
+	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
+	breaker := g.breaker(bucket)
+	// Calls of a crowd are sent together: the first to be late must not find that
+	// others were answered while it was sent.
+	if late && time.Since(time.Unix(0, breaker.heard.Load())) < g.patience/2 {
+		return err // slow, not gone: others are answered
+	}
+	if errors.Is(err, context.Canceled) {
+		return err // the caller went away: that says nothing about Redis
+	}
+	if breaker.down.CompareAndSwap(nil, &err) {
+		g.log.Warn("gate: every answer is 503 until Redis is back", "bucket", bucket, "error", err)
+	}
+	return err
+}
+
+// failed is fail for one of many calls that were made together: where one of them
+// has no master to go to, all of them fail.
+func (g *Gate) failed(bucket int, err error) error {
+	if errors.Is(err, rueidis.ErrNoSlot) {
+		g.skewed.Store(true) // each of them is asked
+		return fmt.Errorf("gate: a part of the cluster at %s is served by nobody: %w: %w", g.where, seckill.ErrUnavailable, err)
+	}
+	return g.fail(bucket, err)
+}
+
+// refuses tells whether Redis answers that it takes no writes, whatever is asked: a
+// full disk or memory, a node that is not or no longer a master.
+func refuses(e *rueidis.RedisError) bool {
+	return slices.ContainsFunc([]string{"MISCONF ", "OOM ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "NOREPLICAS "}, func(kind string) bool {
+		return strings.HasPrefix(e.Error(), kind)
+	})
+}
+
+// tell keeps outcomes for a part that is gone. What does not fit, and what is kept
+// when this node ends, the sweeper brings again.
+func (g *Gate) tell(b int, outcomes []seckill.Outcome) {
+	kept := &g.breaker(b).untold
+	for {
+		old := kept.Load()
+		more := outcomes
+		if old != nil {
+			more = append(slices.Clip(*old), outcomes...)
+		}
+		if more = more[:min(len(more), maxUntold)]; kept.CompareAndSwap(old, &more) {
+			return
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package redisgate
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+func TestTheBreakerOpensWhenNobodyIsAnsweredAnyMore(t *testing.T) {
+	t.Parallel()
+	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	g.patience = time.Hour
+	late := fmt.Errorf("a call: %w", context.DeadlineExceeded)
+	others := func(ago time.Duration) { g.breaker(7).heard.Store(time.Now().Add(-ago).UnixNano()) }
+	others(g.patience / 4)
+	require.Error(t, g.fail(7, late))
+	_, err := g.up(7)
+	require.NoError(t, err, "it is slow, not gone: others are answered")
+	others(g.patience * 9 / 10)
+	require.Error(t, g.fail(7, late))
+	_, err = g.up(7)
+	require.ErrorIs(t, err, seckill.ErrUnavailable, "they were answered while this call was sent")
+}
+
+// A Redis that takes no writes opens the breaker, and closes it when it does.
+func TestARedisThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runGate(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 5)
+	admin := administers(t, e)
+	memory := func(limit string) {
+		require.NoError(t, admin.Do(ctx, admin.B().ConfigSet().ParameterValue().ParameterValue("maxmemory", limit).Build()).Error())
+	}
+	memory("1")
+	_, err := g.Reserve(ctx, sale.ID, "ann", 1)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	require.ErrorIs(t, g.Ping(ctx), seckill.ErrUnavailable)
+	memory("0")
+	until(t, "it sells again", func() bool {
+		a, err := g.Reserve(ctx, sale.ID, "ann", 1)
+		return err == nil && a.Verdict == seckill.Queued
+	})
+}
+
+// A caller who goes away in the middle of a call says nothing about Redis: the
+// breaker stays closed for everybody else.
+func TestACallerWhoGoesAwaySaysNothingAboutRedis(t *testing.T) {
+	t.Parallel()
+	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 0)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, call := range map[string]func() error{
+		"find":    func() error { _, err := g.Find(gone, 1, "ada", ""); return err },
+		"reserve": func() error { _, err := g.Reserve(gone, 1, "ada", 1); return err },
+		"cut":     func() error { _, err := g.Cut(gone, 1); return err },
+	} {
+		require.ErrorIs(t, call(), context.Canceled, name)
+		require.Empty(t, g.broken(), "the breaker is open after %s", name)
+	}
+}

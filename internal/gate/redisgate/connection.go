@@ -1,0 +1,112 @@
+package redisgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+const (
+	callTimeout = 800 * time.Millisecond // for one call: a lost Redis is noticed within a second
+	lookEvery   = 100 * time.Millisecond // between looks whether a lost Redis is back
+)
+
+// Run keeps the connection until ctx is done: it connects, notices when Redis is
+// back, compares the clocks, and hears which tickets are final.
+func (g *Gate) Run(ctx context.Context) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var compared time.Time
+	for {
+		if g.skewed.Swap(false) || time.Since(compared) > 10*time.Second || len(g.broken()) > 0 {
+			if err := g.look(ctx); err == nil {
+				compared = time.Now()
+			}
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			g.handBack(context.WithoutCancel(ctx))
+			if c := g.client.Swap(nil); c != nil {
+				(*c).Close()
+			}
+			return nil
+		}
+	}
+}
+
+// look asks Redis, of a cluster the master of each bucket, for its time, which
+// closes the breaker.
+func (g *Gate) look(ctx context.Context) error {
+	client := g.client.Load()
+	if client == nil {
+		c, err := rueidis.NewClient(g.options)
+		if err != nil {
+			return err
+		}
+		client = &c
+		g.cluster.Store(c.Mode() == rueidis.ClientModeCluster)
+		g.client.Store(client)
+		go g.listen(ctx, c)
+	}
+	parts := 1
+	if g.cluster.Load() {
+		parts = bucketCount
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	errs := make([]error, parts)
+	var asking sync.WaitGroup
+	for b := range parts { // one by one: the client fails many together when nobody serves one of them
+		asking.Go(func() { errs[b] = g.probe(ctx, *client, b) })
+	}
+	asking.Wait()
+	return errors.Join(errs...)
+}
+
+func (g *Gate) probe(ctx context.Context, client rueidis.Client, b int) error {
+	// Whether the breaker may close is a question of writing.
+	ask := client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.tag(b) + "probe").Build()
+	if g.breaker(b).down.Load() != nil {
+		ask = client.B().Eval().Script("redis.call('SET', KEYS[1], 1, 'PX', 60000) return redis.call('TIME')").Numkeys(1).Key(g.tag(b) + "probe").Build()
+	}
+	asked := time.Now()
+	t, err := client.Do(ctx, ask).AsIntSlice()
+	if err == nil && len(t) != 2 {
+		err = fmt.Errorf("gate: Redis said %v when asked for the time", t)
+	}
+	if err != nil {
+		return g.fail(b, err)
+	}
+	answered, there := time.Now(), time.Unix(t[0], t[1]*1000)
+	// What a slow answer cannot rule out stays as a fast one had found it.
+	offset := &g.breaker(b).offset
+	offset.Store(min(max(offset.Load(), int64(there.Sub(answered))), int64(there.Sub(asked))))
+	g.answers(b)
+	if late := g.breaker(b).untold.Swap(nil); late != nil {
+		if err := g.Finish(context.WithoutCancel(ctx), *late); err != nil {
+			g.log.Warn("gate: outcomes are settled again, since they could not be told", "bucket", b, "tickets", len(*late), "error", err)
+		}
+	}
+	return nil
+}
+
+// up returns the client, or why there is none for a bucket.
+func (g *Gate) up(bucket int) (rueidis.Client, error) {
+	if foreign := g.foreign.Load(); foreign != nil {
+		return nil, *foreign
+	}
+	if down := g.breaker(bucket).down.Load(); down != nil {
+		return nil, *down
+	}
+	if c := g.client.Load(); c != nil {
+		return *c, nil
+	}
+	return nil, fmt.Errorf("gate: stopped: %w", seckill.ErrUnavailable)
+}

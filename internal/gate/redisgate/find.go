@@ -1,0 +1,95 @@
+package redisgate
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+	"seckill/internal/gate"
+)
+
+// Find returns where the buyer's newest ticket in the sale stands, or the one of
+// the given id. seckill.ErrNotFound says that the gate does not know it: the
+// store may, unless it is seckill.ErrNoTicket. A placed ticket is remembered on this node.
+func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string) (p seckill.Progress, err error) {
+	client, err := g.up(bucket(id))
+	if err != nil {
+		return p, err
+	}
+	if view := g.known(id); view != nil {
+		if p, ok := view.final(buyer); ok && (ticket == "" || p.Ticket.ID == ticket) {
+			view.refresh(g)
+			return p, nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	answers := client.DoMulti(ctx,
+		client.B().Hmget().Key(g.key("sale", id)).Field("open", "finished", "freed").Build(),
+		client.B().Hget().Key(g.key("holds", id)).Field(buyer).Build(),
+		// After the holds: they may have been replaced by those of a rebuild.
+		client.B().Hget().Key(g.key("sale", id)).Field("epoch").Build())
+	sale, err := answers[0].AsStrSlice()
+	if err != nil {
+		return p, g.fail(bucket(id), err)
+	}
+	if sale[0] != "1" {
+		signal(g.lost)
+		return p, gate.Closed(id)
+	}
+	held, err := answers[1].ToString()
+	if rueidis.IsRedisNil(err) {
+		epoch, _ := answers[2].AsInt64() // 0 when it cannot be told: the store is asked
+		return p, gate.NoHold(epoch)
+	}
+	if err != nil {
+		return p, g.fail(bucket(id), err)
+	}
+	state, t, err := parseHold(held)
+	if err != nil {
+		return p, err
+	}
+	if state == 'x' || ticket != "" && t.ID != ticket {
+		return p, seckill.ErrNotFound
+	}
+	t.Sale, t.Buyer = id, buyer
+	finished, _ := strconv.ParseInt(sale[1], 10, 64)
+	p.Ticket, p.Final, p.Position = t, state != 'p', max(1, t.Seq-finished)
+	if p.Final {
+		g.view(id).remember(buyer, p, sale[2])
+	}
+	return p, nil
+}
+
+// Wait returns when the ticket's outcome may be known, or ctx is done. Nodes hear
+// of outcomes from one another; what they miss they find by looking.
+func (g *Gate) Wait(ctx context.Context, id seckill.SaleID, buyer, ticket string) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	g.waiters.Wait(ctx, ticket, func() bool {
+		p, err := g.Find(ctx, id, buyer, ticket)
+		return err != nil || p.Final
+	})
+}
+
+// listen wakes those who wait for tickets that became final on any node.
+func (g *Gate) listen(ctx context.Context, client rueidis.Client) {
+	for b := range bucketCount {
+		go func() {
+			for ctx.Err() == nil {
+				err := client.Receive(ctx, client.B().Ssubscribe().Channel(g.tag(b)+"final").Build(), func(m rueidis.PubSubMessage) {
+					g.waiters.Hear(strings.Split(m.Message, ","))
+				})
+				if errors.Is(err, rueidis.ErrClosing) {
+					return
+				}
+				sleep(ctx, time.Second)
+			}
+		}()
+	}
+}

@@ -1,0 +1,155 @@
+package redisgate
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/gate/gatetest"
+	"seckill/internal/stack"
+)
+
+// What a stopping node has taken from the outbox and not sent is another's at
+// once; what a dead one has, when it has been silent for outboxClaim.
+func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
+	t.Parallel()
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	other := runGate(t, url, prefix, 10)
+	stopping, err := Open(url, 10, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	stopping.prefix = prefix
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { defer close(over); stopping.Run(ctx) }()
+	until(t, "connected", func() bool { return stopping.Ping(ctx) == nil })
+	require.NoError(t, stopping.Belong(ctx, "ours"))
+
+	sale := onSale(t, stopping, 5)
+	a, err := stopping.Reserve(ctx, sale.ID, "ann", 1)
+	require.NoError(t, err)
+	taken, err := stopping.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.Equal(t, a.Ticket, taken[0].ID)
+	claimed, err := other.claim(t.Context(), 10)
+	require.NoError(t, err)
+	require.Empty(t, claimed, "it may be on its way")
+	stop()
+	<-over
+	claimed, err = other.claim(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, taken, claimed)
+}
+
+// An answer that was lost on the way had taken entries from the outbox: they are
+// this node's, and nobody else sends them before it is believed dead.
+func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
+	t.Parallel()
+	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 5)
+	a, err := g.Reserve(ctx, sale.ID, "ann", 1)
+	require.NoError(t, err)
+	b := bucket(sale.ID)
+	client, err := g.up(b)
+	require.NoError(t, err)
+	// Redis hands them out, and nobody hears of it.
+	require.NoError(t, g.group(ctx, client, b))
+	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(9).Streams().Key(g.outbox(b)).Id(">").Build()).Error())
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = g.Unsent(gone, 10)
+	require.Error(t, err)
+	soon, cancel := context.WithTimeout(ctx, outboxClaim/2) // then anybody could claim it
+	defer cancel()
+	taken, err := g.Unsent(soon, 10)
+	require.NoError(t, err)
+	require.Len(t, taken, 1)
+	require.Equal(t, a.Ticket, taken[0].ID)
+}
+
+// An answer that held more than is read at once is read again page by page, and
+// what the relay has meanwhile is not handed out a second time.
+func TestALostAnswerIsReadAgainPageByPage(t *testing.T) {
+	t.Parallel()
+	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 9)
+	var admitted []string
+	for _, buyer := range []string{"ann", "bob", "cid", "dan", "eve", "fay", "guy"} {
+		a, err := g.Reserve(ctx, sale.ID, buyer, 1)
+		require.NoError(t, err)
+		admitted = append(admitted, a.Ticket)
+	}
+	soon, cancel := context.WithTimeout(ctx, outboxClaim/2) // then anybody could claim them
+	defer cancel()
+	take := func() (got []string) {
+		tickets, err := g.Unsent(soon, 2)
+		require.NoError(t, err)
+		return gatetest.IDs(tickets)
+	}
+	taken := take()
+	require.Equal(t, admitted[:2], taken)
+	b := bucket(sale.ID)
+	client, err := g.up(b)
+	require.NoError(t, err)
+	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(4).Streams().Key(g.outbox(b)).Id(">").Build()).Error())
+	g.mishears(b, context.DeadlineExceeded)
+	for len(taken) < len(admitted) {
+		taken = append(taken, take()...)
+	}
+	require.Equal(t, admitted, taken, "each once")
+}
+
+// The relay may hold what it has read for longer than a dead node is waited for,
+// while the broker is away. It does not claim that from itself; others may.
+func TestARelayClaimsNothingFromItself(t *testing.T) {
+	t.Parallel()
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	g, other := runGate(t, url, prefix, 10), runGate(t, url, prefix, 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 5)
+	_, err := g.Reserve(ctx, sale.ID, "ann", 1)
+	require.NoError(t, err)
+	taken, err := g.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.Len(t, taken, 1)
+	g.handBack(ctx) // as if it had been silent for long
+	mine, err := g.claim(ctx, 10)
+	require.NoError(t, err)
+	require.Empty(t, mine)
+	g.handBack(ctx)
+	others, err := other.claim(ctx, 10)
+	require.NoError(t, err)
+	require.Equal(t, taken, others)
+}
+
+// A part that answers every read with an error keeps no other bucket's tickets from
+// the queue.
+func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runGate(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	client, err := g.up(0)
+	require.NoError(t, err)
+	require.NoError(t, client.Do(ctx, client.B().Set().Key(g.outbox(5)).Value("no stream").Build()).Error())
+	sale := onSale(t, g, 5)
+	for i := range 3 {
+		a, err := g.Reserve(ctx, sale.ID, string(rune('a'+i)), 1)
+		require.NoError(t, err)
+		soon, cancel := context.WithTimeout(ctx, outboxClaim/2)
+		var taken []seckill.Ticket
+		for len(taken) == 0 && soon.Err() == nil {
+			taken, _ = g.Unsent(soon, 10)
+		}
+		cancel()
+		require.Len(t, taken, 1)
+		require.Equal(t, a.Ticket, taken[0].ID)
+		require.NoError(t, g.Sent(ctx, taken))
+	}
+}

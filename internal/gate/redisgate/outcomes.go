@@ -1,0 +1,92 @@
+package redisgate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+// maxTold is the most outcomes told in one call: Lua hands no more than some thousand
+// values on at once.
+const maxTold = 1024
+
+// Finish tells the gate what became of tickets, any number of times. A refusal
+// frees its buyer and returns its units once, unless the store had none. While
+// the sale is closed it fails: the rebuild decides first. What a lost part of a
+// cluster was to be told it is told when it is back, by the sweeper at the latest:
+// the others' outcomes do not wait for it.
+func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed error) {
+	bySale, known := map[seckill.SaleID][]seckill.Outcome{}, map[seckill.SaleID]bool{}
+	for _, o := range outcomes {
+		id := o.Ticket.Sale
+		known[id] = known[id] || o.Reason != seckill.ReasonNoSale
+		bySale[id] = append(bySale[id], o)
+	}
+	for id, all := range bySale {
+		for some := range slices.Chunk(all, maxTold) {
+			err := g.finish(ctx, id, some)
+			if !known[id] && errors.Is(err, seckill.ErrClosed) {
+				continue // neither store nor gate knows the sale: there is nobody to tell
+			}
+			if err != nil && g.apart(bucket(id)) {
+				g.tell(bucket(id), some)
+			} else if err != nil {
+				failed = err
+			}
+		}
+	}
+	g.waiters.Wake(outcomes)
+	return failed
+}
+
+func (g *Gate) finish(ctx context.Context, id seckill.SaleID, outcomes []seckill.Outcome) error {
+	args := make([]string, 1, 1+3*len(outcomes))
+	args[0] = g.tag(bucket(id)) + "final"
+	for _, o := range outcomes {
+		what := "o"
+		switch {
+		case o.Returns():
+			what = "x"
+		case !o.Placed():
+			what = "d"
+		}
+		args = append(args, o.Ticket.Buyer, o.Ticket.ID, what)
+	}
+	answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
+	if err == nil {
+		g.pacer.settle(len(outcomes))
+		g.back(id, answer[1])
+	}
+	return err
+}
+
+// back takes the flag down when the gate has units.
+func (g *Gate) back(id seckill.SaleID, left rueidis.RedisMessage) {
+	if n, err := left.AsInt64(); err == nil && n > 0 {
+		g.flags.Clear(id)
+	}
+}
+
+// Release takes back the units of tickets whose orders have ended, and frees
+// their buyers where their mark still points to that ticket. It may be repeated;
+// each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
+// the rebuild has counted them, and another node may have brought them since.
+func (g *Gate) Release(ctx context.Context, r seckill.Return) error {
+	id, args := r.Sale, make([]string, 0, 1+3*len(r.Tickets))
+	args = append(args, strconv.FormatInt(r.Epoch, 10))
+	for _, t := range r.Tickets {
+		args = append(args, t.ID, t.Buyer, strconv.Itoa(t.Quantity))
+	}
+	answer, err := g.call(ctx, id, scripts.release, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.outbox(bucket(id))}, args)
+	if err != nil {
+		return err
+	}
+	g.view(id).forget()
+	g.back(id, answer[1])
+	return nil
+}

@@ -1,0 +1,181 @@
+package redisgate
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+const (
+	holdsAtOnce = 500              // holds written in one command of a rebuild
+	asideLife   = 10 * time.Minute // of what a rebuild writes aside, since it last did
+)
+
+// Stale returns those of the sales whose state at the gate is missing, shut, of
+// another epoch than the store's, to be retired, or retired with a version that was
+// changed since. With an error it is those that
+// it could ask about.
+func (g *Gate) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
+	var commands rueidis.Commands
+	var asked []*seckill.Sale
+	var client rueidis.Client
+	for i := range sales {
+		c, down := g.up(bucket(sales[i].ID))
+		if down != nil {
+			err = down
+			continue
+		}
+		client, asked = c, append(asked, &sales[i])
+		commands = append(commands, c.B().Hmget().Key(g.key("sale", sales[i].ID)).Field("open", "epoch", "retired", "version", "seq").Build())
+	}
+	if len(asked) == 0 {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*g.patience)
+	defer cancel()
+	var known []seckill.SaleID
+	for i, answer := range client.DoMulti(ctx, commands...) {
+		sale := asked[i]
+		s, gone := answer.AsStrSlice()
+		if gone != nil {
+			err = g.failed(bucket(sale.ID), gone)
+			continue
+		}
+		seq, _ := strconv.ParseInt(s[4], 10, 64)
+		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || seq < sale.Seq || sale.Retired && s[2] != "1" ||
+			s[2] == "1" && s[3] != strconv.FormatInt(sale.Version, 10) {
+			ids = append(ids, sale.ID)
+		}
+		if known = append(known, sale.ID); sale.Retired {
+			g.mu.Lock()
+			delete(g.views, sale.ID)
+			g.mu.Unlock()
+		}
+	}
+	g.flags.Add(known...)
+	return ids, err
+}
+
+// Shut closes sales for a rebuild and returns what the outbox holds for them.
+// Whoever shuts last may load.
+func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error) {
+	token := rand.Text()
+	wanted := map[seckill.SaleID]bool{}
+	buckets := map[int]bool{}
+	for _, id := range ids {
+		client, err := g.up(bucket(id))
+		if err != nil {
+			return nil, err
+		}
+		wanted[id], buckets[bucket(id)] = true, true
+		ctx, cancel := context.WithTimeout(ctx, g.patience)
+		err = client.Do(ctx, client.B().Hset().Key(g.key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
+		cancel()
+		if err != nil {
+			return nil, g.fail(bucket(id), err)
+		}
+		g.mu.Lock()
+		g.shut[id] = token
+		g.mu.Unlock()
+	}
+	outbox := map[seckill.SaleID][]seckill.Ticket{}
+	for b := range buckets {
+		err := g.entries(ctx, b, func(_ string, t seckill.Ticket) {
+			if wanted[t.Sale] {
+				outbox[t.Sale] = append(outbox[t.Sale], t)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return outbox, nil
+}
+
+// Load opens sales with the state that the snapshots say. Tickets without an
+// outcome stay in the outbox, from where they are sent again.
+func (g *Gate) Load(ctx context.Context, snapshots []seckill.Snapshot) error {
+	for i := range snapshots {
+		if err := g.load(ctx, &snapshots[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
+	id := v.Sale.ID
+	client, err := g.up(bucket(id))
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	token := g.shut[id]
+	delete(g.shut, id)
+	g.mu.Unlock()
+
+	holds := make([]string, 0, 2*(len(v.Active)+len(v.Outbox)))
+	for _, t := range v.Active {
+		holds = append(holds, t.Buyer, fmt.Sprintf("o%s,%d,%d,-", t.ID, t.Quantity, t.Seq))
+	}
+	seq, final := v.Sale.Seq, []string{}
+	err = g.entries(ctx, bucket(id), func(entry string, t seckill.Ticket) {
+		if t.Sale != id {
+			return
+		}
+		if _, known := v.Outcomes[t.ID]; known {
+			final = append(final, entry)
+			return
+		}
+		seq = max(seq, t.Seq)
+		g.mu.Lock()
+		delete(g.sent, t.ID) // whatever became of it here, it may be claimed and sent
+		g.mu.Unlock()
+		holds = append(holds, t.Buyer, fmt.Sprintf("p%s,%d,%d,%s", t.ID, t.Quantity, t.Seq, entry))
+	})
+	if err != nil {
+		return err
+	}
+	// The new holds are written aside, and take the place of the old ones in the
+	// step that opens.
+	aside := g.key("holds", id) + ":" + token
+	var commands rueidis.Commands
+	for len(holds) > 0 {
+		n := min(len(holds), 2*holdsAtOnce)
+		c := client.B().Hset().Key(aside).FieldValue()
+		for i := 0; i < n; i += 2 {
+			c = c.FieldValue(holds[i], holds[i+1])
+		}
+		// Whoever dies before the last step leaves nothing behind for ever.
+		commands = append(commands, c.Build(), client.B().Pexpire().Key(aside).Milliseconds(asideLife.Milliseconds()).Build())
+		holds = holds[n:]
+	}
+	for len(final) > 0 {
+		n := min(len(final), pageSize)
+		commands, final = append(commands, client.B().Xdel().Key(g.outbox(bucket(id))).Id(final[:n]...).Build()), final[n:]
+	}
+	for _, c := range commands {
+		ctx, cancel := context.WithTimeout(ctx, g.patience)
+		err := client.Do(ctx, c).Error()
+		cancel()
+		if err != nil {
+			return g.fail(bucket(id), err)
+		}
+	}
+	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
+	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Sale.Seq, 10), bit(v.Sale.Retired))
+	// A sale with a newer epoch is left as it is.
+	if _, err = g.call(ctx, id, scripts.open, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.key("moves", id), aside}, args); err != nil {
+		return err
+	}
+	g.flags.Add(id)
+	g.flags.Clear(id)
+	g.view(id).forget()
+	return nil
+}

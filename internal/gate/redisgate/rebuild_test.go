@@ -1,0 +1,54 @@
+package redisgate
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+// What a rebuild writes aside is as large as the sale, and Redis gives up nothing
+// by itself.
+func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runGate(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 5)
+	admin := administers(t, e)
+	user, err := admin.Do(ctx, admin.B().Arbitrary("ACL", "USERS").Build()).AsStrSlice()
+	require.NoError(t, err)
+	require.Contains(t, user, "seckill")
+	may := func(rules ...string) {
+		require.NoError(t, admin.Do(ctx, admin.B().Arbitrary("ACL", "SETUSER", "seckill").Args(rules...).Build()).Error())
+	}
+	rebuild := func() error {
+		outbox, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+		require.NoError(t, err)
+		sale.Epoch++
+		held := seckill.Ticket{ID: seckill.NewTicketID(time.Now()), Sale: sale.ID, Buyer: "ann", Quantity: 1, Seq: 1}
+		return g.Load(ctx, []seckill.Snapshot{{Sale: sale, Active: []seckill.Ticket{held}, Outbox: outbox[sale.ID]}})
+	}
+	lives := func(pattern string) (all []time.Duration) {
+		keys, err := admin.Do(ctx, admin.B().Keys().Pattern(pattern).Build()).AsStrSlice()
+		require.NoError(t, err)
+		for _, key := range keys {
+			ms, err := admin.Do(ctx, admin.B().Pttl().Key(key).Build()).AsInt64()
+			require.NoError(t, err)
+			all = append(all, time.Duration(ms)*time.Millisecond)
+		}
+		return all
+	}
+	may("-eval", "-evalsha")
+	require.Error(t, rebuild(), "it writes the holds aside, and does not come to the step that opens")
+	aside := lives("*holds*:*:*")
+	require.Len(t, aside, 1)
+	require.Positive(t, aside[0])
+	require.LessOrEqual(t, aside[0], asideLife)
+	may("+eval", "+evalsha")
+	require.NoError(t, rebuild())
+	require.Equal(t, []time.Duration{-time.Millisecond}, lives("*holds:1"), "the holds of an open sale stay")
+}

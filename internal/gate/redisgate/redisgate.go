@@ -1,0 +1,134 @@
+// Package redisgate is the gate that several nodes share, on Redis: steps 1 to 4, 6, 8
+// and 12 of docs/ORDER-CYCLE.md, as package gate describes them. Every decision is one
+// Lua script (lua/), so that Redis makes it in one step for all nodes.
+//
+// What stands where in Redis, and in which form, is in layout.go. Around the scripts:
+//
+//	connection.go  breaker.go   reaching Redis, and answering at once while it is gone
+//	reserve.go     pacer.go     buyers who ask together are decided on together
+//	find.go        view.go      where a ticket stands; what a node remembers of that
+//	outcomes.go    changes.go   outcomes, returned units, stock moves and versions
+//	outbox.go      sweeper.go   from the outbox to the queue, and again what got lost
+//	rebuild.go     cut.go       closing, rebuilding and auditing a sale
+//	belong.go      settings.go  whose Redis this is, and whether it keeps what it is told
+package redisgate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/rueidis"
+
+	"seckill"
+	"seckill/internal/gate"
+)
+
+// Gate is the gate that several nodes share. Every decision is one Lua script;
+// the keys of a sale share one of 16 hash tags, so that it works on a cluster.
+// A missing key means closed: the state is rebuilt, never guessed.
+//
+// A breaker stands before it: once a call has found Redis gone, every further
+// one fails at once until it answers again. On a cluster each bucket has its own:
+// a master that is gone closes its sales and no others.
+type Gate struct {
+	flags    *gate.Flags
+	waiters  gate.Waiters
+	options  rueidis.ClientOption
+	where    string // for messages, without secrets
+	prefix   string // of every key
+	limit    int    // tickets without an outcome, in each bucket: one hot sale may fill its own
+	node     string // this node's name among the readers of the outbox
+	log      *slog.Logger
+	skewed   atomic.Bool      // a clock or the layout of a cluster is not as this node believes
+	patience time.Duration    // for one call
+	clock    func() time.Time // instead of Redis' clock, in tests; else nil
+
+	client   atomic.Pointer[rueidis.Client]
+	cluster  atomic.Bool
+	breakers [bucketCount]breaker  // of the buckets on a cluster, else the first is that of all
+	foreign  atomic.Pointer[error] // why nothing may be done: it is another store's
+	claimed  atomic.Int64          // when dead nodes' entries were last asked for, in nanoseconds since 1970
+	tied     atomic.Bool           // to the store that was named, as far as this node has seen
+	lost     chan struct{}
+	added    chan struct{} // this node has written to the outbox
+
+	lines lines
+	pacer *pacer
+
+	mu    sync.Mutex
+	shut  map[seckill.SaleID]string // tokens of the sales that this node shut
+	views map[seckill.SaleID]*view
+	sent  map[string]entry // tickets taken from the outbox and not confirmed by the queue
+	// An answer with entries of the outbox may have been lost: from where on to read
+	// again what this node was given. Empty: nothing was lost.
+	unheard [bucketCount]string
+	tries   map[string]resend
+}
+
+// Open returns the gate at url (redis://user:password@host:port/db). It does
+// not need Redis to be there yet: Run connects. limit is the most tickets without
+// an outcome, 0 for gate.OutboxLimit.
+func Open(url string, limit int, log *slog.Logger) (*Gate, error) {
+	options, err := rueidis.ParseURL(url)
+	if err != nil {
+		return nil, errors.New("gate: the address is not of the form redis://user:password@host:port/db (check --gate)")
+	}
+	if limit <= 0 {
+		limit = gate.OutboxLimit
+	}
+	options.DisableCache = true
+	options.DisableRetry = true // an unknown outcome is repeated by who knows the ticket
+	options.ConnWriteTimeout = callTimeout
+	options.Dialer.Timeout = callTimeout
+	options.ClientName = "seckill"
+	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
+	g := &Gate{
+		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout, limit: limit, node: rand.Text(), log: log,
+		lost: make(chan struct{}, 1), added: make(chan struct{}, 1), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
+		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
+	}
+	for i := range g.breakers {
+		g.breakers[i].down.Store(&notYet)
+	}
+	return g, nil
+}
+
+// Lost receives when sales may be closed, so that somebody looks.
+func (g *Gate) Lost() <-chan struct{} { return g.lost }
+
+// Ping reports whether Redis answers, or any part of a cluster.
+func (g *Gate) Ping(context.Context) (err error) {
+	for b := range bucketCount {
+		if _, err = g.up(b); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// Now is Redis' clock, as last compared with this node's; of a cluster that of one
+// master.
+func (g *Gate) Now() time.Time { return g.now(0) }
+
+// now is the clock that decides for a bucket.
+func (g *Gate) now(bucket int) time.Time {
+	if g.clock != nil {
+		return g.clock()
+	}
+	return time.Now().Add(time.Duration(g.breaker(bucket).offset.Load()))
+}
+
+// Register makes the gate's metrics.
+func (g *Gate) Register(r prometheus.Registerer) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_up", Help: "The share of Redis that answers: 1 is all of it, 0 none."}, func() float64 {
+		return 1 - float64(len(g.broken()))/bucketCount
+	}))
+}

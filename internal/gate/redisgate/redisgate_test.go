@@ -1,0 +1,152 @@
+package redisgate
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"seckill"
+	"seckill/internal/gate/gatetest"
+	"seckill/internal/stack"
+)
+
+func TestMain(m *testing.M) {
+
+	gatetest.FewChecks()
+	stack.Main(leaktest{m})
+}
+
+// leaktest fails a run that leaves goroutines behind.
+type leaktest struct{ *testing.M }
+
+func (m leaktest) Run() int {
+	code := m.M.Run()
+	if code == 0 {
+		if err := goleak.Find(
+			goleak.IgnoreAnyFunction("seckill/internal/stack.spawn.func1"),
+			// The client closes connections of a cluster's old layout some seconds later.
+			goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		); err != nil {
+			fmt.Println("goroutines are left behind:", err)
+			code = 1
+		}
+	}
+	return code
+}
+
+func TestConforms(t *testing.T) {
+	t.Parallel()
+	gatetest.Run(t, openTest)
+}
+
+func TestAgreesWithItsModel(t *testing.T) {
+	t.Parallel()
+	gatetest.RunModel(t, openFast(t))
+}
+
+func TestIsLinearizable(t *testing.T) {
+	t.Parallel()
+	gatetest.RunHistories(t, openFast(t))
+}
+
+// openFast opens gates on a Redis that does not wait for its disk: thousands
+// of random steps are about what is decided, not about what is durable.
+func openFast(t *testing.T) func(t testing.TB, limit int) gatetest.Subject {
+	e := stack.Own(t, stack.KindRedis)
+	admin := administers(t, e)
+	require.NoError(t, admin.Do(context.Background(), admin.B().ConfigSet().ParameterValue().ParameterValue("appendfsync", "no").Build()).Error())
+	return func(t testing.TB, limit int) gatetest.Subject {
+		return gateAt(t, e.URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, gatetest.NewClock())
+	}
+}
+
+func openTest(t testing.TB, limit int) gatetest.Subject {
+	return gateAt(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, gatetest.NewClock())
+}
+
+// exactly is a gate whose hint of what is left is exact, as the suite wants it:
+// what a node shows may be a moment old.
+type exactly struct{ *Gate }
+
+func (g exactly) Left(id seckill.SaleID) (int64, bool) {
+	cut, err := g.Cut(context.Background(), id)
+	return max(0, cut.Left), err == nil
+}
+
+// gateAt opens a gate with keys of its own and closes it after the test.
+func gateAt(t testing.TB, url, prefix string, limit int, c *gatetest.Clock) gatetest.Subject {
+	t.Helper()
+	g := runGate(t, url, prefix, limit)
+	g.clock = c.Now
+	again := func(t testing.TB) gatetest.Subject { t.Helper(); return gateAt(t, url, prefix, limit, c) }
+	return gatetest.Subject{Gate: exactly{g}, Clock: c, Outlives: true, Reopen: again, Crash: again}
+}
+
+// runGate runs a gate until the test is over, and waits until it is connected.
+func runGate(t testing.TB, url, prefix string, limit int) *Gate {
+	t.Helper()
+	g, err := Open(url, limit, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	g.prefix, g.patience = prefix, time.Minute // the machine may be busy
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() { defer close(over); g.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-over })
+	until(t, "connected to Redis", func() bool { return len(g.broken()) == 0 })
+	require.NoError(t, g.Belong(ctx, "ours"))
+	return g
+}
+
+// onSale puts sale 1 on sale, two units for each buyer at most.
+func onSale(t testing.TB, g *Gate, units int64) seckill.Sale {
+	t.Helper()
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: units, LimitPerBuyer: 2, OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour)}
+	_, err := g.Shut(context.Background(), []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.NoError(t, g.Load(context.Background(), []seckill.Snapshot{{Sale: sale}}))
+	return sale
+}
+
+// administers returns a client that may do everything, until the test is over.
+func administers(t testing.TB, e *stack.Engine) rueidis.Client {
+	t.Helper()
+	options, err := rueidis.ParseURL(e.AdminURL())
+	require.NoError(t, err)
+	options.DisableCache = true
+	admin, err := rueidis.NewClient(options)
+	require.NoError(t, err)
+	t.Cleanup(admin.Close)
+	return admin
+}
+
+// until waits for something that happens at once on a machine that is not busy.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	tick, patience := time.NewTicker(5*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-patience:
+			require.FailNow(t, "did not happen", what)
+		}
+	}
+}
+
+func TestAnybodyMayAskForAnySale(t *testing.T) {
+	t.Parallel()
+	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	for i := range 100 {
+		_, err := g.Find(t.Context(), seckill.SaleID(1000+i), "ann", "")
+		require.ErrorIs(t, err, seckill.ErrClosed)
+	}
+	require.Empty(t, g.views, "of what does not exist nothing is remembered")
+}

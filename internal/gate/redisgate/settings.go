@@ -1,0 +1,31 @@
+package redisgate
+
+import (
+	"context"
+	"fmt"
+
+	"seckill"
+)
+
+// Weak says which of Redis' settings are weaker than the promise needs.
+func (g *Gate) Weak(ctx context.Context) (weak []string, err error) {
+	client := g.client.Load()
+	if client == nil {
+		_, err := g.up(0)
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	for address, node := range (*client).Nodes() {
+		for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"no-appendfsync-on-rewrite", "no"}, {"maxmemory-policy", "noeviction"}} {
+			have, err := node.Do(ctx, node.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()
+			if err != nil {
+				return nil, fmt.Errorf("gate: Redis at %s: %w: %w", address, seckill.ErrUnavailable, err)
+			}
+			if have[want[0]] != want[1] {
+				weak = append(weak, fmt.Sprintf("Redis at %s has %s %s; the promise needs %s %s", address, want[0], have[want[0]], want[0], want[1]))
+			}
+		}
+	}
+	return weak, nil
+}

@@ -1,0 +1,40 @@
+package redisgate
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill/internal/stack"
+)
+
+// Each setting that the promise needs is named while it is weaker, and only then.
+func TestWeakerSettingsAreNamed(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runGate(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	admin := administers(t, e)
+	weak := func() []string {
+		weak, err := g.Weak(ctx)
+		require.NoError(t, err)
+		return weak
+	}
+	require.Empty(t, weak())
+	for _, c := range []struct{ setting, weaker, strong string }{
+		{"appendonly", "no", "yes"},
+		{"appendfsync", "everysec", "always"},
+		{"appendfsync", "no", "always"},
+		{"no-appendfsync-on-rewrite", "yes", "no"},
+		{"maxmemory-policy", "allkeys-lru", "noeviction"},
+		{"maxmemory-policy", "volatile-ttl", "noeviction"},
+	} {
+		set := func(value string) {
+			require.NoError(t, admin.Do(ctx, admin.B().ConfigSet().ParameterValue().ParameterValue(c.setting, value).Build()).Error())
+		}
+		set(c.weaker)
+		require.Equal(t, []string{"Redis at " + e.Addr() + " has " + c.setting + " " + c.weaker + "; the promise needs " + c.setting + " " + c.strong}, weak())
+		set(c.strong)
+		require.Empty(t, weak(), c.setting)
+	}
+}

@@ -1,0 +1,141 @@
+package redisgate
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+	"seckill/internal/gate"
+)
+
+// Limits of the sweeper.
+const (
+	sweepEvery  = 5 * time.Second
+	sweepAfter  = 15 * time.Second // an entry so old without an outcome is sent again
+	sweepMost   = 5 * time.Minute  // the longest pause between two sends of an entry
+	sweepLease  = 15 * time.Second
+	sweepAtOnce = 1000 // entries sent again in one sweep of a bucket
+)
+
+// resend is when an entry may be sent again, and the pause after that.
+type resend struct {
+	at    time.Time
+	pause time.Duration
+}
+
+// Sweeper sends entries of the outbox again that are old and still have no
+// outcome: the queue may have lost them. One node sweeps at a time.
+type Sweeper struct {
+	Gate  *Gate
+	Queue gate.Publisher
+	// Room is how many tickets the queue can take; a backlog is not a loss, so
+	// while there is one nothing is sent again.
+	Room func(ctx context.Context) (int, error)
+	Log  *slog.Logger
+}
+
+// Run sweeps until ctx is done.
+func (s *Sweeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := s.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			s.Log.Warn("gate: sweeping the outbox has to wait", "pause", sweepEvery, "error", err)
+		}
+	}
+}
+
+func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
+	g := s.Gate
+	client, err := g.up(0)
+	if err != nil {
+		return err
+	}
+	lease := g.tag(0) + "sweeper"
+	err = client.Do(ctx, client.B().Set().Key(lease).Value(g.node).Nx().PxMilliseconds(sweepLease.Milliseconds()).Build()).Error()
+	if rueidis.IsRedisNil(err) {
+		holder, err := client.Do(ctx, client.B().Get().Key(lease).Build()).ToString()
+		if err != nil || holder != g.node {
+			return nil // another node sweeps
+		}
+	} else if err != nil {
+		return g.fail(0, err)
+	}
+	client.Do(ctx, client.B().Pexpire().Key(lease).Milliseconds(sweepLease.Milliseconds()).Build())
+
+	room, err := s.Room(ctx)
+	if err != nil || room <= 0 {
+		return err
+	}
+	seen, whole := map[string]bool{}, true
+	for b := range bucketCount {
+		var old []seckill.Ticket
+		most := min(room, sweepAtOnce)
+		until := strconv.FormatInt(g.now(b).Add(-sweepAfter).UnixMilli(), 10)
+		for from := "-"; len(old) < most; {
+			page, gone := g.page(ctx, b, from, until)
+			if gone != nil {
+				err = gone // a part of a cluster; the others are swept
+				break
+			}
+			for _, e := range page {
+				t, err := parseEntry(e)
+				if err != nil {
+					return err
+				}
+				seen[t.ID] = true
+				if len(old) < most && g.due(t.ID, now) {
+					old = append(old, t)
+				}
+			}
+			if len(page) < pageSize {
+				break
+			}
+			from = "(" + page[len(page)-1].ID
+		}
+		whole = whole && len(old) < most
+		if len(old) == 0 {
+			continue
+		}
+		confirmed, err := s.Queue.Publish(ctx, old)
+		s.Log.Warn("gate: sent tickets again that have no outcome", "bucket", b, "tickets", len(confirmed), "older_than", sweepAfter)
+		if err != nil {
+			return err
+		}
+		room -= len(confirmed)
+	}
+	if err != nil || !whole { // what was not looked at keeps its pause
+		return err
+	}
+	g.mu.Lock()
+	for id := range g.tries {
+		if !seen[id] {
+			delete(g.tries, id)
+		}
+	}
+	g.mu.Unlock()
+	return nil
+}
+
+// due reports whether a ticket may be sent again now, and notes that it is.
+func (g *Gate) due(ticket string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.tries[ticket]
+	if now.Before(r.at) {
+		return false
+	}
+	r.pause = min(max(sweepAfter, 2*r.pause), sweepMost)
+	r.at = now.Add(r.pause)
+	g.tries[ticket] = r
+	return true
+}
