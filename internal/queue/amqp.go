@@ -28,8 +28,8 @@ const (
 )
 
 var (
-	// ErrFull is in the error of a Publish that the broker refused: the queue
-	// holds rabbitmq.max_length tickets, or has no majority to store them.
+	// ErrFull is in the error of a Publish that the broker refused because the
+	// queue holds rabbitmq.max_length tickets.
 	ErrFull = errors.New("the queue takes no more tickets now")
 	// ErrUnroutable is in the error of a Publish whose messages found no queue.
 	ErrUnroutable = errors.New("a binding is missing")
@@ -91,9 +91,9 @@ func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 	}
 	q.publisher = publisher[seckill.Ticket]{
 		queue: q, link: q.links[Publishing], id: func(t seckill.Ticket) string { return t.ID }, pack: packTicket, counts: q.metrics.tickets,
-		full:  fmt.Errorf("%w; rabbitmq.max_length is %d", ErrFull, settings.MaxLength),
-		roomy: func() bool { return q.depth.Load() < int64(settings.MaxLength/2) },
-		lost:  fmt.Errorf("%w: %s is not bound to %s", ErrUnroutable, TicketQueue, TicketExchange),
+		target: TicketQueue,
+		full:   fmt.Errorf("%w; rabbitmq.max_length is %d", ErrFull, settings.MaxLength),
+		lost:   fmt.Errorf("%w: %s is not bound to %s", ErrUnroutable, TicketQueue, TicketExchange),
 	}
 	q.events = publisher[seckill.EventMessage]{
 		queue: q, link: q.links[Announcing], id: func(e seckill.EventMessage) string { return e.ID }, pack: packEvent, counts: q.metrics.events,
@@ -102,8 +102,9 @@ func NewAMQP(settings RabbitMQ, log *slog.Logger) *AMQP {
 	q.notices = notices{queue: q, out: make(chan notice, noticesWaiting)}
 	q.parking = parking{out: make(chan refused, refusedWaiting), publisher: publisher[refused]{
 		queue: q, link: q.links[Parking], id: func(r refused) string { return r.ticket.ID }, pack: packRefused, counts: counts{confirmed: q.metrics.parked},
-		full: fmt.Errorf("%w: %s", ErrFull, ParkedQueue),
-		lost: fmt.Errorf("%w: %s is not bound to %s", ErrUnroutable, ParkedQueue, ParkedExchange),
+		target: ParkedQueue,
+		full:   fmt.Errorf("%w: %s", ErrFull, ParkedQueue),
+		lost:   fmt.Errorf("%w: %s is not bound to %s", ErrUnroutable, ParkedQueue, ParkedExchange),
 	}}
 	q.tickets.init(q, TicketQueue, settings.Listener)
 	q.tickets.gauge = q.metrics.listeners
@@ -184,8 +185,8 @@ func (q *AMQP) Close() error {
 // disks of a majority. A ticket that is not returned may be in the queue all
 // the same, and is sent again by the caller. The error wraps
 //
-//	seckill.ErrUnavailable  no connection, no answer, or the broker blocks publishers
-//	ErrFull                 the broker refused
+//	seckill.ErrUnavailable  no connection, no answer, the broker blocks publishers, or the queue has no leader now
+//	ErrFull                 the queue is full
 //	ErrUnroutable           no queue is bound; the topology is made again at once
 //
 // The first is tried again as PublishRetry says before it is returned. The
@@ -292,6 +293,15 @@ type session struct {
 	lost chan error // why it ends; the first reason stands
 	gone chan struct{}
 	wg   sync.WaitGroup
+
+	began time.Time
+	asks  chan question // for watch
+}
+
+// question is how many messages wait in a queue now.
+type question struct {
+	queue  string
+	answer chan<- int // has room for it
 }
 
 // fail ends the session.
@@ -352,7 +362,7 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 			return err
 		}
 	}
-	s := &session{link: l, lost: make(chan error, 1), gone: make(chan struct{})}
+	s := &session{link: l, lost: make(chan error, 1), gone: make(chan struct{}), began: time.Now(), asks: make(chan question)}
 	if err := s.dial(ctx); err != nil {
 		return set.explain(err)
 	}
@@ -460,7 +470,8 @@ const (
 )
 
 // watch looks at the queue until the session is gone: to know its depth, and
-// that broker and queue are alive, which an open connection does not prove.
+// that broker and queue are alive, which an open connection does not prove. It also
+// answers what waiting asks.
 func (s *session) watch(ch *amqp.Channel) {
 	every := watchEvery
 	if s.link.end == Consuming {
@@ -468,18 +479,46 @@ func (s *session) watch(ch *amqp.Channel) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	ask := question{queue: TicketQueue}
 	for {
-		q, err := s.look(ch, TicketQueue)
+		q, err := s.look(ch, ask.queue)
 		if err != nil {
 			s.fail(fmt.Errorf("the queue cannot be looked at: %w", err))
 			return
 		}
-		s.link.queue.depth.Store(int64(q.Messages))
+		if ask.queue == TicketQueue {
+			s.link.queue.depth.Store(int64(q.Messages))
+		}
+		if ask.answer != nil {
+			ask.answer <- q.Messages
+		}
 		s.link.saw()
 		select {
 		case <-tick.C:
+			ask = question{queue: TicketQueue}
+		case ask = <-s.asks:
 		case <-s.gone:
 			return
+		}
+	}
+}
+
+// waiting asks the broker how many messages wait in a queue now.
+func (s *session) waiting(ctx context.Context, queue string) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerLimit, fmt.Errorf("no answer for %v", answerLimit))
+	defer cancel()
+	answer := make(chan int, 1)
+	asks := s.asks
+	for {
+		select {
+		case asks <- question{queue, answer}:
+			asks = nil
+		case n := <-answer:
+			return n, nil
+		case <-s.gone:
+			return 0, amqp.ErrClosed
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
 		}
 	}
 }

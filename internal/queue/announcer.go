@@ -28,8 +28,8 @@ const (
 )
 
 // errSubscriberFull is a nack: the only queues behind the exchange are those of
-// subscribers.
-var errSubscriberFull = errors.New("a subscriber's queue is full and refuses events (x-overflow); until it is drained, or unbound, nobody gets newer ones in order")
+// subscribers, and a node may not look at them.
+var errSubscriberFull = errors.New("a subscriber's queue refuses events: it is full (x-overflow), or has no leader now; until it is drained, or unbound, nobody gets newer ones in order")
 
 // Events is where events wait until they are sent, in rows that are forgotten as a
 // whole.

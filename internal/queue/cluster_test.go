@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -158,6 +159,91 @@ func drainInto(t testing.TB, q far, received map[string]bool, tickets []seckill.
 			for _, got := range some {
 				received[got.ID] = true
 			}
+		}
+	}
+}
+
+// Between two leaders a queue refuses whatever comes first on a channel. That is told
+// as a broker that is away, at once, and not as a queue that is full.
+func TestAQueueBetweenTwoLeadersIsUnavailableAndNotFull(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.PublishRetry.Enabled = false
+	q := connected(t, run(t, s, Publishing)) // its channel has carried nothing yet
+	elect := leaderless(t, s, TicketQueue)
+	tickets := some(3)
+	confirmed, err := q.Publish(t.Context(), tickets)
+	require.Empty(t, confirmed)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	require.NotErrorIs(t, err, ErrFull)
+	elect()
+	insist(t, q, tickets)
+}
+
+// leaderless takes the leader from a quorum queue, until elect is called.
+func leaderless(t testing.TB, s RabbitMQ, queue string) (elect func()) {
+	t.Helper()
+	leader, broker := fmt.Sprintf("{'%s_%s', node()}", s.VirtualHost, queue), stack.Shared(t, stack.KindRabbitMQ)
+	ctl(t, broker, "eval", "ok = ra:stop_server(quorum_queues, "+leader+").")
+	return func() {
+		t.Helper()
+		ctl(t, broker, "eval", "ok = ra:restart_server(quorum_queues, "+leader+").")
+	}
+}
+
+// Nobody may look at a subscriber's queue. Events that it refuses from the first on
+// are sent on another channel after a while: this one may be refused for ever.
+func TestEventsGoOnWhenASubscribersQueueHasALeaderAgain(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	ch := channel(t, s)
+	const name = "seckill.subscriber"
+	_, err := ch.QueueDeclare(name, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
+	require.NoError(t, err)
+	q := run(t, s, Announcing)
+	eventually(t, q.links[Announcing].down)
+	require.NoError(t, ch.QueueBind(name, "#", EventExchange, false, nil))
+	elect := leaderless(t, s, name)
+	events := messages(happened(1)...)
+	_, err = q.Announce(t.Context(), events)
+	require.ErrorIs(t, err, errSubscriberFull)
+	require.ErrorContains(t, err, "no leader")
+	first := q.events.now.Load()
+	first.session.began = first.session.began.Add(-renewAfter)
+	_, err = q.Announce(t.Context(), events)
+	require.ErrorIs(t, err, errSubscriberFull)
+	elect()
+	eventually(t, func() error {
+		if now := q.events.now.Load(); now == nil || now == first {
+			return errStillThere
+		}
+		_, err := q.Announce(t.Context(), events)
+		return err
+	})
+}
+
+func TestWhyAQueueRefuses(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name           string
+		waiting, limit int
+		proven         bool
+		unknown        error
+		full           bool
+	}{
+		{"full", 100, 100, true, nil, true},
+		{"full, and others have taken some since", 80, 100, false, nil, true},
+		{"full at a lower limit of the broker's", 10, 100, true, nil, true},
+		{"nobody leads it", 0, 100, false, nil, false},
+		{"nobody leads it any more", 0, 100, true, nil, false},
+		{"led again, but this channel does not know", 10, 100, false, nil, false},
+		{"nobody answers", 0, 100, true, errors.New("no answer"), false},
+	} {
+		err := whyRefused("q", c.waiting, c.limit, c.proven, c.unknown)
+		require.Equal(t, c.full, err == nil, c.name)
+		require.True(t, c.full || errors.Is(err, seckill.ErrUnavailable), c.name)
+		if c.unknown != nil {
+			require.ErrorIs(t, err, c.unknown, c.name)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -222,7 +223,8 @@ func (d *Desk) Replay(ctx context.Context, p Parked) error {
 	defer cancel()
 	ok, err := confirm.WaitContext(ctx)
 	if err == nil && !ok {
-		err = ErrFull
+		q, unknown := d.ch.QueueDeclarePassive(TicketQueue, true, false, false, false, nil)
+		err = cmp.Or(whyRefused(TicketQueue, q.Messages, d.settings.MaxLength, false, unknown), ErrFull)
 	}
 	select {
 	case <-d.returns:

@@ -55,10 +55,10 @@ type publisher[M any] struct {
 	link   *link
 	id     func(M) string // also that of its message
 	pack   func(M) (parcel, error)
-	full   error // the broker refused: a queue is full
-	lost   error // the broker returned a message: no queue is bound
+	target string // the one queue that all messages go to; empty: those of subscribers, which it may not look at
+	full   error  // the broker refused: a queue is full
+	lost   error  // the broker returned a message: no queue is bound
 	counts counts
-	roomy  func() bool                // the queue was not full a moment ago; nil: nobody knows
 	now    atomic.Pointer[sending[M]] // nil while there is no session
 }
 
@@ -99,6 +99,7 @@ type sending[M any] struct {
 	ch      *amqp.Channel
 	slots   chan struct{}    // one for every message on its way
 	returns chan amqp.Return // room for every message on its way: the client drops what does not fit
+	proven  atomic.Bool      // the broker has confirmed something on this channel
 
 	mu       sync.Mutex
 	returned map[string]int // messages on their way that were returned, by id
@@ -198,6 +199,9 @@ func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
 	count(s.counts.confirmed, len(f.confirmed))
 	count(s.counts.returned, f.returned)
 	count(s.counts.nacked, f.nacked)
+	if len(f.confirmed) > 0 {
+		s.proven.Store(true)
+	}
 	if f.reaped < len(f.answers) {
 		// Whoever gives up waiting does not make room: what is on its way is.
 		rest := *f
@@ -208,13 +212,7 @@ func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
 		errs = append(errs, fmt.Errorf("%w: the connection was lost", seckill.ErrUnavailable))
 	}
 	if f.nacked > 0 {
-		err := fmt.Errorf("%w (%d of %d refused)", s.full, f.nacked, len(items))
-		errs = append(errs, err)
-		if f.nacked == len(f.answers) && s.roomy != nil && s.roomy() {
-			// A channel whose first message came while a cluster's queue had lost its
-			// leader is refused everything from then on, by RabbitMQ 3.10.
-			s.session.fail(err)
-		}
+		errs = append(errs, fmt.Errorf("%w (%d of %d refused)", s.refusal(ctx), f.nacked, len(items)))
 	}
 	if f.returned > 0 {
 		err := fmt.Errorf("%w (%d of %d returned)", s.lost, f.returned, len(items))
@@ -222,6 +220,46 @@ func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
 		s.session.fail(err) // the next session declares the topology again
 	}
 	return f.confirmed, errors.Join(errs...)
+}
+
+// refusal tells why the broker has just refused messages. Where it may not look, it
+// cannot tell, and takes another channel at times in case it was this one's fault.
+func (s *sending[M]) refusal(ctx context.Context) error {
+	var err error
+	if s.target == "" {
+		if err = s.full; s.proven.Load() || time.Since(s.session.began) < renewAfter {
+			return err
+		}
+	} else {
+		waiting, unknown := s.session.waiting(ctx, s.target)
+		if err = whyRefused(s.target, waiting, s.queue.settings.MaxLength, s.proven.Load(), unknown); err == nil {
+			return s.full
+		}
+	}
+	s.session.fail(err)
+	return err
+}
+
+// renewAfter is how long a session that has confirmed no event goes on to be refused
+// them before it makes room for another one.
+const renewAfter = time.Minute
+
+// whyRefused tells why a queue refused a message, nil if it is full: then it refuses
+// until four fifths of its limit are left. RabbitMQ 3.10 also refuses whatever comes
+// first on a channel while the queue is between two leaders, and all that follows on
+// that channel when there is a new leader; only another channel helps. A channel that
+// has confirmed something, proven, waits for the new leader instead.
+//
+// waiting is how many messages wait in the queue now, 0 when nobody leads it. limit is
+// that of the settings; whoever operates the broker may have set a lower one.
+func whyRefused(queue string, waiting, limit int, proven bool, unknown error) error {
+	switch {
+	case unknown != nil:
+		return fmt.Errorf("%w: the broker refused, and does not tell how full %s is: %w", seckill.ErrUnavailable, queue, unknown)
+	case waiting >= limit/2, proven && waiting > 0:
+		return nil
+	}
+	return fmt.Errorf("%w: the broker refused, and %s is not full: it has no leader now", seckill.ErrUnavailable, queue)
 }
 
 // fly sends all messages and takes all answers.
