@@ -37,6 +37,9 @@ type Order struct {
 	State     OrderState `json:"state"`
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt time.Time  `json:"expires_at"`
+	// ServerNow is the clock that decides about ExpiresAt, filled in by whoever shows
+	// the order.
+	ServerNow time.Time `json:"server_now,omitzero"`
 }
 
 // Become decides the change of an order's state at the time now. It returns

@@ -81,6 +81,9 @@ type Sale struct {
 	HoldSeconds   int       `json:"hold_seconds"`
 	State         SaleState `json:"state"`
 	ServerNow     time.Time `json:"server_now"`
+	// Waiting estimates how many wait for the opening at the node that answers; only
+	// before it, and 0 when nothing is known.
+	Waiting int64 `json:"waiting,omitempty"`
 
 	// Paused and Ended are the switches of an administrator.
 	Paused bool `json:"-"`

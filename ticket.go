@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -36,6 +37,18 @@ func NewTicketID(now time.Time) string {
 	}
 	copy(b[9:], rand.Text())
 	return string(b[:])
+}
+
+// TicketTime returns the time in an id that NewTicketID has made, or the zero time.
+func TicketTime(id string) time.Time {
+	if len(id) != TicketIDLen {
+		return time.Time{}
+	}
+	ms, err := strconv.ParseInt(id[:9], 32, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 // ValidTicketID reports whether s has the form of an id. Anything else names no

@@ -129,6 +129,6 @@ func (a *Accounts) Login(ctx context.Context, name, password string) (Session, e
 }
 
 func (a *Accounts) session(account seckill.Account) (Session, error) {
-	token, err := Mint(a.secret, account.Buyer, account.Role, a.life)
+	token, err := mint(a.secret, claims{Sub: account.Buyer, Role: account.Role, Name: account.Name}, a.life)
 	return Session{Token: token, Buyer: account.Buyer, Life: a.life}, err
 }

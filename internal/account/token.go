@@ -25,6 +25,7 @@ const MinSecret = 16
 type Who struct {
 	Buyer string
 	Role  string
+	Name  string // as they call themselves; may be empty
 	until time.Time
 }
 
@@ -36,6 +37,7 @@ func (w Who) Admin() bool { return w.Role == seckill.RoleAdmin }
 type claims struct {
 	Sub  string  `json:"sub"`
 	Role string  `json:"role,omitempty"`
+	Name string  `json:"name,omitempty"`
 	Exp  float64 `json:"exp"`
 	Iat  float64 `json:"iat,omitempty"`
 	Nbf  float64 `json:"nbf,omitempty"`
@@ -60,16 +62,20 @@ func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil
 
 // Mint makes a token for the buyer that ends after life.
 func Mint(secret []byte, buyer, role string, life time.Duration) (string, error) {
-	if !seckill.ValidBuyer(buyer) {
+	return mint(secret, claims{Sub: buyer, Role: role}, life)
+}
+
+// mint signs the claims and gives them their times.
+func mint(secret []byte, c claims, life time.Duration) (string, error) {
+	if !seckill.ValidBuyer(c.Sub) {
 		return "", &seckill.FieldError{Field: "buyer", Must: "must be 1 to 64 printable characters"}
 	}
 	if len(secret) < MinSecret {
 		return "", fmt.Errorf("auth.secret must have at least %d bytes", MinSecret)
 	}
 	now := time.Now()
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
-		Sub: buyer, Role: role, Iat: float64(now.Unix()), Exp: float64(now.Add(life).Unix()),
-	}).SignedString(secret)
+	c.Iat, c.Exp = float64(now.Unix()), float64(now.Add(life).Unix())
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, &c).SignedString(secret)
 }
 
 // ErrToken says that a token is not valid here, without saying why to the client.
@@ -193,6 +199,9 @@ func plainClaims(b []byte) (c claims, ok bool) {
 		case "role":
 			text, rest, ok = plainText(rest)
 			ok, c.Role = ok && c.Role == "", string(text)
+		case "name":
+			text, rest, ok = plainText(rest)
+			ok, c.Name = ok && c.Name == "", string(text)
 		case "exp":
 			number, rest, ok = plainNumber(rest)
 			ok, c.Exp = ok && c.Exp == 0, number
@@ -254,7 +263,7 @@ func (v *Verifier) Verify(token string, remember bool) (Who, error) {
 		if err != nil || !seckill.ValidBuyer(c.Sub) {
 			continue
 		}
-		who = Who{Buyer: c.Sub, Role: c.Role, until: time.UnixMilli(int64(c.Exp * 1000))}
+		who = Who{Buyer: c.Sub, Role: c.Role, Name: c.Name, until: time.UnixMilli(int64(c.Exp * 1000))}
 		if !remember {
 			return who, nil
 		}

@@ -64,6 +64,15 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, s)
 }
 
+// me says who the cookie or the token names.
+func (a *API) me(w http.ResponseWriter, r *request) error {
+	return writeJSON(w, http.StatusOK, struct {
+		Buyer string `json:"buyer"`
+		Name  string `json:"name,omitempty"`
+		Role  string `json:"role,omitempty"`
+	}{r.who.Buyer, r.who.Name, r.who.Role})
+}
+
 func (a *API) logout(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
 		return err

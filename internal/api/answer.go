@@ -11,6 +11,7 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
+	"seckill/internal/packed"
 )
 
 // problem is an RFC 9457 document.
@@ -190,6 +191,19 @@ func (p *prepared) write(w http.ResponseWriter) {
 	}
 	w.WriteHeader(p.status)
 	w.Write(p.body)
+}
+
+// writeList answers with a list, which may be long enough to be worth packing.
+func writeList[T any](w http.ResponseWriter, r *request, l list[T]) error {
+	body, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = noStore
+	packed.Write(w, r.Request, http.StatusOK, body)
+	return nil
 }
 
 // writeJSON answers with a value.

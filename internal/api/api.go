@@ -52,6 +52,9 @@ type Store interface {
 	Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
 	Order(ctx context.Context, id, buyer string) (seckill.Order, error)
 	Orders(ctx context.Context, buyer, before string, max int) ([]seckill.Order, error)
+	Outcomes(ctx context.Context, buyer, before string, max int) ([]seckill.Outcome, error)
+	// Now MUST be the clock that decides how long an order can be paid.
+	Now() time.Time
 }
 
 // Listeners are a node's end of the queue that takes tickets.
@@ -96,6 +99,8 @@ type API struct {
 	idPrefix    string
 	pollAfter   string
 	limits      limits
+	watchers    *watchers
+	pace        *pace
 	unavailable seldom
 	metrics     metrics
 }
@@ -133,6 +138,7 @@ func New(c Config) *API {
 	a := &API{
 		Config: c, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), idPrefix: rand.Text()[:10] + "-",
 		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), limits: newLimits(c.LoginTries, c.AddressTries), metrics: newMetrics(c.Metrics),
+		watchers: newWatchers(), pace: newPace(),
 	}
 	a.routes = []route{
 		// Anybody.
@@ -146,6 +152,8 @@ func New(c Config) *API {
 		// Buyers.
 		{"POST", "/api/sales/{sale}/ticket", buyers, a.buy}, // a repeat is the same ticket
 		{"GET", "/api/sales/{sale}/ticket", buyers, a.ticket},
+		{"GET", "/api/me", buyers, a.me},
+		{"GET", "/api/tickets", buyers, a.listTickets},
 		{"GET", "/api/orders", buyers, a.listOrders},
 		{"GET", "/api/orders/{order}", buyers, a.getOrder},
 		{"POST", "/api/orders/{order}/pay", buyers, a.pay}, // these two: a repeat changes nothing
@@ -153,7 +161,7 @@ func New(c Config) *API {
 
 		// Administrators. A repeat changes nothing, but for create.
 		{"POST", "/api/admin/sales", admins, a.createSale},
-		{"GET", "/api/admin/sales", admins, a.listSales},
+		{"GET", "/api/admin/sales", admins, a.listAllSales},
 		{"GET", "/api/admin/sales/{sale}", admins, a.getSale},
 		{"PATCH", "/api/admin/sales/{sale}", admins, a.patchSale},
 		{"POST", "/api/admin/sales/{sale}/stock", admins, a.moveStock},

@@ -374,6 +374,10 @@ func (down) Order(context.Context, string, string) (seckill.Order, error) {
 func (down) Orders(context.Context, string, string, int) ([]seckill.Order, error) {
 	return nil, errDown
 }
+func (down) Outcomes(context.Context, string, string, int) ([]seckill.Outcome, error) {
+	return nil, errDown
+}
+func (down) Now() time.Time { return time.Now() }
 func (down) Transition(context.Context, string, string, seckill.OrderState) (seckill.Order, error) {
 	return seckill.Order{}, errDown
 }
@@ -386,7 +390,7 @@ func TestWhileTheStoreIsDown(t *testing.T) {
 	require.NoError(t, s.sales.Rebuild(t.Context(), s.paused.ID))
 	before := s.world()
 	for _, request := range []string{
-		"GET /api/orders", "GET /api/orders/" + s.order, "GET " + ticketPath(s.paused.ID),
+		"GET /api/orders", "GET /api/tickets", "GET /api/orders/" + s.order, "GET " + ticketPath(s.paused.ID),
 		"POST /api/orders/" + s.order + "/pay", "POST /api/orders/" + s.order + "/cancel",
 	} {
 		method, path, _ := strings.Cut(request, " ")

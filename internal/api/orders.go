@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"seckill"
 )
@@ -19,7 +20,10 @@ func (a *API) listOrders(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, newList(orders, limit, func(o seckill.Order) string { return o.ID }))
+	for i := range orders {
+		orders[i] = a.shown(orders[i])
+	}
+	return writeList(w, r, newList(orders, limit, func(o seckill.Order) string { return o.ID }))
 }
 
 func (a *API) getOrder(w http.ResponseWriter, r *request) error {
@@ -31,7 +35,14 @@ func (a *API) getOrder(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, o)
+	return writeJSON(w, http.StatusOK, a.shown(o))
+}
+
+// shown is an order as it is answered: with the clock that decides how long it can
+// be paid.
+func (a *API) shown(o seckill.Order) seckill.Order {
+	o.ServerNow = a.Store.Now().UTC().Truncate(time.Millisecond)
+	return o
 }
 
 func (a *API) pay(w http.ResponseWriter, r *request) error    { return a.turn(w, r, a.Orders.Pay) }
@@ -61,5 +72,5 @@ func (a *API) turn(w http.ResponseWriter, r *request, do func(ctx context.Contex
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, o)
+	return writeJSON(w, http.StatusOK, a.shown(o))
 }

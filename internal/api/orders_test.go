@@ -171,12 +171,14 @@ func TestListsComeInPages(t *testing.T) {
 	for _, v := range []seckill.Sale{s.soldOut, s.paused, s.ended, s.scheduled, s.open} {
 		sales = append(sales, v.ID.String())
 	}
+	// What is open comes first, then what is to come, then what is over.
+	matter := []string{"6", "7", "8", "9", "10", s.open.ID.String(), s.paused.ID.String(), s.scheduled.ID.String(), s.soldOut.ID.String(), s.ended.ID.String()}
 	lists := map[string]struct {
 		call call
 		want []string
 	}{
 		"orders":      {call{method: "GET", path: "/api/orders", token: token(t, otherName, "")}, orders},
-		"sales":       {call{method: "GET", path: "/api/sales"}, sales},
+		"sales":       {call{method: "GET", path: "/api/sales"}, matter},
 		"admin sales": {call{method: "GET", path: "/api/admin/sales", token: token(t, adminName, seckill.RoleAdmin)}, sales},
 	}
 	for name, l := range lists {
@@ -193,7 +195,7 @@ func TestListsComeInPages(t *testing.T) {
 						got = append(got, item.ID)
 					}
 				}
-				require.Equal(t, l.want, got, "newest first, each once, in pages of %d", limit)
+				require.Equal(t, l.want, got, "in the list's order, each once, in pages of %d", limit)
 				require.Len(t, all, (len(l.want)+limit-1)/limit, "and no empty page at the end")
 			}
 			var v map[string]json.RawMessage

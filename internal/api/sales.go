@@ -9,7 +9,21 @@ import (
 	"seckill/internal/sale"
 )
 
+// listSales is the buyers' list, by what matters to them.
 func (a *API) listSales(w http.ResponseWriter, r *request) error {
+	limit, cursor, err := r.page()
+	if err != nil {
+		return err
+	}
+	sales, next, err := a.Sales.Shelves(r.Context(), cursor, limit)
+	if err != nil {
+		return err
+	}
+	return writeList(w, r, list[seckill.Sale]{Items: sales, Next: next})
+}
+
+// listAllSales is the list of those who run the shop, newest first.
+func (a *API) listAllSales(w http.ResponseWriter, r *request) error {
 	limit, cursor, err := r.page()
 	if err != nil {
 		return err
@@ -24,7 +38,7 @@ func (a *API) listSales(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, newList(sales, limit, func(s seckill.Sale) string { return s.ID.String() }))
+	return writeList(w, r, newList(sales, limit, func(s seckill.Sale) string { return s.ID.String() }))
 }
 
 func (a *API) getSale(w http.ResponseWriter, r *request) error {
@@ -35,6 +49,9 @@ func (a *API) getSale(w http.ResponseWriter, r *request) error {
 	sale, err := a.Sales.Get(r.Context(), id)
 	if err != nil {
 		return err
+	}
+	if sale.State == seckill.StateScheduled && r.who.Buyer == "" { // not of who runs the shop
+		sale.Waiting = a.watchers.seen(id, a.watcher(r.Request), time.Now())
 	}
 	return writeJSON(w, http.StatusOK, sale)
 }

@@ -21,12 +21,15 @@ type cached struct {
 }
 
 type listKey struct {
+	of     string // Shelves or Lively; empty: List
+	cursor string
 	before seckill.SaleID
 	max    int
 }
 
 type cachedList struct {
 	sales []seckill.Sale
+	next  string // of Shelves
 	at    time.Time
 }
 
@@ -56,9 +59,9 @@ func (s *Sales) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, error
 }
 
 // List shows up to max sales with ids below before (0: from the newest), newest
-// first.
+// first, to whoever runs the shop. Buyers read Shelves.
 func (s *Sales) List(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
-	now, key := time.Now(), listKey{before, max}
+	now, key := time.Now(), listKey{before: before, max: max}
 	s.mu.Lock()
 	was, ok := s.lists[key]
 	s.mu.Unlock()
@@ -68,7 +71,7 @@ func (s *Sales) List(ctx context.Context, before seckill.SaleID, max int) ([]sec
 			return nil, err
 		}
 		if err == nil {
-			was = cachedList{sales, now}
+			was = cachedList{sales: sales, at: now}
 			s.mu.Lock()
 			if len(s.lists) >= catalogSize/100 {
 				clear(s.lists)

@@ -25,6 +25,8 @@ type Store interface {
 	CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error)
 	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
 	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
+	// Shelf MUST decide by the place's moment on which shelf a sale stands.
+	Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error)
 	// UpdateSale MUST raise the version, and write nothing when change fails.
 	UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (seckill.Sale, error)
 	Unapplied(ctx context.Context) ([]seckill.Sale, error)
@@ -86,6 +88,8 @@ type Sales struct {
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
 	lists map[listKey]cachedList
+	// orders are those of the open sales by which walks under way go on, oldest first.
+	orders []snapshot
 }
 
 // New returns the sales of a store and a gate.

@@ -71,6 +71,27 @@ func (s *Store) Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket 
 	return o, err
 }
 
+// Outcomes returns the outcomes of up to max tickets of the buyer with ids below
+// before ("": from the newest), newest first.
+func (s *Store) Outcomes(ctx context.Context, buyer, before string, max int) (all []seckill.Outcome, err error) {
+	if before == "" {
+		before = "~"
+	}
+	err = s.ask(ctx, "outcomes", func(t *tx) error {
+		all = nil
+		return t.rows(ctx, "SELECT id, sale, quantity, seq, reason FROM tickets WHERE buyer = ? AND id < ? ORDER BY id DESC LIMIT ?", []any{buyer, before, max}, func(r scanner) error {
+			o := seckill.Outcome{Ticket: seckill.Ticket{Buyer: buyer}}
+			err := r.Scan(&o.Ticket.ID, &o.Ticket.Sale, &o.Ticket.Quantity, &o.Ticket.Seq, &o.Reason)
+			all = append(all, o)
+			return err
+		})
+	})
+	return all, err
+}
+
+// Now is the clock that decides how long an order can be paid.
+func (s *Store) Now() time.Time { return s.now() }
+
 // Transition changes an order's state by the rule of seckill.Order.Become. An
 // empty buyer is an administrator. When the order stops being active its units
 // are on their way back to the gate in the same transaction.

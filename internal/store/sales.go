@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"seckill"
 )
@@ -58,6 +59,25 @@ func (s *Store) Sales(ctx context.Context, before seckill.SaleID, max int) (sale
 		before = 1<<63 - 1
 	}
 	return s.sales(ctx, "id < ? ORDER BY id DESC LIMIT ?", before, max)
+}
+
+// Shelf returns up to max sales from the place on, in the order of its shelf. Each
+// branch walks one index, from the place's moment or from its time.
+func (s *Store) Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
+	at, key := ms(p.At), ms(p.Time)
+	switch p.Shelf {
+	case seckill.ShelfOpen:
+		return s.sales(ctx, `closes_at > ? AND closes_at >= ? AND (closes_at > ? OR id > ?) AND opens_at <= ? AND ended = 0 AND sold < total
+			ORDER BY closes_at, id LIMIT ?`, at, key, key, p.ID, at, max)
+	case seckill.ShelfSoon:
+		return s.sales(ctx, `opens_at > ? AND opens_at >= ? AND (opens_at > ? OR id > ?) AND ended = 0
+			ORDER BY opens_at, id LIMIT ?`, at, key, key, p.ID, max)
+	}
+	if p.ID == 0 { // from the beginning
+		key = math.MaxInt64
+	}
+	return s.sales(ctx, `closes_at <= ? AND (closes_at < ? OR id < ?) AND (closes_at <= ? OR ended = 1 OR opens_at <= ? AND sold >= total)
+		ORDER BY closes_at DESC, id DESC LIMIT ?`, key, key, p.ID, at, at, max)
 }
 
 // Unapplied returns the sales whose newest version the gate has not confirmed.

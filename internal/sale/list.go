@@ -1,0 +1,246 @@
+package sale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"seckill"
+)
+
+// Limits of the buyers' list.
+const (
+	hottest   = 500 // open sales that are put in order by what matters; what is beyond them follows by closing
+	snapshots = 60  // orders of those that a node remembers, one for each second in which a first page was read
+)
+
+// errCursor says that a cursor is none that List has given.
+var errCursor = errors.New("not a cursor of the list")
+
+// mark is what a cursor says: how much of the list as of at has been read.
+type mark struct {
+	at    time.Time
+	hot   int // open sales read in the order of that moment, while shelf is ShelfOpen
+	place seckill.Place
+}
+
+// String writes a mark as its cursor.
+func (m mark) String() string {
+	return fmt.Sprintf("%d.%d.%d.%d.%d", m.at.UnixMilli(), m.hot, m.place.Shelf, m.place.Time.UnixMilli(), m.place.ID)
+}
+
+func parseMark(cursor string) (m mark, err error) {
+	var at, key int64
+	n, err := fmt.Sscanf(cursor, "%d.%d.%d.%d.%d", &at, &m.hot, &m.place.Shelf, &key, &m.place.ID)
+	m.at, m.place.At, m.place.Time = time.UnixMilli(at).UTC(), time.UnixMilli(at).UTC(), time.UnixMilli(key).UTC()
+	// Only what String writes is a cursor: no sign, no zero in front, nothing behind.
+	if err != nil || n != 5 || m.String() != cursor || at <= 0 || m.hot < 0 || m.hot > hottest || m.place.Shelf > seckill.ShelfOver || m.place.ID < 0 {
+		return m, fmt.Errorf("%q: %w", cursor, errCursor)
+	}
+	return m, nil
+}
+
+// snapshot is the order of the open sales as of one moment: whoever reads the list
+// page by page meets each of them once, although their order changes meanwhile.
+type snapshot struct {
+	at    time.Time
+	sales []seckill.Sale
+	rest  seckill.Place // where those begin that were too many
+}
+
+// Shelves shows a page of up to max sales by what matters to a buyer: the open
+// ones, the first to be sold out or to close in front; then those to come, the next
+// in front; then those that are over. The next page begins at next; "" is the first
+// page, and after the last one. A cursor that this function has not given is a
+// *seckill.FieldError.
+//
+// All pages of a walk are of its beginning's moment, so a sale that opens or closes
+// meanwhile is neither missed nor met twice. A sale that sells out, or has units
+// again, may be.
+func (s *Sales) Shelves(ctx context.Context, cursor string, max int) (shown []seckill.Sale, next string, err error) {
+	key := listKey{of: "shelves", cursor: cursor, max: max}
+	now := time.Now()
+	s.mu.Lock()
+	was, ok := s.lists[key]
+	s.mu.Unlock()
+	if !ok || now.Sub(was.at) >= catalogLife {
+		sales, next, err := s.walk(ctx, cursor, max)
+		var field *seckill.FieldError
+		if err != nil && (!ok || errors.As(err, &field)) {
+			return nil, "", err
+		}
+		if err == nil {
+			was = cachedList{sales: sales, next: next, at: now}
+			s.mu.Lock()
+			if len(s.lists) >= catalogSize/100 {
+				clear(s.lists)
+			}
+			s.lists[key] = was
+			s.mu.Unlock()
+		}
+	}
+	shown = make([]seckill.Sale, len(was.sales))
+	for i, sale := range was.sales {
+		shown[i] = s.show(sale)
+	}
+	return shown, was.next, nil
+}
+
+// walk reads a page from the store. It reads one sale more than it returns, to know
+// whether another page follows.
+func (s *Sales) walk(ctx context.Context, cursor string, max int) (page []seckill.Sale, next string, err error) {
+	m := mark{at: s.gate.Now().UTC().Truncate(time.Millisecond)}
+	m.place.At, m.place.Time = m.at, time.UnixMilli(0).UTC()
+	if cursor != "" {
+		if m, err = parseMark(cursor); err != nil {
+			return nil, "", &seckill.FieldError{Field: "cursor", Must: "must be the next of an earlier page"}
+		}
+	}
+	var last mark // behind the page's last sale
+	take := func(sale seckill.Sale) (full bool) {
+		if len(page) == max {
+			next = last.String()
+			return true
+		}
+		page, last = append(page, sale), m
+		return false
+	}
+	if m.place.Shelf == seckill.ShelfOpen {
+		hot, err := s.order(ctx, m.at)
+		if err != nil {
+			return nil, "", err
+		}
+		for m.hot < len(hot.sales) {
+			m.hot++
+			if take(hot.sales[m.hot-1]) {
+				return page, next, nil
+			}
+		}
+		if m.place.ID == 0 {
+			m.place = hot.rest
+		}
+	}
+	for ; m.place.Shelf <= seckill.ShelfOver; m.place = (seckill.Place{Shelf: m.place.Shelf + 1, At: m.at, Time: time.UnixMilli(0).UTC()}) {
+		sales, err := s.store.Shelf(ctx, m.place, max+1-len(page))
+		if err != nil {
+			return nil, "", err
+		}
+		for _, sale := range sales {
+			m.place = m.place.Behind(sale)
+			if take(sale) {
+				return page, next, nil
+			}
+		}
+	}
+	return page, "", nil
+}
+
+// order returns the open sales as of at by what matters. The order is made once for
+// each moment on a node; another node, or a node that has forgotten it, makes its own.
+func (s *Sales) order(ctx context.Context, at time.Time) (snapshot, error) {
+	begin := seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: time.UnixMilli(0).UTC()}
+	sales, err := s.store.Shelf(ctx, begin, hottest)
+	if err != nil {
+		return snapshot{}, err
+	}
+	s.mu.Lock()
+	i := slices.IndexFunc(s.orders, func(o snapshot) bool { return o.at.Equal(at) })
+	if i >= 0 {
+		o := s.orders[i]
+		s.mu.Unlock()
+		return o.renewed(sales), nil
+	}
+	s.mu.Unlock()
+	o := snapshot{at: at, sales: sales, rest: seckill.Place{Shelf: seckill.ShelfSoon, At: at, Time: begin.Time}}
+	if len(sales) == hottest {
+		o.rest = begin.Behind(sales[hottest-1])
+	}
+	until := make(map[seckill.SaleID]time.Time, len(sales))
+	for _, sale := range sales {
+		until[sale.ID] = over(s.show(sale))
+	}
+	slices.SortStableFunc(sales, func(a, b seckill.Sale) int { return until[a.ID].Compare(until[b.ID]) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.orders) >= snapshots {
+		s.orders = slices.Delete(s.orders, 0, 1)
+	}
+	s.orders = append(s.orders, o)
+	return o, nil
+}
+
+// renewed keeps the order and takes the sales as they are now; one that has left the
+// shelf stays as it was.
+func (o snapshot) renewed(now []seckill.Sale) snapshot {
+	o.sales = slices.Clone(o.sales)
+	place := make(map[seckill.SaleID]int, len(o.sales))
+	for i, sale := range o.sales {
+		place[sale.ID] = i
+	}
+	for _, sale := range now {
+		if i, ok := place[sale.ID]; ok {
+			o.sales[i] = sale
+		}
+	}
+	return o
+}
+
+// over estimates when nobody can buy in the open sale any more: when it closes, or
+// when its units are gone if they go on selling as they have since the opening. One
+// without units waits behind the others for what may come back.
+func over(sale seckill.Sale) time.Time {
+	sold, open := sale.Total-sale.Left, sale.ServerNow.Sub(sale.OpensAt)
+	switch {
+	case sale.Left <= 0:
+		return sale.ClosesAt.Add(seckill.MaxWindow)
+	case sold <= 0 || open <= 0:
+		return sale.ClosesAt
+	}
+	// In floating point: the product of a duration and units has no room in 64 bits.
+	rest := float64(open) * float64(sale.Left) / float64(sold)
+	if until := sale.ClosesAt.Sub(sale.ServerNow); rest >= float64(until) {
+		return sale.ClosesAt
+	}
+	return sale.ServerNow.Add(time.Duration(rest))
+}
+
+// Limits of Lively.
+const (
+	livelyOpen  = 100              // open sales
+	livelyOver  = 50               // sales that are sold out, or closed
+	livelyAfter = 10 * time.Minute // so long ago
+)
+
+// Lively returns the sales in which somebody may still wait for an outcome: those
+// that are open, sold out, or were closed a short while ago.
+func (s *Sales) Lively(ctx context.Context) (ids []seckill.SaleID, err error) {
+	now, key := time.Now(), listKey{of: "lively"}
+	s.mu.Lock()
+	was, ok := s.lists[key]
+	s.mu.Unlock()
+	if !ok || now.Sub(was.at) >= catalogLife {
+		at := s.gate.Now().UTC()
+		begin := time.UnixMilli(0).UTC()
+		open, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: begin}, livelyOpen)
+		if err != nil {
+			return nil, err
+		}
+		over, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOver, At: at, Time: begin}, livelyOver)
+		if err != nil {
+			return nil, err
+		}
+		over = slices.DeleteFunc(over, func(sale seckill.Sale) bool {
+			return sale.OpensAt.After(at) || sale.ClosesAt.Add(livelyAfter).Before(at)
+		})
+		was = cachedList{sales: append(open, over...), at: now}
+		s.mu.Lock()
+		s.lists[key] = was
+		s.mu.Unlock()
+	}
+	for _, sale := range was.sales {
+		ids = append(ids, sale.ID)
+	}
+	return ids, nil
+}

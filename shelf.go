@@ -1,0 +1,31 @@
+package seckill
+
+import "time"
+
+// Shelf is the part of the buyers' list in which a sale stands at one moment.
+// The list shows the shelves in this order.
+type Shelf uint8
+
+// The shelves. A paused sale stands where it would stand without its pause.
+const (
+	ShelfOpen Shelf = iota // open, with units that are not sold; the first to close comes first
+	ShelfSoon              // not open yet; the first to open comes first
+	ShelfOver              // sold out, closed or ended; the last to close comes first
+)
+
+// Place is a place on a shelf, as of At: behind the sale ID, which closes (on
+// ShelfSoon: opens) at Time. The zero Time is the shelf's beginning.
+type Place struct {
+	Shelf    Shelf
+	At, Time time.Time
+	ID       SaleID
+}
+
+// Behind returns the place behind the sale on the same shelf.
+func (p Place) Behind(s Sale) Place {
+	p.Time, p.ID = s.ClosesAt, s.ID
+	if p.Shelf == ShelfSoon {
+		p.Time = s.OpensAt
+	}
+	return p
+}
