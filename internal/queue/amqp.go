@@ -65,6 +65,9 @@ type AMQP struct {
 	log      *slog.Logger
 	metrics  metrics
 	depth    atomic.Int64 // ready messages at the last look
+	// keptDeadLimit is the delivery limit of a dead letters' queue that was made with
+	// another one than ours, else 0.
+	keptDeadLimit atomic.Int64
 
 	publisher publisher[seckill.Ticket]
 	tickets   consumer
@@ -377,11 +380,8 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 			l.queue.metrics.consumers.Reset()
 		}
 	}()
-	ch, err := s.conn.Channel()
+	ch, err := s.declare(set)
 	if err != nil {
-		return err
-	}
-	if err := declare(ch, set); err != nil {
 		return err
 	}
 	if l.end == Owning {
@@ -405,6 +405,30 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *session
 		return set.explain(err)
 	}
 	return errors.New("the connection was closed")
+}
+
+// declare makes the topology and returns a channel to look at it.
+func (s *session) declare(set RabbitMQ) (*amqp.Channel, error) {
+	q := s.link.queue
+	for kept := int64(0); ; {
+		ch, err := s.conn.Channel()
+		if err != nil {
+			return nil, err
+		}
+		if err = declare(ch, set, kept); err == nil {
+			if before := q.keptDeadLimit.Swap(kept); kept != 0 && kept != before {
+				q.log.Warn("queue: the dead letters' queue was made with another limit and is used as it is; delete it when it is empty and it is made again",
+					"queue", DeadQueue, "x-delivery-limit", kept, "wanted", set.deadLimit(), "broker", set.String())
+			}
+			return ch, nil
+		}
+		if kept != 0 {
+			return nil, err
+		}
+		if kept = keptDeadLimit(err); kept == 0 {
+			return nil, err
+		}
+	}
 }
 
 // dial connects and logs in.

@@ -447,12 +447,15 @@ func TestATicketThatFailsTooOftenIsTriedAloneAndThenParked(t *testing.T) {
 			require.NoError(t, done(true))
 			continue
 		}
-		for range 2 {
+		tries := 1
+		for ; !q.Dead().Last(last.ID); tries++ {
 			require.NoError(t, done(false))
 			dead, done = receive(t, q.Dead(), 1)
 			require.Equal(t, last, dead[0])
 		}
 		require.NoError(t, done(false))
+		require.Greater(t, tries, s.DeliveryLimit, "alone as often as with others")
+		require.LessOrEqual(t, tries, s.deadLimit()+1)
 	}
 	ch := channel(t, s)
 	waits(t, ch, ParkedQueue, 1, 0)

@@ -410,7 +410,8 @@ func (l *listener) read(held []delivery, d amqp.Delivery) []delivery {
 		// The broker counts the deliveries that failed, and gives up when they are
 		// more than the limit.
 		failed, _ := d.Headers["x-delivery-count"].(int64)
-		return append(held, delivery{t, l, d.DeliveryTag, d.Redelivered, failed >= int64(c.queue.settings.DeliveryLimit)})
+		last := c.name == DeadQueue && c.queue.settings.lastTry(failed, c.queue.keptDeadLimit.Load())
+		return append(held, delivery{t, l, d.DeliveryTag, d.Redelivered, last})
 	}
 	c.queue.metrics.unreadable.Inc()
 	c.queue.log.Error("queue: a message is no ticket and is put aside", "queue", c.name, "message", d.MessageId, "bytes", len(d.Body), "error", err)

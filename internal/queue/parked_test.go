@@ -34,8 +34,11 @@ func park(t *testing.T, s RabbitMQ, tickets []seckill.Ticket, bodies ...string) 
 		require.NoError(t, done(false))
 		n += len(got)
 	}
-	for range 2 * len(tickets) { // each is tried delivery_limit times again
-		_, done := receive(t, q.Dead(), 1)
+	for parked := 0; parked < len(tickets); {
+		got, done := receive(t, q.Dead(), 1)
+		if q.Dead().Last(got[0].ID) {
+			parked++
+		}
 		require.NoError(t, done(false))
 	}
 	waits(t, ch, ParkedQueue, len(tickets)+len(bodies), 0)
@@ -136,9 +139,17 @@ type stage struct {
 	refused  []string
 	finished []seckill.Outcome
 	poison   error // what Settle says
+
+	trying chan struct{} // not nil: Settle says so here, and ends when dead is closed
+	dead   chan struct{}
+	told   chan seckill.Outcome // not nil: has what Finish is told
 }
 
 func (s *stage) Settle(_ context.Context, tickets []seckill.Ticket) (outcomes []seckill.Outcome, err error) {
+	if s.trying != nil {
+		s.trying <- struct{}{}
+		<-s.dead
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range tickets {
@@ -159,6 +170,11 @@ func (s *stage) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = append(s.finished, outcomes...)
+	for _, o := range outcomes {
+		if s.told != nil {
+			s.told <- o
+		}
+	}
 	return nil
 }
 
@@ -190,22 +206,17 @@ func TestATicketThatEndsWhoeverTriesItIsRefused(t *testing.T) {
 		s.Listener.Concurrency, s.Listener.MaxConcurrency = 1, 1
 		ticket := some(1)[0]
 		publish(t, connected(t, run(t, s, Publishing)), ticket)
-		dies := func(as End) {
+		for range limit + 1 {
 			own := s
 			w := cuttable(t, &own)
-			q := connected(t, run(t, own, as))
-			var from far = q
-			if as == DeadLetters {
-				from = q.Dead()
-			}
-			got, stale := receive(t, from, 1)
+			q := connected(t, run(t, own, Consuming))
+			got, stale := receive(t, q, 1)
 			require.Equal(t, []seckill.Ticket{ticket}, got)
-			require.False(t, q.Dead().Last(ticket.ID))
 			// It comes back no more, and its connection goes with the ticket in hand.
 			closed := make(chan struct{})
 			go func() { defer close(closed); q.Close() }()
 			eventually(t, func() error {
-				if _, _, err := from.Receive(expired(t), 1); !errors.Is(err, errEnded) {
+				if _, _, err := q.Receive(expired(t), 1); !errors.Is(err, errEnded) {
 					return fmt.Errorf("not closing yet: %w", err)
 				}
 				return nil
@@ -214,33 +225,128 @@ func TestATicketThatEndsWhoeverTriesItIsRefused(t *testing.T) {
 			<-closed
 			require.ErrorIs(t, stale(true), ErrStale)
 		}
-		for range limit + 1 {
-			dies(Consuming)
-		}
-		for range limit {
-			dies(DeadLetters)
-		}
-		q := connected(t, run(t, s, Consuming, DeadLetters, Parking))
-		var node stage
-		settles(t, q, &node)
 		ch := channel(t, s)
+		waits(t, ch, DeadQueue, 1, 0)
+		alone := 0
+		for diesAlone(t, s) {
+			alone++
+		}
+		require.Greater(t, alone, limit, "tried alone as often as with others")
+		require.LessOrEqual(t, alone, s.deadLimit())
 		waits(t, ch, ParkedQueue, 1, 0)
-		waits(t, ch, DeadQueue, 0, 1)
-		waits(t, ch, TicketQueue, 0, s.Listener.Concurrency)
-		node.mu.Lock()
-		require.Empty(t, node.settled, "it was not tried once more")
-		require.Equal(t, []string{ticket.ID}, node.refused)
-		require.Equal(t, []seckill.Outcome{{Ticket: ticket, Reason: seckill.ReasonPoison}}, node.finished)
-		node.mu.Unlock()
-		require.False(t, q.Dead().Last(ticket.ID), "it is done")
-		require.NoError(t, q.Close())
 		waits(t, ch, DeadQueue, 0, 0) // acknowledged, not handed back
-		waits(t, ch, ParkedQueue, 1, 0)
 		d := desk(t, s)
 		require.Equal(t, "refused", d.Parked[0].Reason)
 		require.Equal(t, &ticket, d.Parked[0].Ticket)
 		require.Contains(t, d.Parked[0].Cause, "never settled")
 		require.NoError(t, d.Close())
+	}
+}
+
+// diesAlone is a node that dies while it tries a dead letter; false if it refused
+// the dead letter instead, without trying it.
+func diesAlone(t *testing.T, s RabbitMQ) bool {
+	t.Helper()
+	own := s
+	w := cuttable(t, &own)
+	q := connected(t, run(t, own, DeadLetters, Parking))
+	node := stage{trying: make(chan struct{}, 1), dead: make(chan struct{}), told: make(chan seckill.Outcome, 1)}
+	settles(t, q, &node)
+	defer close(node.dead)
+	closed := make(chan struct{})
+	select {
+	case <-node.trying:
+		go func() { defer close(closed); q.Close() }()
+		eventually(t, func() error {
+			if _, _, err := q.Dead().Receive(expired(t), 1); !errors.Is(err, errEnded) {
+				return fmt.Errorf("not closing yet: %w", err)
+			}
+			return nil
+		})
+		w.cut()
+		<-closed
+		return true
+	case o := <-node.told:
+		require.Equal(t, seckill.ReasonPoison, o.Reason)
+		waits(t, channel(t, s), ParkedQueue, 1, 0)
+		require.NoError(t, q.Close())
+		return false
+	}
+}
+
+// A good ticket among the dead letters, which nodes held that died of another one, is
+// placed when it is tried alone: at once, whatever count it brings along.
+func TestAGoodDeadLetterIsPlaced(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	s.DeliveryLimit = 2
+	s.Listener.Concurrency, s.Listener.MaxConcurrency = 1, 1
+	good := some(3)
+	publish(t, connected(t, run(t, s, Publishing)), good...)
+	ch := channel(t, s)
+	eventually(t, func() error { // nodes take all of them and die
+		dead, err := channel(t, s).QueueDeclarePassive(DeadQueue, true, false, false, false, nil)
+		if err != nil || dead.Messages == len(good) {
+			return err
+		}
+		holder := channel(t, s)
+		deliveries, err := holder.Consume(TicketQueue, "", false, false, false, false, nil)
+		require.NoError(t, err)
+		select {
+		case <-deliveries:
+		case <-t.Context().Done():
+		case <-time.After(time.Second): // they have moved on, or do now
+		}
+		require.NoError(t, holder.Close())
+		return errors.New("not all of them are dead letters yet")
+	})
+	q := connected(t, run(t, s, DeadLetters))
+	var node stage
+	settles(t, q, &node)
+	waits(t, ch, DeadQueue, 0, 1)
+	eventually(t, func() error {
+		node.mu.Lock()
+		defer node.mu.Unlock()
+		if len(node.finished) < len(good) {
+			return fmt.Errorf("%d of %d have an outcome", len(node.finished), len(good))
+		}
+		return nil
+	})
+	node.mu.Lock()
+	defer node.mu.Unlock()
+	require.Empty(t, node.refused)
+	for _, o := range node.finished {
+		require.True(t, o.Placed())
+	}
+}
+
+// A dead letters' queue that an earlier version made keeps its limit: the node works
+// with it, and a ticket that ends whoever tries it is still refused at last.
+func TestAnOlderDeadLettersQueueIsUsedAsItIs(t *testing.T) {
+	t.Parallel()
+	for _, declares := range []bool{true, false} {
+		s := fresh(t)
+		s.DeliveryLimit = 1
+		connected(t, run(t, s, Publishing)).Close()
+		ch := channel(t, s)
+		_, err := ch.QueueDelete(DeadQueue, false, false, false)
+		require.NoError(t, err)
+		_, err = ch.QueueDeclare(DeadQueue, true, false, false, false, amqp.Table{
+			amqp.QueueTypeArg: amqp.QueueTypeQuorum, amqp.QueueMaxLenArg: int64(s.MaxLength), amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish,
+			deliveryLimitArg: int64(s.DeliveryLimit), "x-dead-letter-exchange": DeadExchange, "x-dead-letter-routing-key": ParkedQueue, "x-dead-letter-strategy": "at-least-once",
+		})
+		require.NoError(t, err)
+		require.NoError(t, ch.QueueBind(DeadQueue, DeadQueue, DeadExchange, false, nil))
+		body, err := encode(some(1)[0])
+		require.NoError(t, err)
+		require.NoError(t, ch.Publish(DeadExchange, DeadQueue, true, false, amqp.Publishing{Body: body}))
+		waits(t, ch, DeadQueue, 1, 0)
+		s.Declare = declares
+		alone := 0
+		for diesAlone(t, s) {
+			alone++
+		}
+		require.Equal(t, s.DeliveryLimit, alone)
 	}
 }
 

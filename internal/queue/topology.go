@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -57,6 +59,45 @@ const (
 	parkedDeliveryLimit = 1_000_000
 )
 
+// deadLimit is the delivery limit of the dead letters' queue. RabbitMQ 4 keeps the
+// count of failed deliveries when it moves a message there: the first delivery in
+// that queue can say DeliveryLimit + 1 already. So the limit is above that, and a
+// ticket is tried alone at least as often as with others.
+func (s RabbitMQ) deadLimit() int { return 2*s.DeliveryLimit + 2 }
+
+// lastTry tells whether a dead letter whose delivery failed so often is delivered
+// for the last time: if it fails again, the broker parks it. kept is the limit of a
+// queue that an earlier version has made, 0 for a queue with deadLimit.
+//
+// On an older queue the last delivery says kept; a count beyond it was brought
+// along, and the ticket has not been tried alone yet.
+func (s RabbitMQ) lastTry(failed, kept int64) bool {
+	if kept == 0 && !s.Declare { // the limit cannot be known: a definition of an earlier version has this one
+		kept = int64(s.DeliveryLimit)
+	}
+	return kept > 0 && failed == kept || failed >= int64(s.deadLimit())
+}
+
+var (
+	inequivalent = regexp.MustCompile(`inequivalent arg '([^']+)' for (\w+) '([^']+)'.*?: received (.+) but current is (.+)$`)
+	firstNumber  = regexp.MustCompile(`\d+`)
+)
+
+// keptDeadLimit reads from the broker's refusal to declare the dead letters' queue
+// which delivery limit that queue has, 0 if the refusal is about something else.
+func keptDeadLimit(err error) int64 {
+	e, ok := errors.AsType[*amqp.Error](err)
+	if !ok || e.Code != amqp.PreconditionFailed {
+		return 0
+	}
+	m := inequivalent.FindStringSubmatch(e.Reason)
+	if m == nil || m[1] != deliveryLimitArg || m[3] != DeadQueue {
+		return 0
+	}
+	n, _ := strconv.ParseInt(firstNumber.FindString(m[5]), 10, 64)
+	return n
+}
+
 // declare makes the topology, or finds that it is as it should be. It is done at
 // every connect: whatever was removed meanwhile comes back.
 //
@@ -67,8 +108,9 @@ const (
 // is, they leave one queue when the next has confirmed them.
 //
 // With rabbitmq.declare false it only looks whether everything is there, for
-// which a user needs no rights.
-func declare(ch *amqp.Channel, s RabbitMQ) error {
+// which a user needs no rights. kept is the limit of a dead letters' queue that an
+// earlier version has made, 0 for none: such a queue is used as it is.
+func declare(ch *amqp.Channel, s RabbitMQ, kept int64) error {
 	exchange, queue := ch.ExchangeDeclare, ch.QueueDeclare
 	if !s.Declare {
 		exchange, queue = ch.ExchangeDeclarePassive, ch.QueueDeclarePassive
@@ -87,6 +129,9 @@ func declare(ch *amqp.Channel, s RabbitMQ) error {
 		}
 		if deadLetter != "" {
 			args[deliveryLimitArg] = int64(s.DeliveryLimit)
+			if name == DeadQueue {
+				args[deliveryLimitArg] = cmp.Or(kept, int64(s.deadLimit()))
+			}
 			args["x-dead-letter-exchange"] = DeadExchange
 			args["x-dead-letter-routing-key"] = deadLetter
 			args["x-dead-letter-strategy"] = "at-least-once"
@@ -110,8 +155,6 @@ func declare(ch *amqp.Channel, s RabbitMQ) error {
 	}
 	return quorum(TicketQueue, TicketExchange, DeadQueue)
 }
-
-var inequivalent = regexp.MustCompile(`inequivalent arg '([^']+)' for (\w+) '([^']+)'.*?: received (.+) but current is (.+)$`)
 
 // settings that end up as arguments of the queues.
 var argumentSettings = map[string]string{
