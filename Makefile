@@ -1,13 +1,13 @@
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test drill bench soak fuzz fmt deps
+.PHONY: help build run check test test-debian13 drill bench soak fuzz fmt deps
 
 # Debian packages that the tests use; everything else comes with Go.
 PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx curl systemd
 PROGRAMS := gcc chromium redis-server rabbitmq-server mariadbd nginx curl systemd-analyze
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/seckill
 	go build -o bin/seckill ./cmd/seckill
@@ -28,6 +28,9 @@ check: ## format, vet, lint and the quick tests: under a minute, before each com
 test: deps ## everything that must hold: race detector, real engines, real browser; installs what it needs
 	go vet ./...
 	SECKILL_REQUIRE=1 go test -race -timeout 14m ./...
+
+test-debian13: ## what uses engines, on those of Debian 13 (Redis 8, Valkey 8, RabbitMQ 4, MariaDB 11.8, nginx 1.26); needs root
+	tools/debian13
 
 deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing=1; done; \

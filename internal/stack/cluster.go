@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,6 +27,7 @@ type Cluster struct {
 	// are started by [OwnCluster] only.
 	Members []*Engine
 	kind    Kind
+	names   *Engine // of a RabbitMQ cluster
 }
 
 // OwnCluster is a cluster of Redis or RabbitMQ for this test alone, running. It
@@ -48,7 +50,11 @@ func OwnCluster(t T, kind Kind) *Cluster {
 				t.Logf("%s ends with:\n%s", e.LogFile(), e.LogTail())
 			}
 		}
-		if err := errors.Join(each(c.Members, (*Engine).discard), temp.remove()); err != nil {
+		err := each(c.Members, (*Engine).discard)
+		if c.names != nil {
+			err = errors.Join(err, c.names.discard())
+		}
+		if err := errors.Join(err, temp.remove()); err != nil {
 			t.Errorf("stack: %v", err)
 		}
 	})
@@ -64,7 +70,12 @@ func OwnCluster(t T, kind Kind) *Cluster {
 }
 
 // open makes the members, with the same passwords.
-func (c *Cluster) open(dir string) error {
+func (c *Cluster) open(dir string) (err error) {
+	if c.kind == KindRabbitMQ {
+		if c.names, err = epmd.engine(filepath.Join(dir, "epmd"), settings{}); err != nil {
+			return err
+		}
+	}
 	for i := range clusterSize {
 		var s *spec
 		switch c.kind {
@@ -91,6 +102,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	start := func(e *Engine) error { return e.Start(ctx) }
 	if c.kind == KindRedis {
 		return errors.Join(each(c.Members, start), c.meet(ctx))
+	}
+	if err := start(c.names); err != nil {
+		return err
 	}
 	if err := start(c.Members[0]); err != nil { // the one that the others join
 		return err
@@ -229,7 +243,7 @@ func (c *Cluster) Leader(ctx context.Context, queue string) (leader *Engine, mem
 		}
 		var n int
 		if err = e.look(ctx, "queues/"+url.PathEscape(rabbitVHost)+"/"+queue, &state); err == nil {
-			if _, err = fmt.Sscanf(state.Leader, "rabbit@127.0.0.%d", &n); err == nil {
+			if _, err = fmt.Sscanf(state.Leader, "mq%d@localhost", &n); err == nil {
 				return c.Members[n-1], len(state.Members), nil
 			}
 		}
@@ -254,11 +268,8 @@ func (e *Engine) look(ctx context.Context, path string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-// rabbitMember is a RabbitMQ that joins the first. Erlang nodes ask epmd for
-// each other's ports; it would outlive them, so there is none: each has an address
-// of its own in 127.0.0.0/8, and all have the same port there.
+// rabbitMember is a RabbitMQ that joins the first.
 func (c *Cluster) rabbitMember(i int) *spec {
-	name := func(i int) string { return fmt.Sprintf("rabbit@127.0.0.%d", i+1) }
 	s := *rabbitmq
 	s.prepare = func(ctx context.Context, e *Engine) error {
 		return errors.Join(rabbitmq.prepare(ctx, e),
@@ -267,19 +278,48 @@ cluster_formation.classic_config.nodes.1 = %s
 # Without a majority a node stops serving at once, and its clients go to another.
 cluster_partition_handling = pause_minority
 vm_memory_high_watermark.absolute = 512MB
-`, name(0))),
+`, rabbitName(0))),
 			e.write(".erlang.cookie", sha256hex(e.secrets.Admin)))
 	}
 	s.command = func(e *Engine) *exec.Cmd {
 		cmd := rabbitmq.command(e)
 		cmd.Env = append(cmd.Env, // the last one counts
-			"RABBITMQ_NODENAME="+name(i), "RABBITMQ_USE_LONGNAME=true",
-			fmt.Sprintf("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-name %s -start_epmd false -erl_epmd_port %d -kernel inet_dist_use_interface {127,0,0,%d} +S 1:1 +SDio 4 +A 4",
-				name(i), c.Members[0].ports[distPort].number, i+1))
+			"RABBITMQ_NODENAME="+rabbitName(i),
+			"RABBITMQ_DIST_PORT="+strconv.Itoa(e.ports[distPort].number),
+			"ERL_EPMD_ADDRESS="+loopback,
+			"ERL_EPMD_PORT="+strconv.Itoa(c.names.ports[mainPort].number),
+			"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +SDio 4 +A 4")
 		return cmd
 	}
-	s.settled = func(_ context.Context, e *Engine) (bool, error) { return rabbitLogged(e, name(i)) }
+	s.settled = func(_ context.Context, e *Engine) (bool, error) { return rabbitLogged(e, rabbitName(i)) }
 	return &s
+}
+
+// rabbitName is what the members of a cluster call each other.
+func rabbitName(i int) string { return fmt.Sprintf("mq%d@localhost", i+1) }
+
+// epmd tells the members of a RabbitMQ cluster each other's ports. RabbitMQ 4 asks
+// it from a helper process too, which learns of it by the environment alone.
+var epmd = &spec{
+	kind:    "epmd",
+	apt:     "rabbitmq-server",
+	files:   [][]string{{"/usr/bin/epmd", "/usr/lib/erlang/bin/epmd"}},
+	ports:   []string{"client"},
+	url:     func(e *Engine, _, _ string) string { return e.Addr() },
+	prepare: func(context.Context, *Engine) error { return nil },
+	command: func(e *Engine) *exec.Cmd {
+		cmd := exec.Command(e.spec.file("", 0), "-address", loopback, "-port", strconv.Itoa(e.ports[mainPort].number))
+		cmd.Env = environment(e.folder.path)
+		return cmd
+	},
+	ready: func(ctx context.Context, e *Engine) error {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", e.Addr())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	},
 }
 
 // appendTo adds to a file that was written just before.

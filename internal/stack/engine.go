@@ -67,9 +67,9 @@ func specs(k Kind) *spec {
 // spec is all that differs between kinds.
 type spec struct {
 	kind  Kind
-	apt   string   // the Debian package
-	files []string // that the package must have installed
-	ports []string // names, for errors; the first is what clients connect to
+	apt   string     // the Debian package
+	files [][]string // that the package must have installed, each with all the places where a version of it may be
+	ports []string   // names, for errors; the first is what clients connect to
 
 	// url is what a client with this user and password connects to.
 	url func(e *Engine, user, password string) string
@@ -186,12 +186,22 @@ func (s *spec) installed(root string) error {
 	if err := supported(); err != nil {
 		return fmt.Errorf("%s: %w", s.kind, err)
 	}
-	for _, f := range s.files {
-		if _, err := os.Stat(root + f); err != nil {
-			return fmt.Errorf("%s: %s is %w: apt-get install -y %s", s.kind, root+f, ErrMissing, s.apt)
+	for i, places := range s.files {
+		if s.file(root, i) == "" {
+			return fmt.Errorf("%s: %s is %w: apt-get install -y %s", s.kind, root+strings.Join(places, " or "+root), ErrMissing, s.apt)
 		}
 	}
 	return nil
+}
+
+// file is where the i-th of the package's files is, "" if it is nowhere.
+func (s *spec) file(root string, i int) string {
+	for _, place := range s.files[i] {
+		if _, err := os.Stat(root + place); err == nil {
+			return place
+		}
+	}
+	return ""
 }
 
 func (e *Engine) loadSecrets() error {

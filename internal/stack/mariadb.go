@@ -17,7 +17,6 @@ import (
 
 const (
 	mariaServer      = "/usr/sbin/mariadbd"
-	mariaScripts     = "/usr/share/mysql/" // the SQL that makes the system tables
 	mariaDatabase    = "seckill"
 	mariaBufferPool  = "256M"
 	mariaRedoLog     = "96M"
@@ -29,11 +28,11 @@ const (
 var mariadb = &spec{
 	kind: KindMariaDB,
 	apt:  "mariadb-server",
-	files: []string{ // the server, and the scripts of a new database in their order
-		mariaServer,
-		mariaScripts + "mysql_system_tables.sql",
-		mariaScripts + "mysql_performance_tables.sql",
-		mariaScripts + "mysql_system_tables_data.sql",
+	files: [][]string{ // the server, and the scripts of a new database in their order
+		{mariaServer},
+		mariaScript("system_tables.sql"),
+		mariaScript("performance_tables.sql"),
+		mariaScript("system_tables_data.sql"),
 	},
 	ports: []string{"client"},
 	admin: "root",
@@ -73,6 +72,12 @@ var mariadb = &spec{
 		}
 		return engineURL("mysql", user, e.secrets.User, e.Addr(), db), remove, err
 	},
+}
+
+// mariaScript is where a script that makes the system tables may be: up to MariaDB
+// 10.11, and in 11.8.
+func mariaScript(name string) []string {
+	return []string{"/usr/share/mysql/mysql_" + name, "/usr/share/mariadb/mariadb_" + name}
 }
 
 func (e *Engine) mariaConfig(name, data string) error {
@@ -127,8 +132,8 @@ func (e *Engine) mariaBootstrap(ctx context.Context, data string) error {
 	// The server reads one statement per line, or several lines up to one that
 	// ends with a semicolon.
 	script := []io.Reader{strings.NewReader("CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = '" + us.Username + "';\n")}
-	for _, f := range e.spec.files[1:] {
-		r, err := os.Open(f)
+	for i := range e.spec.files[1:] {
+		r, err := os.Open(e.spec.file("", i+1))
 		if err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func nginx(site Site) *spec {
 	return &spec{
 		kind:   KindNginx,
 		apt:    "nginx",
-		files:  []string{nginxServer},
+		files:  [][]string{{nginxServer}},
 		ports:  []string{"client"},
 		parent: true, // of its workers
 		url:    func(e *Engine, _, _ string) string { return "http://" + e.Addr() },

@@ -21,7 +21,7 @@ func (s *Stack) node(number int, binary string) *spec {
 	kind := Kind(fmt.Sprintf("node %d", number))
 	return &spec{
 		kind:    kind,
-		files:   []string{binary},
+		files:   [][]string{{binary}},
 		ports:   []string{"client", "operations"},
 		url:     func(e *Engine, _, _ string) string { return "http://" + e.Addr() },
 		prepare: func(context.Context, *Engine) error { return nil },

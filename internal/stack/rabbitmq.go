@@ -54,7 +54,7 @@ var rabbitOwn = "^" + regexp.QuoteMeta("seckill.") + ".*"
 var rabbitmq = &spec{
 	kind:  KindRabbitMQ,
 	apt:   "rabbitmq-server",
-	files: []string{rabbitServer},
+	files: [][]string{{rabbitServer}},
 	ports: []string{"AMQP", "console", "distribution"},
 	admin: rabbitAdmin,
 	url: func(e *Engine, user, password string) string {

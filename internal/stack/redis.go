@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	redisServer    = "/usr/bin/redis-server"
 	redisMemory    = "512mb" // full means that writes fail: nothing is ever evicted
 	redisDatabases = 1024    // number 0 is that of nodes; tests have the others, one each
 )
@@ -22,7 +21,7 @@ const (
 var redis = &spec{
 	kind:  KindRedis,
 	apt:   "redis-server",
-	files: []string{redisServer},
+	files: [][]string{{"/usr/bin/redis-server", "/usr/bin/valkey-server"}}, // Valkey where there is no Redis
 	ports: []string{"client"},
 	admin: "default",
 	url: func(e *Engine, user, password string) string {
@@ -50,7 +49,7 @@ user %s on #%s ~seckill:* &seckill:* +@all -@dangerous +info +config|get
 `, loopback, e.ports[mainPort].number, e.path(dataFolder), redisDatabases, redisMemory, sha256hex(e.secrets.Admin), user, sha256hex(e.secrets.User)))
 	},
 	command: func(e *Engine) *exec.Cmd {
-		cmd := exec.Command(redisServer, e.path("redis.conf"))
+		cmd := exec.Command(e.spec.file("", 0), e.path("redis.conf"))
 		cmd.Env = environment(e.folder.path)
 		return cmd
 	},
