@@ -40,7 +40,12 @@ func TestNginxAcceptsWhatIsShipped(t *testing.T) {
 	tls := func(t *testing.T, dir, listen string) string {
 		certificate(t, dir)
 		listen = regexp.MustCompile(`(?m)^(listen|server_name) .*\n`).ReplaceAllString(listen, "")
-		listen = regexp.MustCompile(`(?m)^# ((listen|server_name|ssl_).*;)$`).ReplaceAllString(listen, "$1")
+		listen = regexp.MustCompile(`(?m)^# ((listen|server_name|ssl_|http2).*;)$`).ReplaceAllString(listen, "$1")
+		require.Contains(t, listen, "http2 on;\n")
+		if out, err := exec.CommandContext(t.Context(), server, "-v").CombinedOutput(); err != nil || regexp.MustCompile(`nginx/1\.(\d|1\d|2[0-4])\.|nginx/1\.25\.0`).Match(out) {
+			require.NoError(t, err)
+			listen = strings.NewReplacer("http2 on;", "", "443 ssl ", "443 ssl http2 ").Replace(listen)
+		}
 		listen = strings.ReplaceAll(listen, "listen 443 ", "listen 127.0.0.1:38443 ")
 		require.Contains(t, listen, "ssl_certificate_key")
 		return strings.ReplaceAll(listen, "/etc/ssl/seckill", dir)
