@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"seckill/e2e/node"
-	"seckill/internal/queue"
+	"seckill/internal/rabbit"
 	"seckill/internal/stack"
 )
 
@@ -16,24 +16,24 @@ import (
 // MariaDB sell exactly, while one of each dies in the middle of sales and comes
 // back: nobody is lost, and nothing is left.
 func TestClusters(t *testing.T) {
-	var redis, rabbit *stack.Cluster
+	var redis, broker *stack.Cluster
 	var maria *stack.Engine
 	var starting sync.WaitGroup
-	starting.Go(func() { rabbit = stack.OwnCluster(t, stack.KindRabbitMQ) })
+	starting.Go(func() { broker = stack.OwnCluster(t, stack.KindRabbitMQ) })
 	starting.Go(func() { redis, maria = stack.OwnCluster(t, stack.KindRedis), stack.Own(t, stack.KindMariaDB) })
 	starting.Wait()
-	if redis == nil || rabbit == nil || maria == nil {
+	if redis == nil || broker == nil || maria == nil {
 		t.Fatal("the engines are not there")
 	}
 	config := func(roles string) node.Config {
 		return node.Config{Dir: t.TempDir(), Listen: address(t), Args: []string{"--run", roles}, Env: []string{
-			"SECKILL_GATE=" + redis.URL(), "SECKILL_QUEUE=" + rabbit.URL(), "SECKILL_STORE=" + maria.URL(),
-			"SECKILL_RABBITMQ_ADDRESSES=" + strings.Join(rabbit.Addrs(), ",")}}
+			"SECKILL_GATE=" + redis.URL(), "SECKILL_QUEUE=" + broker.URL(), "SECKILL_STORE=" + maria.URL(),
+			"SECKILL_RABBITMQ_ADDRESSES=" + strings.Join(broker.Addrs(), ",")}}
 	}
 	worker := start(t, config("relay,settle,expire"))
 	front := start(t, config("api"))
 	other := start(t, config("api,relay"))
-	must(t, rabbit.Settle(t.Context()))
+	must(t, broker.Settle(t.Context()))
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, n := range []*node.Node{worker, front, other} {
@@ -56,7 +56,7 @@ func TestClusters(t *testing.T) {
 	}{
 		{"a Redis master", owner, true},
 		{"the RabbitMQ node that leads", func(t *testing.T, _ string) *stack.Engine {
-			e, members, err := rabbit.Leader(t.Context(), queue.TicketQueue)
+			e, members, err := broker.Leader(t.Context(), rabbit.TicketQueue)
 			must(t, err)
 			if members != 3 {
 				t.Fatalf("the queue has %d members", members)
@@ -110,7 +110,7 @@ func TestClusters(t *testing.T) {
 			}
 			root.audits(quiet)
 			if c.name == "the RabbitMQ node that leads" {
-				must(t, rabbit.Settle(t.Context()))
+				must(t, broker.Settle(t.Context()))
 			}
 		}) {
 			break

@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"seckill/internal/app"
-	"seckill/internal/queue"
+	"seckill/internal/queue/rabbitmq"
+	"seckill/internal/rabbit"
 )
 
 // broker is the RabbitMQ that a command talks to: that of the node with the same
@@ -36,7 +37,7 @@ func newMQCommand() *cobra.Command {
 		Long: `Look at the messages that nobody could do anything with: they are no tickets, or
 copies of tickets that were refused as poison. A refused ticket has its outcome
 and its units are back: its copy is here to be looked at. All wait in the queue
-` + queue.ParkedQueue + ` until a person decides.`,
+` + rabbit.ParkedQueue + ` until a person decides.`,
 		Args: cobra.NoArgs,
 	}
 	letters.AddCommand(newLettersListCommand(&b), newLettersReplayCommand(&b), newLettersDropCommand(&b))
@@ -44,7 +45,7 @@ and its units are back: its copy is here to be looked at. All wait in the queue
 	return cmd
 }
 
-func (b *broker) settings(cmd *cobra.Command) (queue.RabbitMQ, error) {
+func (b *broker) settings(cmd *cobra.Command) (rabbit.Settings, error) {
 	c, err := app.LoadConfig(b.config, os.Environ(), cmd.Flags())
 	if err == nil && !strings.HasPrefix(string(c.Queue), "amqp://") {
 		err = errors.New("this needs RabbitMQ: give --queue amqp://user:password@host:port/vhost (seckill stack up prints one)")
@@ -68,7 +69,7 @@ what is what was found in the queues.`,
 			if err != nil {
 				return err
 			}
-			exhibits, err := queue.Demonstrate(cmd.Context(), s)
+			exhibits, err := rabbit.Demonstrate(cmd.Context(), s)
 			if err != nil {
 				return err
 			}
@@ -90,7 +91,7 @@ const (
 // colourful tells whether to paint: on a terminal, unless NO_COLOR says anything.
 func colourful(terminal bool, noColor string) bool { return terminal && noColor == "" }
 
-func showExhibits(exhibits []queue.Exhibit, colour bool) string {
+func showExhibits(exhibits []rabbit.Exhibit, colour bool) string {
 	paint := func(how, text string) string {
 		if !colour {
 			return text
@@ -153,7 +154,7 @@ func newLettersListCommand(b *broker) *cobra.Command {
 		Example: `  seckill mq dead-letters list --queue amqp://seckill:password@127.0.0.1:5672/%2Fseckill`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return b.look(cmd, func(d *queue.Desk) error {
+			return b.look(cmd, func(d *rabbitmq.Desk) error {
 				out := cmd.OutOrStdout()
 				if d.Waiting > 0 {
 					fmt.Fprintf(out, "%d wait to be tried alone by a node that settles.\n", d.Waiting)
@@ -206,8 +207,8 @@ only come back. A ticket that has its outcome keeps it.`,
 			if all == (len(ids) > 0) {
 				return errors.New("name the dead letters to replay, or give --all")
 			}
-			return b.look(cmd, func(d *queue.Desk) error {
-				return chosen(cmd, d, ids, "replayed", func(p queue.Parked) error {
+			return b.look(cmd, func(d *rabbitmq.Desk) error {
+				return chosen(cmd, d, ids, "replayed", func(p rabbitmq.Parked) error {
 					if all && p.Ticket == nil {
 						return errSkipped
 					}
@@ -236,7 +237,7 @@ its outcome, or is sent again from the gate's outbox until it has one.`,
 			if all && !yes {
 				return errors.New("--all drops every dead letter for good: say --yes too, or name them")
 			}
-			return b.look(cmd, func(d *queue.Desk) error { return chosen(cmd, d, ids, "dropped", d.Drop) })
+			return b.look(cmd, func(d *rabbitmq.Desk) error { return chosen(cmd, d, ids, "dropped", d.Drop) })
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all of them, with --yes")
@@ -245,12 +246,12 @@ its outcome, or is sent again from the gate's outbox until it has one.`,
 }
 
 // look takes the dead letters in hand and puts back what is left.
-func (b *broker) look(cmd *cobra.Command, do func(*queue.Desk) error) error {
+func (b *broker) look(cmd *cobra.Command, do func(*rabbitmq.Desk) error) error {
 	s, err := b.settings(cmd)
 	if err != nil {
 		return err
 	}
-	d, err := queue.Look(cmd.Context(), s)
+	d, err := rabbitmq.Look(cmd.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -261,7 +262,7 @@ var errSkipped = errors.New("skipped")
 
 // chosen does something with the dead letters of these ids, all of them if none
 // is given, and says with how many.
-func chosen(cmd *cobra.Command, d *queue.Desk, ids []string, done string, do func(queue.Parked) error) error {
+func chosen(cmd *cobra.Command, d *rabbitmq.Desk, ids []string, done string, do func(rabbitmq.Parked) error) error {
 	n, skipped, found := 0, 0, map[string]bool{}
 	var failed error
 	for _, p := range d.Parked {

@@ -6,14 +6,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"seckill/internal/queue"
+	"seckill/internal/rabbit"
 )
 
 func TestColoursAreForTerminalsThatWantThem(t *testing.T) {
 	t.Parallel()
-	exhibits := []queue.Exhibit{{
-		Type: "direct", Use: "tickets", Bindings: []queue.Binding{{Queue: "a", Key: "x"}, {Queue: "b", Key: "y"}},
-		Sent: []queue.Sending{{Key: "x", Received: []bool{true, false}, Why: []string{"it is", "it is not"}}},
+	exhibits := []rabbit.Exhibit{{
+		Type: "direct", Use: "tickets", Bindings: []rabbit.Binding{{Queue: "a", Key: "x"}, {Queue: "b", Key: "y"}},
+		Sent: []rabbit.Sending{{Key: "x", Received: []bool{true, false}, Why: []string{"it is", "it is not"}}},
 	}}
 	for _, c := range []struct {
 		terminal bool

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
-	"seckill/internal/queue"
+	announce "seckill/internal/event"
+	"seckill/internal/rabbit"
 	"seckill/internal/stack"
 )
 
@@ -65,12 +66,13 @@ func TestAnEventCountsOnceAndALateOneChangesNothing(t *testing.T) {
 func TestTheShopFollowsABroker(t *testing.T) {
 	t.Parallel()
 	url := stack.Shared(t, stack.KindRabbitMQ).AdminURL()
-	s := queue.DefaultRabbitMQ()
+	s := rabbit.Defaults()
 	require.NoError(t, s.ParseURL(url))
-	q := queue.NewAMQP(s, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	broker := rabbit.New(s, slog.New(slog.NewTextHandler(t.Output(), nil)), nil)
+	publisher := announce.NewPublisher(broker, nil)
 	running := make(chan struct{})
-	go func() { defer close(running); q.Run(context.Background(), queue.Announcing) }()
-	t.Cleanup(func() { q.Close(); <-running })
+	go func() { defer close(running); broker.Run(context.Background(), rabbit.Announcing) }()
+	t.Cleanup(func() { broker.Close(); <-running })
 
 	eventually := func(what string, ok func() bool) {
 		t.Helper()
@@ -91,7 +93,7 @@ func TestTheShopFollowsABroker(t *testing.T) {
 			messages = append(messages, seckill.EventMessage{ID: e.ID, Type: e.Type, Order: e.Order.ID, At: e.At, Body: body})
 		}
 		eventually("announced", func() bool {
-			confirmed, _ := q.Announce(t.Context(), messages)
+			confirmed, _ := publisher.Announce(t.Context(), messages)
 			return len(confirmed) == len(messages)
 		})
 	}

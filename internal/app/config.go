@@ -27,7 +27,7 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
-	"seckill/internal/queue"
+	"seckill/internal/rabbit"
 )
 
 // Config is the whole configuration of a node. The koanf tags are the names in
@@ -63,7 +63,7 @@ type Config struct {
 		StopTimeout    time.Duration `koanf:"stop_timeout" help:"how long a stopping node waits for requests under way"`
 	} `koanf:"http"`
 
-	RabbitMQ queue.RabbitMQ `koanf:"rabbitmq"`
+	RabbitMQ rabbit.Settings `koanf:"rabbitmq"`
 
 	Limits struct {
 		Outbox int `koanf:"outbox" help:"admitted tickets without an outcome; beyond it the answer is busy"`
@@ -124,7 +124,7 @@ func Defaults() Config {
 	var c Config
 	c.Listen, c.OpsListen, c.DataDir = ":8080", "127.0.0.1:9090", "./data"
 	c.Gate, c.Queue, c.Run = "memory", "memory", allRoles
-	c.RabbitMQ = queue.DefaultRabbitMQ()
+	c.RabbitMQ = rabbit.Defaults()
 	c.Auth.TokenLife = 24 * time.Hour
 	c.HTTP.TrustedProxies = []string{}
 	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond

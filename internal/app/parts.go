@@ -14,6 +14,8 @@ import (
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/order"
 	"seckill/internal/queue"
+	"seckill/internal/queue/rabbitmq"
+	"seckill/internal/rabbit"
 	"seckill/internal/sale"
 	"seckill/internal/settle"
 	"seckill/internal/store"
@@ -84,14 +86,14 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	case c.Queue.embedded():
 		n.queue = queue.NewMemory(c.Limits.Queue)
 	default:
-		q := queue.NewAMQP(c.RabbitMQ, n.log)
-		q.Register(n.metrics)
-		var ends []queue.End
+		broker := rabbit.New(c.RabbitMQ, n.log, n.metrics)
+		q := rabbitmq.New(broker, n.metrics)
+		var ends []rabbit.End
 		if c.has(RoleRelay) {
-			ends = append(ends, queue.Publishing)
+			ends = append(ends, rabbit.Publishing)
 		}
 		if c.has(RoleSettle) {
-			ends = append(ends, queue.Consuming, queue.DeadLetters, queue.Parking)
+			ends = append(ends, rabbit.Consuming, rabbit.DeadLetters, rabbit.Parking)
 			n.listeners, n.refused = q, q.Park
 			dead := q.Dead()
 			alone := n.settler(dead, 1)
@@ -99,11 +101,11 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 			n.duties = append(n.duties, alone.Run)
 		}
 		n.queue = q
-		ends = append(ends, n.tellOthers(q)...)
-		n.links = append(n.links, func(ctx context.Context) error { return q.Run(ctx, ends...) })
-		n.closers = append(n.closers, q.Close)
+		ends = append(ends, n.tellOthers(broker)...)
+		n.links = append(n.links, func(ctx context.Context) error { return broker.Run(ctx, ends...) })
+		n.closers = append(n.closers, broker.Close)
 		if c.Embedded() {
-			if err := q.Alone(ctx, aloneTime); err != nil {
+			if err := broker.Alone(ctx, aloneTime); err != nil {
 				return err
 			}
 		}

@@ -1,11 +1,10 @@
-// Package queue is stage 3 of a purchase: tickets in transit from the gate's
-// outbox to settle, at least once.
+// Package queue holds tickets in transit from the gate's outbox to settle, at least
+// once: step 4 of the path of a purchase puts them in, step 5 takes them out and step 7
+// acknowledges them.
 //
-// This file is the embedded queue: a bounded channel. What it holds when the
-// process dies is still in the gate's outbox, and is sent again. RabbitMQ is in
-// amqp.go (connections), alone.go (one node only), topology.go, publisher.go, consumer.go and settings.go;
-// what leaves a node by it beside tickets is in announcer.go (order events) and
-// notices.go (changed sales), and what people do with it in demo.go and parked.go.
+// This package is the embedded queue: a bounded channel. What it holds when the
+// process dies is still in the gate's outbox, and is sent again. The queue on RabbitMQ is
+// in the folder rabbitmq, and queuetest is the suite that both pass.
 package queue
 
 import (

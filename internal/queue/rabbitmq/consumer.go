@@ -1,0 +1,480 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"seckill"
+	"seckill/internal/duty"
+	"seckill/internal/rabbit"
+)
+
+const (
+	// drainTime is how long a stopping consumer waits for the batches at hand:
+	// longer than a stopping settler works on its last one.
+	drainTime = 15 * time.Second
+	// calmTime without a waiting ticket sends one listener home.
+	calmTime = 5 * time.Second
+	// linger is how long a receiver waits for company of the first ticket while
+	// more are known to wait at the broker: a larger batch is less work for
+	// everybody, and who stands in a queue does not notice a millisecond.
+	linger = time.Millisecond
+	// gather is the most deliveries that a listener passes on at once.
+	gather = 64
+)
+
+var errEnded = fmt.Errorf("%w: the queue is closed", seckill.ErrUnavailable)
+
+// consumer is the queue's far end: one stream of all that its listeners hold.
+type consumer struct {
+	queue    *Queue
+	name     string // of the queue at the broker
+	settings rabbit.Listener
+	calm     time.Duration    // calmTime
+	gauge    prometheus.Gauge // of listeners, nil for the dead letters' one
+
+	wake  duty.Signal   // look at the stream
+	turn  duty.Signal   // on has changed
+	ended chan struct{} // closed when nothing will come any more
+
+	mu     sync.Mutex
+	on     bool            // listeners may run
+	over   bool            // ended is closed
+	stream []delivery      // held by listeners and not handed out, in order; all of one session
+	last   map[string]bool // ids of tickets that are handed out for the last time
+}
+
+// delivery is a ticket that a listener holds.
+type delivery struct {
+	ticket seckill.Ticket
+	from   *listener
+	tag    uint64
+	again  bool // it was delivered before
+	last   bool // it will not be delivered to a consumer again
+}
+
+func (c *consumer) init(q *Queue, end rabbit.End, name string, settings rabbit.Listener) {
+	c.queue, c.name, c.settings, c.calm = q, name, settings, calmTime
+	c.wake, c.turn, c.ended = duty.NewSignal(), duty.NewSignal(), make(chan struct{})
+	c.last = map[string]bool{}
+	c.on = settings.AutoStartup
+	q.broker.Serve(end, c.serve)
+	q.broker.Around(end, func(ctx context.Context, keep func(context.Context)) {
+		keep(ctx)
+		c.end() // nobody waits for ever for a ticket that cannot come
+	})
+}
+
+// start lets listeners run, or not.
+func (c *consumer) start(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.on = on
+	c.turn.Send()
+}
+
+func (c *consumer) started() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.on && !c.over
+}
+
+// end makes receive return.
+func (c *consumer) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.over = true
+		close(c.ended)
+	}
+}
+
+func (c *consumer) receive(ctx context.Context, max int) ([]seckill.Ticket, func(bool) error, error) {
+	enough := 1
+	if c.queue.Depth() > 0 {
+		// Not more than half of what listeners may hold: the broker sends on
+		// meanwhile.
+		enough = min(max, c.settings.Concurrency*c.settings.Prefetch/2)
+	}
+	var late <-chan time.Time
+	for {
+		b, some := c.take(max, enough)
+		if b != nil {
+			return b.tickets, b.done, nil
+		}
+		if some && late == nil {
+			timer := time.NewTimer(linger)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-c.wake:
+		case <-late:
+			enough = 1
+		case <-c.ended:
+			return nil, nil, errEnded
+		case <-ctx.Done():
+			c.wake.Send() // for another receiver: it may have been taken while some came
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+// take makes a batch of up to max tickets from the stream, or of none if there
+// are not enough; some tells whether there is any.
+func (c *consumer) take(max, enough int) (b *batch, some bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(max, len(c.stream))
+	if n <= 0 || n < enough {
+		return nil, n > 0
+	}
+	b = &batch{group: c.stream[0].from.group, tickets: make([]seckill.Ticket, n)}
+	for i, d := range c.stream[:n] {
+		b.tickets[i] = d.ticket
+		b.add(d)
+		if d.last {
+			c.last[d.ticket.ID] = true
+		}
+	}
+	if c.stream = c.stream[n:]; len(c.stream) > 0 {
+		c.wake.Send() // for another receiver
+	} else {
+		c.stream = nil
+	}
+	b.group.batches++
+	return b, true
+}
+
+// batch is what one receive returned: tickets of one session, by whichever
+// listeners.
+type batch struct {
+	group    *group
+	tickets  []seckill.Ticket
+	parts    []part
+	finished bool // guarded by consumer.mu
+}
+
+// part is the deliveries of a batch that came by one listener, oldest first.
+type part struct {
+	from *listener
+	tags []uint64
+}
+
+func (b *batch) add(d delivery) {
+	for i := range b.parts {
+		if b.parts[i].from == d.from {
+			b.parts[i].tags = append(b.parts[i].tags, d.tag)
+			return
+		}
+	}
+	b.parts = append(b.parts, part{d.from, append(make([]uint64, 0, len(b.tickets)), d.tag)})
+}
+
+// done acknowledges the batch, or gives it back.
+func (b *batch) done(settled bool) error {
+	c := b.group.consumer
+	c.mu.Lock()
+	again := b.finished
+	b.finished = true
+	c.mu.Unlock()
+	if again {
+		return errors.New("queue: a batch is done once")
+	}
+	var errs []error
+	for _, p := range b.parts {
+		errs = append(errs, p.from.finish(p.tags, settled))
+	}
+	err := errors.Join(errs...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range b.tickets {
+		delete(c.last, t.ID)
+	}
+	if b.group.batches--; b.group.batches == 0 {
+		b.group.idle.Send()
+	}
+	if b.group.closed || err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", c.queue.broker.Settings, ErrStale), err)
+	}
+	return nil
+}
+
+// group is the listeners of one session. Each session has its own, with channels
+// of its own: what a lost one has delivered cannot be acknowledged on the next.
+type group struct {
+	consumer  *consumer
+	session   *rabbit.Session
+	listeners []*listener // those that take tickets; only serve touches it
+	named     int         // listeners so far
+	idle      duty.Signal // batches has come to 0
+
+	// Guarded by consumer.mu.
+	closed  bool
+	batches int // handed out and not done
+}
+
+// listener is a channel with one consumer at the broker.
+type listener struct {
+	*rabbit.Subscription
+	group *group
+
+	// mu is held while an acknowledgement is decided and written: one that says
+	// "all up to here" must not overtake, nor be overtaken by, one that says less.
+	mu      sync.Mutex
+	open    []uint64 // delivered and not acknowledged, rising
+	leaving bool     // it was cancelled by us
+	left    bool     // it will not deliver any more
+}
+
+// serve is a session: as many listeners as it takes, until it is lost.
+func (c *consumer) serve(ctx context.Context, session *rabbit.Session) error {
+	g := &group{consumer: c, session: session, idle: duty.NewSignal()}
+	defer g.close()
+	session.Ready()
+	tick := time.NewTicker(rabbit.WatchListeners)
+	defer tick.Stop()
+	want, calm := 0, time.Now()
+	for {
+		if !c.started() {
+			want = 0
+		} else {
+			want = max(want, c.settings.Concurrency)
+		}
+		if err := g.resize(want); err != nil {
+			return err
+		}
+		select {
+		case err := <-session.Lost():
+			return err
+		case <-ctx.Done():
+			return g.drain()
+		case <-c.turn:
+		case now := <-tick.C:
+			switch {
+			case c.queue.Depth() > 0:
+				// Tickets wait although every listener may hold prefetch of them.
+				want, calm = min(2*want, c.settings.MaxConcurrency), now
+			case now.Sub(calm) > c.calm:
+				want, calm = want-1, now
+			}
+		}
+	}
+}
+
+// resize starts or cancels listeners.
+func (g *group) resize(want int) error {
+	for len(g.listeners) < want {
+		if err := g.start(); err != nil {
+			return fmt.Errorf("a listener does not start: %w", err)
+		}
+	}
+	for len(g.listeners) > want {
+		last := len(g.listeners) - 1
+		if err := g.listeners[last].leave(); err != nil {
+			return fmt.Errorf("a listener cannot be cancelled: %w", err)
+		}
+		g.listeners = g.listeners[:last]
+	}
+	if gauge := g.consumer.gauge; gauge != nil {
+		gauge.Set(float64(len(g.listeners)))
+	}
+	return nil
+}
+
+func (g *group) start() error {
+	tag := "listener-" + strconv.Itoa(g.named+1)
+	from, err := g.session.Subscribe(g.consumer.name, tag, g.consumer.settings.Prefetch)
+	if err != nil {
+		return err
+	}
+	g.named++
+	l := &listener{group: g, Subscription: from}
+	g.listeners = append(g.listeners, l)
+	g.session.Go(l.listen)
+	return nil
+}
+
+// drain takes no more tickets and waits for the batches at hand. Whatever is
+// not done then, and what nobody has received, is delivered again.
+func (g *group) drain() error {
+	c := g.consumer
+	c.end()
+	leaving := g.listeners
+	if err := g.resize(0); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.stream = nil
+	busy := g.batches > 0
+	c.mu.Unlock()
+	// A closed channel has had its acknowledgements; a closed connection may
+	// overtake them.
+	defer func() {
+		g.session.Hurry()
+		for _, l := range leaving {
+			l.Close()
+		}
+	}()
+	limit := time.NewTimer(drainTime)
+	defer limit.Stop()
+	for busy {
+		select {
+		case <-g.idle:
+			c.mu.Lock()
+			busy = g.batches > 0
+			c.mu.Unlock()
+		case err := <-g.session.Lost():
+			return err
+		case <-limit.C:
+			c.queue.broker.Log.Warn("queue: stopped before every batch was done; they are delivered again", "waited", drainTime)
+			return nil
+		}
+	}
+	return nil
+}
+
+// close ends the group: done fails from now on.
+func (g *group) close() {
+	c := g.consumer
+	c.mu.Lock()
+	g.closed = true
+	c.stream = nil
+	c.mu.Unlock()
+	if c.gauge != nil {
+		c.gauge.Set(0)
+	}
+}
+
+// listen passes deliveries on until there are no more.
+func (l *listener) listen() {
+	held := make([]delivery, 0, gather)
+	l.Each(gather, func(came []rabbit.Delivery) {
+		held = held[:0]
+		for i := range came {
+			held = l.read(held, &came[i])
+		}
+		l.pass(held)
+	})
+	l.mu.Lock()
+	l.left = true
+	leaving := l.leaving
+	l.goHome()
+	l.mu.Unlock()
+	if !leaving {
+		l.group.session.Fail(l.Why())
+	}
+}
+
+// read decodes a delivery. What is no ticket never will be one: it is rejected,
+// at once, so that it goes where somebody can look at it.
+func (l *listener) read(held []delivery, d *rabbit.Delivery) []delivery {
+	c := l.group.consumer
+	t, err := decode(d.Body)
+	if err == nil {
+		return append(held, delivery{t, l, d.Tag, d.Redelivered, c.name == rabbit.DeadQueue && c.queue.broker.LastTry(d)})
+	}
+	c.queue.metrics.unreadable.Inc()
+	c.queue.broker.Log.Error("queue: a message is no ticket and is put aside", "queue", c.name, "message", d.ID, "bytes", len(d.Body), "error", err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.Nack(d.Tag, false, false) // if that fails, so has the session
+	return held
+}
+
+// pass puts deliveries into the stream.
+func (l *listener) pass(held []delivery) {
+	if len(held) == 0 {
+		return
+	}
+	c, again := l.group.consumer, 0
+	l.mu.Lock()
+	for _, d := range held {
+		l.open = append(l.open, d.tag)
+		if d.again {
+			again++
+		}
+	}
+	l.mu.Unlock()
+	c.mu.Lock()
+	if !l.group.closed && !c.over {
+		c.stream = append(c.stream, held...)
+		c.wake.Send()
+	}
+	c.mu.Unlock()
+	m := &c.queue.metrics
+	m.received.Add(float64(len(held)))
+	m.redelivered.Add(float64(again))
+	if c.name == rabbit.DeadQueue {
+		m.deadLetters.Add(float64(len(held)))
+	}
+}
+
+// leave takes no more deliveries. Those that are held remain to be settled.
+func (l *listener) leave() error {
+	l.mu.Lock()
+	l.leaving = true
+	l.mu.Unlock()
+	return l.Cancel()
+}
+
+// finish acknowledges deliveries, oldest first, or gives them back. With the
+// oldest that are open it takes one frame for all of them.
+func (l *listener) finish(tags []uint64, settled bool) error {
+	say := func(tag uint64, multiple bool) error {
+		if settled {
+			return l.Ack(tag, multiple)
+		}
+		return l.Nack(tag, multiple, l.group.consumer.settings.DefaultRequeueRejected)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(tags) && l.open[n] == tags[n] {
+		n++
+	}
+	if n > 0 {
+		if err := say(tags[n-1], n > 1); err != nil {
+			return err
+		}
+		l.open = l.open[n:]
+	}
+	for _, tag := range tags[n:] {
+		if err := say(tag, false); err != nil {
+			return err
+		}
+	}
+	l.forget(tags[n:])
+	l.goHome()
+	return nil
+}
+
+// forget removes tags that were acknowledged one by one; both lists are rising.
+func (l *listener) forget(tags []uint64) {
+	if len(tags) == 0 {
+		return
+	}
+	kept := l.open[:0]
+	for _, tag := range l.open {
+		if len(tags) > 0 && tags[0] == tag {
+			tags = tags[1:]
+			continue
+		}
+		kept = append(kept, tag)
+	}
+	l.open = kept
+}
+
+// goHome closes the channel of a listener that has nothing left to do. In the
+// background: the broker is asked, and l.mu is held.
+func (l *listener) goHome() {
+	if l.left && len(l.open) == 0 {
+		go l.Close()
+	}
+}

@@ -1,0 +1,62 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	ioBuffer  = 64 << 10  // bytes; the client's own is 4 KB, a system call for every dozen tickets
+	frameSize = 128 << 10 // bytes, RabbitMQ's own
+)
+
+// dial connects and logs in, for a purpose that the broker shows. Of a cluster's
+// addresses it tries each once, from next on, which then is the one after.
+func (set Settings) dial(ctx context.Context, purpose string, next *int) (raw *patientConn, conn *amqp.Connection, err error) {
+	addrs := set.addrs()
+	var errs []error
+	for range addrs {
+		addr := addrs[*next%len(addrs)]
+		*next++
+		if raw, conn, err = set.dialAt(ctx, addr, purpose); err == nil || ctx.Err() != nil {
+			return raw, conn, err
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
+	}
+	if len(errs) > 1 {
+		err = errors.Join(errs...)
+	}
+	return nil, nil, err
+}
+
+func (set Settings) dialAt(ctx context.Context, addr, purpose string) (*patientConn, *amqp.Connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, set.ConnectTimeout)
+	defer cancel()
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	host, _ := os.Hostname()
+	abort := context.AfterFunc(ctx, func() { raw.Close() })
+	// No Recovery: a recovered channel counts its deliveries from 1 again, and an
+	// acknowledgement of the old one would hit tickets that nobody has settled.
+	patient := newPatientConn(raw, set.ConfirmTimeout)
+	conn, err := amqp.Open(patient, amqp.Config{
+		SASL:  []amqp.Authentication{&amqp.PlainAuth{Username: set.Username, Password: string(set.Password)}},
+		Vhost: set.VirtualHost, Heartbeat: set.Heartbeat, FrameSize: frameSize, ChannelMax: 2 * maxListeners, Locale: "en_US",
+		Properties: amqp.Table{"product": "seckill", "connection_name": fmt.Sprintf("seckill %s %s/%d", purpose, host, os.Getpid())},
+	})
+	if !abort() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		raw.Close()
+	}
+	return patient, conn, err
+}
