@@ -20,7 +20,7 @@ func (g *Gate) Belong(ctx context.Context, store string) (err error) {
 			err = gone
 			continue
 		}
-		key := g.tag(b) + "store"
+		key := g.storeKey(b)
 		answers := client.DoMulti(ctx, client.B().Setnx().Key(key).Value(store).Build(), client.B().Get().Key(key).Build())
 		tied, gone := answers[1].ToString()
 		if gone != nil {

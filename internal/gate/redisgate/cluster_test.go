@@ -106,7 +106,7 @@ func (h hall) knows(sales []seckill.Sale) {
 func (h hall) halves(c *stack.Cluster, member *stack.Engine) (its, others []seckill.Sale) {
 	h.Helper()
 	for _, s := range h.sales {
-		owner, err := c.Owner(h.Context(), h.gate.outbox(bucket(s.ID)))
+		owner, err := c.Owner(h.Context(), h.gate.outboxKey(bucket(s.ID)))
 		require.NoError(h, err)
 		if owner == member {
 			its = append(its, s)
@@ -132,7 +132,7 @@ func (h hall) hears(other *Gate, tickets map[string]seckill.Ticket) {
 		client, err := h.gate.up(bucket(ticket.Sale))
 		require.NoError(h, err)
 		until(h, fmt.Sprintf("another node hears of sale %d", ticket.Sale), func() bool {
-			channel := h.gate.tag(bucket(ticket.Sale)) + "final"
+			channel := h.gate.finalChannel(bucket(ticket.Sale))
 			require.NoError(h, client.Do(h.Context(), client.B().Spublish().Channel(channel).Message(ticket.ID).Build()).Error())
 			select {
 			case <-heard:
@@ -290,7 +290,7 @@ func TestAPartOfAClusterHasNoMaster(t *testing.T) {
 		require.NoError(t, err)
 		defer admin.Close()
 		for _, s := range lost {
-			slot, err := admin.Do(t.Context(), admin.B().ClusterKeyslot().Key(h.gate.outbox(bucket(s.ID))).Build()).AsInt64()
+			slot, err := admin.Do(t.Context(), admin.B().ClusterKeyslot().Key(h.gate.outboxKey(bucket(s.ID))).Build()).AsInt64()
 			require.NoError(t, err)
 			require.NoError(t, admin.Do(t.Context(), admin.B().ClusterDelslots().Slot(slot).Build()).Error())
 		}

@@ -72,9 +72,9 @@ func (g *Gate) look(ctx context.Context) error {
 
 func (g *Gate) probe(ctx context.Context, client rueidis.Client, b int) error {
 	// Whether the breaker may close is a question of writing.
-	ask := client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.tag(b) + "probe").Build()
+	ask := client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.probeKey(b)).Build()
 	if g.breaker(b).down.Load() != nil {
-		ask = client.B().Eval().Script("redis.call('SET', KEYS[1], 1, 'PX', 60000) return redis.call('TIME')").Numkeys(1).Key(g.tag(b) + "probe").Build()
+		ask = client.B().Eval().Script("redis.call('SET', KEYS[1], 1, 'PX', 60000) return redis.call('TIME')").Numkeys(1).Key(g.probeKey(b)).Build()
 	}
 	asked := time.Now()
 	t, err := client.Do(ctx, ask).AsIntSlice()

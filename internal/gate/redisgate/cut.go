@@ -8,7 +8,7 @@ import (
 
 // Cut looks at the gate's state of a sale at one moment.
 func (g *Gate) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
-	answer, err := g.call(ctx, id, scripts.cut, []string{g.key("sale", id), g.outbox(bucket(id))}, []string{id.String()})
+	answer, err := g.cutScript(ctx, id)
 	if err != nil {
 		return c, err
 	}

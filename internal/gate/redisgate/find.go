@@ -30,10 +30,10 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	answers := client.DoMulti(ctx,
-		client.B().Hmget().Key(g.key("sale", id)).Field("open", "finished", "freed").Build(),
-		client.B().Hget().Key(g.key("holds", id)).Field(buyer).Build(),
+		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldFinished, fieldFreed).Build(),
+		client.B().Hget().Key(g.holdsKey(id)).Field(buyer).Build(),
 		// After the holds: they may have been replaced by those of a rebuild.
-		client.B().Hget().Key(g.key("sale", id)).Field("epoch").Build())
+		client.B().Hget().Key(g.saleKey(id)).Field(fieldEpoch).Build())
 	sale, err := answers[0].AsStrSlice()
 	if err != nil {
 		return p, g.fail(bucket(id), err)
@@ -54,12 +54,12 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	if err != nil {
 		return p, err
 	}
-	if state == 'x' || ticket != "" && t.ID != ticket {
+	if state == refused || ticket != "" && t.ID != ticket {
 		return p, seckill.ErrNotFound
 	}
 	t.Sale, t.Buyer = id, buyer
 	finished, _ := strconv.ParseInt(sale[1], 10, 64)
-	p.Ticket, p.Final, p.Position = t, state != 'p', max(1, t.Seq-finished)
+	p.Ticket, p.Final, p.Position = t, state != pending, max(1, t.Seq-finished)
 	if p.Final {
 		g.view(id).remember(buyer, p, sale[2])
 	}
@@ -82,7 +82,7 @@ func (g *Gate) listen(ctx context.Context, client rueidis.Client) {
 	for b := range bucketCount {
 		go func() {
 			for ctx.Err() == nil {
-				err := client.Receive(ctx, client.B().Ssubscribe().Channel(g.tag(b)+"final").Build(), func(m rueidis.PubSubMessage) {
+				err := client.Receive(ctx, client.B().Ssubscribe().Channel(g.finalChannel(b)).Build(), func(m rueidis.PubSubMessage) {
 					g.waiters.Hear(strings.Split(m.Message, ","))
 				})
 				if errors.Is(err, rueidis.ErrClosing) {

@@ -11,37 +11,120 @@ import (
 	"seckill"
 )
 
+// This file is what stands in Redis: the keys, the fields of a sale's hash, the
+// states of a hold, and the forms of a hold and of an outbox entry. lua/prelude.lua
+// reads and writes the same two forms for the scripts. docs/redis.md is the same for
+// people who operate a Redis.
+
 // bucketCount is the number of hash tags, and of outbox streams.
 const bucketCount = 16
 
+// bucket is where the keys of a sale are.
 func bucket(id seckill.SaleID) int { return int(id % bucketCount) }
 
 // tag begins the keys of a bucket; what stands in braces decides where a cluster
 // keeps them.
 func (g *Gate) tag(bucket int) string { return g.prefix + "{" + strconv.Itoa(bucket) + "}:" }
 
+// key names something of one sale.
 func (g *Gate) key(what string, id seckill.SaleID) string {
 	return g.tag(bucket(id)) + what + ":" + id.String()
 }
 
-func (g *Gate) outbox(bucket int) string { return g.tag(bucket) + "outbox" }
+// The keys of a sale.
+func (g *Gate) saleKey(id seckill.SaleID) string     { return g.key("sale", id) }     // hash: the fields below
+func (g *Gate) holdsKey(id seckill.SaleID) string    { return g.key("holds", id) }    // hash: a hold by buyer
+func (g *Gate) releasedKey(id seckill.SaleID) string { return g.key("released", id) } // set: tickets whose units came back in this epoch
+func (g *Gate) movesKey(id seckill.SaleID) string    { return g.key("moves", id) }    // hash: applied or refused, by delta:id, in this epoch
 
-// parseHold reads a hold: its state, then ticket, quantity, admission number and
-// outbox entry.
-func parseHold(s string) (state byte, t seckill.Ticket, err error) {
-	if len(s) < 28 {
-		return 0, t, fmt.Errorf("gate: %q is not a hold", s)
+// asideKey is a hash of holds that a rebuild writes and then puts in the place of the
+// old ones. It ends by itself if that node dies.
+func (g *Gate) asideKey(id seckill.SaleID, token string) string { return g.holdsKey(id) + ":" + token }
+
+// The keys of a bucket.
+func (g *Gate) outboxKey(bucket int) string { return g.tag(bucket) + "outbox" } // stream: tickets without an outcome
+func (g *Gate) storeKey(bucket int) string  { return g.tag(bucket) + "store" }  // string: the store whose sales these are
+func (g *Gate) probeKey(bucket int) string  { return g.tag(bucket) + "probe" }  // string: written to see whether writing works
+
+// sweeperKey is a string in bucket 0: the node that sweeps now, for as long as its
+// lease lasts.
+func (g *Gate) sweeperKey() string { return g.tag(0) + "sweeper" }
+
+// finalChannel is not a key: on it nodes tell one another which tickets of a bucket
+// have their outcomes, as a list of ids with commas.
+func (g *Gate) finalChannel(bucket int) string { return g.tag(bucket) + "final" }
+
+// The fields of a sale's hash. Numbers are decimal, times ms since 1970, switches 0 or 1.
+const (
+	fieldOpen     = "open"     // 1: the state is known; anything else: closed until it is rebuilt
+	fieldShut     = "shut"     // the token of the node that closed it for a rebuild
+	fieldEpoch    = "epoch"    // of the rebuild that made this state
+	fieldVersion  = "version"  // of the sale, in force
+	fieldOpens    = "opens"    // when it admits from
+	fieldCloses   = "closes"   // and until before when
+	fieldPaused   = "paused"   // by an administrator
+	fieldEnded    = "ended"    // by an administrator
+	fieldLimit    = "limit"    // units per buyer
+	fieldRetired  = "retired"  // its buyers are forgotten
+	fieldLeft     = "left"     // units; below 0 while units that were sold already are on their way here
+	fieldSeq      = "seq"      // the last admission number given
+	fieldFinished = "finished" // the highest admission number with an outcome
+	fieldFreed    = "freed"    // counts what frees buyers: while it stands, a placed ticket is still its buyer's newest
+)
+
+// versionFields are the fields, and their values, that a version of a sale sets: what
+// an administrator may change and the gate decides by.
+func versionFields(s *seckill.Sale) []string {
+	return []string{
+		fieldVersion, decimal(s.Version), fieldOpens, decimal(s.OpensAt.UnixMilli()), fieldCloses, decimal(s.ClosesAt.UnixMilli()),
+		fieldPaused, bit(s.Paused), fieldEnded, bit(s.Ended), fieldLimit, decimal(int64(s.LimitPerBuyer)),
 	}
-	parts := strings.Split(s[1:], ",")
-	if len(parts) < 3 {
-		return 0, t, fmt.Errorf("gate: %q is not a hold", s)
+}
+
+// openFields are the fields of a sale that was rebuilt, besides open itself.
+func openFields(v *seckill.Snapshot, seq int64) []string {
+	return append(versionFields(&v.Sale), fieldEpoch, decimal(v.Sale.Epoch), fieldLeft, decimal(v.Left()),
+		fieldSeq, decimal(seq), fieldFinished, decimal(v.Sale.Seq), fieldRetired, bit(v.Sale.Retired))
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+func bit(b bool) string {
+	if b {
+		return "1"
 	}
-	t.ID = parts[0]
-	t.Quantity, err = strconv.Atoi(parts[1])
-	if err == nil {
+	return "0"
+}
+
+// The states of a hold, a buyer's newest ticket in a sale. The scripts know them by
+// the same names.
+const (
+	pending  = "p" // admitted, no outcome yet
+	placed   = "o" // its order is active, as far as the gate knows
+	refused  = "x" // the store knows why
+	released = "r" // placed, and its units are back
+)
+
+// noEntry stands in a hold whose ticket has its outcome, and so no place in the outbox.
+const noEntry = "-"
+
+// hold writes a hold: its state, then ticket, quantity, admission number and outbox
+// entry, as in "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,1764230400000-0".
+func hold(state string, t *seckill.Ticket, entry string) string {
+	return state + t.ID + "," + strconv.Itoa(t.Quantity) + "," + decimal(t.Seq) + "," + entry
+}
+
+// parseHold reads a hold. Buyer and sale are where it was found.
+func parseHold(s string) (state string, t seckill.Ticket, err error) {
+	parts := strings.Split(s, ",")
+	if len(parts) != 4 || len(parts[0]) != 1+seckill.TicketIDLen {
+		return "", t, fmt.Errorf("gate: %q is not a hold", s)
+	}
+	state, t.ID = parts[0][:1], parts[0][1:]
+	if t.Quantity, err = strconv.Atoi(parts[1]); err == nil {
 		t.Seq, err = strconv.ParseInt(parts[2], 10, 64)
 	}
-	return s[0], t, err
+	return state, t, err
 }
 
 // entry is where the outbox keeps a ticket.
@@ -50,11 +133,14 @@ type entry struct {
 	id     string
 }
 
-// parseEntry reads an entry: ticket, sale, quantity, admission number, time (ms
-// since 1970) and buyer, in one field, since every field costs whenever an entry
-// is written or read.
+// entryField is the only field of an outbox entry, since every field costs whenever
+// an entry is written or read.
+const entryField = "t"
+
+// parseEntry reads an entry: ticket, sale, quantity, admission number, time (ms since
+// 1970) and buyer, with commas. Only reserve.lua writes entries.
 func parseEntry(e rueidis.XRangeEntry) (t seckill.Ticket, err error) {
-	f := strings.SplitN(e.FieldValues["t"], ",", 6)
+	f := strings.SplitN(e.FieldValues[entryField], ",", 6)
 	if len(f) != 6 {
 		return t, fmt.Errorf("gate: outbox entry %s is no ticket: %q", e.ID, e.FieldValues)
 	}

@@ -52,7 +52,7 @@ func (g *Gate) page(ctx context.Context, b int, from, to string) ([]rueidis.XRan
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	page, err := client.Do(ctx, client.B().Xrange().Key(g.outbox(b)).Start(from).End(to).Count(pageSize).Build()).AsXRange()
+	page, err := client.Do(ctx, client.B().Xrange().Key(g.outboxKey(b)).Start(from).End(to).Count(pageSize).Build()).AsXRange()
 	if err != nil {
 		return nil, g.fail(b, err)
 	}
@@ -127,7 +127,7 @@ func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err
 		if unheard[b] != "" {
 			from = unheard[b] // what this node has been given already, as Redis knows it
 		}
-		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outbox(b)).Id(from).Build()
+		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outboxKey(b)).Id(from).Build()
 	}, func(c rueidis.Client, b int, answer rueidis.RedisResult) error {
 		streams, err := answer.AsXRead()
 		if rueidis.IsRedisNil(err) {
@@ -140,7 +140,7 @@ func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err
 			g.mishears(b, err)
 			return g.failed(b, err)
 		}
-		entries := streams[g.outbox(b)]
+		entries := streams[g.outboxKey(b)]
 		if unheard[b] != "" {
 			g.rehears(b, entries, max)
 		}
@@ -172,7 +172,7 @@ func (g *Gate) rehears(b int, page []rueidis.XRangeEntry, max int) {
 
 // group makes the group of readers, from the beginning of the stream.
 func (g *Gate) group(ctx context.Context, client rueidis.Client, b int) error {
-	err := client.Do(ctx, client.B().XgroupCreate().Key(g.outbox(b)).Group(outboxGroup).Id("0").Mkstream().Build()).Error()
+	err := client.Do(ctx, client.B().XgroupCreate().Key(g.outboxKey(b)).Group(outboxGroup).Id("0").Mkstream().Build()).Error()
 	if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "BUSYGROUP") {
 		return nil // another node was first
 	}
@@ -202,7 +202,7 @@ func (g *Gate) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeEn
 // claim takes over what a dead node had taken.
 func (g *Gate) claim(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
-		return c.B().Xautoclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
+		return c.B().Xautoclaim().Key(g.outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
 	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
 		parts, err := answer.ToArray()
 		if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "NOGROUP") {
@@ -250,7 +250,7 @@ func (g *Gate) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 		asking.Go(func() {
 			client, err := g.up(b)
 			if err == nil {
-				err = g.fail(b, client.Do(ctx, client.B().Xack().Key(g.outbox(b)).Group(outboxGroup).Id(entries...).Build()).Error())
+				err = g.fail(b, client.Do(ctx, client.B().Xack().Key(g.outboxKey(b)).Group(outboxGroup).Id(entries...).Build()).Error())
 			}
 			if !g.apart(b) {
 				errs[b] = err
@@ -275,7 +275,7 @@ func (g *Gate) handBack(ctx context.Context) {
 	for b, entries := range of {
 		if client, err := g.up(b); err == nil && len(entries) > 0 {
 			// If it fails they are claimed later.
-			client.Do(ctx, client.B().Xclaim().Key(g.outbox(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime("0").Id(entries...).Idle(outboxClaim.Milliseconds()).Justid().Build())
+			client.Do(ctx, client.B().Xclaim().Key(g.outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime("0").Id(entries...).Idle(outboxClaim.Milliseconds()).Justid().Build())
 		}
 	}
 }

@@ -59,7 +59,7 @@ func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
 	require.NoError(t, err)
 	// Redis hands them out, and nobody hears of it.
 	require.NoError(t, g.group(ctx, client, b))
-	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(9).Streams().Key(g.outbox(b)).Id(">").Build()).Error())
+	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(9).Streams().Key(g.outboxKey(b)).Id(">").Build()).Error())
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err = g.Unsent(gone, 10)
@@ -97,7 +97,7 @@ func TestALostAnswerIsReadAgainPageByPage(t *testing.T) {
 	b := bucket(sale.ID)
 	client, err := g.up(b)
 	require.NoError(t, err)
-	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(4).Streams().Key(g.outbox(b)).Id(">").Build()).Error())
+	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(4).Streams().Key(g.outboxKey(b)).Id(">").Build()).Error())
 	g.mishears(b, context.DeadlineExceeded)
 	for len(taken) < len(admitted) {
 		taken = append(taken, take()...)
@@ -137,7 +137,7 @@ func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 	ctx := t.Context()
 	client, err := g.up(0)
 	require.NoError(t, err)
-	require.NoError(t, client.Do(ctx, client.B().Set().Key(g.outbox(5)).Value("no stream").Build()).Error())
+	require.NoError(t, client.Do(ctx, client.B().Set().Key(g.outboxKey(5)).Value("no stream").Build()).Error())
 	sale := onSale(t, g, 5)
 	for i := range 3 {
 		a, err := g.Reserve(ctx, sale.ID, string(rune('a'+i)), 1)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 
 	"github.com/redis/rueidis"
 
@@ -45,19 +44,7 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 }
 
 func (g *Gate) finish(ctx context.Context, id seckill.SaleID, outcomes []seckill.Outcome) error {
-	args := make([]string, 1, 1+3*len(outcomes))
-	args[0] = g.tag(bucket(id)) + "final"
-	for _, o := range outcomes {
-		what := "o"
-		switch {
-		case o.Returns():
-			what = "x"
-		case !o.Placed():
-			what = "d"
-		}
-		args = append(args, o.Ticket.Buyer, o.Ticket.ID, what)
-	}
-	answer, err := g.call(ctx, id, scripts.finish, []string{g.key("sale", id), g.key("holds", id), g.outbox(bucket(id))}, args)
+	answer, err := g.finishScript(ctx, id, outcomes)
 	if err == nil {
 		g.pacer.settle(len(outcomes))
 		g.back(id, answer[1])
@@ -77,16 +64,11 @@ func (g *Gate) back(id seckill.SaleID, left rueidis.RedisMessage) {
 // each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
 // the rebuild has counted them, and another node may have brought them since.
 func (g *Gate) Release(ctx context.Context, r seckill.Return) error {
-	id, args := r.Sale, make([]string, 0, 1+3*len(r.Tickets))
-	args = append(args, strconv.FormatInt(r.Epoch, 10))
-	for _, t := range r.Tickets {
-		args = append(args, t.ID, t.Buyer, strconv.Itoa(t.Quantity))
-	}
-	answer, err := g.call(ctx, id, scripts.release, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.outbox(bucket(id))}, args)
+	answer, err := g.releaseScript(ctx, r)
 	if err != nil {
 		return err
 	}
-	g.view(id).forget()
-	g.back(id, answer[1])
+	g.view(r.Sale).forget()
+	g.back(r.Sale, answer[1])
 	return nil
 }

@@ -3,7 +3,6 @@ package redisgate
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -32,7 +31,7 @@ func (g *Gate) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.S
 			continue
 		}
 		client, asked = c, append(asked, &sales[i])
-		commands = append(commands, c.B().Hmget().Key(g.key("sale", sales[i].ID)).Field("open", "epoch", "retired", "version", "seq").Build())
+		commands = append(commands, c.B().Hmget().Key(g.saleKey(sales[i].ID)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq).Build())
 	}
 	if len(asked) == 0 {
 		return nil, err
@@ -75,7 +74,7 @@ func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sale
 		}
 		wanted[id], buckets[bucket(id)] = true, true
 		ctx, cancel := context.WithTimeout(ctx, g.patience)
-		err = client.Do(ctx, client.B().Hset().Key(g.key("sale", id)).FieldValue().FieldValue("open", "0").FieldValue("shut", token).Build()).Error()
+		err = client.Do(ctx, client.B().Hset().Key(g.saleKey(id)).FieldValue().FieldValue(fieldOpen, "0").FieldValue(fieldShut, token).Build()).Error()
 		cancel()
 		if err != nil {
 			return nil, g.fail(bucket(id), err)
@@ -122,7 +121,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 
 	holds := make([]string, 0, 2*(len(v.Active)+len(v.Outbox)))
 	for _, t := range v.Active {
-		holds = append(holds, t.Buyer, fmt.Sprintf("o%s,%d,%d,-", t.ID, t.Quantity, t.Seq))
+		holds = append(holds, t.Buyer, hold(placed, &t, noEntry))
 	}
 	seq, final := v.Sale.Seq, []string{}
 	err = g.entries(ctx, bucket(id), func(entry string, t seckill.Ticket) {
@@ -137,14 +136,14 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		g.mu.Lock()
 		delete(g.sent, t.ID) // whatever became of it here, it may be claimed and sent
 		g.mu.Unlock()
-		holds = append(holds, t.Buyer, fmt.Sprintf("p%s,%d,%d,%s", t.ID, t.Quantity, t.Seq, entry))
+		holds = append(holds, t.Buyer, hold(pending, &t, entry))
 	})
 	if err != nil {
 		return err
 	}
 	// The new holds are written aside, and take the place of the old ones in the
 	// step that opens.
-	aside := g.key("holds", id) + ":" + token
+	aside := g.asideKey(id, token)
 	var commands rueidis.Commands
 	for len(holds) > 0 {
 		n := min(len(holds), 2*holdsAtOnce)
@@ -158,7 +157,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 	}
 	for len(final) > 0 {
 		n := min(len(final), pageSize)
-		commands, final = append(commands, client.B().Xdel().Key(g.outbox(bucket(id))).Id(final[:n]...).Build()), final[n:]
+		commands, final = append(commands, client.B().Xdel().Key(g.outboxKey(bucket(id))).Id(final[:n]...).Build()), final[n:]
 	}
 	for _, c := range commands {
 		ctx, cancel := context.WithTimeout(ctx, g.patience)
@@ -168,10 +167,8 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 			return g.fail(bucket(id), err)
 		}
 	}
-	args := append([]string{token, strconv.FormatInt(v.Sale.Epoch, 10)}, terms(v.Sale)...)
-	args = append(args, strconv.FormatInt(v.Left(), 10), strconv.FormatInt(seq, 10), strconv.FormatInt(v.Sale.Seq, 10), bit(v.Sale.Retired))
 	// A sale with a newer epoch is left as it is.
-	if _, err = g.call(ctx, id, scripts.open, []string{g.key("sale", id), g.key("holds", id), g.key("released", id), g.key("moves", id), aside}, args); err != nil {
+	if _, err = g.openScript(ctx, v, token, seq); err != nil {
 		return err
 	}
 	g.flags.Add(id)

@@ -1,9 +1,11 @@
 package redisgate
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
@@ -19,12 +21,6 @@ func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
 	ctx := t.Context()
 	sale := onSale(t, g, 5)
 	admin := administers(t, e)
-	user, err := admin.Do(ctx, admin.B().Arbitrary("ACL", "USERS").Build()).AsStrSlice()
-	require.NoError(t, err)
-	require.Contains(t, user, "seckill")
-	may := func(rules ...string) {
-		require.NoError(t, admin.Do(ctx, admin.B().Arbitrary("ACL", "SETUSER", "seckill").Args(rules...).Build()).Error())
-	}
 	rebuild := func() error {
 		outbox, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
 		require.NoError(t, err)
@@ -42,13 +38,22 @@ func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
 		}
 		return all
 	}
-	may("-eval", "-evalsha")
+	may(t, admin, "-eval", "-evalsha")
 	require.Error(t, rebuild(), "it writes the holds aside, and does not come to the step that opens")
 	aside := lives("*holds*:*:*")
 	require.Len(t, aside, 1)
 	require.Positive(t, aside[0])
 	require.LessOrEqual(t, aside[0], asideLife)
-	may("+eval", "+evalsha")
+	may(t, admin, "+eval", "+evalsha")
 	require.NoError(t, rebuild())
 	require.Equal(t, []time.Duration{-time.Millisecond}, lives("*holds:1"), "the holds of an open sale stay")
+}
+
+// may changes what the gates' user may do.
+func may(t testing.TB, admin rueidis.Client, rules ...string) {
+	t.Helper()
+	users, err := admin.Do(context.Background(), admin.B().Arbitrary("ACL", "USERS").Build()).AsStrSlice()
+	require.NoError(t, err)
+	require.Contains(t, users, "seckill")
+	require.NoError(t, admin.Do(context.Background(), admin.B().Arbitrary("ACL", "SETUSER", "seckill").Args(rules...).Build()).Error())
 }

@@ -2,7 +2,9 @@
 // and 12 of docs/ORDER-CYCLE.md, as package gate describes them. Every decision is one
 // Lua script (lua/), so that Redis makes it in one step for all nodes.
 //
-// What stands where in Redis, and in which form, is in layout.go. Around the scripts:
+// What stands where in Redis, and in which form, is in layout.go; which script takes
+// which keys and arguments is in scripts.go; docs/redis.md is for people who operate
+// a Redis. Around the scripts:
 //
 //	connection.go  breaker.go   reaching Redis, and answering at once while it is gone
 //	reserve.go     pacer.go     buyers who ask together are decided on together

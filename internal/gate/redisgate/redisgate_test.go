@@ -19,7 +19,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-
 	gatetest.FewChecks()
 	stack.Main(leaktest{m})
 }

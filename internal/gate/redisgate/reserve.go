@@ -139,15 +139,10 @@ func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) er
 	if g.clock != nil {
 		now = strconv.FormatInt(g.clock().UnixMilli(), 10)
 	}
-	args := make([]string, 4, 4+3*len(some))
-	args[0], args[1], args[2], args[3] = id.String(), strconv.Itoa(g.limit), now, strconv.FormatInt(g.now(b).Add(patience).UnixMilli(), 10)
-	for _, a := range some {
-		args = append(args, a.buyer, strconv.Itoa(a.quantity), a.ticket)
-	}
 	// Not for one caller: who goes away does not end it for the others.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	answer, err := g.call(ctx, id, scripts.reserve, []string{g.key("sale", id), g.key("holds", id), g.outbox(b)}, args)
+	answer, err := g.reserveScript(ctx, id, now, g.now(b).Add(patience), some)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package redisgate
 
 import (
 	"context"
-	_ "embed"
+	"embed"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -11,30 +13,95 @@ import (
 	"seckill/internal/gate"
 )
 
-//go:embed lua/reserve.lua
-var reserveLua string
+//go:embed lua/*.lua
+var luaFiles embed.FS
 
-//go:embed lua/finish.lua
-var finishLua string
-
-//go:embed lua/release.lua
-var releaseLua string
-
-//go:embed lua/move.lua
-var moveLua string
-
-//go:embed lua/apply.lua
-var applyLua string
-
-//go:embed lua/cut.lua
-var cutLua string
-
-//go:embed lua/open.lua
-var openLua string
-
+// scripts are the decisions. Each is called by one method below (reserve by reserveScript),
+// the only one that builds its keys and arguments; their order, and what comes back,
+// stands on top of the script.
 var scripts = struct{ reserve, finish, release, move, apply, cut, open *rueidis.Lua }{
-	rueidis.NewLuaScript(reserveLua), rueidis.NewLuaScript(finishLua), rueidis.NewLuaScript(releaseLua), rueidis.NewLuaScript(moveLua),
-	rueidis.NewLuaScript(applyLua), rueidis.NewLuaScript(cutLua), rueidis.NewLuaScript(openLua),
+	lua("reserve"), lua("finish"), lua("release"), lua("move"), lua("apply"), lua("cut"), lua("open"),
+}
+
+// lua is a script with what all of them share before it.
+func lua(name string) *rueidis.Lua {
+	script, err := luaFiles.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err) // it is built in
+	}
+	return rueidis.NewLuaScript(prelude() + string(script))
+}
+
+// prelude names the states of a hold, and has the functions of lua/prelude.lua.
+func prelude() string {
+	functions, err := luaFiles.ReadFile("lua/prelude.lua")
+	if err != nil {
+		panic(err)
+	}
+	states := fmt.Sprintf("local PENDING, PLACED, REFUSED, RELEASED = '%s', '%s', '%s', '%s'\n", pending, placed, refused, released)
+	return states + string(functions)
+}
+
+// reserveScript runs lua/reserve.lua for buyers of one sale. Redis decides nothing after
+// latest; now stands for its clock if it is not zero.
+func (g *Gate) reserveScript(ctx context.Context, id seckill.SaleID, now string, latest time.Time, buyers []*ask) ([]rueidis.RedisMessage, error) {
+	args := make([]string, 0, 4+3*len(buyers))
+	args = append(args, id.String(), strconv.Itoa(g.limit), now, decimal(latest.UnixMilli()))
+	for _, a := range buyers {
+		args = append(args, a.buyer, strconv.Itoa(a.quantity), a.ticket)
+	}
+	return g.call(ctx, id, scripts.reserve, []string{g.saleKey(id), g.holdsKey(id), g.outboxKey(bucket(id))}, args)
+}
+
+// finishScript runs lua/finish.lua for outcomes of one sale.
+func (g *Gate) finishScript(ctx context.Context, id seckill.SaleID, outcomes []seckill.Outcome) ([]rueidis.RedisMessage, error) {
+	args := make([]string, 0, 1+3*len(outcomes))
+	args = append(args, g.finalChannel(bucket(id)))
+	for _, o := range outcomes {
+		became := "placed"
+		switch {
+		case o.Returns():
+			became = "returns"
+		case !o.Placed():
+			became = "void"
+		}
+		args = append(args, o.Ticket.Buyer, o.Ticket.ID, became)
+	}
+	return g.call(ctx, id, scripts.finish, []string{g.saleKey(id), g.holdsKey(id), g.outboxKey(bucket(id))}, args)
+}
+
+// releaseScript runs lua/release.lua.
+func (g *Gate) releaseScript(ctx context.Context, r seckill.Return) ([]rueidis.RedisMessage, error) {
+	id, args := r.Sale, make([]string, 0, 1+3*len(r.Tickets))
+	args = append(args, decimal(r.Epoch))
+	for _, t := range r.Tickets {
+		args = append(args, t.ID, t.Buyer, strconv.Itoa(t.Quantity))
+	}
+	return g.call(ctx, id, scripts.release, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.outboxKey(bucket(id))}, args)
+}
+
+// moveScript runs lua/move.lua.
+func (g *Gate) moveScript(ctx context.Context, m seckill.Move) ([]rueidis.RedisMessage, error) {
+	return g.call(ctx, m.Sale, scripts.move, []string{g.saleKey(m.Sale), g.movesKey(m.Sale)}, []string{m.ID, decimal(m.Delta), decimal(m.Epoch)})
+}
+
+// applyScript runs lua/apply.lua.
+func (g *Gate) applyScript(ctx context.Context, sale *seckill.Sale) ([]rueidis.RedisMessage, error) {
+	args := append([]string{decimal(sale.Version)}, versionFields(sale)...)
+	return g.call(ctx, sale.ID, scripts.apply, []string{g.saleKey(sale.ID)}, args)
+}
+
+// cutScript runs lua/cut.lua.
+func (g *Gate) cutScript(ctx context.Context, id seckill.SaleID) ([]rueidis.RedisMessage, error) {
+	return g.call(ctx, id, scripts.cut, []string{g.saleKey(id), g.outboxKey(bucket(id))}, []string{id.String()})
+}
+
+// openScript runs lua/open.lua for a sale that this node has shut with the token, and whose
+// holds it has written aside. seq is the last admission number that was given.
+func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string, seq int64) ([]rueidis.RedisMessage, error) {
+	id := v.Sale.ID
+	args := append([]string{token, decimal(v.Sale.Epoch)}, openFields(v, seq)...)
+	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.asideKey(id, token)}, args)
 }
 
 // call runs a script on a sale. A closed sale is an error, and is looked after.

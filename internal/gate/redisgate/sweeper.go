@@ -60,7 +60,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	lease := g.tag(0) + "sweeper"
+	lease := g.sweeperKey()
 	err = client.Do(ctx, client.B().Set().Key(lease).Value(g.node).Nx().PxMilliseconds(sweepLease.Milliseconds()).Build()).Error()
 	if rueidis.IsRedisNil(err) {
 		holder, err := client.Do(ctx, client.B().Get().Key(lease).Build()).ToString()

@@ -36,6 +36,11 @@ func (q *queue) Publish(_ context.Context, tickets []seckill.Ticket) ([]seckill.
 	return tickets, nil
 }
 
+// room says that the queue can take n tickets.
+func room(n int) func(context.Context) (int, error) {
+	return func(context.Context) (int, error) { return n, nil }
+}
+
 // newSweeping returns a node that sweeps, and how to get another one on the same
 // state. The queues of both have room.
 func newSweeping(t *testing.T) (s *sweeping, another func() *sweeping) {
@@ -53,7 +58,7 @@ func newSweeping(t *testing.T) (s *sweeping, another func() *sweeping) {
 func (s *sweeping) at(now time.Time) []string {
 	s.Helper()
 	s.queue.got = nil
-	sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: func(context.Context) (int, error) { return s.room, nil }, Log: slog.New(slog.DiscardHandler)}
+	sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: room(s.room), Log: slog.New(slog.DiscardHandler)}
 	require.NoError(s, sweeper.sweep(s.Context(), now))
 	return gatetest.IDs(s.queue.got)
 }

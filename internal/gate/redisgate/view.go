@@ -99,7 +99,7 @@ func (v *view) refresh(g *Gate) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), g.patience)
 		defer cancel()
-		s, err := client.Do(ctx, client.B().Hmget().Key(g.key("sale", v.id)).Field("open", "freed", "left").Build()).AsStrSlice()
+		s, err := client.Do(ctx, client.B().Hmget().Key(g.saleKey(v.id)).Field(fieldOpen, fieldFreed, fieldLeft).Build()).AsStrSlice()
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.looking = false

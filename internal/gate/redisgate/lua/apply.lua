@@ -2,12 +2,14 @@
 -- none: it must be rebuilt with it.
 --
 -- KEYS  1 sale (hash)
--- ARGV  1 version   2 opens   3 closes (ms since 1970)   4 paused   5 ended (0 or 1)   6 limit per buyer
+-- ARGV  1 version; then the fields that it sets, each with its value
 -- returns {"closed"} or {"ok", left}
-local s = redis.call('HMGET', KEYS[1], 'open', 'version', 'left', 'retired')
-if s[1] ~= '1' then return {'closed'} end
-if tonumber(ARGV[1]) > tonumber(s[2]) then
-  if s[4] == '1' then return {'closed'} end
-  redis.call('HSET', KEYS[1], 'version', ARGV[1], 'opens', ARGV[2], 'closes', ARGV[3], 'paused', ARGV[4], 'ended', ARGV[5], 'limit', ARGV[6])
+local sale, version = KEYS[1], tonumber(ARGV[1])
+local s = redis.call('HMGET', sale, 'open', 'version', 'left', 'retired')
+local open, in_force, left, retired = s[1], tonumber(s[2]), s[3], s[4]
+if open ~= '1' then return {'closed'} end
+if version > in_force then
+  if retired == '1' then return {'closed'} end
+  redis.call('HSET', sale, unpack(ARGV, 2))
 end
-return {'ok', s[3]}
+return {'ok', left}

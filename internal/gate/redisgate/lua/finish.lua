@@ -2,36 +2,43 @@
 -- it is, so this may be repeated.
 --
 -- KEYS  1 sale (hash)   2 holds (hash)   3 outbox (stream)
--- ARGV  1 channel to tell who waits; then for each ticket: buyer, ticket, what:
---       "o" placed, "x" refused with its units back, "d" refused because the store had none
+-- ARGV  1 the channel on which nodes hear of it; then for each ticket: buyer, ticket, and what
+--       became of it: "placed", "returns" (refused, its units come back here) or "void"
+--       (refused because the store had none: its units do not exist)
 -- returns {"closed"} or {"ok", left}
-local s = redis.call('HMGET', KEYS[1], 'open', 'finished', 'left')
-if s[1] ~= '1' then return {'closed'} end
-local buyers, holds, entries, told = {}, {}, {}, {}
-local finished, back, short, freed, done = 0, 0, 0, 0, {}
-for i = 2, #ARGV, 3 do buyers[#buyers + 1] = ARGV[i] end
-local held = redis.call('HMGET', KEYS[2], unpack(buyers))
+local sale, holds, outbox, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local s = redis.call('HMGET', sale, 'open', 'finished', 'left')
+local open, was_finished, left = s[1], tonumber(s[2] or '0'), tonumber(s[3])
+if open ~= '1' then return {'closed'} end
+local buyers = {}
+for at = 2, #ARGV, 3 do buyers[#buyers + 1] = ARGV[at] end
+local held = redis.call('HMGET', holds, unpack(buyers))
+local done, writes, entries, tickets = {}, {}, {}, {}
+local finished, returned, void, freed = 0, 0, 0, 0
 for i, buyer in ipairs(buyers) do
-  local hold, ticket, what = held[i], ARGV[3 * i], ARGV[3 * i + 1]
-  if hold and not done[ticket] and string.sub(hold, 1, 27) == 'p' .. ticket then
-    local quantity, seq, entry = string.match(hold, '^,(%d+),(%d+),(.+)$', 28)
-    done[ticket] = true
-    if what == 'x' then back = back + tonumber(quantity) end
-    if what == 'd' then short = short + tonumber(quantity) end -- a promise less to make good
-    if what ~= 'o' then what, freed = 'x', freed + 1 end
-    holds[#holds + 1], holds[#holds + 2] = buyer, what .. string.sub(hold, 2)
-    entries[#entries + 1], told[#told + 1] = entry, ticket
-    finished = math.max(finished, tonumber(seq))
+  local ticket, became = ARGV[3 * i], ARGV[3 * i + 1]
+  if held[i] and not done[ticket] then
+    local state, its, quantity, seq, entry = hold_read(held[i])
+    if state == PENDING and its == ticket then
+      done[ticket] = true
+      local now = PLACED
+      if became ~= 'placed' then now, freed = REFUSED, freed + 1 end
+      if became == 'returns' then returned = returned + tonumber(quantity) end
+      if became == 'void' then void = void + tonumber(quantity) end
+      writes[#writes + 1], writes[#writes + 2] = buyer, hold_write(now, ticket, quantity, seq, entry)
+      entries[#entries + 1], tickets[#tickets + 1] = entry, ticket
+      finished = math.max(finished, tonumber(seq))
+    end
   end
 end
-local left = tonumber(s[3])
-if #told > 0 then
-  redis.call('HSET', KEYS[2], unpack(holds))
-  redis.call('XDEL', KEYS[3], unpack(entries))
-  redis.call('SPUBLISH', ARGV[1], table.concat(told, ','))
+if #tickets > 0 then
+  redis.call('HSET', holds, unpack(writes))
+  redis.call('XDEL', outbox, unpack(entries))
+  redis.call('SPUBLISH', channel, table.concat(tickets, ','))
 end
-if finished > tonumber(s[2] or '0') then redis.call('HSET', KEYS[1], 'finished', finished) end
-if freed > 0 then redis.call('HINCRBY', KEYS[1], 'freed', freed) end
-if back > 0 then left = redis.call('HINCRBY', KEYS[1], 'left', back) end
-if left < 0 and short > 0 then left = redis.call('HINCRBY', KEYS[1], 'left', math.min(-left, short)) end
+if finished > was_finished then redis.call('HSET', sale, 'finished', whole(finished)) end
+if freed > 0 then redis.call('HINCRBY', sale, 'freed', freed) end
+if returned > 0 then left = redis.call('HINCRBY', sale, 'left', returned) end
+-- A promise that went is one less to make good.
+if left < 0 and void > 0 then left = redis.call('HINCRBY', sale, 'left', math.min(-left, void)) end
 return {'ok', left}

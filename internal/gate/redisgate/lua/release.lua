@@ -5,20 +5,26 @@
 -- KEYS  1 sale (hash)   2 holds (hash)   3 released (set)   4 outbox (stream)
 -- ARGV  1 epoch; then for each ticket: ticket, buyer, quantity
 -- returns {"closed"}, {"stale"} or {"ok", left}
-local s = redis.call('HMGET', KEYS[1], 'open', 'epoch')
-if s[1] ~= '1' then return {'closed'} end
-if s[2] ~= ARGV[1] then return {'stale'} end
-local back = 0
-for i = 2, #ARGV, 3 do
-  if redis.call('SADD', KEYS[3], ARGV[i]) == 1 then
-    back = back + tonumber(ARGV[i + 2])
-    local held = redis.call('HGET', KEYS[2], ARGV[i + 1])
-    if held and string.sub(held, 2, 27) == ARGV[i] then
-      -- Its order ended before finish came: so it was placed, and is final.
-      if string.sub(held, 1, 1) == 'p' then redis.call('XDEL', KEYS[4], string.match(held, '^,%d+,%d+,(.+)$', 28)) end
-      redis.call('HSET', KEYS[2], ARGV[i + 1], 'r' .. string.sub(held, 2))
+local sale, holds, released, outbox, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
+local s = redis.call('HMGET', sale, 'open', 'epoch')
+local open, in_force = s[1], s[2]
+if open ~= '1' then return {'closed'} end
+if in_force ~= epoch then return {'stale'} end
+local returned = 0
+for at = 2, #ARGV, 3 do
+  local ticket, buyer, units = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  if redis.call('SADD', released, ticket) == 1 then
+    returned = returned + units
+    local held = redis.call('HGET', holds, buyer)
+    if held then
+      local state, its, quantity, seq, entry = hold_read(held)
+      if its == ticket then
+        -- Its order ended before its outcome was told: so it was placed, and is final.
+        if state == PENDING then redis.call('XDEL', outbox, entry) end
+        redis.call('HSET', holds, buyer, hold_write(RELEASED, ticket, quantity, seq, entry))
+      end
     end
   end
 end
-redis.call('HINCRBY', KEYS[1], 'freed', 1)
-return {'ok', redis.call('HINCRBY', KEYS[1], 'left', back)}
+redis.call('HINCRBY', sale, 'freed', 1)
+return {'ok', redis.call('HINCRBY', sale, 'left', returned)}
