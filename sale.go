@@ -170,12 +170,18 @@ func (s *Sale) Validate() error {
 }
 
 // printable reports whether s is valid UTF-8 without control characters other
-// than those in allowed.
+// than those in allowed, without separators of lines, and without characters that
+// turn the direction of what follows: they make a text look like another one.
+// Marks of one place (U+200E, U+200F, U+061C) stay: Arabic and Hebrew need them.
 func printable(s, allowed string) bool {
 	if !utf8.ValidString(s) {
 		return false
 	}
 	return !strings.ContainsFunc(s, func(r rune) bool {
+		switch {
+		case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x2028, r == 0x2029, r == 0xfeff:
+			return true
+		}
 		return unicode.IsControl(r) && !strings.ContainsRune(allowed, r)
 	})
 }
@@ -184,14 +190,15 @@ func validImage(s string) bool {
 	if s == "" {
 		return true
 	}
-	if len(s) > MaxImage || !printable(s, "") {
+	// Browsers read \ as /, so that /\evil.example is another host.
+	if len(s) > MaxImage || !printable(s, "") || strings.Contains(s, `\`) {
 		return false
 	}
 	if strings.HasPrefix(s, "/") {
 		return !strings.HasPrefix(s, "//")
 	}
 	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
 }
 
 func isCurrency(s string) bool {

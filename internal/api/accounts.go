@@ -2,10 +2,7 @@ package api
 
 import (
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/go-chi/httprate"
@@ -24,7 +21,7 @@ func (a *API) register(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
 	}
-	address := a.client(r.Request).String()
+	address := network(a.client(r.Request))
 	if a.limits.address.over(address) {
 		return errTooMany
 	}
@@ -42,7 +39,7 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
 	}
-	address := a.client(r.Request).String()
+	address := network(a.client(r.Request))
 	// Who waits here has not been counted yet, so the limits are asked when it is
 	// their turn: a thousand guesses at once are no more than one after another.
 	if err := a.limits.logins.Acquire(r.Context(), 1); err != nil {
@@ -126,47 +123,4 @@ func (f *failures) over(key string) bool {
 
 func (f *failures) count(key string) {
 	f.Counter().Increment(key, time.Now().UTC().Truncate(failureWindow))
-}
-
-// client is the address of who asks. A forwarding header counts only when the
-// connection comes from a listed proxy; then the rightmost address that is not
-// one of them is the client's.
-func (a *API) client(r *http.Request) netip.Addr {
-	addr := remote(r)
-	if !a.trusted(addr) {
-		return addr
-	}
-	var hops []string
-	for _, h := range r.Header.Values("X-Forwarded-For") {
-		hops = append(hops, strings.Split(h, ",")...)
-	}
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			return addr // what stands left of nonsense cannot be believed
-		}
-		addr = hop.Unmap()
-		if !a.trusted(addr) {
-			return addr
-		}
-	}
-	return addr
-}
-
-func remote(r *http.Request) netip.Addr {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	addr, _ := netip.ParseAddr(host)
-	return addr.Unmap()
-}
-
-func (a *API) trusted(addr netip.Addr) bool {
-	for _, p := range a.TrustedProxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }

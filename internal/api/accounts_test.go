@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -314,7 +315,7 @@ func TestATokenEndsOnTime(t *testing.T) {
 
 func TestWhoseAddressCounts(t *testing.T) {
 	t.Parallel()
-	a := New(Config{Metrics: noMetrics(), TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}})
+	a := New(Config{Metrics: noMetrics(), Log: slog.New(slog.DiscardHandler), TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}})
 	for _, c := range []struct {
 		remote    string
 		forwarded []string
@@ -328,10 +329,10 @@ func TestWhoseAddressCounts(t *testing.T) {
 		{"10.0.0.1:1234", []string{"1.2.3.4, 198.51.100.1"}, "198.51.100.1"},   // what is left of it is the client's own tale
 		{"10.0.0.1:1234", []string{"1.2.3.4", "198.51.100.1"}, "198.51.100.1"}, // in two headers
 		{"10.0.0.1:1234", []string{"198.51.100.1,10.0.0.2", "10.0.0.3"}, "198.51.100.1"},
-		{"10.0.0.1:1234", []string{"10.0.0.2, 10.0.0.3"}, "10.0.0.2"},  // ours all the way
-		{"10.0.0.1:1234", []string{"1.2.3.4, unknown"}, "10.0.0.1"},    // nonsense is not believed
-		{"10.0.0.1:1234", []string{"1.2.3.4, , 10.0.0.2"}, "10.0.0.2"}, // nor what stands behind it
-		{"10.0.0.1:1234", []string{"198.51.100.1:443"}, "10.0.0.1"},
+		{"10.0.0.1:1234", []string{"10.0.0.2, 10.0.0.3"}, "10.0.0.2"},   // ours all the way
+		{"10.0.0.1:1234", []string{"1.2.3.4, unknown"}, "10.0.0.1"},     // nonsense is not believed
+		{"10.0.0.1:1234", []string{"1.2.3.4, , 10.0.0.2"}, "10.0.0.2"},  // nor what stands behind it
+		{"10.0.0.1:1234", []string{"198.51.100.1:443"}, "198.51.100.1"}, // some proxies add the port
 		{"10.0.0.1:1234", []string{""}, "10.0.0.1"},
 		{"[::ffff:10.0.0.1]:1234", []string{"198.51.100.1"}, "198.51.100.1"}, // the same address, written long
 		{"10.0.0.1:1234", []string{"::ffff:198.51.100.1"}, "198.51.100.1"},
@@ -343,7 +344,7 @@ func TestWhoseAddressCounts(t *testing.T) {
 		r.Header["X-Forwarded-For"] = c.forwarded
 		require.Equal(t, c.want, a.client(r).String(), "%s says %q", c.remote, c.forwarded)
 	}
-	nobody := New(Config{Metrics: noMetrics()})
+	nobody := New(Config{Metrics: noMetrics(), Log: slog.New(slog.DiscardHandler)})
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr = "127.0.0.1:1"
 	r.Header.Set("X-Forwarded-For", "198.51.100.1")

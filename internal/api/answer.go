@@ -59,7 +59,6 @@ var (
 	errTooBusy   = errors.New("too many requests are in flight")
 	errPanic     = errors.New("panic")
 	errMethod    = errors.New("method not allowed")
-	errCrossSite = errors.New("a cross-site request")
 	errForbidden = errors.New("needs the role admin")
 	errBadJSON   = errors.New("bad JSON")
 	errTooLarge  = errors.New("body too large")
@@ -70,6 +69,7 @@ var (
 // code is the one table from errors to codes. The detail is for the client.
 func code(err error) (code, detail string) {
 	var field *seckill.FieldError
+	var cross crossSite
 	switch {
 	case errors.As(err, &field):
 		return "invalid_field", field.Error()
@@ -87,7 +87,7 @@ func code(err error) (code, detail string) {
 		return "unauthorized", err.Error()
 	case errors.Is(err, account.ErrToken):
 		return "unauthorized", "log in, or send a valid token as Authorization: Bearer …"
-	case errors.Is(err, errForbidden), errors.Is(err, errCrossSite):
+	case errors.Is(err, errForbidden), errors.As(err, &cross):
 		return "forbidden", err.Error()
 	case errors.Is(err, errMethod):
 		return "method_not_allowed", ""
@@ -158,6 +158,7 @@ var (
 	jsonType    = []string{"application/json"}
 	problemType = []string{"application/problem+json"}
 	noStore     = []string{"no-store"}
+	noSniff     = []string{"nosniff"}
 	oneSecond   = []string{"1"}
 
 	// verdictAnswers are the answers of the gate that carry nothing but the
@@ -201,7 +202,6 @@ func writeList[T any](w http.ResponseWriter, r *request, l list[T]) error {
 	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
-	h["Cache-Control"] = noStore
 	packed.Write(w, r.Request, http.StatusOK, body)
 	return nil
 }
@@ -214,7 +214,6 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	}
 	h := w.Header()
 	h["Content-Type"] = jsonType
-	h["Cache-Control"] = noStore
 	w.WriteHeader(status)
 	w.Write(body)
 	return nil

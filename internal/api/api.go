@@ -8,9 +8,9 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	_ "embed"
+	crand "crypto/rand"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -28,9 +28,6 @@ import (
 	"seckill/internal/order"
 	"seckill/internal/sale"
 )
-
-//go:embed openapi.json
-var openapi []byte
 
 // Gate is stage 2, as a request sees it.
 type Gate interface {
@@ -83,8 +80,9 @@ type Config struct {
 	MaxInFlight    int           // requests at once; default 20,000
 	MaxWaits       int           // requests that wait for an outcome at once; default 10,000
 	TrustedProxies []netip.Prefix
-	LoginTries     int // failed logins by name in a minute; default 10
-	AddressTries   int // failed logins and new accounts by address in a minute; default 300
+	TrustedOrigins []string // of shops whose pages may call; each passes ParseOrigin
+	LoginTries     int      // failed logins by name in a minute; default 10
+	AddressTries   int      // failed logins and new accounts by address in a minute; default 300
 }
 
 // API serves the contract.
@@ -92,16 +90,17 @@ type API struct {
 	Config
 	mux         *http.ServeMux
 	routes      []route
-	origins     *http.CrossOriginProtection
+	origins     origins
 	inFlight    atomic.Int64
 	waits       atomic.Int64
-	requests    atomic.Uint64
 	idPrefix    string
 	pollAfter   string
 	limits      limits
 	watchers    *watchers
 	pace        *pace
 	unavailable seldom
+	said        once
+	document    openAPI
 	metrics     metrics
 }
 
@@ -136,7 +135,7 @@ func New(c Config) *API {
 	orDefault(&c.LoginTries, 10)
 	orDefault(&c.AddressTries, 300)
 	a := &API{
-		Config: c, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), idPrefix: rand.Text()[:10] + "-",
+		Config: c, mux: http.NewServeMux(), origins: newOrigins(c.TrustedOrigins), idPrefix: crand.Text()[:10] + "-", document: newOpenAPI(),
 		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), limits: newLimits(c.LoginTries, c.AddressTries), metrics: newMetrics(c.Metrics),
 		watchers: newWatchers(), pace: newPace(),
 	}
@@ -147,7 +146,7 @@ func New(c Config) *API {
 		{"POST", "/api/logout", public, a.logout},     // takes the cookie away; the token lives on until it ends
 		{"GET", "/api/sales", public, a.listSales},    // the storefront's list
 		{"GET", "/api/sales/{sale}", public, a.getSale},
-		{"GET", "/api/openapi.json", public, a.openapi},
+		{"GET", "/api/openapi.json", public, a.document.serve},
 
 		// Buyers.
 		{"POST", "/api/sales/{sale}/ticket", buyers, a.buy}, // a repeat is the same ticket
@@ -199,9 +198,19 @@ func orDefault[T comparable](v *T, d T) {
 // the contract: the over flag, then method and route, then who asks, then the
 // body, then the gate.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Ids are drawn, not counted: who sees two of a counter's knows the traffic.
 	var room [32]byte
-	id := string(strconv.AppendUint(append(room[:0], a.idPrefix...), a.requests.Add(1), 36))
-	w.Header()["X-Request-Id"] = []string{id}
+	id := string(strconv.AppendUint(append(room[:0], a.idPrefix...), rand.Uint64(), 36))
+	h := w.Header()
+	h["X-Request-Id"] = []string{id}
+	if isAPI(r.URL.Path) {
+		// Whatever the status: a cache that kept a 404 would tell a queued buyer that
+		// there is no ticket. What may be kept says so itself.
+		h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
+		if a.origins.share(w, r) {
+			return
+		}
+	}
 	sale, buying := seckill.SaleID(0), false
 	if r.Method == http.MethodPost {
 		if sale, buying = buyRoute(r.URL.Path); buying && a.Gate.Over(sale) {
@@ -304,8 +313,8 @@ func (a *API) methods(path string, by map[string]route) http.HandlerFunc {
 
 // authorized checks where the request comes from and who asks, then serves it.
 func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id string, serve func(http.ResponseWriter, *request) error) error {
-	if err := a.origins.Check(r); err != nil {
-		return errCrossSite
+	if err := a.origins.allow(r); err != nil {
+		return err
 	}
 	req := &request{Request: r, id: id}
 	if to != public {
@@ -340,19 +349,15 @@ func bearer(r *http.Request) string {
 
 // outside serves what is not in the table: pages, or nothing.
 func (a *API) outside(w http.ResponseWriter, r *http.Request) {
-	page := !strings.HasPrefix(r.URL.Path, "/api/") && r.URL.Path != "/api"
-	if page && a.Pages != nil {
+	if !isAPI(r.URL.Path) && a.Pages != nil {
 		a.Pages.ServeHTTP(w, r)
 		return
 	}
 	a.fail(w, r, w.Header().Get("X-Request-Id"), seckill.ErrNotFound)
 }
 
-func (a *API) openapi(w http.ResponseWriter, r *request) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(openapi)
-	return nil
-}
+// isAPI reports whether the path belongs to the API; all others are pages.
+func isAPI(path string) bool { return strings.HasPrefix(path, "/api/") || path == "/api" }
 
 // saleID reads the sale's id of the path; anything else names no sale.
 func (r *request) saleID() (seckill.SaleID, error) { return seckill.ParseSaleID(r.PathValue("sale")) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -62,6 +63,38 @@ func members(t *testing.T, body []byte) (names []string, nulls bool) {
 	}
 }
 
+// Half a character is no text, in a name or a value: json.Unmarshal would read
+// every half as the same U+FFFD.
+func TestHalfACharacterIsNoJSON(t *testing.T) {
+	t.Parallel()
+	for body, ok := range map[string]bool{
+		`{"text":"\ud83d\ude00"}`:         true,
+		`{"text":"\\ud83d"}`:              true, // a backslash, and then letters
+		`{"text":"\uD83D\uDE00 \u4e70"}`:  true,
+		`{"text":"\ufffd"}`:               true,
+		`{"text":"\ud800"}`:               false,
+		`{"text":"\udfff"}`:               false,
+		`{"text":"\ude00\ud83d"}`:         false,
+		`{"text":"\ud800\ud800\udc00"}`:   false,
+		`{"text":"\ud800\\udc00"}`:        false,
+		`{"title":"a\uD800b"}`:            false,
+		`{"text":"` + "\\\\" + `\ud800"}`: false,
+		`{"\ud800":1}`:                    false,
+	} {
+		err := decodeBody([]byte(body), &anyBody{})
+		if ok {
+			require.NoError(t, err, body)
+			continue
+		}
+		require.ErrorIs(t, err, errBadJSON, body)
+	}
+}
+
+var (
+	wholeEscapes = regexp.MustCompile(`\\\\|(?i:\\u(d[89ab]..)\\u(d[c-f]..))`)
+	halfEscapes  = regexp.MustCompile(`(?i)\\ud[89a-f]..`)
+)
+
 // A body is accepted exactly when it is one JSON object in UTF-8 whose names are
 // all known, each there once, and whose values are of the right kind; then it
 // says what it says to everybody else. 400 is about its form, 422 about a value.
@@ -83,6 +116,8 @@ func FuzzDecodeBody(f *testing.F) {
 		require.Equal(t, input, body, "reading changes nothing")
 
 		formed := utf8.Valid(body) && json.Valid(body) && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+		escapes := wholeEscapes.ReplaceAll(body, nil) // without those of a backslash, and without whole characters
+		formed = formed && !halfEscapes.Match(escapes)
 		var nulls bool
 		seen := map[string]bool{}
 		if formed {

@@ -12,6 +12,7 @@ type metrics struct {
 	verdicts []prometheus.Counter
 	problems *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	unlisted prometheus.Gauge // when a header of an unlisted proxy came last
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -21,10 +22,12 @@ func newMetrics(r prometheus.Registerer) metrics {
 		problems: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_problems_total", Help: "Problem documents, verdicts aside, by code."}, []string{"code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "seckill_http_seconds", Help: "Time to serve a request, the buy route aside, by method and route.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"method", "route"}),
+		unlisted: prometheus.NewGauge(prometheus.GaugeOpts{Name: "seckill_unlisted_proxy_timestamp_seconds",
+			Help: "When a login or a registration last came with X-Forwarded-For from an address that http.trusted_proxies does not list; 0: never."}),
 	}
 	for _, v := range seckill.Verdicts() {
 		m.verdicts = append(m.verdicts, verdicts.WithLabelValues(v.String(), "gate"))
 	}
-	r.MustRegister(verdicts, m.problems, m.seconds)
+	r.MustRegister(verdicts, m.problems, m.seconds, m.unlisted)
 	return m
 }

@@ -68,9 +68,7 @@ func (a *API) ticket(w http.ResponseWriter, r *request) error {
 		b = append(b, reason...)
 	}
 	b = append(b, '}')
-	h := w.Header()
-	h["Content-Type"] = jsonType
-	h["Cache-Control"] = noStore
+	w.Header()["Content-Type"] = jsonType
 	w.Write(b)
 	return nil
 }

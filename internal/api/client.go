@@ -1,0 +1,107 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+)
+
+// client is the address of who asks. A forwarding header counts only when the
+// connection comes from a listed proxy; then the rightmost address that is not
+// one of them is the client's.
+func (a *API) client(r *http.Request) netip.Addr {
+	addr := remote(r)
+	forwarded := r.Header.Values("X-Forwarded-For")
+	if !a.trusted(addr) {
+		if len(forwarded) > 0 {
+			a.unlistedProxy(addr)
+		}
+		return addr
+	}
+	var hops []string
+	for _, h := range forwarded {
+		hops = append(hops, strings.Split(h, ",")...)
+	}
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := hopAddr(hops[i])
+		if err != nil {
+			a.said.Do("X-Forwarded-For", func() {
+				a.Log.Warn("api: X-Forwarded-For of a trusted proxy holds what is no address, so the proxy counts as the client: let it send addresses only",
+					"proxy", addr, "value", hops[i])
+			})
+			return addr // what stands left of nonsense cannot be believed
+		}
+		addr = hop
+		if !a.trusted(addr) {
+			return addr
+		}
+	}
+	return addr
+}
+
+// hopAddr reads an address as proxies write it: with a port or without one.
+func hopAddr(s string) (netip.Addr, error) {
+	s = strings.TrimSpace(s)
+	if with, err := netip.ParseAddrPort(s); err == nil {
+		return with.Addr().Unmap(), nil
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	return addr.Unmap(), err
+}
+
+func remote(r *http.Request) netip.Addr {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	addr, _ := netip.ParseAddr(host)
+	return addr.Unmap()
+}
+
+func (a *API) trusted(addr netip.Addr) bool {
+	for _, p := range a.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// network is what an address counts as in limits: itself with IPv4, its /64 with
+// IPv6, since whoever has one IPv6 address has all of its /64.
+func network(addr netip.Addr) string {
+	if addr.Is6() {
+		if p, err := addr.WithZone("").Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return addr.String()
+}
+
+// unlistedProxy notes that a forwarding header came from an address that
+// http.trusted_proxies does not list. A proxy that was forgotten there makes all
+// its buyers one address, with one limit of logins for all of them.
+func (a *API) unlistedProxy(addr netip.Addr) {
+	a.metrics.unlisted.SetToCurrentTime()
+	// Anybody on the internet can send the header: a neighbour's gets a line of its own.
+	kind := "public"
+	if addr.IsPrivate() || addr.IsLoopback() {
+		kind = "private"
+	}
+	a.said.Do("unlisted "+kind, func() {
+		a.Log.Warn("api: X-Forwarded-For comes from an address that http.trusted_proxies does not list. If it is your proxy, list it: until then all its clients count as one address in the limits of logins",
+			"address", addr)
+	})
+}
+
+// once says each thing once.
+type once struct{ all sync.Map }
+
+// Do calls f if it is the first call with this key.
+func (o *once) Do(key string, f func()) {
+	if _, said := o.all.LoadOrStore(key, true); !said {
+		f()
+	}
+}
