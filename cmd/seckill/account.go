@@ -86,9 +86,12 @@ SECKILL_AUTH_SECRET, in --secret-file, or in the data directory.`,
 			if role != "" && role != seckill.RoleAdmin {
 				return fmt.Errorf("--role %q: want %s, or nothing for a buyer", role, seckill.RoleAdmin)
 			}
-			secret, err := s.secret(cmd)
+			c, secret, err := s.secret(cmd)
 			if err != nil {
 				return err
+			}
+			if life > c.Auth.MaxTokenLife {
+				return fmt.Errorf("--life %s: no server accepts a token of more than %s (auth.max_token_life, %s)", life, c.Auth.MaxTokenLife, app.EnvName("auth.max_token_life"))
 			}
 			token, err := account.Mint(secret, buyer, role, life)
 			if err != nil {

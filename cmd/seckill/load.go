@@ -93,7 +93,7 @@ in them are worth nothing.`,
 					return err
 				}
 			}
-			key, err := s.secret(cmd)
+			_, key, err := s.secret(cmd)
 			if err != nil {
 				return err
 			}

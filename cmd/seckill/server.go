@@ -38,19 +38,19 @@ func (s *server) secretFlags(cmd *cobra.Command) {
 }
 
 // secret finds what the server signs tokens with.
-func (s *server) secret(cmd *cobra.Command) ([]byte, error) {
+func (s *server) secret(cmd *cobra.Command) (app.Config, []byte, error) {
 	c, err := app.LoadConfig(s.config, os.Environ(), cmd.Flags())
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	if s.secretFile != "" {
 		c.Auth.Secret, c.Auth.SecretFile = "", s.secretFile
 	}
 	secrets, _, err := c.Secrets(false)
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
-	return secrets[0], nil
+	return c, secrets[0], nil
 }
 
 const (
@@ -62,7 +62,7 @@ const (
 func (s *server) call(cmd *cobra.Command, method, path string, body, answer any) error {
 	token := s.token
 	if token == "" {
-		secret, err := s.secret(cmd)
+		_, secret, err := s.secret(cmd)
 		if err != nil {
 			return fmt.Errorf("%w; or give an administrator's --token", err)
 		}

@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -18,8 +19,41 @@ import (
 	"seckill"
 )
 
-// MinSecret is the least length of a signing secret, in bytes.
-const MinSecret = 16
+// Limits of secrets and tokens.
+const (
+	MinSecret  = 16 // bytes; below it nothing is signed
+	GoodSecret = 32 // bytes, as many as a signature has
+
+	MaxLife = 90 * 24 * time.Hour // of a token, unless Verifier.MaxLife says otherwise
+	leeway  = time.Minute         // between the clock of who issues tokens and ours
+)
+
+// WeakSecret says what makes a secret easy to guess; nothing if it looks good.
+func WeakSecret(secret []byte) string {
+	different := map[byte]bool{}
+	for _, b := range secret {
+		different[b] = true
+	}
+	switch {
+	case len(secret) < GoodSecret:
+		return fmt.Sprintf("has %d bytes, and %d are as strong as the signature", len(secret), GoodSecret)
+	case len(different) < 8:
+		return fmt.Sprintf("has only %d different bytes and is easy to guess", len(different))
+	case repeats(secret):
+		return "repeats a short text and is easy to guess"
+	}
+	return ""
+}
+
+// repeats reports whether a secret is one short text again and again.
+func repeats(secret []byte) bool {
+	for n := 1; n <= len(secret)/2 && n < MinSecret; n++ {
+		if bytes.Equal(secret[n:], secret[:len(secret)-n]) {
+			return true
+		}
+	}
+	return false
+}
 
 // Who is the bearer of a verified token.
 type Who struct {
@@ -55,10 +89,20 @@ func date(seconds float64) (*jwt.NumericDate, error) {
 
 func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return date(c.Exp) }
 func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return date(c.Iat) }
-func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return date(c.Nbf) }
-func (c *claims) GetIssuer() (string, error)                   { return "", nil }
-func (c *claims) GetSubject() (string, error)                  { return c.Sub, nil }
-func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
+
+// GetNotBefore allows for an issuer whose clock is a little ahead. iat says when
+// a token was made and decides nothing; exp is held to the second.
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error) {
+	d, err := date(c.Nbf)
+	if d != nil {
+		d.Time = d.Add(-leeway)
+	}
+	return d, err
+}
+
+func (c *claims) GetIssuer() (string, error)             { return "", nil }
+func (c *claims) GetSubject() (string, error)            { return c.Sub, nil }
+func (c *claims) GetAudience() (jwt.ClaimStrings, error) { return nil, nil }
 
 // Mint makes a token for the buyer that ends after life.
 func Mint(secret []byte, buyer, role string, life time.Duration) (string, error) {
@@ -87,6 +131,11 @@ const verifierSize = 1 << 16
 // Verifier checks tokens. A token that was checked is remembered until it ends,
 // since a buyer shows the same one many times in one second.
 type Verifier struct {
+	// MaxLife refuses tokens that end later than this from now, so that one that was
+	// stolen, or made by a shop in a careless hour, does not live for ever; 0 for the
+	// constant MaxLife. It is set before the first use.
+	MaxLife time.Duration
+
 	secrets []*secret
 	parser  *jwt.Parser
 	times   *jwt.Validator
@@ -264,6 +313,9 @@ func (v *Verifier) Verify(token string, remember bool) (Who, error) {
 			continue
 		}
 		who = Who{Buyer: c.Sub, Role: c.Role, Name: c.Name, until: time.UnixMilli(int64(c.Exp * 1000))}
+		if time.Until(who.until) > cmp.Or(v.MaxLife, MaxLife) {
+			continue
+		}
 		if !remember {
 			return who, nil
 		}

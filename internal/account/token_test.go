@@ -2,6 +2,7 @@ package account
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -116,6 +117,66 @@ func TestAVerifierDoesNotRememberWithoutEnd(t *testing.T) {
 	}
 }
 
+// A stolen token, or one that a shop made in a careless hour, does not live for ever.
+func TestATokenOfAHundredYearsIsNotAccepted(t *testing.T) {
+	t.Parallel()
+	for _, remember := range []bool{true, false} {
+		v, err := NewVerifier(theSecret)
+		require.NoError(t, err)
+		for life, ok := range map[time.Duration]bool{24 * time.Hour: true, MaxLife: true, MaxLife + time.Minute: false, 100 * 365 * 24 * time.Hour: false} {
+			token, err := Mint(theSecret, "a", "", life)
+			require.NoError(t, err)
+			_, err = v.Verify(token, remember)
+			require.Equal(t, ok, err == nil, "%s: %v", life, err)
+		}
+		v.MaxLife = time.Hour
+		token, err := Mint(theSecret, "a", "", 2*time.Hour)
+		require.NoError(t, err)
+		_, err = v.Verify(token, remember)
+		require.Equal(t, ErrToken, err)
+	}
+}
+
+// The clock of a shop that issues tokens may be a little ahead of ours.
+func TestATokenMayBeginAMinuteAhead(t *testing.T) {
+	t.Parallel()
+	v, err := NewVerifier(theSecret)
+	require.NoError(t, err)
+	now := time.Now().Unix()
+	for ahead, ok := range map[int64]bool{-5: true, 0: true, 1: true, 50: true, 90: false} {
+		token := strings.TrimSuffix(commonHeader, ".") + "." + encoding.EncodeToString(fmt.Appendf(nil, `{"sub":"a","exp":%d,"nbf":%d,"iat":%d}`, now+3600, now+ahead, now+ahead))
+		token += "." + sign(theSecret, token)
+		_, err := v.Verify(token, false)
+		require.Equal(t, ok, err == nil, "%d s ahead: %v", ahead, err)
+	}
+	ended := strings.TrimSuffix(commonHeader, ".") + "." + encoding.EncodeToString(fmt.Appendf(nil, `{"sub":"a","exp":%d}`, now-1))
+	_, err = v.Verify(ended+"."+sign(theSecret, ended), false)
+	require.Equal(t, ErrToken, err, "its end is held to the second")
+}
+
+func TestASecretThatIsEasyToGuessIsNamed(t *testing.T) {
+	t.Parallel()
+	for secret, weak := range map[string]string{
+		strings.Repeat("a", 16):                "16 bytes",
+		"a-secret-of-some-length":              "23 bytes",
+		strings.Repeat("a", 64):                "1 different",
+		strings.Repeat("0123456789", 4):        "repeats",
+		strings.Repeat("correct horse! ", 3):   "repeats",
+		"0123456701234567012345670123456701":   "repeats",
+		"CHANGE-ME-CHANGE-ME-CHANGE-ME-CHANGE": "repeats",
+		"aabbaabbaaabbbbababababbabababababab": "2 different",
+	} {
+		require.Contains(t, WeakSecret([]byte(secret)), weak, secret)
+	}
+	for range 1000 {
+		b := make([]byte, 32)
+		rand.Read(b)
+		for _, good := range []string{string(b), fmt.Sprintf("%x", b), base64.StdEncoding.EncodeToString(b), rand.Text() + rand.Text(), "end-to-end-" + rand.Text()} {
+			require.Empty(t, WeakSecret([]byte(good)), good)
+		}
+	}
+}
+
 var encoding = base64.RawURLEncoding
 
 func sign(secret []byte, head string) string {
@@ -202,6 +263,7 @@ func FuzzClaims(f *testing.F) {
 	}
 	v, err := NewVerifier(otherSecret, theSecret)
 	require.NoError(f, err)
+	v.MaxLife = math.MaxInt64 // the seeds live for centuries
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		short, ok := plainClaims(payload)
 		if ok {

@@ -78,8 +78,19 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		log.Info("made a secret to sign tokens with", "file", made)
 	}
 	n.secret = secrets[0]
+	weak, err := c.refuseWeakSecret(n.secret)
+	if err != nil {
+		return nil, err
+	}
+	if weak != "" {
+		log.Warn("weaker than promised: " + weak)
+	}
 	if n.tokens, err = account.NewVerifier(secrets...); err != nil {
 		return nil, err
+	}
+	n.tokens.MaxLife = c.Auth.MaxTokenLife
+	for _, weak := range c.weakTransport() {
+		log.Warn("weaker than promised: " + weak)
 	}
 	if err := n.openParts(ctx); err != nil {
 		return nil, err
@@ -103,6 +114,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.ops, err = net.Listen("tcp", c.OpsListen); err != nil {
 		return nil, fmt.Errorf("ops_listen: %w (choose another --ops-listen)", err)
 	}
+	n.warnOps()
 	return n, nil
 }
 
@@ -182,6 +194,7 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 		Pages: web.Handler(), Listeners: n.listeners, Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),
+		TrustedOrigins: n.config.HTTP.TrustedOrigins,
 	})
 	public := server(handler, n.log)
 	// A wait for an outcome is the longest answer.
@@ -294,6 +307,9 @@ func (n *Node) proxies() (all []netip.Prefix) {
 func CreateAccount(ctx context.Context, c Config, name, password, role string) (account.Session, error) {
 	secrets, _, err := c.Secrets(true)
 	if err != nil {
+		return account.Session{}, err
+	}
+	if err := c.keepPrivate(); err != nil {
 		return account.Session{}, err
 	}
 	s, err := store.Open(ctx, c.storeURL(), false)

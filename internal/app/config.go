@@ -1,18 +1,13 @@
 package app
 
 import (
-	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"net/url"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +22,7 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
+	"seckill/internal/api"
 	"seckill/internal/rabbit"
 )
 
@@ -37,23 +33,26 @@ import (
 type Config struct {
 	Listen    string   `koanf:"listen" help:"address of the public listener"`
 	OpsListen string   `koanf:"ops_listen" help:"address of the operations listener: health, metrics, profiles; keep it private"`
+	OpsHosts  []string `koanf:"ops_hosts" help:"host names by which the operations listener may be asked, beside addresses of this machine"`
 	DataDir   string   `koanf:"data_dir" help:"where the embedded parts keep their data"`
 	Demo      bool     `koanf:"demo" help:"fill an empty store with sales and accounts to try it out"`
-	Gate      Address  `koanf:"gate" help:"memory, or redis://user:password@host:port/db"`
-	Queue     Address  `koanf:"queue" help:"memory, or amqp://user:password@host:port/vhost; what it leaves out is in the section rabbitmq"`
+	Gate      Address  `koanf:"gate" help:"memory, or redis://user:password@host:port/db; rediss:// with TLS"`
+	Queue     Address  `koanf:"queue" help:"memory, or amqp://user:password@host:port/vhost, amqps:// with TLS; what it leaves out is in the section rabbitmq"`
 	Store     Address  `koanf:"store" help:"sqlite:FILE, or mysql://user:password@host:port/db; empty: sqlite:seckill.db in the data directory"`
 	Run       []string `koanf:"run" help:"roles of this node: api, relay, settle, expire"`
 
 	Auth struct {
-		Secret             seckill.Secret `koanf:"secret" help:"signs and checks tokens (HS256), at least 16 bytes"`
+		Secret             seckill.Secret `koanf:"secret" help:"signs and checks tokens (HS256): 32 random bytes or more, such as head -c 32 /dev/urandom | base64 prints"`
 		SecretFile         string         `koanf:"secret_file" help:"a file that holds auth.secret"`
 		PreviousSecret     seckill.Secret `koanf:"previous_secret" help:"still accepted while the secret is changed"`
 		PreviousSecretFile string         `koanf:"previous_secret_file" help:"a file that holds auth.previous_secret"`
 		TokenLife          time.Duration  `koanf:"token_life" help:"how long a login lasts"`
+		MaxTokenLife       time.Duration  `koanf:"max_token_life" help:"a token that ends later than this from now is not accepted, whoever made it"`
 	} `koanf:"auth"`
 
 	HTTP struct {
 		TrustedProxies []string      `koanf:"trusted_proxies" help:"networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed"`
+		TrustedOrigins []string      `koanf:"trusted_origins" help:"origins (https://shop.example) whose pages may call the API from another host name"`
 		MaxInFlight    int           `koanf:"max_in_flight" help:"requests served at once; beyond it the answer is busy"`
 		MaxWaits       int           `koanf:"max_waits" help:"requests that wait for an outcome at once; beyond it they are answered at once"`
 		PollAfter      time.Duration `koanf:"poll_after" help:"when a queued buyer is told to ask again"`
@@ -64,6 +63,16 @@ type Config struct {
 	} `koanf:"http"`
 
 	RabbitMQ rabbit.Settings `koanf:"rabbitmq"`
+
+	Redis struct {
+		PasswordFile string `koanf:"password_file" help:"a file that holds the password of gate, if the address has none"`
+		CAFile       string `koanf:"ca_file" help:"the CA that signed Redis' certificate (PEM), with rediss://; empty: those that this machine trusts"`
+	} `koanf:"redis"`
+
+	MySQL struct {
+		PasswordFile string `koanf:"password_file" help:"a file that holds the password of store, if the address has none"`
+		CAFile       string `koanf:"ca_file" help:"the CA that signed the certificate of MariaDB or MySQL (PEM): connect with TLS and check it"`
+	} `koanf:"mysql"`
 
 	Limits struct {
 		Outbox int `koanf:"outbox" help:"admitted tickets without an outcome; beyond it the answer is busy"`
@@ -77,36 +86,6 @@ type Config struct {
 		Level  slog.Level `koanf:"level" help:"debug, info, warn or error"`
 		Format string     `koanf:"format" help:"auto (text on a terminal, else json), text or json"`
 	} `koanf:"log"`
-}
-
-// Address says where a part is. It may hold a password, which it does not show.
-type Address string
-
-// String hides the password.
-func (a Address) String() string {
-	u, err := url.Parse(string(a))
-	// A password with a slash that is not escaped ends the host: user:12/34@host.
-	if err != nil || u.Host != "" && u.User == nil && strings.Contains(u.Path, "@") {
-		return scheme(string(a)) + ":" + seckill.Hidden
-	}
-	if _, secret := u.User.Password(); secret {
-		u.User = url.User(u.User.Username())
-		return strings.Replace(u.String(), "@", ":"+seckill.Hidden+"@", 1)
-	}
-	return string(a)
-}
-
-// LogValue hides the password in logs.
-func (a Address) LogValue() slog.Value { return slog.StringValue(a.String()) }
-
-// GoString hides the password from %#v.
-func (a Address) GoString() string { return strconv.Quote(a.String()) }
-
-// MarshalText hides the password in JSON, and in logs of whatever contains it.
-func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
-func (a Address) embedded() bool {
-	return a == "" || a == "memory" || strings.HasPrefix(string(a), "sqlite:")
 }
 
 // Roles of a node.
@@ -125,8 +104,8 @@ func Defaults() Config {
 	c.Listen, c.OpsListen, c.DataDir = ":8080", "127.0.0.1:9090", "./data"
 	c.Gate, c.Queue, c.Run = "memory", "memory", allRoles
 	c.RabbitMQ = rabbit.Defaults()
-	c.Auth.TokenLife = 24 * time.Hour
-	c.HTTP.TrustedProxies = []string{}
+	c.Auth.TokenLife, c.Auth.MaxTokenLife = 24*time.Hour, account.MaxLife
+	c.HTTP.TrustedProxies, c.HTTP.TrustedOrigins, c.OpsHosts = []string{}, []string{}, []string{}
 	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond
 	c.HTTP.LoginTries, c.HTTP.AddressTries = 10, 300
 	c.HTTP.StopTimeout = 35 * time.Second
@@ -253,7 +232,7 @@ func (c *Config) check() error {
 	if c.Gate != "memory" && !strings.HasPrefix(string(c.Gate), "redis://") && !strings.HasPrefix(string(c.Gate), "rediss://") {
 		bad("gate", "%q is not a gate: want memory or redis://user:password@host:port/db", scheme(string(c.Gate)))
 	}
-	if c.Queue != "memory" && !strings.HasPrefix(string(c.Queue), "amqp://") {
+	if c.Queue != "memory" && !strings.HasPrefix(string(c.Queue), "amqp://") && !strings.HasPrefix(string(c.Queue), "amqps://") {
 		bad("queue", "%q is not a queue: want memory or amqp://user:password@host:port/vhost", scheme(string(c.Queue)))
 	}
 	if c.Store != "" && !strings.HasPrefix(string(c.Store), "sqlite:") && !strings.HasPrefix(string(c.Store), "mysql://") {
@@ -265,6 +244,14 @@ func (c *Config) check() error {
 		}
 		if err := errors.Join(c.RabbitMQ.ReadPassword(), c.RabbitMQ.Check()); err != nil {
 			errs = append(errs, err)
+		}
+	}
+	for _, err := range c.completeAddresses() {
+		bad(err.key, "%v", err.err)
+	}
+	for _, o := range c.HTTP.TrustedOrigins {
+		if err := api.ParseOrigin(o); err != nil {
+			bad("http.trusted_origins", "%v", err)
 		}
 	}
 	if c.DataDir == "" {
@@ -313,6 +300,9 @@ func (c *Config) check() error {
 	if c.Auth.TokenLife < time.Minute {
 		bad("auth.token_life", "must be at least 1m")
 	}
+	if c.Auth.MaxTokenLife < c.Auth.TokenLife {
+		bad("auth.max_token_life", "must be at least auth.token_life (%s), or no login would be accepted", c.Auth.TokenLife)
+	}
 	if c.HTTP.DrainDelay < 0 || c.HTTP.StopTimeout <= 0 {
 		bad("http.stop_timeout", "must be positive, and http.drain_delay not negative")
 	}
@@ -343,69 +333,6 @@ func (c *Config) storeURL() string {
 		return "sqlite:" + filepath.Join(c.DataDir, "seckill.db")
 	}
 	return string(c.Store)
-}
-
-// Secrets returns the signing secrets, the current one first. On embedded parts
-// a missing one is made in the data directory; made is then its file.
-func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
-	current, err := secretOf(c.Auth.Secret, c.Auth.SecretFile, "auth.secret_file")
-	if err != nil {
-		return nil, "", err
-	}
-	if len(current) == 0 && !c.Embedded() {
-		return nil, "", fmt.Errorf("auth.secret (%s) is not set: all nodes must share one, so none is made here", EnvName("auth.secret"))
-	}
-	if len(current) == 0 {
-		name := filepath.Join(c.DataDir, "auth.secret")
-		if current, err = os.ReadFile(name); errors.Is(err, os.ErrNotExist) && make {
-			current, made = []byte(rand.Text()+rand.Text()), name
-			if err = os.MkdirAll(c.DataDir, 0o700); err == nil {
-				err = writeWhole(name, append(current, '\n'))
-			}
-			if errors.Is(err, os.ErrExist) { // another process was first
-				current, err = os.ReadFile(name)
-				made = ""
-			}
-		}
-		if err != nil {
-			return nil, "", fmt.Errorf("no secret to sign tokens with: set auth.secret (%s) or run on the machine of the server with its --data-dir: %w", EnvName("auth.secret"), err)
-		}
-		current = bytes.TrimSpace(current)
-	}
-	previous, err := secretOf(c.Auth.PreviousSecret, c.Auth.PreviousSecretFile, "auth.previous_secret_file")
-	if err != nil {
-		return nil, "", err
-	}
-	if len(current) < account.MinSecret {
-		return nil, "", fmt.Errorf("auth.secret (%s) must have at least %d bytes", EnvName("auth.secret"), account.MinSecret)
-	}
-	return [][]byte{current, previous}, made, nil
-}
-
-// writeWhole writes a new private file that is there whole or not at all, whenever
-// the process dies. One that exists is os.ErrExist.
-func writeWhole(name string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Link(f.Name(), name)
-}
-
-func secretOf(s seckill.Secret, name, key string) ([]byte, error) {
-	if s != "" || name == "" {
-		return []byte(s), nil
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("%s (%s): %w", key, EnvName(key), err)
-	}
-	return bytes.TrimSpace(b), nil
 }
 
 // Show writes the configuration as YAML, secrets hidden.

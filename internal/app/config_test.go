@@ -117,7 +117,10 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 		switch v.Interface().(type) {
 		case time.Duration:
 			value = "50s"
-			if strings.HasSuffix(key, "token_life") || strings.HasSuffix(key, "retention") {
+			if key == "auth.max_token_life" { // not less than token_life
+				value = "25h"
+			}
+			if key == "auth.token_life" || strings.HasSuffix(key, "retention") {
 				value = "2m"
 			}
 			if key == "rabbitmq.publish_retry.initial_interval" { // not more than max_interval
@@ -144,6 +147,10 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 		case []string:
 			value = " 10.0.0.0/8, ,192.0.2.0/24 "
 			want.Set(reflect.ValueOf([]string{"10.0.0.0/8", "192.0.2.0/24"}))
+			if key == "http.trusted_origins" {
+				value = "https://shop.example, http://localhost:3000"
+				want.Set(reflect.ValueOf([]string{"https://shop.example", "http://localhost:3000"}))
+			}
 			if key == "rabbitmq.addresses" {
 				value = "mq1:5672,[::1]:5673"
 				want.Set(reflect.ValueOf([]string{"mq1:5672", "[::1]:5673"}))
@@ -226,6 +233,8 @@ func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
 		"http.address_tries":   {"-5"},
 		"http.poll_after":      {"1ms", "2m", "500", "half a second"},
 		"http.stop_timeout":    {"0s", "-1s"},
+		"http.trusted_origins": {"shop.example", "https://shop.example/", "*"},
+		"auth.max_token_life":  {"1h", "x"},
 		"http.trusted_proxies": {"10.0.0.1", "10.0.0.0/33", "proxy.internal"},
 		"limits.outbox":        {"0", "x"},
 		"limits.queue":         {"0", "x"},
@@ -236,7 +245,7 @@ func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
 		"demo":                 {"perhaps"},
 		"data_dir":             {""},
 		"gate":                 {"http://localhost", "disk"},
-		"queue":                {"http://localhost", "disk"},
+		"queue":                {"http://localhost", "disk", "amqp://a:b@localhost?x=1"},
 		"store":                {"postgres://localhost", "memory"},
 		"run":                  {"", "api,cook"},
 	} {
@@ -281,7 +290,9 @@ func TestSecretsDoNotShow(t *testing.T) {
 	for _, text := range append([]string{string(shown), log.String(), string(asJSON), fmt.Sprint(c, &c, c.Auth, c.Auth.Secret)},
 		fmt.Sprintf("%v|%+v|%#v|%s|%q", c, c, c, c.Auth, c.Auth), fmt.Sprintf("%x|%X", c.Auth.Secret, c.Auth.Secret), fmt.Errorf("%v", c).Error(),
 		fmt.Sprintf("%v|%+v|%#v|%s|%q|%x", c.Gate, c.Queue, c.Store, c.Gate, c.Queue, c.Store), fmt.Errorf("%v, %s, %q", c.Gate, c.Queue, c.Store).Error(),
-		fmt.Sprint(Address("redis://buyer:"+hush+"@localhost:no-port"), Address("redis://buyer:12/"+hush+"@localhost"))) {
+		fmt.Sprint(Address("redis://buyer:"+hush+"@localhost:no-port"), Address("redis://buyer:12/"+hush+"@localhost")),
+		fmt.Sprint(Address("redis://buyer:12#"+hush+"@localhost"), Address("redis://buyer:12?"+hush+"@localhost"), Address("mysql://buyer:12@"+hush+"@localhost/x")),
+		fmt.Sprint(Address("redis://localhost?password="+hush), Address("redis:buyer:"+hush+"@localhost"), Address("redis://:"+hush+"@localhost"), Address("amqps://a:"+hush+"@localhost#x"))) {
 		require.NotContains(t, text, hush)
 		require.NotContains(t, strings.ToLower(text), fmt.Sprintf("%x", hush))
 	}
@@ -326,6 +337,25 @@ func TestWhereTheSecretsComeFrom(t *testing.T) {
 		secrets, _, err := c.Secrets(false)
 		require.NoError(t, err)
 		require.Equal(t, [][]byte{[]byte(hush), []byte("the one before it")}, secrets)
+	})
+	t.Run("easy to guess", func(t *testing.T) {
+		for _, secret := range []string{strings.Repeat("a", 16), strings.Repeat("a", 40), "a-secret-of-some-length"} {
+			c := in(t, "SECKILL_AUTH_SECRET="+secret)
+			warning, err := c.refuseWeakSecret([]byte(secret))
+			require.NoError(t, err, "a node that stands alone starts, and says it")
+			require.Contains(t, warning, "auth.secret (SECKILL_AUTH_SECRET)")
+			require.Contains(t, warning, "head -c 32 /dev/urandom | base64")
+			require.NotContains(t, warning, secret)
+			c = in(t, "SECKILL_AUTH_SECRET="+secret, "SECKILL_GATE=redis://u:p@h", "SECKILL_QUEUE=amqp://u:p@h/v", "SECKILL_STORE=mysql://u:p@h/d")
+			_, err = c.refuseWeakSecret([]byte(secret))
+			require.ErrorContains(t, err, "auth.secret (SECKILL_AUTH_SECRET)", "nodes on shared engines do not")
+			require.ErrorContains(t, err, "auth.previous_secret", "and say how to get away from it")
+			require.NotContains(t, err.Error(), secret)
+		}
+		c := in(t, "SECKILL_GATE=redis://u:p@h", "SECKILL_QUEUE=amqp://u:p@h/v", "SECKILL_STORE=mysql://u:p@h/d")
+		warning, err := c.refuseWeakSecret([]byte("end-to-end-7KQ2XJ5ZB3M4N6P8R9T0V1"))
+		require.NoError(t, err)
+		require.Empty(t, warning)
 	})
 	t.Run("in a file that is not there", func(t *testing.T) {
 		c := in(t, "SECKILL_AUTH_SECRET_FILE=/nowhere/secret")

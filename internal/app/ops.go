@@ -3,8 +3,13 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -21,11 +26,43 @@ func (n *Node) operations() http.Handler {
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
+	return n.known(mux)
+}
+
+// known serves requests that name this machine: by an address of it, as localhost,
+// or by a host name that is listed. Else any web page could read the metrics
+// through the browser of an operator, by giving its own name our address.
+func (n *Node) known(h http.Handler) http.Handler {
+	listening, _, _ := net.SplitHostPort(n.config.OpsListen)
+	names := append([]string{"localhost", listening}, n.config.OpsHosts...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		host = strings.Trim(host, "[]")
+		ok := slices.ContainsFunc(names, func(name string) bool { return name != "" && strings.EqualFold(name, host) })
+		if addr, err := netip.ParseAddr(host); err == nil && !ok {
+			// The address that the connection came in on: a probe asks by it.
+			local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+			ok = addr.Unmap().IsLoopback() || local != nil && local.IP.Equal(addr.AsSlice())
+		}
+		if !ok {
+			http.Error(w, fmt.Sprintf("This is the operations listener, and %q is no name of it: list the host name in ops_hosts (%s).", host, EnvName("ops_hosts")), http.StatusMisdirectedRequest)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// warnOps says once at the start that the operations listener is not on loopback.
+func (n *Node) warnOps() {
+	if t, ok := n.ops.Addr().(*net.TCPAddr); ok && !t.IP.IsLoopback() {
+		n.log.Warn("the operations listener can be reached from other machines: metrics, profiles and health are for everybody who reaches it. Bind it to 127.0.0.1 or to a private network (ops_listen)", "ops_listen", n.ops.Addr())
+	}
 }
 
 // readyz says whether this node should get requests, and which part keeps it

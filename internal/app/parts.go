@@ -55,6 +55,9 @@ const (
 // and notes the duties that they bring along.
 func (n *Node) openParts(ctx context.Context) (err error) {
 	c := n.config
+	if err := c.keepPrivate(); err != nil {
+		return err
+	}
 	if n.store, err = store.Open(ctx, c.storeURL(), c.Embedded()); err != nil {
 		return err
 	}

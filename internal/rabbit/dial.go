@@ -2,12 +2,15 @@ package rabbit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"seckill/internal/ca"
 )
 
 const (
@@ -34,6 +37,21 @@ func (set Settings) dial(ctx context.Context, purpose string, next *int) (raw *p
 	return nil, nil, err
 }
 
+// secure puts TLS on a new connection to addr.
+func (set Settings) secure(ctx context.Context, raw net.Conn, addr string) (net.Conn, error) {
+	host, _, _ := net.SplitHostPort(addr)
+	c, err := ca.TLS(set.CAFile, host)
+	if err == nil {
+		secured := tls.Client(raw, c)
+		if err = secured.HandshakeContext(ctx); err == nil {
+			return secured, nil
+		}
+		err = fmt.Errorf("TLS with RabbitMQ at %s: %w (check rabbitmq.ca_file and the port: %d is the usual one with TLS)", addr, err, tlsPort)
+	}
+	raw.Close()
+	return nil, err
+}
+
 func (set Settings) dialAt(ctx context.Context, addr, purpose string) (*patientConn, *amqp.Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, set.ConnectTimeout)
 	defer cancel()
@@ -41,6 +59,11 @@ func (set Settings) dialAt(ctx context.Context, addr, purpose string) (*patientC
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, nil, err
+	}
+	if set.TLS {
+		if raw, err = set.secure(ctx, raw, addr); err != nil {
+			return nil, nil, err
+		}
 	}
 	host, _ := os.Hostname()
 	abort := context.AfterFunc(ctx, func() { raw.Close() })

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/ca"
 )
 
 // Settings is the section "rabbitmq" of the configuration: where the broker is
@@ -24,6 +25,8 @@ type Settings struct {
 	Username     string         `koanf:"username" help:"user at RabbitMQ: configure, write and read on ^seckill\\. are enough"`
 	Password     seckill.Secret `koanf:"password" help:"that user's password"`
 	PasswordFile string         `koanf:"password_file" help:"a file that holds rabbitmq.password"`
+	TLS          bool           `koanf:"tls" help:"connect with TLS, as amqps:// in queue says too; the certificate must be for the host's name"`
+	CAFile       string         `koanf:"ca_file" help:"the CA that signed RabbitMQ's certificate (PEM); empty: those that this machine trusts"`
 	VirtualHost  string         `koanf:"virtual_host" help:"virtual host at RabbitMQ, made by its administrator"`
 
 	ConnectTimeout time.Duration `koanf:"connect_timeout" help:"how long one try to connect and to log in may take"`
@@ -65,6 +68,8 @@ const (
 	maxPrefetch   = 65_535 // what AMQP can express
 	maxWindow     = 100_000
 	maxQueueLimit = 100_000_000
+
+	tlsPort = 5671 // of AMQP with TLS, unless the address names another one
 )
 
 // Defaults returns the shipped settings. Those of the listeners were
@@ -92,18 +97,21 @@ func Notes() Settings {
 
 // errURL does not quote what it was given: there is a password in it, and where
 // depends on the mistake.
-var errURL = errors.New("--queue must be amqp://user:password@host:port/virtual_host; in user, password and virtual host write %3A for :, %40 for @ and %2F for /")
+var errURL = errors.New("--queue must be amqp://user:password@host:port/virtual_host, or amqps://… with TLS; in user, password and virtual host write %3A for :, %40 for @ and %2F for /")
 
 // ParseURL takes over what the URL names and leaves the rest as it is. As every
 // client of RabbitMQ reads it, the virtual host is what follows the first slash:
 // /%2Fseckill names "/seckill", and a lone slash names "/".
 func (s *Settings) ParseURL(raw string) error {
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "amqp" || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" {
+	if err != nil || u.Scheme != "amqp" && u.Scheme != "amqps" || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" {
 		return errURL
 	}
 	if h := u.Hostname(); h != "" {
 		s.Host = h
+	}
+	if u.Scheme == "amqps" {
+		s.TLS, s.Port = true, tlsPort
 	}
 	if p := u.Port(); p != "" {
 		n, err := strconv.Atoi(p)
@@ -162,6 +170,10 @@ func (s *Settings) Check() error {
 	}
 	want(s.Username != "", "username", "set")
 	want(s.VirtualHost != "", "virtual_host", "set")
+	if _, err := ca.TLS(s.CAFile, ""); err != nil {
+		errs = append(errs, fmt.Errorf("rabbitmq.ca_file: %w", err))
+	}
+	want(s.TLS || s.CAFile == "", "ca_file", "empty without TLS: write amqps:// in queue, or rabbitmq.tls: true")
 	want(s.ConnectTimeout > 0, "connect_timeout", "positive")
 	want(s.Heartbeat >= time.Second && s.Heartbeat <= time.Hour, "heartbeat", "1s to 1h")
 	between("listener.concurrency", s.Listener.Concurrency, 1, maxListeners)

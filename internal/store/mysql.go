@@ -21,6 +21,7 @@ import (
 	"github.com/pressly/goose/v3/database"
 
 	"seckill"
+	"seckill/internal/ca"
 )
 
 // Limits of a connection to MySQL, MariaDB or TiDB.
@@ -75,6 +76,10 @@ func openMySQL(raw string) (*Store, error) {
 
 const mysqlForm = "mysql://user:pass@host:port/db[?parameters]"
 
+// caParameter names the file of the server's own CA (mysql.ca_file); it means TLS,
+// with a certificate that is checked.
+const caParameter = "ca"
+
 // mysqlParameters may be in the URL, by the driver's names. Everything else is
 // ours to set, or would break what is promised.
 var mysqlParameters = []string{"allowCleartextPasswords", "allowNativePasswords", "compress", "connectionAttributes", "maxAllowedPacket", "timeout", "tls"}
@@ -98,6 +103,8 @@ func mysqlConfig(raw string) (c *mysql.Config, where string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("store %s: --store: the parameters cannot be read: %w", where, err)
 	}
+	own, hasCA := query.Get(caParameter), query.Has(caParameter)
+	query.Del(caParameter)
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if !slices.Contains(mysqlParameters, name) {
 			return nil, "", fmt.Errorf("store %s: --store: parameter %q is not known: %s are", where, name, strings.Join(mysqlParameters, ", "))
@@ -105,6 +112,12 @@ func mysqlConfig(raw string) (c *mysql.Config, where string, err error) {
 	}
 	if c, err = mysql.ParseDSN("tcp(" + addr + ")/?" + query.Encode()); err != nil {
 		return nil, "", fmt.Errorf("store %s: --store: %w", where, err)
+	}
+	if hasCA {
+		if c.TLS, err = ca.TLS(own, u.Hostname()); err != nil {
+			return nil, "", fmt.Errorf("store %s: mysql.ca_file: %w", where, err)
+		}
+		c.TLSConfig, c.AllowFallbackToPlaintext = "", false
 	}
 	c.User, c.DBName = u.User.Username(), db
 	c.Passwd, _ = u.User.Password()

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"seckill"
+	"seckill/internal/ca"
 	"seckill/internal/gate"
 )
 
@@ -75,11 +77,34 @@ type Gate struct {
 	tries   map[string]resend
 }
 
-// Open returns the gate at url (redis://user:password@host:port/db). It does
-// not need Redis to be there yet: Run connects. limit is the most tickets without
+// cutCA takes the parameter ca off the address: the file of the server's own CA
+// (redis.ca_file).
+func cutCA(address string) (rest, file string) {
+	u, err := url.Parse(address)
+	if err != nil || !u.Query().Has("ca") {
+		return address, ""
+	}
+	q := u.Query()
+	file = q.Get("ca")
+	q.Del("ca")
+	u.RawQuery = q.Encode()
+	return u.String(), file
+}
+
+// Open returns the gate at an address (redis://user:password@host:port/db, with TLS
+// rediss://…, with an own CA rediss://…?ca=FILE). It does not need Redis to be there yet: Run connects. limit is the most tickets without
 // an outcome, 0 for gate.OutboxLimit.
-func Open(url string, limit int, log *slog.Logger) (*Gate, error) {
-	options, err := rueidis.ParseURL(url)
+func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
+	address, own := cutCA(address)
+	options, err := rueidis.ParseURL(address)
+	if err == nil && own != "" {
+		if options.TLSConfig == nil {
+			return nil, errors.New("gate: redis.ca_file needs TLS: write rediss:// instead of redis:// in --gate")
+		}
+		if options.TLSConfig, err = ca.TLS(own, options.TLSConfig.ServerName); err != nil {
+			return nil, fmt.Errorf("gate: redis.ca_file: %w", err)
+		}
+	}
 	if err != nil {
 		return nil, errors.New("gate: the address is not of the form redis://user:password@host:port/db (check --gate)")
 	}

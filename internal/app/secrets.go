@@ -1,0 +1,128 @@
+package app
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"seckill"
+	"seckill/internal/account"
+)
+
+// Secrets returns the signing secrets, the current one first. On embedded parts
+// a missing one is made in the data directory; made is then its file.
+func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
+	current, err := secretOf(c.Auth.Secret, c.Auth.SecretFile, "auth.secret_file")
+	if err != nil {
+		return nil, "", fmt.Errorf("auth.secret_file (%s): %w", EnvName("auth.secret_file"), err)
+	}
+	if len(current) == 0 && !c.Embedded() {
+		return nil, "", fmt.Errorf("auth.secret (%s) is not set: all nodes must share one, so none is made here. One is made by: %s", EnvName("auth.secret"), makeSecret)
+	}
+	if len(current) == 0 {
+		name := filepath.Join(c.DataDir, "auth.secret")
+		if current, err = os.ReadFile(name); errors.Is(err, os.ErrNotExist) && make {
+			current, made = []byte(rand.Text()+rand.Text()), name
+			if err = os.MkdirAll(c.DataDir, 0o700); err == nil {
+				err = writeWhole(name, append(current, '\n'))
+			}
+			if errors.Is(err, os.ErrExist) { // another process was first
+				current, err = os.ReadFile(name)
+				made = ""
+			}
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("no secret to sign tokens with: set auth.secret (%s) or run on the machine of the server with its --data-dir: %w", EnvName("auth.secret"), err)
+		}
+		current = bytes.TrimSpace(current)
+	}
+	previous, err := secretOf(c.Auth.PreviousSecret, c.Auth.PreviousSecretFile, "auth.previous_secret_file")
+	if err != nil {
+		return nil, "", fmt.Errorf("auth.previous_secret_file (%s): %w", EnvName("auth.previous_secret_file"), err)
+	}
+	if len(current) < account.MinSecret {
+		return nil, "", fmt.Errorf("auth.secret (%s) must have at least %d bytes, better %d random ones. One is made by: %s", EnvName("auth.secret"), account.MinSecret, account.GoodSecret, makeSecret)
+	}
+	return [][]byte{current, previous}, made, nil
+}
+
+// makeSecret is the command that makes a good secret.
+const makeSecret = "head -c 32 /dev/urandom | base64"
+
+// refuseWeakSecret looks at the secret that a node signs with. Beyond embedded
+// parts a weak one is refused: whoever guesses it is every buyer and every
+// administrator. The previous secret is not looked at, or nobody could get away
+// from a weak one.
+func (c *Config) refuseWeakSecret(secret []byte) (warning string, err error) {
+	why := account.WeakSecret(secret)
+	if why == "" {
+		return "", nil
+	}
+	said := fmt.Sprintf("auth.secret (%s) %s. A good one is made by: %s", EnvName("auth.secret"), why, makeSecret)
+	if c.Embedded() {
+		return said, nil
+	}
+	return "", errors.New(said + "; put the weak one into auth.previous_secret until the tokens of today have ended")
+}
+
+// writeWhole writes a new private file that is there whole or not at all, whenever
+// the process dies. One that exists is os.ErrExist.
+func writeWhole(name string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), name)
+}
+
+// secretOf is a secret as it is given, or as it stands in a file.
+func secretOf(s seckill.Secret, name, key string) ([]byte, error) {
+	if s != "" || name == "" {
+		return []byte(s), nil
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.TrimSpace(b), nil
+}
+
+// keepPrivate makes the files of the embedded parts readable for nobody else,
+// also where an earlier version or a folder of another mode has left them open.
+// SQLite gives the mode of a database to the files that it puts beside it.
+func (c *Config) keepPrivate() error {
+	var files []string
+	if file, sqlite := strings.CutPrefix(c.storeURL(), "sqlite:"); sqlite {
+		files = append(files, file, file+".lease")
+	}
+	if c.Gate.embedded() {
+		files = append(files, filepath.Join(c.DataDir, "gate.db"))
+	}
+	for _, name := range files {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return fmt.Errorf("a file of the embedded parts cannot be written: %w (check --data-dir, and who owns it)", err)
+		}
+		if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+			return err
+		}
+		for _, beside := range []string{"-wal", "-shm", "-journal"} {
+			if err := os.Chmod(name+beside, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
