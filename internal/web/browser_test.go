@@ -1,15 +1,11 @@
 package web
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -18,15 +14,13 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"seckill"
+	"seckill/e2e/browser"
 )
-
-// patience is how long a test waits for a condition before it fails.
-const patience = 30 * time.Second
 
 // TestBrowser drives the pages in a real browser against a scripted API.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	browser := startBrowser(t)
+	chromium := browser.Start(t)
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, *buyer)
@@ -60,7 +54,7 @@ func TestBrowser(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			c.test(t, newBuyer(t, browser))
+			c.test(t, newBuyer(t, chromium))
 		})
 	}
 }
@@ -70,14 +64,14 @@ func testCountdown(t *testing.T, b *buyer) {
 	b.shop.skew = time.Hour
 	const wait = 2500 * time.Millisecond
 	b.shop.opensAfterFirstLook(wait)
-	b.open("/sale/1")
-	b.await(`shown('#countdown') && !shown('#buy') && text('[data-part=countdown-label]') === 'Opens in'`)
-	b.await(`shown('#buy') && !buy.disabled && text('#buy') === 'Buy now'`)
+	b.Open("/sale/1")
+	b.Await(`shown('#countdown') && !shown('#buy') && text('[data-part=countdown-label]') === 'Opens in'`)
+	b.Await(`shown('#buy') && !buy.disabled && text('#buy') === 'Buy now'`)
 	now, opens := b.shop.now(), b.shop.opening()
 	if now.Before(opens) {
 		t.Errorf("the button came %v before the opening", opens.Sub(now))
 	}
-	b.await(`text('[data-part=countdown-label]') === 'Ends in'`)
+	b.Await(`text('[data-part=countdown-label]') === 'Ends in'`)
 }
 
 func testPurchase(t *testing.T, b *buyer) {
@@ -88,22 +82,22 @@ func testPurchase(t *testing.T, b *buyer) {
 		placed)
 	b.login()
 	b.speak("zh-CN")
-	b.open("/sale/1")
-	b.await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/ticket'))`)
-	b.click("#buy")
-	b.await(`text('#buy') === '排队中…' && buy.disabled && shown('.spinner')`)
-	b.await(`text('#position') === '排在第 12 位' || document.querySelector('#dialog').open`)
-	b.await(`document.querySelector('#dialog').open`)
-	b.equal(`text('#dialog-text')`, "恭喜你，秒杀成功！查看订单?")
-	b.equal(`text('#dialog-no') + text('#dialog-yes')`, "否是")
-	b.click("#dialog-yes")
-	b.await(`location.pathname === '/order/detail/` + anOrder + `' && text('#order-state') === '待付款'`)
-	b.equal(`text('#order-id')`, anOrder)
-	b.equal(`text('[data-part=amount]')`, "¥99.00")
-	b.equal(`text('#order-item')`, "机械键盘")
-	b.await(`shown('#countdown') && /^\d\d:\d\d:\d\d$/.test(text('[data-part=clock]'))`)
-	b.click("#pay")
-	b.await(`text('#order-state') === '已付款' && !shown('#pay') && !shown('#cancel') && !shown('#countdown')`)
+	b.Open("/sale/1")
+	b.Await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/ticket'))`)
+	b.Click("#buy")
+	b.Await(`text('#buy') === '排队中…' && buy.disabled && shown('.spinner')`)
+	b.Await(`text('#position') === '排在第 12 位' || document.querySelector('#dialog').open`)
+	b.Await(`document.querySelector('#dialog').open`)
+	b.Equal(`text('#dialog-text')`, "恭喜你，秒杀成功！查看订单?")
+	b.Equal(`text('#dialog-no') + text('#dialog-yes')`, "否是")
+	b.Click("#dialog-yes")
+	b.Await(`location.pathname === '/order/detail/` + anOrder + `' && text('#order-state') === '待付款'`)
+	b.Equal(`text('#order-id')`, anOrder)
+	b.Equal(`text('[data-part=amount]')`, "¥99.00")
+	b.Equal(`text('#order-item')`, "机械键盘")
+	b.Await(`shown('#countdown') && /^\d\d:\d\d:\d\d$/.test(text('[data-part=clock]'))`)
+	b.Click("#pay")
+	b.Await(`text('#order-state') === '已付款' && !shown('#pay') && !shown('#cancel') && !shown('#countdown')`)
 	if got := b.shop.bodies("POST /api/sales/1/ticket"); len(got) != 1 || got[0] != `{"quantity":1}` {
 		t.Errorf("the buy requests were %q", got)
 	}
@@ -112,13 +106,13 @@ func testPurchase(t *testing.T, b *buyer) {
 func testDialogNo(t *testing.T, b *buyer) {
 	b.shop.script("POST /api/sales/1/ticket", queued)
 	b.shop.script("GET /api/sales/1/ticket", placed)
-	b.open("/sale/1")
-	b.click("#buy")
-	b.await(`document.querySelector('#dialog').open`)
-	b.equal(`text('#dialog-text')`, "Congratulations, it is yours! View the order?")
-	b.click("#dialog-no")
-	b.await(`!document.querySelector('#dialog').open && shown('#view-order') && !shown('#buy') && location.pathname === '/sale/1'`)
-	b.equal(`document.querySelector('#view-order').pathname`, "/order/detail/"+anOrder)
+	b.Open("/sale/1")
+	b.Click("#buy")
+	b.Await(`document.querySelector('#dialog').open`)
+	b.Equal(`text('#dialog-text')`, "Congratulations, it is yours! View the order?")
+	b.Click("#dialog-no")
+	b.Await(`!document.querySelector('#dialog').open && shown('#view-order') && !shown('#buy') && location.pathname === '/sale/1'`)
+	b.Equal(`document.querySelector('#view-order').pathname`, "/order/detail/"+anOrder)
 }
 
 func testVerdicts(t *testing.T, b *buyer) {
@@ -131,12 +125,12 @@ func testVerdicts(t *testing.T, b *buyer) {
 	} {
 		b.shop.script("POST /api/sales/1/ticket", problem(409, code))
 		b.shop.script("GET /api/sales/1/ticket", none)
-		b.open("/sale/1")
-		b.click("#buy")
-		b.await(fmt.Sprintf(`text('#status') === %q`, want))
+		b.Open("/sale/1")
+		b.Click("#buy")
+		b.Await(fmt.Sprintf(`text('#status') === %q`, want))
 		if code == "sold_out" {
 			// Not for ever: the sale is looked at again, and has units.
-			b.await(`!buy.disabled`)
+			b.Await(`!buy.disabled`)
 		}
 	}
 }
@@ -144,20 +138,20 @@ func testVerdicts(t *testing.T, b *buyer) {
 func testRefused(t *testing.T, b *buyer) {
 	b.shop.script("POST /api/sales/1/ticket", queued)
 	b.shop.script("GET /api/sales/1/ticket", reply(200, `{"status":"refused","ticket":"%s","reason":"sold_out"}`, anOrder))
-	b.open("/sale/1")
-	b.click("#buy")
-	b.await(`text('#status') === 'Sorry, you did not get it: no unit was left.' && !buy.disabled`)
+	b.Open("/sale/1")
+	b.Click("#buy")
+	b.Await(`text('#status') === 'Sorry, you did not get it: no unit was left.' && !buy.disabled`)
 	b.shop.script("GET /api/sales/1/ticket", reply(200, `{"status":"refused","ticket":"%s","reason":"of_tomorrow"}`, anOrder))
-	b.click("#buy")
-	b.await(`text('#status') === 'Sorry, you did not get it.'`)
+	b.Click("#buy")
+	b.Await(`text('#status') === 'Sorry, you did not get it.'`)
 }
 
 func testUnknownFound(t *testing.T, b *buyer) {
 	b.shop.script("POST /api/sales/1/ticket", problem(503, "unavailable"))
 	b.shop.script("GET /api/sales/1/ticket", problem(503, "unavailable"), reply(502, `<h1>bad gateway</h1>`), queuedAt(5), placed)
-	b.open("/sale/1")
-	b.click("#buy")
-	b.await(`document.querySelector('#dialog').open`)
+	b.Open("/sale/1")
+	b.Click("#buy")
+	b.Await(`document.querySelector('#dialog').open`)
 	if n := len(b.shop.bodies("POST /api/sales/1/ticket")); n != 1 {
 		t.Errorf("%d buy requests, want 1", n)
 	}
@@ -166,9 +160,9 @@ func testUnknownFound(t *testing.T, b *buyer) {
 func testUnknownNone(t *testing.T, b *buyer) {
 	b.shop.script("POST /api/sales/1/ticket", hangUp)
 	b.shop.script("GET /api/sales/1/ticket", none)
-	b.open("/sale/1")
-	b.click("#buy")
-	b.await(`text('#status') === 'You are not in the queue. Please try again.' && !buy.disabled`)
+	b.Open("/sale/1")
+	b.Click("#buy")
+	b.Await(`text('#status') === 'You are not in the queue. Please try again.' && !buy.disabled`)
 	if b.shop.count("GET /api/sales/1/ticket") == 0 {
 		t.Error("the buyer was told to try again before anybody asked for the ticket")
 	}
@@ -177,28 +171,28 @@ func testUnknownNone(t *testing.T, b *buyer) {
 func testBusy(t *testing.T, b *buyer) {
 	b.shop.script("POST /api/sales/1/ticket", problem(503, "busy", "Retry-After", "1"))
 	b.shop.script("GET /api/sales/1/ticket", none)
-	b.open("/sale/1")
-	b.click("#buy")
-	b.await(`text('#status').startsWith('Too many buyers right now') && buy.disabled`)
-	b.await(`text('#status').startsWith('Too many buyers right now') && !buy.disabled`)
+	b.Open("/sale/1")
+	b.Click("#buy")
+	b.Await(`text('#status').startsWith('Too many buyers right now') && buy.disabled`)
+	b.Await(`text('#status').startsWith('Too many buyers right now') && !buy.disabled`)
 }
 
 func testPollingGoesOn(t *testing.T, b *buyer) {
 	b.shop.script("POST /api/sales/1/ticket", queued)
 	b.shop.script("GET /api/sales/1/ticket", problem(503, "unavailable", "Retry-After", "1"), reply(502, `<h1>bad gateway</h1>`),
 		problem(429, "too_many_requests"), queuedAt(2), placed)
-	b.open("/sale/1")
-	b.click("#buy")
-	b.await(`text('#status').includes('The connection is slow')`)
-	b.await(`document.querySelector('#dialog').open`)
+	b.Open("/sale/1")
+	b.Click("#buy")
+	b.Await(`text('#status').includes('The connection is slow')`)
+	b.Await(`document.querySelector('#dialog').open`)
 }
 
 func testReloadWhileQueued(t *testing.T, b *buyer) {
 	b.shop.script("GET /api/sales/1/ticket", queuedAt(40), queuedAt(40), queuedAt(39), placed)
 	b.login()
-	b.open("/sale/1")
-	b.await(`text('#buy') === 'Queued…' && buy.disabled`)
-	b.await(`document.querySelector('#dialog').open`)
+	b.Open("/sale/1")
+	b.Await(`text('#buy') === 'Queued…' && buy.disabled`)
+	b.Await(`document.querySelector('#dialog').open`)
 	if n := len(b.shop.bodies("POST /api/sales/1/ticket")); n != 0 {
 		t.Errorf("%d buy requests, want none", n)
 	}
@@ -207,9 +201,9 @@ func testReloadWhileQueued(t *testing.T, b *buyer) {
 func testExistingOrder(t *testing.T, b *buyer) {
 	b.shop.script("GET /api/sales/1/ticket", placed)
 	b.login()
-	b.open("/sale/1")
-	b.await(`shown('#view-order') && !shown('#buy') && text('#status') === 'You got one. Your order is waiting for payment.'`)
-	if b.eval(`String(document.querySelector('#dialog').open)`) != "false" {
+	b.Open("/sale/1")
+	b.Await(`shown('#view-order') && !shown('#buy') && text('#status') === 'You got one. Your order is waiting for payment.'`)
+	if b.Eval(`String(document.querySelector('#dialog').open)`) != "false" {
 		t.Error("the dialog congratulates on an old order")
 	}
 }
@@ -219,23 +213,23 @@ func testBuyAgain(t *testing.T, b *buyer) {
 	b.shop.script("GET /api/sales/1/ticket", placed)
 	b.shop.script("POST /api/sales/1/ticket", hangUp)
 	b.login()
-	b.open("/sale/1")
-	b.await(`performance.getEntriesByType('resource').some((e) => e.name.includes('/api/orders/'))`)
-	b.click("#buy")
-	b.await(`text('#status') === 'You are not in the queue. Please try again.'`)
+	b.Open("/sale/1")
+	b.Await(`performance.getEntriesByType('resource').some((e) => e.name.includes('/api/orders/'))`)
+	b.Click("#buy")
+	b.Await(`text('#status') === 'You are not in the queue. Please try again.'`)
 }
 
 func testQuantity(t *testing.T, b *buyer) {
 	b.shop.sales["1"].update(func(s *seckill.Sale) { s.LimitPerBuyer = 3 })
 	b.shop.script("POST /api/sales/1/ticket", problem(409, "sold_out"))
-	b.open("/sale/1")
-	b.await(`shown('#quantity') && document.querySelector('#fewer').disabled`)
-	b.click("#more")
-	b.click("#more")
-	b.await(`text('#quantity-value') === '3' && document.querySelector('#more').disabled`)
-	b.click("#buy")
+	b.Open("/sale/1")
+	b.Await(`shown('#quantity') && document.querySelector('#fewer').disabled`)
+	b.Click("#more")
+	b.Click("#more")
+	b.Await(`text('#quantity-value') === '3' && document.querySelector('#more').disabled`)
+	b.Click("#buy")
 	// Fewer than three are left, yet one may still be: the sale is not over.
-	b.await(`text('#status').startsWith('Fewer than 3 units') && !buy.disabled`)
+	b.Await(`text('#status').startsWith('Fewer than 3 units') && !buy.disabled`)
 	if got := b.shop.bodies("POST /api/sales/1/ticket"); len(got) != 1 || got[0] != `{"quantity":3}` {
 		t.Errorf("the buy requests were %q", got)
 	}
@@ -243,23 +237,23 @@ func testQuantity(t *testing.T, b *buyer) {
 
 func testLogin(t *testing.T, b *buyer) {
 	b.shop.script("POST /api/sales/1/ticket", problem(401, "unauthorized"))
-	b.open("/sale/1")
-	b.equal(`node('#login').search`, "?next=%2Fsale%2F1")
-	b.click("#buy")
-	b.await(`location.pathname === '/login' && location.search === '?next=%2Fsale%2F1'`)
+	b.Open("/sale/1")
+	b.Equal(`node('#login').search`, "?next=%2Fsale%2F1")
+	b.Click("#buy")
+	b.Await(`location.pathname === '/login' && location.search === '?next=%2Fsale%2F1'`)
 	b.fill("ada", "correct horse")
-	b.click("#login-submit")
-	b.await(`location.pathname === '/sale/1' && !shown('#login') && shown('#logout') && text('#buyer') === 'ada'`)
-	b.await(`shown('#buy')`)
+	b.Click("#login-submit")
+	b.Await(`location.pathname === '/sale/1' && !shown('#login') && shown('#logout') && text('#buyer') === 'ada'`)
+	b.Await(`shown('#buy')`)
 	if got := b.shop.bodies("POST /api/login"); len(got) != 1 || got[0] != `{"name":"ada","password":"correct horse"}` {
 		t.Errorf("the login requests were %q", got)
 	}
 }
 
 func testLoginErrors(t *testing.T, b *buyer) {
-	b.open("/login")
-	b.click("#login-submit")
-	b.await(`text('#status') === 'Please fill in a name and a password.'`)
+	b.Open("/login")
+	b.Click("#login-submit")
+	b.Await(`text('#status') === 'Please fill in a name and a password.'`)
 	b.fill("ada", "secret")
 	for code, want := range map[string]string{
 		"unauthorized":      "Wrong name or password.",
@@ -267,8 +261,8 @@ func testLoginErrors(t *testing.T, b *buyer) {
 		"unavailable":       "The service is not available right now. Please try again shortly.",
 	} {
 		b.shop.script("POST /api/login", problem(401, code))
-		b.click("#login-submit")
-		b.await(fmt.Sprintf(`text('#status') === %q`, want))
+		b.Click("#login-submit")
+		b.Await(fmt.Sprintf(`text('#status') === %q`, want))
 	}
 	for code, want := range map[string]string{
 		"name_taken":    "This name is taken. Please choose another one.",
@@ -276,17 +270,17 @@ func testLoginErrors(t *testing.T, b *buyer) {
 		"invalid_field": "That does not look right. Please check your input. (details)",
 	} {
 		b.shop.script("POST /api/register", problem(422, code))
-		b.click("#register-submit")
-		b.await(fmt.Sprintf(`text('#status') === %q`, want))
+		b.Click("#register-submit")
+		b.Await(fmt.Sprintf(`text('#status') === %q`, want))
 	}
 	b.shop.script("POST /api/register", reply(201, `{"token":"t","buyer":"ada"}`))
-	b.click("#register-submit")
-	b.await(`location.pathname === '/' && text('#buyer') === 'ada'`)
+	b.Click("#register-submit")
+	b.Await(`location.pathname === '/' && text('#buyer') === 'ada'`)
 }
 
 func testNext(t *testing.T, b *buyer) {
-	b.open("/login")
-	got := b.eval(`(async () => {
+	b.Open("/login")
+	got := b.Eval(`(async () => {
 		const { next } = await import(document.querySelector('script').src);
 		const wishes = ['/orders', '/sale/1?a=b#c', '', 'orders', '//evil.example', '/\\evil.example', '/\t/evil.example',
 			'/.//evil.example', 'https://evil.example/', 'javascript:alert(1)', '\\/evil.example', ' //evil.example'];
@@ -303,25 +297,25 @@ func testNext(t *testing.T, b *buyer) {
 
 func testLogout(t *testing.T, b *buyer) {
 	b.login()
-	b.open("/orders")
-	b.await(`document.querySelectorAll('#orders li').length === 1`)
-	b.click("#logout")
-	b.await(`location.pathname === '/' && shown('#login') && !shown('#logout')`)
-	b.open("/orders")
-	b.await(`location.pathname === '/login' && location.search === '?next=%2Forders'`)
+	b.Open("/orders")
+	b.Await(`document.querySelectorAll('#orders li').length === 1`)
+	b.Click("#logout")
+	b.Await(`location.pathname === '/' && shown('#login') && !shown('#logout')`)
+	b.Open("/orders")
+	b.Await(`location.pathname === '/login' && location.search === '?next=%2Forders'`)
 }
 
 func testOrders(t *testing.T, b *buyer) {
 	b.login()
-	b.open("/orders")
-	b.await(`text('#orders [data-part=title]') === '机械键盘' && text('#orders .badge') === 'Unpaid'`)
-	b.click("#orders a")
-	b.await(`text('#order-id') === '` + anOrder + `' && shown('#pay') && shown('#cancel')`)
+	b.Open("/orders")
+	b.Await(`text('#orders [data-part=title]') === '机械键盘' && text('#orders .badge') === 'Unpaid'`)
+	b.Click("#orders a")
+	b.Await(`text('#order-id') === '` + anOrder + `' && shown('#pay') && shown('#cancel')`)
 	// The time to pay has ended on the server while the page still showed it.
 	b.shop.script("POST /api/orders/"+anOrder+"/pay", problem(409, "state"))
 	b.shop.setOrder(seckill.Expired)
-	b.click("#pay")
-	b.await(`text('#order-state') === 'Expired' && text('#status').startsWith('The order has changed')`)
+	b.Click("#pay")
+	b.Await(`text('#order-state') === 'Expired' && text('#status').startsWith('The order has changed')`)
 }
 
 func testMoreOrders(t *testing.T, b *buyer) {
@@ -330,24 +324,24 @@ func testMoreOrders(t *testing.T, b *buyer) {
 		reply(200, `{"items":[`+order+`,`+order+`],"next":"2/3"}`, anOrder, 1, anOrder, 404),
 		reply(200, `{"items":[`+order+`]}`, anOrder, 1))
 	b.login()
-	b.open("/orders")
-	b.await(`document.querySelectorAll('#orders li').length === 2 && text('#orders li:nth-child(2) strong') === 'Item #404'`)
-	b.click("#more")
-	b.await(`document.querySelectorAll('#orders li').length === 3 && !shown('#more')`)
-	b.await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/api/orders?cursor=2%2F3'))`)
+	b.Open("/orders")
+	b.Await(`document.querySelectorAll('#orders li').length === 2 && text('#orders li:nth-child(2) strong') === 'Item #404'`)
+	b.Click("#more")
+	b.Await(`document.querySelectorAll('#orders li').length === 3 && !shown('#more')`)
+	b.Await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/api/orders?cursor=2%2F3'))`)
 }
 
 func testCancel(t *testing.T, b *buyer) {
 	b.login()
-	b.open("/order/detail/" + anOrder)
-	b.click("#cancel")
-	b.await(`document.querySelector('#dialog').open && document.activeElement.id === 'dialog-no'`)
-	b.click("#dialog-no")
-	b.await(`!document.querySelector('#dialog').open`)
-	b.equal(`text('#order-state')`, "Unpaid")
-	b.click("#cancel")
-	b.click("#dialog-yes")
-	b.await(`text('#order-state') === 'Cancelled' && !shown('#pay') && !shown('#cancel')`)
+	b.Open("/order/detail/" + anOrder)
+	b.Click("#cancel")
+	b.Await(`document.querySelector('#dialog').open && document.activeElement.id === 'dialog-no'`)
+	b.Click("#dialog-no")
+	b.Await(`!document.querySelector('#dialog').open`)
+	b.Equal(`text('#order-state')`, "Unpaid")
+	b.Click("#cancel")
+	b.Click("#dialog-yes")
+	b.Await(`text('#order-state') === 'Cancelled' && !shown('#pay') && !shown('#cancel')`)
 	if n := b.shop.count("POST /api/orders/" + anOrder + "/cancel"); n != 1 {
 		t.Errorf("%d cancel requests, want 1", n)
 	}
@@ -357,19 +351,19 @@ func testExpiry(t *testing.T, b *buyer) {
 	b.shop.order.ExpiresAt = b.shop.now().Add(2 * time.Second)
 	b.shop.script("GET /api/orders/"+anOrder, unpaidOrder, unpaidOrder, expiredOrder)
 	b.login()
-	b.open("/order/detail/" + anOrder)
-	b.await(`text('#status') === 'The time to pay is over. Updating the order…' && document.querySelector('#pay').disabled`)
-	b.await(`text('#order-state') === 'Expired' && text('#status') === ''`)
+	b.Open("/order/detail/" + anOrder)
+	b.Await(`text('#status') === 'The time to pay is over. Updating the order…' && document.querySelector('#pay').disabled`)
+	b.Await(`text('#order-state') === 'Expired' && text('#status') === ''`)
 }
 
 func testMissing(t *testing.T, b *buyer) {
 	b.login()
-	b.open("/sale/404")
-	b.await(`shown('#missing') && !shown('#sale') && text('#missing h1') === 'This sale was not found'`)
-	b.open("/order/detail/" + strings.Repeat("0", 26))
-	b.await(`shown('#missing') && !shown('#order') && text('#missing h1') === 'This order was not found'`)
-	b.open("/nowhere")
-	b.await(`text('h1') === 'Page not found'`)
+	b.Open("/sale/404")
+	b.Await(`shown('#missing') && !shown('#sale') && text('#missing h1') === 'This sale was not found'`)
+	b.Open("/order/detail/" + strings.Repeat("0", 26))
+	b.Await(`shown('#missing') && !shown('#order') && text('#missing h1') === 'This order was not found'`)
+	b.Open("/nowhere")
+	b.Await(`text('h1') === 'Page not found'`)
 }
 
 func testList(t *testing.T, b *buyer) {
@@ -377,28 +371,28 @@ func testList(t *testing.T, b *buyer) {
 	b.shop.put(seckill.Sale{ID: 3, Title: "over", ClosesAt: b.shop.now().Add(-time.Minute)})
 	b.shop.put(seckill.Sale{ID: 4, Title: "opening"})
 	b.shop.sales["4"].opensAfterFirstLook(2500*time.Millisecond, b.shop.now)
-	b.open("/")
-	b.await(`document.querySelector('[data-group=soon] [data-sale="4"]')`)
-	b.await(`document.querySelector('[data-group=now] [data-sale="1"] .badge[data-state=open]')`)
-	b.await(`document.querySelector('[data-group=soon] [data-sale="2"]') && document.querySelector('[data-group=over] [data-sale="3"]')`)
-	b.equal(`text('[data-sale="1"] [data-part=left]')`, "120 of 500 left")
-	b.equal(`text('[data-sale="1"] [data-part=price]') + text('[data-sale="1"] s')`, "¥99¥299")
-	b.await(`/^Opens in \d\d:\d\d:\d\d$/.test(text('[data-sale="2"] [data-part=clock]'))`)
-	b.await(`document.querySelector('[data-group=now] [data-sale="4"] .badge[data-state=open]')`)
-	b.click(`[data-sale="1"]`)
-	b.await(`location.pathname === '/sale/1' && text('h1') === '机械键盘'`)
+	b.Open("/")
+	b.Await(`document.querySelector('[data-group=soon] [data-sale="4"]')`)
+	b.Await(`document.querySelector('[data-group=now] [data-sale="1"] .badge[data-state=open]')`)
+	b.Await(`document.querySelector('[data-group=soon] [data-sale="2"]') && document.querySelector('[data-group=over] [data-sale="3"]')`)
+	b.Equal(`text('[data-sale="1"] [data-part=left]')`, "120 of 500 left")
+	b.Equal(`text('[data-sale="1"] [data-part=price]') + text('[data-sale="1"] s')`, "¥99¥299")
+	b.Await(`/^Opens in \d\d:\d\d:\d\d$/.test(text('[data-sale="2"] [data-part=clock]'))`)
+	b.Await(`document.querySelector('[data-group=now] [data-sale="4"] .badge[data-state=open]')`)
+	b.Click(`[data-sale="1"]`)
+	b.Await(`location.pathname === '/sale/1' && text('h1') === '机械键盘'`)
 }
 
 func testLanguage(t *testing.T, b *buyer) {
-	b.open("/sale/1")
-	b.await(`document.documentElement.lang === 'en' && text('#buy') === 'Buy now' && text('#lang') === '中文'`)
-	b.click("#lang")
-	b.await(`document.documentElement.lang === 'zh-CN' && text('#buy') === '立即抢购' && text('#lang') === 'English' && document.title === '机械键盘 · 秒杀'`)
-	b.open("/")
-	b.await(`document.documentElement.lang === 'zh-CN' && text('h1') === '全部秒杀' && text('.badge') === '抢购中'`)
-	b.click("#lang")
-	b.await(`document.documentElement.lang === 'en' && text('.badge') === 'On sale' && text('nav a') === 'Orders'`)
-	b.equal(`document.querySelector('nav').getAttribute('aria-label')`, "Main")
+	b.Open("/sale/1")
+	b.Await(`document.documentElement.lang === 'en' && text('#buy') === 'Buy now' && text('#lang') === '中文'`)
+	b.Click("#lang")
+	b.Await(`document.documentElement.lang === 'zh-CN' && text('#buy') === '立即抢购' && text('#lang') === 'English' && document.title === '机械键盘 · 秒杀'`)
+	b.Open("/")
+	b.Await(`document.documentElement.lang === 'zh-CN' && text('h1') === '全部秒杀' && text('.badge') === '抢购中'`)
+	b.Click("#lang")
+	b.Await(`document.documentElement.lang === 'en' && text('.badge') === 'On sale' && text('nav a') === 'Orders'`)
+	b.Equal(`document.querySelector('nav').getAttribute('aria-label')`, "Main")
 }
 
 func testMarkup(t *testing.T, b *buyer) {
@@ -406,11 +400,11 @@ func testMarkup(t *testing.T, b *buyer) {
 	b.shop.sales["1"].update(func(s *seckill.Sale) {
 		s.Title, s.Description, s.Image = title, title, "/static/nothing.svg"
 	})
-	b.open("/sale/1")
-	b.await(fmt.Sprintf(`text('h1') === %q && text('[data-part=description]') === %q`, title, title))
-	b.await(`document.querySelector('.picture .placeholder')`) // the image does not exist
-	b.open("/")
-	b.await(fmt.Sprintf(`text('[data-sale="1"] h3') === %q`, title))
+	b.Open("/sale/1")
+	b.Await(fmt.Sprintf(`text('h1') === %q && text('[data-part=description]') === %q`, title, title))
+	b.Await(`document.querySelector('.picture .placeholder')`) // the image does not exist
+	b.Open("/")
+	b.Await(fmt.Sprintf(`text('[data-sale="1"] h3') === %q`, title))
 }
 
 func testNarrow(t *testing.T, b *buyer) {
@@ -420,7 +414,7 @@ func testNarrow(t *testing.T, b *buyer) {
 	})
 	b.shop.put(seckill.Sale{ID: 2, OpensAt: b.shop.now().Add(400 * time.Hour)})
 	b.login()
-	b.do(chromedp.EmulateViewport(360, 740))
+	b.Do(chromedp.EmulateViewport(360, 740))
 	for _, language := range []string{"en", "zh-CN"} {
 		b.speak(language)
 		for page, ready := range map[string]string{
@@ -432,13 +426,13 @@ func testNarrow(t *testing.T, b *buyer) {
 			"/order/detail/" + anOrder: `shown('#pay')`,
 			"/nowhere":                 `shown('h1')`,
 		} {
-			b.open(page)
-			b.await(ready)
-			if w := b.eval(`const { scrollWidth, clientWidth } = document.documentElement;
+			b.Open(page)
+			b.Await(ready)
+			if w := b.Eval(`const { scrollWidth, clientWidth } = document.documentElement;
 				innerWidth === 360 && scrollWidth <= clientWidth ? '' : scrollWidth + ' of ' + clientWidth`); w != "" {
 				t.Errorf("%s in %s is %s pixels wide", page, language, w)
 			}
-			if small := b.eval(`[...document.querySelectorAll('a, button, input')]
+			if small := b.Eval(`[...document.querySelectorAll('a, button, input')]
 				.filter((e) => e.checkVisibility() && !e.classList.contains('skip') && Math.min(e.offsetHeight, e.offsetWidth) < 44)
 				.map((e) => e.outerHTML).join('\n')`); small != "" {
 				t.Errorf("%s in %s has small targets:\n%s", page, language, small)
@@ -450,51 +444,12 @@ func testNarrow(t *testing.T, b *buyer) {
 // --- the buyer: one browser tab with its own cookies, in front of its own shop
 
 type buyer struct {
+	*browser.Tab
 	t    *testing.T
-	ctx  context.Context
-	url  string
 	shop *shop
 }
 
-// startBrowser starts Chromium, or skips the test, loudly, where there is none.
-// With SECKILL_REQUIRE=1 its absence is a failure.
-func startBrowser(t *testing.T) context.Context {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("SECKILL_REQUIRE") == "1" {
-			t.Fatalf("chromium is required and missing: %v", err)
-		}
-		t.Skip("\n*** NO BROWSER: the storefront is NOT tested. Install chromium. ***")
-	}
-	dir := t.TempDir()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path),
-		chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("lang", "en-US"),
-		// The profile is a new temporary directory, which chromedp removes. What
-		// else the browser leaves behind, it leaves in ours.
-		chromedp.Env("TMPDIR="+dir, "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_CACHE_HOME="+dir),
-	)
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, _ = chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Errorf("stop the browser: %v", err)
-		}
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
-	}
-	return ctx
-}
-
-func newBuyer(t *testing.T, browser context.Context) *buyer {
+func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
 	t.Helper()
 	s := newShop()
 	mux := http.NewServeMux()
@@ -505,124 +460,28 @@ func newBuyer(t *testing.T, browser context.Context) *buyer {
 	}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	var console sync.WaitGroup
-	t.Cleanup(func() {
-		cancel()
-		console.Wait()
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("open a tab: %v", err)
-	}
-	messages := chromedp.Console(ctx)
-	console.Go(func() {
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			// A failed request is the API's script; everything else is ours.
-			if m.Source != "network" {
-				t.Errorf("the page complains: %s", m)
-			}
-		}
-	})
-	return &buyer{t, ctx, server.URL, s}
-}
-
-func (b *buyer) do(steps ...chromedp.Action[chromedp.Void]) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		b.t.Fatalf("%v\n%s", err, b.screen())
-	}
-}
-
-func (b *buyer) open(path string) {
-	b.t.Helper()
-	b.do(chromedp.Navigate(b.url + path))
-}
-
-func (b *buyer) click(selector string) {
-	b.t.Helper()
-	b.await(fmt.Sprintf(`shown('%s') && !document.querySelector('%s').disabled`, selector, selector))
-	b.do(chromedp.Click(chromedp.CSS(selector)))
+	b := &buyer{chromium.Tab(t, server.URL), t, s}
+	b.Words = `const buy = node('#buy');`
+	return b
 }
 
 func (b *buyer) fill(name, password string) {
 	b.t.Helper()
-	b.do(chromedp.SetValue(chromedp.CSS(`[name=name]`), name), chromedp.SetValue(chromedp.CSS(`[name=password]`), password))
-}
-
-// words are what the conditions of the tests are written in.
-const words = `
-	const node = (s) => document.querySelector(s);
-	const text = (s) => node(s)?.textContent.trim();
-	const shown = (s) => Boolean(node(s)?.checkVisibility({ visibilityProperty: true }));
-	const buy = node('#buy');
-`
-
-// await waits until the condition holds, over navigations.
-func (b *buyer) await(condition string) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	predicate := fmt.Sprintf(`() => { %s; return Boolean(%s); }`, words, condition)
-	for {
-		_, err := chromedp.Run(ctx, chromedp.PollFunction[bool](predicate,
-			chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(0)))
-		if err == nil {
-			return
-		}
-		var thrown *chromedp.ExceptionError
-		if ctx.Err() != nil || errors.As(err, &thrown) {
-			b.t.Fatalf("waited for %s: %v\n%s", condition, err, b.screen())
-		}
-		// The page went away under the question: ask the next one.
-	}
-}
-
-func (b *buyer) eval(expression string) string {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(`{ %s; %s }`, words, expression), chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.t.Fatalf("%s: %v", expression, err)
-	}
-	return v
-}
-
-func (b *buyer) equal(expression, want string) {
-	b.t.Helper()
-	if got := b.eval(expression); got != want {
-		b.t.Errorf("%s is %q, want %q", expression, got, want)
-	}
-}
-
-// screen is what the reader sees, for a failure's message.
-func (b *buyer) screen() string {
-	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
-	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + '\n' + document.body.innerText`))
-	if err != nil {
-		return err.Error()
-	}
-	return text
+	b.Fill("[name=name]", name)
+	b.Fill("[name=password]", password)
 }
 
 // login logs in without the pages.
 func (b *buyer) login() {
 	b.t.Helper()
-	b.open("/nowhere")
-	b.eval(`fetch('/api/login', { method: 'POST', body: '{}' }).then(() => localStorage.setItem('seckill.buyer', 'ada')).then(() => '')`)
+	b.Open("/nowhere")
+	b.Eval(`fetch('/api/login', { method: 'POST', body: '{}' }).then(() => localStorage.setItem('seckill.buyer', 'ada')).then(() => '')`)
 }
 
 func (b *buyer) speak(language string) {
 	b.t.Helper()
-	b.open("/nowhere")
-	b.eval(fmt.Sprintf(`localStorage.setItem('seckill.lang', '%s'); ''`, language))
+	b.Open("/nowhere")
+	b.Eval(fmt.Sprintf(`localStorage.setItem('seckill.lang', '%s'); ''`, language))
 }
 
 // --- the shop: a fake of the JSON API ----------------------------------------

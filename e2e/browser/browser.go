@@ -1,0 +1,260 @@
+// Package browser is a person in front of Chromium, for tests of pages.
+//
+// Everything is asked in the page that is open at that moment, by selector, and again
+// when that page gives way to another one: a test holds no handle of an element, which
+// would end with its page. What a person could not do yet (press a button that is
+// disabled, covered or still moving, or whose page has not run its scripts) waits.
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+const (
+	// patience is how long a person waits for a page to be as expected. It bounds what
+	// hangs, and is far more than a busy machine needs.
+	patience  = time.Minute
+	askAgain  = 5 * time.Second // with the same question, when nobody has answered it
+	lookAgain = 20 * time.Millisecond
+	startTime = 2 * time.Minute // for Chromium to come up or go away
+)
+
+// Browser is a running Chromium.
+type Browser struct{ ctx context.Context }
+
+// Start starts Chromium, which ends with the test. Where it is not installed the test is
+// skipped; with SECKILL_REQUIRE=1 in the environment it fails.
+func Start(t testing.TB) *Browser {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("SECKILL_REQUIRE") == "1" {
+			t.Fatalf("SECKILL_REQUIRE=1, but %v: apt-get install -y chromium", err)
+		}
+		t.Skip("NOT TESTED: no browser: apt-get install -y chromium (SECKILL_REQUIRE=1 makes this a failure)")
+	}
+	dir := t.TempDir()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("lang", "en-US"),
+		chromedp.WSURLReadTimeout(startTime),
+		// The profile is a new temporary directory, which chromedp removes. What
+		// else the browser leaves behind, it leaves in ours.
+		chromedp.Env("TMPDIR="+dir, "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_CACHE_HOME="+dir),
+	)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, _ = chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(ctx, startTime)
+		defer cancel()
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Errorf("stop the browser: %v", err)
+		}
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start %s: %v", path, err)
+	}
+	return &Browser{ctx}
+}
+
+// Tab is one person's tab, with cookies of its own, in front of one site.
+type Tab struct {
+	URL   string // of the site, without a slash at the end
+	Words string // more declarations in JavaScript that conditions may use
+
+	t   testing.TB
+	ctx context.Context
+}
+
+// Tab opens a tab for a test. What the pages complain of in the console, failed requests
+// aside, fails the test.
+func (b *Browser) Tab(t testing.TB, url string) *Tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
+	var console sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		console.Wait()
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("open a tab: %v", err)
+	}
+	messages := chromedp.Console(ctx)
+	console.Go(func() {
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			if m.Source != "network" {
+				t.Errorf("the page complains: %s", m)
+			}
+		}
+	})
+	return &Tab{URL: url, t: t, ctx: ctx}
+}
+
+// Do takes steps of chromedp. Those that look an element up hold on to it, and fail when
+// the page changes meanwhile: they are not for tests.
+func (b *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		b.t.Fatalf("%v\n%s", err, b.Screen())
+	}
+}
+
+// Open goes to a path of the site and waits until it is loaded.
+func (b *Tab) Open(path string) {
+	b.t.Helper()
+	b.Do(chromedp.Navigate(b.URL + path))
+}
+
+// words are what conditions and expressions are written in.
+const words = `
+	const node = (s) => document.querySelector(s);
+	const text = (s) => node(s)?.textContent.trim();
+	const shown = (s) => Boolean(node(s)?.checkVisibility({ visibilityProperty: true }));
+	const was = (s, t) => (window.rememberedByTest?.[s] ?? []).includes(t);
+	const scripted = () => performance.getEntriesByType('navigation')[0]?.domContentLoadedEventEnd > 0;
+`
+
+// Await waits until a condition in JavaScript holds, over navigations. It may use node,
+// text and shown, each with a selector, and was, see Remember. It looks at every change of
+// the page, but what came and went before it began is gone: that is what Remember is for.
+func (b *Tab) Await(condition string) {
+	b.t.Helper()
+	await[bool](b, condition, fmt.Sprintf(`() => { %s; %s; return Boolean(%s); }`, words, b.Words, condition))
+}
+
+// await asks a function of the page, at every change of it and every few milliseconds,
+// until its value is true in JavaScript's sense, and returns that value.
+func await[V any](b *Tab, what, function string, args ...any) (v V) {
+	b.t.Helper()
+	given, err := json.Marshal(append([]any{}, args...))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	question := chromedp.Evaluate[V](fmt.Sprintf(`new Promise((resolve, reject) => {
+		const look = () => {
+			try {
+				const value = (%s)(...%s);
+				if (value) stop(resolve, value);
+			} catch (error) {
+				stop(reject, error);
+			}
+		};
+		const stop = (end, value) => { changes.disconnect(); clearInterval(tick); end(value); };
+		const changes = new MutationObserver(look);
+		changes.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+		const tick = setInterval(look, %d);
+		look();
+	})`, function, given, lookAgain.Milliseconds()), chromedp.EvalAwaitPromise)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		once, cancel := context.WithTimeout(ctx, askAgain) // a page that went away may not answer
+		v, err = chromedp.Run(once, question)
+		cancel()
+		if err == nil {
+			return v
+		}
+		var thrown *chromedp.ExceptionError
+		if ctx.Err() != nil || errors.As(err, &thrown) {
+			b.t.Fatalf("waited for %s: %v\n%s", what, err, b.Screen())
+		}
+		// The page went away under the question: ask the next one.
+	}
+}
+
+// Remember keeps every text that an element has from now on, as long as the page is open:
+// was(selector, text) tells whether it had that one.
+func (b *Tab) Remember(selector string) {
+	b.t.Helper()
+	await[bool](b, "to watch "+selector, fmt.Sprintf(`(selector) => {
+		%s
+		if (!scripted() || !node(selector)) return false;
+		const texts = ((window.rememberedByTest ??= {})[selector] ??= [text(selector)]);
+		new MutationObserver(() => texts.push(text(selector))).observe(document, { childList: true, characterData: true, subtree: true });
+		return true;
+	}`, words), selector)
+}
+
+// Click presses a button or a link, when a person could: it is shown, enabled, in one
+// place, and not covered.
+func (b *Tab) Click(selector string) {
+	b.t.Helper()
+	at := await[[]float64](b, "to click "+selector, fmt.Sprintf(`(selector) => {
+		%s
+		const e = node(selector);
+		if (!scripted() || !shown(selector) || e.disabled) return null;
+		e.scrollIntoView({ block: 'nearest', inline: 'nearest', behavior: 'instant' });
+		const box = e.getClientRects()[0];
+		if (!box) return null;
+		const at = [box.x + box.width / 2, box.y + box.height / 2];
+		const now = performance.now(), last = e.seenByTest;
+		if (last?.at !== String(at)) e.seenByTest = { at: String(at), since: now };
+		return last?.at === String(at) && now >= last.since + %d && e.contains(document.elementFromPoint(...at)) ? at : null;
+	}`, words, lookAgain.Milliseconds()), selector)
+	b.Do(chromedp.MouseClickXY(at[0], at[1]))
+}
+
+// Fill writes into a field, when a person could, in place of what it holds.
+func (b *Tab) Fill(selector, value string) {
+	b.t.Helper()
+	await[bool](b, "to fill "+selector, fmt.Sprintf(`(selector, value) => {
+		%s
+		const e = node(selector);
+		if (!scripted() || !shown(selector) || e.disabled || e.readOnly) return false;
+		e.focus();
+		e.value = value;
+		for (const name of ['input', 'change']) e.dispatchEvent(new Event(name, { bubbles: true }));
+		return true;
+	}`, words), selector, value)
+}
+
+// Eval returns the text that an expression or a promise in JavaScript gives. It may use
+// what Await may use.
+func (b *Tab) Eval(expression string) string {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(`{ %s; %s; %s }`, words, b.Words, expression), chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: %v\n%s", expression, err, b.Screen())
+	}
+	return v
+}
+
+// Equal checks the text of an expression, see Eval.
+func (b *Tab) Equal(expression, want string) {
+	b.t.Helper()
+	if got := b.Eval(expression); got != want {
+		b.t.Errorf("%s is %q, want %q", expression, got, want)
+	}
+}
+
+// Screen is what the reader sees, for a failure's message.
+func (b *Tab) Screen() string {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + '\n' + document.body.innerText`))
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
