@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // buyer is one buyer and the log of what it was told. It belongs to one
@@ -101,7 +102,7 @@ func (c *Crowd) live(ctx context.Context, b *buyer) error {
 		if err := c.await(ctx, b, t); err != nil || t.status != "placed" {
 			return err
 		}
-		if pause(ctx, time.Duration(b.random.IntN(10))*time.Millisecond) != nil {
+		if duty.Rest(ctx, time.Duration(b.random.IntN(10))*time.Millisecond) != nil {
 			return ctx.Err()
 		}
 		switch b.random.IntN(8) {
@@ -144,7 +145,7 @@ func (c *Crowd) buy(ctx context.Context, b *buyer) error {
 		if b.last != heldStill {
 			return nil
 		}
-		if pause(ctx, 3*again) != nil {
+		if duty.Rest(ctx, 3*again) != nil {
 			return ctx.Err()
 		}
 	}
@@ -201,11 +202,11 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 			b.last = seckill.Queued.String()
 			return nil
 		case unknown:
-			if pause(ctx, again) != nil {
+			if duty.Rest(ctx, again) != nil {
 				return ctx.Err()
 			}
 		case verdict == "paused":
-			if pause(ctx, again) != nil {
+			if duty.Rest(ctx, again) != nil {
 				return ctx.Err()
 			}
 		case verdict == "":
@@ -225,7 +226,7 @@ func (c *Crowd) newestAsked(ctx context.Context, b *buyer) (answer, error) {
 		a, err := c.client.insist(ctx, "GET", b.sale.path("/ticket"), b.token, nil)
 		var said struct{ Ticket string }
 		older := err == nil && a.status == http.StatusOK && a.said(&said) && said.Ticket != b.newestID() && b.known(said.Ticket) != nil
-		if !older || time.Since(start) > flagTime || pause(ctx, again) != nil {
+		if !older || time.Since(start) > flagTime || duty.Rest(ctx, again) != nil {
 			return a, err
 		}
 	}
@@ -343,7 +344,7 @@ func (c *Crowd) turn(ctx context.Context, b *buyer, t *ticket, what string, to s
 				c.found(ruleOrders, "%v, %v: a %s is refused, and the order is %v", b, t, what, a)
 				return nil
 			}
-			if pause(ctx, again) != nil {
+			if duty.Rest(ctx, again) != nil {
 				return ctx.Err()
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"seckill/internal/duty"
 )
 
 const (
@@ -101,23 +103,11 @@ func (c *client) insist(ctx context.Context, method, path, token string, body an
 		if err == nil && a.usable() {
 			return a, nil
 		}
-		if pause(ctx, wait) != nil {
+		if duty.Rest(ctx, wait) != nil {
 			if err == nil {
 				err = fmt.Errorf("the last answer was %v", a)
 			}
 			return a, fmt.Errorf("%s %s: no answer in time: %w", method, path, err)
 		}
-	}
-}
-
-// pause waits for d or for the context, whichever ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

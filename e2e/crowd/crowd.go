@@ -20,6 +20,7 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
+	"seckill/internal/duty"
 )
 
 // The rules, named like the invariants where there is one.
@@ -252,7 +253,7 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 		case err == nil && a.usable():
 			return fmt.Errorf("create a sale: %v", a)
 		default:
-			if pause(ctx, again) != nil {
+			if duty.Rest(ctx, again) != nil {
 				return fmt.Errorf("create a sale: no answer in time: %v %v", a, err)
 			}
 			a, err := c.client.insist(ctx, "GET", "/api/admin/sales?limit=100", c.admin, nil)
@@ -307,7 +308,7 @@ func (c *Crowd) administer(ctx context.Context, random *mathrand.Rand) error {
 		if err != nil {
 			return err
 		}
-		if pause(ctx, time.Duration(random.IntN(20))*time.Millisecond) != nil {
+		if duty.Rest(ctx, time.Duration(random.IntN(20))*time.Millisecond) != nil {
 			return ctx.Err()
 		}
 	}
@@ -364,7 +365,7 @@ func (c *Crowd) pauseSale(ctx context.Context, s *sale, d time.Duration) error {
 	if a.status != 200 || !a.said(&now) || now.State != seckill.StatePaused {
 		c.found(ruleContract, "pause sale %s: %v", s.id, a)
 	}
-	pause(ctx, d)
+	duty.Rest(ctx, d)
 	s.mu.Lock()
 	s.windows = append(s.windows, [2]time.Time{from, time.Now()})
 	s.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // Stop asks everybody to come to an end. It may be repeated.
@@ -116,7 +117,7 @@ func (c *Crowd) rest(ctx context.Context, s *sale) (r report, err error) {
 		if r, err = c.audit(ctx, s); err != nil || r.Pending+r.Returning == 0 {
 			return r, err
 		}
-		if pause(ctx, again) != nil {
+		if duty.Rest(ctx, again) != nil {
 			return r, fmt.Errorf("sale %s does not come to rest: %+v", s.id, r)
 		}
 	}
@@ -183,7 +184,7 @@ func (c *Crowd) buyWhatIsLeft(ctx context.Context, b *buyer) error {
 			c.found(ruleUndersell, "%v is told %q at rest, and the gate holds its units", b, b.last)
 			return nil
 		}
-		if pause(ctx, again) != nil {
+		if duty.Rest(ctx, again) != nil {
 			return ctx.Err()
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"seckill/e2e/crowd"
 	"seckill/e2e/node"
+	"seckill/internal/duty"
 	"seckill/internal/stack"
 )
 
@@ -504,7 +505,7 @@ func (r *round) visit(ctx context.Context, i int, residents []*crowd.Visitor) {
 			r.results = append(r.results, visit{own, i})
 		}
 		r.mu.Unlock()
-		sleep(ctx, pause)
+		duty.Rest(ctx, pause)
 	}
 }
 
@@ -579,7 +580,7 @@ func until(ctx context.Context, limit time.Duration, condition func() bool) erro
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for !condition() {
-		if err := sleep(ctx, 2*time.Millisecond); err != nil {
+		if err := duty.Rest(ctx, 2*time.Millisecond); err != nil {
 			return fmt.Errorf("not within %v", limit)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	mathrand "math/rand/v2"
 	"time"
 
+	"seckill/internal/duty"
 	"seckill/internal/stack"
 )
 
@@ -138,7 +139,7 @@ func (l *lane) happen(ctx context.Context, p *plan, begun, ended func()) error {
 			return err
 		}
 		begun()
-		if err := sleep(ctx, p.hold); err != nil {
+		if err := duty.Rest(ctx, p.hold); err != nil {
 			return err
 		}
 		if p.how == wipe {
@@ -170,7 +171,7 @@ func (l *lane) happen(ctx context.Context, p *plan, begun, ended func()) error {
 	case cut:
 		each(func(w *wire) error { w.Stop(); return nil })
 		begun()
-		err := sleep(ctx, p.hold)
+		err := duty.Rest(ctx, p.hold)
 		ended()
 		return errors.Join(err, each((*wire).mend))
 	case delay:
@@ -181,7 +182,7 @@ func (l *lane) happen(ctx context.Context, p *plan, begun, ended func()) error {
 			return err
 		}
 		begun()
-		err = sleep(ctx, p.hold)
+		err = duty.Rest(ctx, p.hold)
 		ended()
 		return errors.Join(err, each((*wire).heal))
 	default:
@@ -196,7 +197,7 @@ func (l *lane) happen(ctx context.Context, p *plan, begun, ended func()) error {
 				if err := each(func(w *wire) error { return w.reset(does, attributes) }); err != nil {
 					return err
 				}
-				if err := sleep(ctx, pause); err != nil {
+				if err := duty.Rest(ctx, pause); err != nil {
 					return err
 				}
 			}
@@ -213,21 +214,10 @@ func (l *lane) killNode(ctx context.Context, p *plan, begun, ended func()) error
 	}
 	l.nodes[i].Kill()
 	begun()
-	if err := sleep(ctx, p.hold); err != nil {
+	if err := duty.Rest(ctx, p.hold); err != nil {
 		return err
 	}
 	err := l.startNode(i)
 	ended()
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"seckill/e2e/node"
+	"seckill/internal/duty"
 	"seckill/internal/stack"
 )
 
@@ -167,7 +168,7 @@ func (l *lane) settled(ctx context.Context) (findings []string) {
 	defer cancel()
 	for {
 		findings = l.unsettled(ctx)
-		if len(findings) == 0 || sleep(ctx, checkPause) != nil {
+		if len(findings) == 0 || duty.Rest(ctx, checkPause) != nil {
 			break
 		}
 	}
@@ -236,7 +237,7 @@ func (l *lane) stalls(ctx context.Context) (found []span) {
 		if to := time.Now(); to.Sub(from) > stallTime {
 			found = append(found, span{from, to.Add(stallEcho)})
 		}
-		sleep(ctx, stallPause)
+		duty.Rest(ctx, stallPause)
 	}
 	return found
 }

@@ -103,7 +103,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	require.NoError(t, err)
 	tickets := queue.NewMemory(0)
 	s.settling = &valve{Queue: tickets}
-	s.sales = sale.New(s.store, s.gate, logger)
+	s.sales = sale.New(s.store, s.gate, logger, sale.Options{})
 	orders := order.New(s.store, s.gate, logger)
 	relay := &gate.Relay{Outbox: s.gate, Queue: tickets, Log: logger}
 	settler := &settle.Settler{Queue: s.settling, Store: s.store, Gate: s.gate, Log: logger, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
@@ -122,7 +122,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	ready := make(chan struct{})
 	for _, duty := range []func(context.Context) error{
 		func(ctx context.Context) error { return s.sales.Keep(ctx, func() { close(ready) }) },
-		relay.Run, settler.Run, orders.RunReturner, orders.RunExpirer,
+		relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run,
 	} {
 		duties.Go(func() {
 			if err := duty(ctx); err != nil {

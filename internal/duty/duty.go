@@ -14,11 +14,12 @@ import (
 	"time"
 )
 
-// Rest waits for d, or until ctx is done.
-func Rest(ctx context.Context, d time.Duration) { RestOr(ctx, d, nil) }
+// Rest waits for d, or until ctx is done, and returns the error of ctx.
+func Rest(ctx context.Context, d time.Duration) error { return RestOr(ctx, d, nil) }
 
-// RestOr waits for d, or until there is a signal, or until ctx is done.
-func RestOr(ctx context.Context, d time.Duration, wake Signal) {
+// RestOr waits for d, or until there is a signal, or until ctx is done, and returns the
+// error of ctx.
+func RestOr(ctx context.Context, d time.Duration, wake Signal) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -26,6 +27,7 @@ func RestOr(ctx context.Context, d time.Duration, wake Signal) {
 	case <-wake:
 	case <-ctx.Done():
 	}
+	return ctx.Err()
 }
 
 // Signal tells one waiting goroutine that there is something to look at. It keeps one

@@ -23,8 +23,9 @@ type Lease struct {
 	Life    time.Duration // how long nobody works after the working node was killed
 	Standby time.Duration // between two questions of a node that does not hold it
 
-	until time.Time // how long it is ours for sure
-	asked time.Time // when it was last asked for
+	until  time.Time // how long it is ours for sure
+	asked  time.Time // when it was last asked for
+	holder string    // who has it when we have not
 }
 
 // Held tells whether this node holds the lease, and asks for it when it is time to: the
@@ -32,13 +33,15 @@ type Lease struct {
 func (l *Lease) Held(ctx context.Context) (bool, error) {
 	now := time.Now()
 	if now.Sub(l.asked) > l.Life/3 || now.After(l.until) && now.Sub(l.asked) > l.Standby {
-		held, _, err := l.Leases.Lease(ctx, l.Name, l.Owner, l.Life)
+		held, holder, err := l.Leases.Lease(ctx, l.Name, l.Owner, l.Life)
 		if err != nil {
 			return false, err
 		}
 		l.asked, l.until = now, time.Time{}
 		if held {
 			l.until = now.Add(l.Life)
+		} else {
+			l.holder = holder
 		}
 	}
 	return time.Now().Before(l.until), nil
@@ -56,4 +59,27 @@ func (l *Lease) Release(ctx context.Context) {
 	defer cancel()
 	_ = l.Leases.Unlease(ctx, l.Name, l.Owner)
 	l.until, l.asked = time.Time{}, time.Time{}
+}
+
+// Holder is the owner who held the lease when this node was last refused it.
+func (l *Lease) Holder() string { return l.holder }
+
+// Keep holds a lease that was just taken in the background, until end, which gives it back.
+func (l *Lease) Keep(ctx context.Context) (end func()) {
+	keeping, stop := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for keeping.Err() == nil {
+			// A lease that is lost is asked for again. What is done under it must be right
+			// without it too.
+			_, _ = l.Held(keeping)
+			Rest(keeping, l.Life/4)
+		}
+	}()
+	return func() {
+		stop()
+		<-over
+		l.Release(ctx)
+	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"seckill"
 	"seckill/internal/crash"
+	"seckill/internal/duty"
 )
 
 // journal is the outbox of the memory gate: every admitted ticket, until the
@@ -39,9 +40,9 @@ type journal struct {
 	seq    int64              // of the last segment
 	store  string             // whose tickets they are; empty: not known yet
 
-	wake   chan struct{} // there is something to commit
-	sent   chan struct{} // there is something unsent
-	lost   func()        // called after a failed commit
+	wake   duty.Signal // there is something to commit
+	sent   duty.Signal // there is something unsent
+	lost   func()      // called after a failed commit
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -85,7 +86,7 @@ func openJournal(ctx context.Context, file string, gap time.Duration, lost func(
 	}
 	j := &journal{
 		file: file, idle: time.Second, gap: gap, lost: lost,
-		wake: make(chan struct{}, 1), sent: make(chan struct{}, 1), done: make(chan struct{}),
+		wake: duty.NewSignal(), sent: duty.NewSignal(), done: make(chan struct{}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_tickets", Help: "Tickets in one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_seconds", Help: "Time of one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}),
 	}
@@ -193,7 +194,7 @@ func (j *journal) append(t seckill.Ticket) (place, error) {
 	s.tickets = append(s.tickets, t)
 	s.waiting++
 	if len(s.tickets) == 1 {
-		signal(j.wake)
+		j.wake.Send()
 	}
 	return place{s, int32(len(s.tickets) - 1)}, nil
 }
@@ -241,7 +242,7 @@ func (j *journal) send(tickets []seckill.Ticket) {
 	j.mu.Lock()
 	j.unsent = append(j.unsent, tickets)
 	j.mu.Unlock()
-	signal(j.sent)
+	j.sent.Send()
 }
 
 // take waits for tickets to relay and returns up to max of them.
@@ -283,7 +284,7 @@ func (j *journal) run(ctx context.Context) {
 	for {
 		select {
 		case <-j.wake:
-			sleep(ctx, j.gap-time.Since(last))
+			duty.Rest(ctx, j.gap-time.Since(last))
 		case <-idle.C:
 		case <-ctx.Done():
 			j.commit()
@@ -430,11 +431,4 @@ func (j *journal) close() error {
 		close(j.next.done)
 	}
 	return j.db.Close()
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // OutboxLimit is the default number of admitted tickets without an outcome that
@@ -25,7 +26,7 @@ type Memory struct {
 	limit   int64 // tickets without an outcome
 	pending atomic.Int64
 	now     func() time.Time
-	lost    chan struct{}
+	lost    duty.Signal
 
 	mu    sync.RWMutex
 	sales map[seckill.SaleID]*memorySale
@@ -84,7 +85,7 @@ func openMemory(ctx context.Context, file string, limit int, gap time.Duration) 
 	}
 	m := &Memory{
 		flags: NewFlags(), limit: int64(limit), now: time.Now,
-		sales: map[seckill.SaleID]*memorySale{}, lost: make(chan struct{}, 1),
+		sales: map[seckill.SaleID]*memorySale{}, lost: duty.NewSignal(),
 	}
 	var err error
 	m.journal, err = openJournal(ctx, file, gap, m.lose)
@@ -102,7 +103,7 @@ func (m *Memory) Lost() <-chan struct{} { return m.lost }
 // durable.
 func (m *Memory) lose() {
 	m.shut(func(seckill.SaleID) bool { return true })
-	signal(m.lost)
+	m.lost.Send()
 }
 
 func (m *Memory) sale(id seckill.SaleID) *memorySale {

@@ -8,6 +8,7 @@ import (
 
 	"seckill"
 	"seckill/internal/crash"
+	"seckill/internal/duty"
 )
 
 // Outbox is what the relay reads.
@@ -56,32 +57,32 @@ func (r *Relay) Run(ctx context.Context) error {
 
 func (r *Relay) read(ctx context.Context, batches chan<- []seckill.Ticket) {
 	defer close(batches)
-	pause := relayMinPause
+	pause := duty.Backoff{First: relayMinPause, Most: relayMaxPause}
 	for ctx.Err() == nil {
 		tickets, err := r.Outbox.Unsent(ctx, relayBatch)
 		if len(tickets) > 0 {
-			pause = relayMinPause
+			pause.Reset()
 			select {
 			case batches <- tickets:
 			case <-ctx.Done():
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			r.Log.Warn("relay: the outbox cannot be read", "pause", pause, "error", err)
-			sleep(ctx, pause)
-			pause = min(2*pause, relayMaxPause)
+			next := pause.Next()
+			r.Log.Warn("relay: the outbox cannot be read", "pause", next, "error", err)
+			duty.Rest(ctx, next)
 		}
 	}
 }
 
 // send sends tickets until the queue has confirmed all of them, or ctx is done.
 func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync.WaitGroup) {
-	for pause := relayMinPause; len(tickets) > 0 && ctx.Err() == nil; {
+	for pause := (duty.Backoff{First: relayMinPause, Most: relayMaxPause}); len(tickets) > 0 && ctx.Err() == nil; {
 		crash.Here("4-before-publish", true)
 		confirmed, err := r.Queue.Publish(ctx, tickets)
 		crash.Here("4-before-confirm", len(confirmed) > 0)
 		if len(confirmed) > 0 {
-			pause = relayMinPause
+			pause.Reset()
 			tickets = without(tickets, confirmed)
 			noting.Wait()
 			noting.Go(func() {
@@ -91,9 +92,9 @@ func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync
 			})
 		}
 		if (err != nil || len(confirmed) == 0) && ctx.Err() == nil {
-			r.Log.Warn("relay: tickets stay in the outbox", "tickets", len(tickets), "pause", pause, "error", err)
-			sleep(ctx, pause)
-			pause = min(2*pause, relayMaxPause)
+			next := pause.Next()
+			r.Log.Warn("relay: tickets stay in the outbox", "tickets", len(tickets), "pause", next, "error", err)
+			duty.Rest(ctx, next)
 		}
 	}
 }
@@ -112,13 +113,4 @@ func without(tickets, confirmed []seckill.Ticket) (rest []seckill.Ticket) {
 		}
 	}
 	return rest
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // The words of GET ticket, and what else can become of a buyer.
@@ -233,7 +234,7 @@ func (r *run) each(ctx context.Context, buyers []*buyer, p *pace, f func(*caller
 				b := buyers[i]
 				if p != nil {
 					b.due = start.Add(p.at(int(i)))
-					if d := time.Until(b.due); d > 0 && pause(ctx, d) != nil {
+					if d := time.Until(b.due); d > 0 && duty.Rest(ctx, d) != nil {
 						return
 					}
 					if late := time.Since(b.due); late > lateBy {
@@ -308,7 +309,7 @@ func (r *run) shop(ctx context.Context, cl *caller, b *buyer) (poll time.Duratio
 		}
 		r.plan(b, wait)
 		patience := time.Unix(0, r.lastNews.Load()).Add(r.c.Settle)
-		if time.Now().Add(wait).After(patience) || pause(ctx, wait) != nil {
+		if time.Now().Add(wait).After(patience) || duty.Rest(ctx, wait) != nil {
 			return 0, false
 		}
 	}
@@ -561,7 +562,7 @@ func (r *run) insist(ctx context.Context, patience time.Duration, do func() (rep
 			}
 			return a, fmt.Errorf("no usable answer within %v, the last was: %s", patience.Round(time.Millisecond), last)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := duty.Rest(ctx, wait); err != nil {
 			return a, err
 		}
 	}

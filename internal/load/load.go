@@ -35,6 +35,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // Limits of a run.
@@ -458,7 +459,7 @@ func (r *run) sellOut(ctx context.Context) (*Audit, error) {
 		if r.c.BuyOnly || len(again) == 0 || round == maxRounds || fruitless == maxFruitless {
 			return a, nil
 		}
-		if err := pause(ctx, flagLife); err != nil {
+		if err := duty.Rest(ctx, flagLife); err != nil {
 			return nil, err
 		}
 		if err := r.round(ctx, again, "asking again", nil, true, nil); err != nil {
@@ -515,7 +516,7 @@ func (r *run) atRest(ctx context.Context) (*Audit, error) {
 		if last.rest() || time.Now().After(deadline) {
 			return last, nil
 		}
-		if err := pause(ctx, auditPoll); err != nil {
+		if err := duty.Rest(ctx, auditPoll); err != nil {
 			return nil, err
 		}
 	}
@@ -546,18 +547,6 @@ type Audit struct {
 }
 
 func (a *Audit) rest() bool { return a.Pending == 0 && a.Returning == 0 }
-
-// pause waits for d or for the context, whichever ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // final counts the buyers by what became of them.
 func (r *run) final() map[string]int {

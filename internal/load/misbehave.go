@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"seckill/internal/duty"
 )
 
 // Habit is a way of not behaving well that the rules hold for all the same.
@@ -122,7 +124,7 @@ func (r *run) hangUp(ctx context.Context, cl *caller, server int, b *buyer) erro
 func (r *run) annoy(ctx context.Context, cl *caller, b *buyer) {
 	for range duplicateBuys {
 		a, err := r.buy(cl, r.nextServer(b), b, 0)
-		if _, wait := r.judge(ctx, b, []reply{a}, []error{err}); wait > 0 && pause(ctx, min(wait, 100*time.Millisecond)) != nil {
+		if _, wait := r.judge(ctx, b, []reply{a}, []error{err}); wait > 0 && duty.Rest(ctx, min(wait, 100*time.Millisecond)) != nil {
 			return
 		}
 	}

@@ -8,12 +8,11 @@ package order
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
 	"seckill"
-	"seckill/internal/crash"
+	"seckill/internal/duty"
 )
 
 // Store is what the package needs of stage 5.
@@ -39,12 +38,12 @@ type Orders struct {
 	store    Store
 	gate     Gate
 	log      *slog.Logger
-	returned chan struct{} // there may be units to bring back
+	returned duty.Signal // there may be units to bring back
 }
 
 // New returns the orders of a store and a gate.
 func New(store Store, gate Gate, log *slog.Logger) *Orders {
-	return &Orders{store: store, gate: gate, log: log, returned: make(chan struct{}, 1)}
+	return &Orders{store: store, gate: gate, log: log, returned: duty.NewSignal()}
 }
 
 // Pay, Cancel and Refund change an order by the rule of seckill.Order.Become;
@@ -65,98 +64,7 @@ func (o *Orders) Refund(ctx context.Context, id string) (seckill.Order, error) {
 
 func (o *Orders) end(order seckill.Order, err error) (seckill.Order, error) {
 	if err == nil {
-		o.wake()
+		o.returned.Send()
 	}
 	return order, err
-}
-
-func (o *Orders) wake() {
-	select {
-	case o.returned <- struct{}{}:
-	default:
-	}
-}
-
-const (
-	expireBatch = 500 // orders in one transaction
-	expireCheck = time.Second
-	returnBatch = 1000
-	returnCheck = time.Second
-)
-
-// RunExpirer is the resident duty that ends unpaid orders whose time to pay is
-// over, until ctx is done.
-func (o *Orders) RunExpirer(ctx context.Context) error {
-	for ctx.Err() == nil {
-		n, err := o.store.Expire(ctx, expireBatch)
-		if err == nil && n > 0 {
-			o.log.Info("order: unpaid orders expired", "orders", n)
-			o.wake()
-		}
-		if err == nil && n == expireBatch {
-			continue
-		}
-		pause := expireCheck
-		if err == nil {
-			var next time.Time
-			if next, err = o.store.NextExpiry(ctx); err == nil && !next.IsZero() {
-				pause = max(time.Millisecond, min(pause, time.Until(next)))
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			o.log.Warn("order: expiring has to wait", "pause", pause, "error", err)
-		}
-		sleep(ctx, pause, nil)
-	}
-	return nil
-}
-
-// RunReturner is the resident duty that brings units back to the gate, until ctx
-// is done.
-func (o *Orders) RunReturner(ctx context.Context) error {
-	for ctx.Err() == nil {
-		n, err := o.giveBack(ctx)
-		if err != nil && ctx.Err() == nil {
-			o.log.Warn("order: units on their way back have to wait", "pause", returnCheck, "error", err)
-		}
-		if err != nil || n == 0 {
-			sleep(ctx, returnCheck, o.returned)
-		}
-	}
-	return nil
-}
-
-// giveBack brings one batch of units back and returns how many tickets it was. A
-// sale whose gate cannot be reached keeps no other waiting, however much it has.
-func (o *Orders) giveBack(ctx context.Context) (done int, failed error) {
-	var waiting []seckill.SaleID
-	for done == 0 {
-		returns, err := o.store.Returns(ctx, returnBatch, waiting...)
-		if err != nil || len(returns) == 0 {
-			return done, errors.Join(failed, err)
-		}
-		for _, r := range returns {
-			crash.Here("9-before-release", true)
-			if err := o.gate.Release(ctx, r); err != nil {
-				failed, waiting = err, append(waiting, r.Sale)
-				continue
-			}
-			crash.Here("9-after-release", true)
-			if err := o.store.Returned(ctx, r); err != nil {
-				return done, err
-			}
-			done += len(r.Tickets)
-		}
-	}
-	return done, failed
-}
-
-func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-wake:
-	case <-ctx.Done():
-	}
 }

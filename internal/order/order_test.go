@@ -253,7 +253,7 @@ func TestWhatABuyerAndAnAdministratorMayDo(t *testing.T) {
 
 func TestUnitsOfAnEndedOrderAreAtTheGateAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *shop, o *Orders) {
-		stop := run(t, o.RunReturner)
+		stop := run(t, Returner{o}.Run)
 		defer stop()
 		s.place("a", 1, time.Minute)
 		s.place("b", 1, time.Minute)
@@ -278,7 +278,7 @@ func TestUnitsOfAnEndedOrderAreAtTheGateAtOnce(t *testing.T) {
 
 func TestReturnsThatNobodyToldOfAreFoundWithinASecond(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *shop, o *Orders) {
-		stop := run(t, o.RunReturner)
+		stop := run(t, Returner{o}.Run)
 		defer stop()
 		s.place("a", 1, time.Minute)
 		synctest.Wait()
@@ -297,7 +297,7 @@ func TestUnitsAreCountedOnceHoweverOftenTheyAreBroughtBack(t *testing.T) {
 		_, err := o.Cancel(t.Context(), "a", "ann")
 		require.NoError(t, err)
 		s.noted = errDown // the gate has them, and the store does not hear of it
-		stop := run(t, o.RunReturner)
+		stop := run(t, Returner{o}.Run)
 		defer stop()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -331,7 +331,7 @@ func TestUnitsComeBackOnceAcrossARebuild(t *testing.T) {
 				s.rebuild(1, 2)
 			}
 		}
-		stop := run(t, o.RunReturner)
+		stop := run(t, Returner{o}.Run)
 		defer stop()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -354,7 +354,7 @@ func TestAClosedSaleKeepsNoOtherWaiting(t *testing.T) {
 			_, err := o.Cancel(t.Context(), id, "ann")
 			require.NoError(t, err)
 		}
-		stop := run(t, o.RunReturner)
+		stop := run(t, Returner{o}.Run)
 		defer stop()
 		synctest.Wait()
 		assert.Equal(t, map[seckill.SaleID]int64{2: 4}, s.left)
@@ -377,7 +377,7 @@ func TestMoreReturnsThanABatchComeBack(t *testing.T) {
 			require.NoError(t, err)
 		}
 		start := time.Now()
-		stop := run(t, o.RunReturner)
+		stop := run(t, Returner{o}.Run)
 		synctest.Wait()
 		assert.Empty(t, s.returns)
 		assert.EqualValues(t, 2*(2*returnBatch+1), s.left[1]+s.left[2]+s.left[3])
@@ -388,7 +388,7 @@ func TestMoreReturnsThanABatchComeBack(t *testing.T) {
 
 func TestAnUnpaidOrderExpiresWhenItsTimeIsOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *shop, o *Orders) {
-		stop := run(t, o.RunExpirer, o.RunReturner)
+		stop := run(t, Expirer{o}.Run, Returner{o}.Run)
 		defer stop()
 		s.place("late", 1, 90*time.Second+300*time.Millisecond)
 		s.place("paid", 1, time.Minute)
@@ -412,7 +412,7 @@ func TestMoreExpiredOrdersThanABatchEndTogether(t *testing.T) {
 			s.place(fmt.Sprint("o", i), 1, 0)
 		}
 		start := time.Now()
-		stop := run(t, o.RunExpirer)
+		stop := run(t, Expirer{o}.Run)
 		synctest.Wait()
 		assert.Len(t, s.returns, 2*expireBatch+1)
 		assert.Equal(t, 3, s.expires)
@@ -432,7 +432,7 @@ func TestAStoreThatFailsIsNotHammeredByTheExpirer(t *testing.T) {
 				s.place("a", 1, 0)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				require.NoError(t, o.RunExpirer(ctx))
+				require.NoError(t, Expirer{o}.Run(ctx))
 				assert.LessOrEqual(t, s.expires, 61)
 			})
 		})
@@ -441,7 +441,7 @@ func TestAStoreThatFailsIsNotHammeredByTheExpirer(t *testing.T) {
 
 func TestTheDutiesStopAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *shop, o *Orders) {
-		stop := run(t, o.RunExpirer, o.RunReturner)
+		stop := run(t, Expirer{o}.Run, Returner{o}.Run)
 		synctest.Wait()
 		start := time.Now()
 		stop()

@@ -258,7 +258,7 @@ func TestTheAuditReportsWhatStandsOnASecondLook(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				parts := &scripted{cuts: tt.cuts, looks: tt.looks}
-				r, err := New(parts, parts, slog.New(slog.DiscardHandler)).Audit(t.Context(), 1)
+				r, err := New(parts, parts, slog.New(slog.DiscardHandler), Options{}).Audit(t.Context(), 1)
 				require.NoError(t, err)
 				var kinds []string
 				for _, v := range r.Violations {
@@ -280,11 +280,11 @@ func TestTheAuditKnowsOfMovesThatAreUnderWay(t *testing.T) {
 		cut := seckill.Cut{Open: true, Left: 7}
 		v := seckill.Snapshot{Sale: seckill.Sale{ID: 1, Total: 10}}
 		parts := &scripted{cuts: []seckill.Cut{cut}, looks: []seckill.Snapshot{v}, moves: []seckill.Move{{Sale: 1, ID: "less", Delta: -3}}}
-		r, err := New(parts, parts, slog.New(slog.DiscardHandler)).Audit(t.Context(), 1)
+		r, err := New(parts, parts, slog.New(slog.DiscardHandler), Options{}).Audit(t.Context(), 1)
 		require.NoError(t, err)
 		require.Empty(t, r.Violations, "the gate has given up three units, and the store does not know")
 		parts.moves[0].Sale = 2
-		r, err = New(parts, parts, slog.New(slog.DiscardHandler)).Audit(t.Context(), 1)
+		r, err = New(parts, parts, slog.New(slog.DiscardHandler), Options{}).Audit(t.Context(), 1)
 		require.NoError(t, err)
 		require.Len(t, r.Violations, 1)
 		require.Equal(t, "conservation", kind(r.Violations[0]), "a move of another sale is no excuse")
@@ -299,7 +299,7 @@ func TestTheAuditEndsWithItsContext(t *testing.T) {
 		parts := &scripted{cuts: []seckill.Cut{cut}, looks: []seckill.Snapshot{v}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		_, err := New(parts, parts, slog.New(slog.DiscardHandler)).Audit(ctx, 1)
+		_, err := New(parts, parts, slog.New(slog.DiscardHandler), Options{}).Audit(ctx, 1)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
@@ -307,7 +307,7 @@ func TestTheAuditEndsWithItsContext(t *testing.T) {
 func TestTheAuditOfASaleThatDoesNotExistIsNotFound(t *testing.T) {
 	t.Parallel()
 	parts := &scripted{}
-	_, err := New(parts, parts, slog.New(slog.DiscardHandler)).Audit(t.Context(), 2)
+	_, err := New(parts, parts, slog.New(slog.DiscardHandler), Options{}).Audit(t.Context(), 2)
 	require.ErrorIs(t, err, seckill.ErrNotFound)
 }
 

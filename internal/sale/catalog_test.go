@@ -14,7 +14,7 @@ import (
 // once, and is all that is lost with it.
 func TestANoticeHastensWhatHappensAnyway(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
-		other := New(h.store, h.gate, slog.New(slog.DiscardHandler))
+		other := New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
 		sale := h.create()
 		shown := func() [2]string {
 			one, err := other.Get(t.Context(), sale.ID)

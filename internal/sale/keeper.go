@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 const (
@@ -175,38 +176,16 @@ func (s *Sales) lead(ctx context.Context) (end func(), err error) {
 	if s.Alone {
 		return func() {}, nil
 	}
-	take := func(ctx context.Context) error {
-		held, by, err := s.store.Lease(ctx, rebuildLease, s.node, rebuildTime)
-		if err == nil && !held {
-			err = fmt.Errorf("another node (%s) rebuilds sales: %w", by, seckill.ErrUnavailable)
-		}
-		return err
+	lease := &duty.Lease{Leases: s.store, Name: rebuildLease, Owner: s.node, Life: rebuildTime}
+	held, err := lease.Held(ctx)
+	if err == nil && !held {
+		err = fmt.Errorf("another node (%s) rebuilds sales: %w", lease.Holder(), seckill.ErrUnavailable)
 	}
-	if err := take(ctx); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	keeping, stop := context.WithCancel(ctx)
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		tick := time.NewTicker(rebuildTime / 4)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				// If it is lost another node rebuilds too, which is right, only slow.
-				_ = take(keeping)
-			case <-keeping.Done():
-				return
-			}
-		}
-	}()
-	return func() {
-		stop()
-		<-over
-		// If that fails the lease ends by itself.
-		_ = s.store.Unlease(context.WithoutCancel(ctx), rebuildLease, s.node)
-	}, nil
+	// If it is lost another node rebuilds too, which is right, only slow.
+	return lease.Keep(ctx), nil
 }
 
 func (s *Sales) catchUp(ctx context.Context) error {

@@ -157,7 +157,7 @@ func newHouse(t testing.TB) *house {
 	t.Cleanup(func() { g.Close() })
 	f := &faults{down: map[string]bool{}, lost: map[string]bool{}}
 	h := &house{t: t, faults: f, gate: &faultyGate{g, f, make(chan struct{}, 1)}, store: &faultyStore{s, f}}
-	h.Sales = New(h.store, h.gate, slog.New(slog.DiscardHandler))
+	h.Sales = New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
 	return h
 }
 
@@ -291,14 +291,14 @@ func TestASaleThatAnotherNodeOpensIsCreated(t *testing.T) {
 			time.Sleep(time.Second)
 			assert.NoError(t, h.Rebuild(context.Background(), id))
 		}}
-		sale, err := New(h.store, g, slog.New(slog.DiscardHandler)).Create(t.Context(), draft())
+		sale, err := New(h.store, g, slog.New(slog.DiscardHandler), Options{}).Create(t.Context(), draft())
 		require.NoError(t, err)
 		require.Equal(t, "queued", h.verdict(sale.ID, "ann"), "buyable when it is answered")
 	})
 	t.Run("never", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, h *house) {
 			g := &contested{faultyGate: h.gate, other: func(seckill.SaleID) {}}
-			_, err := New(h.store, g, slog.New(slog.DiscardHandler)).Create(t.Context(), draft())
+			_, err := New(h.store, g, slog.New(slog.DiscardHandler), Options{}).Create(t.Context(), draft())
 			require.ErrorIs(t, err, seckill.ErrUnavailable)
 		})
 	})
@@ -460,7 +460,7 @@ func TestAPriceThatHadToWaitUntilTheSaleOpenedIsNotTaken(t *testing.T) {
 		d.OpensAt = time.Now().Add(time.Minute / 2)
 		sale, err := h.Create(t.Context(), d)
 		require.NoError(t, err)
-		h.Sales = New(busyStore{h.store}, h.gate, slog.New(slog.DiscardHandler))
+		h.Sales = New(busyStore{h.store}, h.gate, slog.New(slog.DiscardHandler), Options{})
 		_, err = h.Patch(t.Context(), sale.ID, Patch{Price: ptr(int64(5))})
 		require.ErrorIs(t, err, seckill.ErrState)
 		sale, err = h.store.Store.Sale(t.Context(), sale.ID)
@@ -617,7 +617,7 @@ func TestOneNodeAtATimeRestores(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	sale := h.create()
-	other := New(h.store, h.gate, slog.New(slog.DiscardHandler))
+	other := New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
 	held, _, err := h.store.Lease(t.Context(), rebuildLease, other.node, time.Minute)
 	require.NoError(t, err)
 	require.True(t, held)
@@ -639,7 +639,7 @@ func TestAGateOfAnotherStoreIsLeftAlone(t *testing.T) {
 	ours, theirs := newHouse(t), newHouse(t)
 	sale := ours.create()
 	require.NoError(t, ours.restore(t.Context()))
-	wrong := New(theirs.store, ours.gate, slog.New(slog.DiscardHandler))
+	wrong := New(theirs.store, ours.gate, slog.New(slog.DiscardHandler), Options{})
 	theirs.create() // it has the same id
 	require.ErrorContains(t, wrong.restore(t.Context()), "another store")
 	require.Equal(t, "queued", ours.verdict(sale.ID, "ann"))
@@ -650,7 +650,7 @@ func TestAGateOfAnotherStoreIsLeftAlone(t *testing.T) {
 func TestASaleThatIsBeingCreatedIsLeftToItsNode(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	other := New(h.store, h.gate, slog.New(slog.DiscardHandler))
+	other := New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
 	sale, err := h.store.CreateSale(t.Context(), draft()) // and not opened yet
 	require.NoError(t, err)
 	require.ErrorIs(t, other.restore(t.Context()), seckill.ErrUnavailable)

@@ -18,6 +18,7 @@ import (
 
 	"seckill"
 	"seckill/internal/crash"
+	"seckill/internal/duty"
 )
 
 // Store is what the package needs of stage 5.
@@ -39,8 +40,7 @@ type Store interface {
 	Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) ([]seckill.Snapshot, error)
 	Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (seckill.Snapshot, error)
 	Identity(ctx context.Context) (string, error)
-	Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error)
-	Unlease(ctx context.Context, name, owner string) error
+	duty.Leases
 }
 
 // Gate is what the package needs of stage 2.
@@ -64,15 +64,18 @@ type Gate interface {
 	Lost() <-chan struct{}
 }
 
+// Options are what a node with others, or without, says of itself.
+type Options struct {
+	// Notice hears of every change that this node has stored. It MUST NOT wait. nil:
+	// nobody hears.
+	Notice func(id seckill.SaleID, version int64)
+	// Alone says that there is no other node.
+	Alone bool
+}
+
 // Sales changes and shows sales.
 type Sales struct {
-	// Notice, if set, hears of every change that this node has stored. It MUST NOT
-	// wait. It is set before the sales are used.
-	Notice func(id seckill.SaleID, version int64)
-
-	// Alone says that there is no other node. It is set before the sales are used.
-	Alone bool
-
+	Options
 	store Store
 	gate  Gate
 	log   *slog.Logger
@@ -93,8 +96,8 @@ type Sales struct {
 }
 
 // New returns the sales of a store and a gate.
-func New(store Store, gate Gate, log *slog.Logger) *Sales {
-	s := &Sales{store: store, gate: gate, log: log, node: rand.Text(), changed: make(chan struct{}, 1), newborn: map[seckill.SaleID]bool{},
+func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
+	s := &Sales{Options: o, store: store, gate: gate, log: log, node: rand.Text(), changed: make(chan struct{}, 1), newborn: map[seckill.SaleID]bool{},
 		cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
 	s.unsure.Store(true)
 	return s

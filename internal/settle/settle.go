@@ -19,6 +19,7 @@ import (
 
 	"seckill"
 	"seckill/internal/crash"
+	"seckill/internal/duty"
 )
 
 // Queue is the far end of the queue.
@@ -121,17 +122,18 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 	if size <= 0 {
 		size = Batch
 	}
-	pause := minPause
+	pause := duty.Backoff{First: minPause, Most: maxPause}
 	for ctx.Err() == nil {
 		tickets, done, err := s.Queue.Receive(ctx, size)
 		if err != nil {
 			if ctx.Err() == nil {
-				s.Log.Warn("settle: the queue does not answer", "pause", pause, "error", err)
-				rest(ctx, &pause)
+				next := pause.Next()
+				s.Log.Warn("settle: the queue does not answer", "pause", next, "error", err)
+				duty.Rest(ctx, next)
 			}
 			continue
 		}
-		pause = minPause
+		pause.Reset()
 		// It is tried for as long as it takes.
 		var outcomes []seckill.Outcome
 		err = s.insist(work, "the store does not settle the batch", func() (err error) {
@@ -205,7 +207,7 @@ func (s *Settler) refuse(ctx context.Context, t seckill.Ticket, why error) ([]se
 
 // insist repeats f with growing pauses until it works or ctx is done.
 func (s *Settler) insist(ctx context.Context, complaint string, f func() error) error {
-	for pause := minPause; ; {
+	for pause := (duty.Backoff{First: minPause, Most: maxPause}); ; {
 		err := f()
 		if err == nil {
 			return nil
@@ -213,11 +215,12 @@ func (s *Settler) insist(ctx context.Context, complaint string, f func() error) 
 		if ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		s.Log.Warn("settle: "+complaint+"; trying again", "pause", pause, "error", err)
+		next := pause.Next()
+		s.Log.Warn("settle: "+complaint+"; trying again", "pause", next, "error", err)
 		if s.Metrics != nil {
 			s.Metrics.retries.Inc()
 		}
-		rest(ctx, &pause)
+		duty.Rest(ctx, next)
 	}
 }
 
@@ -241,15 +244,4 @@ func (s *Settler) count(outcomes []seckill.Outcome) {
 		s.Metrics.outcomes.WithLabelValues(outcome).Add(float64(n))
 	}
 	s.Metrics.drift.Add(float64(drift))
-}
-
-// rest waits for the pause and doubles it.
-func rest(ctx context.Context, pause *time.Duration) {
-	timer := time.NewTimer(*pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	*pause = min(2**pause, maxPause)
 }

@@ -52,7 +52,7 @@ func (g *Gate) broken() (buckets []int) {
 func (g *Gate) answers(bucket int) {
 	if g.breaker(bucket).down.Swap(nil) != nil {
 		g.log.Info("gate: Redis answers", "address", g.where, "bucket", bucket)
-		signal(g.lost) // it may have come back without its data
+		g.lost.Send() // it may have come back without its data
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"seckill"
+	"seckill/internal/duty"
 	"seckill/internal/gate"
 )
 
@@ -39,7 +40,7 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 		return p, g.fail(bucket(id), err)
 	}
 	if sale[0] != "1" {
-		signal(g.lost)
+		g.lost.Send()
 		return p, gate.Closed(id)
 	}
 	held, err := answers[1].ToString()
@@ -88,7 +89,7 @@ func (g *Gate) listen(ctx context.Context, client rueidis.Client) {
 				if errors.Is(err, rueidis.ErrClosing) {
 					return
 				}
-				sleep(ctx, time.Second)
+				duty.Rest(ctx, time.Second)
 			}
 		}()
 	}

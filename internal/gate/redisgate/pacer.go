@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"seckill/internal/duty"
 )
 
 const (
@@ -23,14 +25,14 @@ type pacer struct {
 	waiting [bucketCount]atomic.Int64 // tickets without an outcome, when Redis last said so
 	settled atomic.Int64              // when this node last settled some, in nanoseconds since 1970
 	turn    chan struct{}             // a token: one call after the other is held
-	more    chan struct{}             // a token: ahead has grown
+	more    duty.Signal               // ahead has grown
 
 	mu    sync.Mutex
 	ahead int // tickets settled that nobody was admitted for
 }
 
 func newPacer() *pacer {
-	p := &pacer{turn: make(chan struct{}, 1), more: make(chan struct{}, 1)}
+	p := &pacer{turn: make(chan struct{}, 1), more: duty.NewSignal()}
 	p.turn <- struct{}{}
 	return p
 }
@@ -41,7 +43,7 @@ func (p *pacer) settle(n int) {
 	p.ahead = min(paceAhead, p.ahead+n)
 	p.mu.Unlock()
 	p.settled.Store(time.Now().UnixNano())
-	signal(p.more)
+	p.more.Send()
 }
 
 // hold returns when n buyers may be asked for, the first of whom came at since.

@@ -32,6 +32,7 @@ import (
 
 	"seckill"
 	"seckill/internal/ca"
+	"seckill/internal/duty"
 	"seckill/internal/gate"
 )
 
@@ -61,8 +62,8 @@ type Gate struct {
 	foreign  atomic.Pointer[error] // why nothing may be done: it is another store's
 	claimed  atomic.Int64          // when dead nodes' entries were last asked for, in nanoseconds since 1970
 	tied     atomic.Bool           // to the store that was named, as far as this node has seen
-	lost     chan struct{}
-	added    chan struct{} // this node has written to the outbox
+	lost     duty.Signal
+	added    duty.Signal // this node has written to the outbox
 
 	lines lines
 	pacer *pacer
@@ -119,7 +120,7 @@ func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Gate{
 		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout, limit: limit, node: rand.Text(), log: log,
-		lost: make(chan struct{}, 1), added: make(chan struct{}, 1), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
+		lost: duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
 	for i := range g.breakers {

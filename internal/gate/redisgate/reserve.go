@@ -166,7 +166,7 @@ func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) er
 	for i, a := range some {
 		a.answer, a.err = a.read(&each[i], limit)
 		if a.err == nil && a.answer.Verdict == seckill.Queued {
-			signal(g.added)
+			g.added.Send()
 		}
 	}
 	return nil

@@ -123,10 +123,10 @@ func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua,
 	g.breaker(b).heard.Store(time.Now().UnixNano())
 	switch first, _ := answer[0].ToString(); first {
 	case "closed":
-		signal(g.lost)
+		g.lost.Send()
 		return nil, gate.Closed(id)
 	case "stale":
-		signal(g.lost) // or the gate missed a rebuild
+		g.lost.Send() // or the gate missed a rebuild
 		return nil, gate.Stale(id)
 	}
 	return answer, nil

@@ -1,0 +1,98 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"seckill/internal/event"
+	"seckill/internal/gate"
+	"seckill/internal/gate/redisgate"
+	"seckill/internal/order"
+	"seckill/internal/settle"
+	"seckill/internal/store"
+)
+
+// resident is a row of the table of what a node runs until it stops. A resident that
+// fails stops the node.
+type resident struct {
+	name string
+	// role is what the node must be there for (--run); empty: every node runs it.
+	role string
+	// needs is what it needs of the configuration, as a person reads it, and present says
+	// whether this node has it. Without needs every configuration has it.
+	needs   string
+	present bool
+	// lasting residents keep a connection that others need until their last batch: they
+	// are stopped after all others have returned.
+	lasting bool
+	run     func(ctx context.Context) error
+}
+
+// residents is the table. ready is called once the gate has its state.
+func (n *Node) residents(ready func()) []resident {
+	redis, rabbit, only := n.redis != nil, n.rabbit != nil, n.only != nil
+	return []resident{
+		{name: "Redis connection", needs: "--gate redis", present: redis, lasting: true, run: n.redis.Run},
+		{name: "RabbitMQ connections", needs: "--queue amqp", present: rabbit, lasting: true, run: n.rabbit.Run},
+		{name: "store preparer", run: (&preparer{store: n.store, log: n.log, checks: n.checks()}).Run},
+		{name: "only node's lease", needs: "--store mysql beside embedded parts", present: only, run: n.only.Run},
+		{name: "keeper of sales", run: func(ctx context.Context) error { return n.sales.Keep(ctx, ready) }},
+		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
+		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis,
+			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},
+		{name: "settler", role: RoleSettle, run: n.settler().Run},
+		{name: "settler of dead letters", role: RoleSettle, needs: "--queue amqp", present: rabbit, run: n.deadSettler().Run},
+		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, run: n.announcer().Run},
+		{name: "expirer of orders", role: RoleExpire, run: order.Expirer{Orders: n.orders}.Run},
+		{name: "returner of units", role: RoleExpire, run: order.Returner{Orders: n.orders}.Run},
+	}
+}
+
+// start runs the residents of the table that this node has, those that last or the
+// others, in a group of which one that fails ends all.
+func (n *Node) start(ctx context.Context, table []resident, lasting bool) *errgroup.Group {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, r := range table {
+		if r.lasting != lasting || r.needs != "" && !r.present || r.role != "" && !n.config.has(r.role) {
+			continue
+		}
+		g.Go(func() error {
+			if err := r.run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
+			return nil
+		})
+	}
+	return g
+}
+
+// settler settles what the queue brings, in batches.
+func (n *Node) settler() *settle.Settler {
+	s := &settle.Settler{Queue: n.queue, Store: n.store, Gate: n.gate, Log: n.log, Batch: n.config.Limits.Batch, Metrics: n.settled,
+		Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
+	if n.rabbit != nil {
+		s.Refused = n.rabbit.queue.Park
+	}
+	return s
+}
+
+// deadSettler settles dead letters, one at a time; nil with the embedded queue.
+func (n *Node) deadSettler() *settle.Settler {
+	if n.rabbit == nil {
+		return nil
+	}
+	s, dead := n.settler(), n.rabbit.queue.Dead()
+	s.Queue, s.Batch, s.Last = dead, 1, dead.Last
+	return s
+}
+
+// announcer sends the store's events; nil with the embedded queue.
+func (n *Node) announcer() *event.Announcer {
+	if n.rabbit == nil {
+		return nil
+	}
+	return event.NewAnnouncer(n.rabbit.events, n.store, n.log)
+}

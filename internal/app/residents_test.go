@@ -1,0 +1,72 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The page for people lists what the table says, in the table's order.
+func TestThePageListsTheResidents(t *testing.T) {
+	t.Parallel()
+	n, _ := node(t, embedded(t), slog.DiscardHandler)
+	var want []string
+	for _, r := range n.residents(nil) {
+		role, needs, stops := "every node", "", "with the others"
+		if r.role != "" {
+			role = "`" + r.role + "`"
+		}
+		if r.needs != "" {
+			needs = "`" + r.needs + "` "
+		}
+		if r.lasting {
+			stops = "last"
+		}
+		want = append(want, fmt.Sprintf("| %s | %s | %s| %s |", r.name, role, needs, stops))
+	}
+	page, err := os.ReadFile("../../docs/lifecycle.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(page), "|---|---|---|---|\n")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\n")
+	require.Equal(t, strings.Join(want, "\n"), table)
+}
+
+// A node runs the residents of its roles and parts, and names the one that fails.
+func TestANodeRunsTheResidentsOfItsRoles(t *testing.T) {
+	t.Parallel()
+	ran := make(chan string, 10)
+	row := func(name, role, needs string, present, lasting bool, err error) resident {
+		return resident{name: name, role: role, needs: needs, present: present, lasting: lasting, run: func(context.Context) error {
+			ran <- name
+			return err
+		}}
+	}
+	failed := errors.New("scripted")
+	table := []resident{
+		row("a", "", "", false, false, nil),
+		row("b", RoleSettle, "", false, false, nil),
+		row("c", RoleRelay, "", false, false, nil),
+		row("d", RoleSettle, "Redis", false, false, nil),
+		row("e", RoleSettle, "Redis", true, false, failed),
+		row("f", "", "", false, true, nil),
+	}
+	n := &Node{config: Config{Run: []string{RoleSettle}}}
+	require.NoError(t, n.start(t.Context(), table, true).Wait())
+	require.Equal(t, "f", <-ran)
+	err := n.start(t.Context(), table, false).Wait()
+	require.ErrorIs(t, err, failed)
+	require.ErrorContains(t, err, "e: ")
+	close(ran)
+	var names []string
+	for name := range ran {
+		names = append(names, name)
+	}
+	require.ElementsMatch(t, []string{"a", "b", "e"}, names)
+}

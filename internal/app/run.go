@@ -1,0 +1,89 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"seckill/internal/duty"
+)
+
+// Run serves until ctx is done, then stops gracefully, in the order that docs/lifecycle.md
+// draws: not ready any more, the listener drains, the batch at hand is settled, the
+// connections end. ready is called once the node is. The node is closed when Run returns.
+func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
+	defer n.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	// Each outlives the one before: the residents settle what the listener still admits,
+	// and need the connections until they have.
+	waits, stopWaits := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWaits()
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
+
+	table := n.residents(func() {
+		n.loaded.Store(true)
+		n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL())
+		if ready != nil {
+			ready(ctx)
+		}
+	})
+	connections, residents := n.start(connected, table, true), n.start(work, table, false)
+	public, ops := n.publicServer(waits), n.opsServer()
+
+	g.Go(residents.Wait) // one that fails stops the node
+	if n.public != nil {
+		g.Go(func() error {
+			n.reach(ctx)
+			return serve(public, n.public)
+		})
+	}
+	g.Go(func() error { return serve(ops, n.ops) })
+	g.Go(func() error {
+		<-ctx.Done()
+		n.stopping.Store(true)
+		n.log.Info("stopping: requests under way are answered, the batch at hand is settled")
+		duty.Rest(waits, n.config.HTTP.DrainDelay)
+		stopWaits()
+		err := n.shutdown(public)
+		stopWork()
+		err = errors.Join(err, residents.Wait())
+		disconnect()
+		err = errors.Join(err, connections.Wait())
+		ops.Close()
+		return err
+	})
+	err := g.Wait()
+	n.log.Info("stopped")
+	return err
+}
+
+// shutdown lets requests under way be answered, for stop_timeout at most.
+func (n *Node) shutdown(s *http.Server) error {
+	timeout, cancel := context.WithTimeout(context.Background(), n.config.HTTP.StopTimeout)
+	defer cancel()
+	return s.Shutdown(timeout)
+}
+
+// Limits of reach.
+const (
+	reachTime  = 3 * time.Second
+	reachPause = 10 * time.Millisecond
+)
+
+// reach waits until gate and store are there, but no longer than reachTime: after
+// it, answers that can be given without them are given. Who connects meanwhile
+// waits in the listener's queue. So a restart among other nodes, which is felt at
+// once, answers no buyer with 503.
+func (n *Node) reach(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	for ctx.Err() == nil && (n.gate.Ping(ctx) != nil || n.store.Ping(ctx) != nil) {
+		duty.Rest(ctx, reachPause)
+	}
+}

@@ -1,0 +1,42 @@
+package order
+
+import (
+	"context"
+	"time"
+
+	"seckill/internal/duty"
+)
+
+const (
+	expireBatch = 500 // orders in one transaction
+	expireCheck = time.Second
+)
+
+// Expirer ends unpaid orders whose time to pay is over.
+type Expirer struct{ *Orders }
+
+// Run expires until ctx is done.
+func (o Expirer) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		n, err := o.store.Expire(ctx, expireBatch)
+		if err == nil && n > 0 {
+			o.log.Info("order: unpaid orders expired", "orders", n)
+			o.returned.Send()
+		}
+		if err == nil && n == expireBatch {
+			continue
+		}
+		pause := expireCheck
+		if err == nil {
+			var next time.Time
+			if next, err = o.store.NextExpiry(ctx); err == nil && !next.IsZero() {
+				pause = max(time.Millisecond, min(pause, time.Until(next)))
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			o.log.Warn("order: expiring has to wait", "pause", pause, "error", err)
+		}
+		duty.Rest(ctx, pause)
+	}
+	return nil
+}
