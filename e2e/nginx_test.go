@@ -493,8 +493,8 @@ func get(t *testing.T, url string) (*http.Response, string) {
 	return res, string(b)
 }
 
-// A request goes to another node once, and only if the first one did not answer
-// and sending it twice does no harm.
+// A request goes to another node once, and only if the first one did not answer in
+// time and sending it twice does no harm.
 func TestNginxTriesAnotherNodeOnce(t *testing.T) {
 	t.Parallel()
 	const buy, pay, register = "POST /api/sales/1/ticket", "POST /api/orders/A/pay", "POST /api/register"
@@ -504,6 +504,14 @@ func TestNginxTriesAnotherNodeOnce(t *testing.T) {
 		}
 	}
 	always := func(w http.ResponseWriter, _ int64) { breaks(w) }
+	silent := func(w http.ResponseWriter, hit int64) {
+		if hit == 1 { // until nginx gives it up
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				io.Copy(io.Discard, conn)
+				conn.Close()
+			}
+		}
+	}
 	busy := func(w http.ResponseWriter, _ int64) {
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -523,6 +531,11 @@ func TestNginxTriesAnotherNodeOnce(t *testing.T) {
 		{"POST /api/admin/sales", "a node breaks off", first, 1, 503, "1"},
 		{buy, "all nodes break off", always, 2, 503, "1"},
 		{"GET /api/sales", "all nodes break off", always, 2, 503, "1"},
+		{buy, "a node is frozen", silent, 2, 200, ""},
+		{pay, "a node is frozen", silent, 2, 200, ""},
+		{"GET /api/sales/1/ticket", "a node is frozen", silent, 2, 200, ""},
+		{"GET /api/orders", "a node is frozen", silent, 2, 200, ""},
+		{register, "a node is frozen", silent, 1, 503, "1"},
 		{buy, "a node is busy", busy, 1, 503, "7"},
 		{"GET /api/sales/1/ticket", "a node is busy", busy, 1, 503, "7"},
 		{"GET /", "a node is busy", busy, 1, 503, "7"},
@@ -642,6 +655,13 @@ func TestNginxCaches(t *testing.T) {
 		case !c.kept && (got != asked || states["HIT"] > 0):
 			t.Errorf("%s: asked %d times, a node %d times, %v: want it never kept", c.request, asked, got, states)
 		}
+	}
+	began := time.Now()
+	for i := range asked {
+		get(t, fmt.Sprintf("%s/sale/77?fbclid=%d", n.URL(), i))
+	}
+	if got, seconds := count("GET /sale/77"), int64(time.Since(began)/time.Second); got > 2+seconds {
+		t.Errorf("%d links of a campaign to one page made a node answer %d times", asked, got)
 	}
 	var crowd sync.WaitGroup
 	for range 50 {
