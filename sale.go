@@ -103,7 +103,8 @@ type Sale struct {
 }
 
 // Window tells whether the sale admits buyers at the gate's time now: Queued if
-// so, else the verdict that says why not. Every gate applies exactly this rule.
+// so, else the verdict that says why not. It is the part of Admit that does not depend
+// on the buyer.
 func (s *Sale) Window(now time.Time) Verdict {
 	switch {
 	case s.Ended || !now.Before(s.ClosesAt):

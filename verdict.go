@@ -3,9 +3,10 @@ package seckill
 // Verdict is every answer the gate can give to a buyer. It is a value, not an
 // error: an error means that the gate could not tell.
 //
-// Adding one means changing, in this order: the constants and names below, the
-// rule in Sale.Window or the gates' reserve step, api/answer.go (status and
-// body), api/openapi.json, load's summary, and the storefront's words.
+// Adding one means changing, in this order: the constants and names below; the rule in
+// Sale.Admit, its twin in internal/gate/redisgate/lua/reserve.lua, and lines for both in
+// internal/gate/gatetest/admission.txt; api/answer.go (status and body); api/openapi.json;
+// load's summary; and the storefront's words.
 type Verdict uint8
 
 // The verdicts.

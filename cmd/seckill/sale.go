@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"seckill"
-	"seckill/internal/sale"
 )
 
 func newSaleCommand() *cobra.Command {
@@ -214,7 +213,7 @@ other, and print a report for each. The exit status is 0 only if everything hold
 			for _, id := range args {
 				report := struct {
 					Sale string `json:"sale"`
-					sale.Report
+					seckill.Report
 				}{Sale: id}
 				if err := s.call(cmd, "GET", "/api/admin/sales/"+id+"/audit", nil, &report); err != nil {
 					return err

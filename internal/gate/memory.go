@@ -70,8 +70,14 @@ const (
 	holdRefused                   // the store knows why
 )
 
-// active holds keep their buyer from another ticket.
-func (h *hold) active() bool { return h != nil && h.state <= holdPlaced }
+// units are those of an active hold, which keeps its buyer from another ticket; 0 if
+// there is none.
+func (h *hold) units() int {
+	if h == nil || h.state > holdPlaced {
+		return 0
+	}
+	return int(h.quantity)
+}
 
 // OpenMemory opens the gate whose journal is file. Every sale is closed until it
 // is loaded. limit is the most tickets without an outcome, 0 for OutboxLimit.
@@ -163,25 +169,15 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 	now := m.now()
 	a.Left = max(0, s.left)
 	held := s.holds[buyer]
-	repeat := held.active() && int(held.quantity) == quantity
-	if quantity < 1 || quantity > s.sale.LimitPerBuyer && !repeat {
-		return a, nil, &seckill.FieldError{Field: "quantity", Must: fmt.Sprintf("must be 1 to %d", s.sale.LimitPerBuyer)}
+	r := seckill.Request{Quantity: quantity, Held: held.units(), Now: now, Left: s.left, Room: m.pending.Load() < m.limit}
+	if a.Verdict, err = s.sale.Admit(&r); err != nil || a.Verdict != seckill.Queued {
+		return a, nil, err
 	}
-	if a.Verdict = s.sale.Window(now); a.Verdict != seckill.Queued {
-		return a, nil, nil
-	}
-	switch {
-	case repeat:
+	if r.Repeat() {
 		a.Ticket = held.ticket
 		return a, held.place.segment, nil
-	case held.active():
-		a.Verdict = seckill.Limit
-		return a, nil, nil
-	case s.left < int64(quantity):
-		a.Verdict = seckill.SoldOut
-		return a, nil, nil
 	}
-	if m.pending.Add(1) > m.limit {
+	if m.pending.Add(1) > m.limit { // another sale's buyer has taken the last room meanwhile
 		m.pending.Add(-1)
 		a.Verdict = seckill.Busy
 		return a, nil, nil

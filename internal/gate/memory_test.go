@@ -30,6 +30,11 @@ func TestMemory(t *testing.T) {
 	gatetest.Run(t, openTestMemory)
 }
 
+func TestMemoryAdmitsByTheRule(t *testing.T) {
+	t.Parallel()
+	gatetest.RunAdmission(t, openTestMemory)
+}
+
 func TestMemoryAgreesWithItsModel(t *testing.T) {
 	t.Parallel()
 	gatetest.RunModel(t, openTestMemory)

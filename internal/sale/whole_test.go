@@ -173,7 +173,7 @@ func (w *whole) holds(t *rapid.T) {
 	require.NoError(t, err)
 	v, err := w.store.Look(ctx, w.sale, cut.Outbox)
 	require.NoError(t, err)
-	require.Empty(t, examine(cut, v, false).Violations)
+	require.Empty(t, seckill.Examine(&cut, &v, false).Violations)
 }
 
 // rests ends everything that is under way, and counts.
@@ -198,7 +198,7 @@ func (w *whole) rests(t *rapid.T) {
 	v, err := w.store.Look(ctx, w.sale, cut.Outbox)
 	require.NoError(t, err)
 	require.Empty(t, cut.Outbox)
-	require.Empty(t, examine(cut, v, true).Violations)
+	require.Empty(t, seckill.Examine(&cut, &v, true).Violations)
 	require.Equal(t, v.Sale.Total, cut.Left+v.Sale.Sold, "at rest every unit is sold or at the gate")
 	if cut.Left > 0 {
 		a, err := w.gate.Reserve(ctx, w.sale, "zoe", int(min(3, cut.Left)))

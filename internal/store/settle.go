@@ -32,11 +32,11 @@ type known struct {
 	terms    map[seckill.SaleID]terms
 }
 
-// decide is the rule of settling, without storage. It returns one outcome per
-// ticket, in their order, the indices of those that must be written, and the
-// units sold and the highest admission number by sale. The first mention of a
-// ticket decides; what does not fit, or would be a buyer's second active order,
-// is refused.
+// decide applies the rule of settling (seckill.Ticket.Settle) to a batch, without
+// storage. It returns one outcome per ticket, in their order, the indices of those
+// that must be written, and the units sold and the highest admission number by sale.
+// An outcome that exists stands, the first mention of a ticket decides, and what it
+// takes is gone for those after it.
 func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fresh []int, sold, seq map[seckill.SaleID]int64) {
 	outcomes = make([]seckill.Outcome, len(tickets))
 	seen := make(map[string]seckill.Reason, len(tickets))
@@ -50,14 +50,8 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 		if !decided {
 			m := mark{t.Sale, t.Buyer}
 			sale, exists := k.terms[t.Sale]
-			switch {
-			case !exists:
-				reason = seckill.ReasonNoSale
-			case k.active[m] || placed[m]:
-				reason = seckill.ReasonLimit
-			case sold[t.Sale]+int64(t.Quantity) > sale.left:
-				reason = seckill.ReasonSoldOut
-			default:
+			reason = t.Settle(exists, k.active[m] || placed[m], sale.left-sold[t.Sale])
+			if reason == seckill.ReasonNone {
 				placed[m] = true
 				sold[t.Sale] += int64(t.Quantity)
 			}

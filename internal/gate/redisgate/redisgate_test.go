@@ -46,6 +46,11 @@ func TestConforms(t *testing.T) {
 	gatetest.Run(t, openTest)
 }
 
+func TestAdmitsByTheRule(t *testing.T) {
+	t.Parallel()
+	gatetest.RunAdmission(t, openFast(t))
+}
+
 func TestAgreesWithItsModel(t *testing.T) {
 	t.Parallel()
 	gatetest.RunModel(t, openFast(t))

@@ -194,7 +194,7 @@ func (a *ask) read(m *rueidis.RedisMessage, limit int64) (answer seckill.Answer,
 	verdict, rest, _ := strings.Cut(said, ",")
 	left, ticket, _ := strings.Cut(rest, ",")
 	if verdict == "quantity" {
-		return answer, &seckill.FieldError{Field: "quantity", Must: fmt.Sprintf("must be 1 to %d", limit)}
+		return answer, seckill.QuantityError(int(limit))
 	}
 	answer.Verdict, answer.Ticket = verdictOf[verdict], ticket
 	answer.Left, err = strconv.ParseInt(left, 10, 64)

@@ -1,0 +1,82 @@
+package seckill
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Report is the audit of one sale. All numbers are units.
+type Report struct {
+	OK         bool     `json:"ok"`
+	Total      int64    `json:"total"`
+	Gate       int64    `json:"gate"`       // G: at the gate
+	Pending    int64    `json:"pending"`    // P: admitted, without an outcome
+	Active     int64    `json:"active"`     // A: of active orders
+	Returning  int64    `json:"returning"`  // L: on their way back to the gate
+	Violations []string `json:"violations"` // "name of the invariant: what was seen"
+}
+
+// Broken is the name of the invariant that a violation of a report is about.
+func Broken(violation string) string {
+	name, _, _ := strings.Cut(violation, ":")
+	return name
+}
+
+// Examine holds a gate and the store against each other: it is the rule of the audit.
+// cut was taken before v, and v.Outcomes holds those of the cut's outbox. atRest says
+// that nothing was on its way and that the gate did not change from before v until
+// after it. docs/INVARIANTS.md lists the invariants that it looks for.
+func Examine(cut *Cut, v *Snapshot, atRest bool) Report {
+	r := Report{Total: v.Sale.Total, Gate: cut.Left, Returning: v.Returning + v.Growing, Violations: []string{}}
+	broken := func(format string, args ...any) { r.Violations = append(r.Violations, fmt.Sprintf(format, args...)) }
+
+	// What was admitted after the cut is in nobody's promise yet.
+	var settledBefore int64
+	buyers := make(map[string]string, len(v.Active))
+	for _, t := range v.Active {
+		r.Active += int64(t.Quantity)
+		if t.Seq <= cut.Seq {
+			settledBefore += int64(t.Quantity)
+		}
+		if other, twice := buyers[t.Buyer]; twice {
+			broken("one per buyer: buyer %q holds the active tickets %s and %s", t.Buyer, other, t.ID)
+		}
+		buyers[t.Buyer] = t.ID
+	}
+	for _, t := range cut.Outbox {
+		reason, final := v.Outcomes[t.ID]
+		switch {
+		case !final:
+			r.Pending += int64(t.Quantity)
+			if other := buyers[t.Buyer]; other != "" {
+				broken("one per buyer: buyer %q holds the active tickets %s and %s", t.Buyer, other, t.ID)
+			}
+			buyers[t.Buyer] = t.ID
+		case reason != ReasonNone && reason != ReasonSoldOut:
+			r.Returning += int64(t.Quantity) // refused, and the gate has not heard
+		}
+	}
+	if r.Active > r.Total {
+		broken("no oversell: active orders have %d units of %d", r.Active, r.Total)
+	}
+	if r.Active != v.Sale.Sold {
+		broken("counter: sold is %d, the active orders have %d units", v.Sale.Sold, r.Active)
+	}
+	// A gate owes units that it had sold again when it was rebuilt, before the store
+	// had noted their return: they are still to come, and pay for it.
+	if cut.Left+r.Returning < 0 {
+		broken("gate: it holds %d units", cut.Left)
+	}
+	promised := cut.Left + r.Pending + r.Returning + settledBefore
+	if !atRest {
+		// Units may be at the gate already while the store has not noted it.
+		promised -= v.Returning + v.Growing
+	}
+	if promised > r.Total {
+		broken("gate never over-promises: gate %d + pending %d + returning %d + active %d exceed the total of %d", cut.Left, r.Pending, r.Returning, settledBefore, r.Total)
+	}
+	if sum := cut.Left + r.Pending + r.Returning + r.Active; atRest && settledBefore == r.Active && sum != r.Total {
+		broken("conservation: gate %d + pending %d + active %d + returning %d is %d, the total is %d", cut.Left, r.Pending, r.Active, r.Returning, sum, r.Total)
+	}
+	return r
+}
