@@ -8,14 +8,17 @@
 //	Outcome  what became of a ticket, final: placed or refused
 //	Order    what a placed ticket is: unpaid, paid, cancelled, expired, refunded
 //
-// The path of one purchase runs through five packages, in this order:
+// The path of one purchase runs through five packages, its stages. Its steps are numbered
+// 1 to 12 in docs/ORDER-CYCLE.md, and everywhere else by the same numbers:
 //
-//	internal/api     HTTP in, JSON out
-//	internal/gate    over flag, reserve, outbox, relay, finish
-//	internal/queue   tickets in transit, at least once
-//	internal/settle  tickets become outcomes, in batches
-//	internal/store   one transaction: outcomes, orders, sold count
+//	internal/api     HTTP in, JSON out                            steps 1, 3, 8
+//	internal/gate    over flag, reserve, outbox, relay, finish    steps 1, 2, 4, 6, 9 to 12
+//	internal/queue   tickets in transit, at least once            steps 4, 5, 7
+//	internal/settle  tickets become outcomes, in batches          steps 5 to 7
+//	internal/store   one transaction: outcomes, orders, sold      steps 5, 8 to 12
 //
-// The rules in this package are pure functions of (sale, now, remaining). They
-// import nothing of the stages, and every stage imports them.
+// The rules are here too, as functions without storage: who is admitted (Sale.Admit),
+// what becomes of a ticket (Ticket.Settle), what an order may become (Order.Become), what
+// belongs at a rebuilt gate (Snapshot.Left), and whether everything adds up (Examine).
+// This package imports nothing of the stages, and every stage imports it.
 package seckill

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The packages of the design's section 5.
+// The two packages that the rule treats apart.
 const (
 	root = "seckill"
 	app  = "seckill/internal/app"

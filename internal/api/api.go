@@ -1,4 +1,5 @@
-// Package api is stage 1 of a purchase: HTTP in, JSON out.
+// Package api is HTTP in, JSON out: steps 1, 3 and 8 of the path of a purchase, the over
+// flag, the answer, and the result.
 //
 // The buy route (buy.go) looks at the over flag before anything else, and
 // answers from bytes encoded beforehand. The route table below says who calls a
@@ -29,7 +30,7 @@ import (
 	"seckill/internal/sale"
 )
 
-// Gate is stage 2, as a request sees it.
+// Gate is the gate, as a request sees it.
 type Gate interface {
 	// Over MUST NOT block. When it is false the request MUST go on to Reserve or
 	// to Abandon.

@@ -1,12 +1,16 @@
-// Package gate is stage 2 of a purchase: it says yes or no to a buyer in one
-// atomic step, and remembers every yes until its outcome is known.
+// Package gate says yes or no to a buyer in one atomic step, and remembers every yes
+// until its outcome is known. Of the path of a purchase it is
 //
-// A request looks at the over flag first (flag.go). Reserve decides: is the sale
-// open by the gate's own clock, does this buyer hold an active ticket, is there
-// stock, is there room in the outbox. A yes writes the ticket to the outbox in
-// the same step, and is answered only when that is durable. The relay (relay.go)
-// takes tickets from the outbox to the queue, and Finish brings their outcomes
-// back.
+//	step 1   the over flag, which a request looks at first (flag.go)
+//	step 2   Reserve: is the sale open by the gate's own clock, does this buyer hold an
+//	         active ticket, is there stock, is there room in the outbox; a yes writes the
+//	         ticket to the outbox in the same step, and is answered when that is durable
+//	step 4   the relay, which takes tickets from the outbox to the queue (relay.go)
+//	step 6   Finish, which learns their outcomes
+//	step 9   Release, which takes back the units of ended orders
+//	step 10  Apply, which puts a sale's new version in force
+//	step 11  Move, which moves stock
+//	step 12  Shut and Load, between which a sale's state is counted again
 //
 // memory.go is the embedded gate: one lock per sale, journalled to SQLite in
 // group commits (journal.go). The package redisgate below is the gate that several

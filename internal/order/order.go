@@ -1,5 +1,6 @@
 // Package order is what happens to an order after its purchase: it is paid,
-// cancelled, refunded, or expires, and its units go back to the gate.
+// cancelled, refunded, or expires, and its units go back to the gate: step 9 of the path
+// of a purchase.
 //
 // The change of state and the note that units are on their way are one
 // transaction of the store; the returner brings them to the gate, at least once
@@ -15,7 +16,7 @@ import (
 	"seckill/internal/duty"
 )
 
-// Store is what the package needs of stage 5.
+// Store is what the package needs of the store.
 type Store interface {
 	// Transition MUST write the units' way back in the same transaction.
 	Transition(ctx context.Context, id, buyer string, to seckill.OrderState) (seckill.Order, error)

@@ -1,5 +1,5 @@
 // Package packed sends answers compressed to whoever takes gzip, in front of
-// stage 1: the pages and their files, which are packed once, and the lists of the
+// package api: the pages and their files, which are packed once, and the lists of the
 // API. A node that stands alone needs no other server for that.
 package packed
 

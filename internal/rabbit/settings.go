@@ -86,7 +86,7 @@ func Defaults() Settings {
 	}
 }
 
-// Notes returns the settings that the user's notes name. They are slower:
+// Notes returns the settings that docs/rabbitmq.md calls those of the notes. They are slower:
 // with a prefetch of 1 every ticket costs its listener a round trip.
 func Notes() Settings {
 	s := Defaults()

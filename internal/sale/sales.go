@@ -1,5 +1,6 @@
 // Package sale is what happens to a sale around its purchases: creating and
-// changing it, moving stock, rebuilding its gate state, and the audit.
+// changing it (step 10 of the path of a purchase), moving stock (step 11), rebuilding its
+// gate state (step 12), and the audit.
 //
 // Every change goes to the store first, with a version or an id, and then to the
 // gate. A change that the gate did not hear of is brought to it by the keeper.
@@ -21,7 +22,7 @@ import (
 	"seckill/internal/duty"
 )
 
-// Store is what the package needs of stage 5.
+// Store is what the package needs of the store.
 type Store interface {
 	CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error)
 	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
@@ -43,7 +44,7 @@ type Store interface {
 	duty.Leases
 }
 
-// Gate is what the package needs of stage 2.
+// Gate is what the package needs of the gate.
 type Gate interface {
 	Now() time.Time
 	Left(id seckill.SaleID) (left int64, ok bool)

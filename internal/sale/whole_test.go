@@ -208,7 +208,7 @@ func (w *whole) rests(t *rapid.T) {
 }
 
 // TestEverythingAddsUpWhateverIsInterrupted holds the gate and the store together
-// to the invariants of the design's section 4.
+// to what docs/INVARIANTS.md says.
 func TestEverythingAddsUpWhateverIsInterrupted(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -1,5 +1,5 @@
-// Package settle is stage 4 of a purchase: it takes tickets from the queue in
-// batches and brings each to its outcome, once, however often it is delivered.
+// Package settle takes tickets from the queue in batches and brings each to its outcome,
+// once, however often it is delivered: steps 5 to 7 of the path of a purchase.
 //
 // A failure of the infrastructure does not count against a ticket: the batch is
 // kept and tried again until the store is back. Only a ticket that fails alone

@@ -1,8 +1,9 @@
-// Package store is stage 5 of a purchase: all SQL, and the truth.
+// Package store is all SQL, and the truth: step 5 of the path of a purchase, and what the
+// steps 8 to 12 read and write.
 //
 // A batch of tickets becomes outcomes and orders in one transaction
 // ([Store.Settle]). Unique keys and the condition on the sold count make an
-// oversell impossible even if every stage above is wrong. Everything that the
+// oversell impossible even if every step before is wrong. Everything that the
 // gate caches can be counted again from here ([Store.Snapshot]).
 //
 // The rules are in Go and shared; the statements that differ between databases

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// testStore holds a database to the contract of stage 5. open returns a store on
+// testStore holds a database to what every store must do. open returns a store on
 // an empty database.
 func testStore(t *testing.T, open func(t testing.TB) *Store) {
 	for _, b := range behaviours {
@@ -178,8 +178,8 @@ type failer interface {
 	FailNow()
 }
 
-// invariants are those of the design's section 4 that the store can see, counted
-// from its rows.
+// invariants are those of docs/INVARIANTS.md that the store can see, counted from its
+// rows.
 func (s *shop) invariants(t failer) {
 	count := func(what, query string) {
 		var n int64

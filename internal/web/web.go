@@ -1,5 +1,5 @@
-// Package web is what a buyer sees, in front of stage 1: the storefront's
-// pages, its style and its ES modules, all embedded and served as they are.
+// Package web is what a buyer sees, in front of package api: the
+// storefront's pages, its style and its ES modules, all embedded and served as they are.
 //
 // A page is a shell without a sale's data. Its modules ask the JSON API of
 // package api for everything that changes, so a page is rendered once per

@@ -280,7 +280,7 @@ func (m *machine) onTheWay(id seckill.SaleID) (units int64) {
 	return units
 }
 
-// invariants are those of the design's section 4 that a gate can see.
+// invariants are those of docs/INVARIANTS.md that a gate can see.
 func (m *machine) invariants(t *rapid.T) {
 	for id, model := range m.models {
 		b := m.Store.sales[id]

@@ -1,6 +1,6 @@
-// Package redisgate is the gate that several nodes share, on Redis: steps 1 to 4, 6, 8
-// and 12 of docs/ORDER-CYCLE.md, as package gate describes them. Every decision is one
-// Lua script (lua/), so that Redis makes it in one step for all nodes.
+// Package redisgate is the gate that several nodes share, on Redis. It does the steps that
+// package gate lists. Every decision is one Lua script (lua/), so that Redis makes it in
+// one step for all nodes.
 //
 // What stands where in Redis, and in which form, is in layout.go; which script takes
 // which keys and arguments is in scripts.go; docs/redis.md is for people who operate
