@@ -165,10 +165,10 @@ func New(c Config) *API {
 		{"GET", "/api/admin/sales/{sale}", admins, a.getSale},
 		{"PATCH", "/api/admin/sales/{sale}", admins, a.patchSale},
 		{"POST", "/api/admin/sales/{sale}/stock", admins, a.moveStock},
-		{"POST", "/api/admin/sales/{sale}/pause", admins, a.change("pause", c.Sales.Pause)},
-		{"POST", "/api/admin/sales/{sale}/resume", admins, a.change("resume", c.Sales.Resume)},
-		{"POST", "/api/admin/sales/{sale}/end", admins, a.change("end", c.Sales.End)},
-		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", c.Sales.Renew)}, // its gate state, anew
+		{"POST", "/api/admin/sales/{sale}/pause", admins, a.change("pause", (*sale.Sales).Pause)},
+		{"POST", "/api/admin/sales/{sale}/resume", admins, a.change("resume", (*sale.Sales).Resume)},
+		{"POST", "/api/admin/sales/{sale}/end", admins, a.change("end", (*sale.Sales).End)},
+		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", (*sale.Sales).Renew)}, // its gate state, anew
 		{"GET", "/api/admin/sales/{sale}/audit", admins, a.audit},
 		{"POST", "/api/admin/orders/{order}/refund", admins, a.refund},
 		{"POST", "/api/admin/listeners/start", admins, a.listeners(true)}, // of the node that answers

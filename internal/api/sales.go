@@ -126,7 +126,7 @@ func (a *API) moveStock(w http.ResponseWriter, r *request) error {
 }
 
 // change serves a switch of a sale.
-func (a *API) change(name string, do func(context.Context, seckill.SaleID) (seckill.Sale, error)) func(http.ResponseWriter, *request) error {
+func (a *API) change(name string, do func(*sale.Sales, context.Context, seckill.SaleID) (seckill.Sale, error)) func(http.ResponseWriter, *request) error {
 	return func(w http.ResponseWriter, r *request) error {
 		id, err := r.saleID()
 		if err != nil {
@@ -135,7 +135,7 @@ func (a *API) change(name string, do func(context.Context, seckill.SaleID) (seck
 		if err := decode(w, r.Request, &struct{}{}, true); err != nil {
 			return err
 		}
-		sale, err := do(r.Context(), id)
+		sale, err := do(a.Sales, r.Context(), id)
 		if err != nil {
 			return err
 		}

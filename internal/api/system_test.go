@@ -119,10 +119,8 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	s.api = New(config)
 
 	var duties sync.WaitGroup
-	ready := make(chan struct{})
 	for _, duty := range []func(context.Context) error{
-		func(ctx context.Context) error { return s.sales.Keep(ctx, func() { close(ready) }) },
-		relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run,
+		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run,
 	} {
 		duties.Go(func() {
 			if err := duty(ctx); err != nil {
@@ -138,7 +136,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 			t.Errorf("closing: %v", err)
 		}
 	})
-	<-ready
+	<-s.sales.Loaded()
 	s.fill()
 	return s
 }

@@ -43,7 +43,6 @@ type Node struct {
 	public   net.Listener
 	ops      net.Listener
 
-	loaded   atomic.Bool // the gate has its state
 	stopping atomic.Bool
 }
 

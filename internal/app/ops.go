@@ -74,7 +74,7 @@ func (n *Node) readyz(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case n.stopping.Load():
 		parts["node"] = "stopping"
-	case !n.loaded.Load():
+	case !n.isLoaded():
 		parts["node"] = "the gate's state is being loaded"
 	}
 	status := http.StatusOK
@@ -93,4 +93,14 @@ func state(err error) string {
 		return err.Error()
 	}
 	return "ok"
+}
+
+// isLoaded reports whether the gate has its state.
+func (n *Node) isLoaded() bool {
+	select {
+	case <-n.sales.Loaded():
+		return true
+	default:
+		return false
+	}
 }

@@ -31,15 +31,15 @@ type resident struct {
 	run     func(ctx context.Context) error
 }
 
-// residents is the table. ready is called once the gate has its state.
-func (n *Node) residents(ready func()) []resident {
+// residents is the table.
+func (n *Node) residents() []resident {
 	redis, rabbit, only := n.redis != nil, n.rabbit != nil, n.only != nil
 	return []resident{
 		{name: "Redis connection", needs: "--gate redis", present: redis, lasting: true, run: n.redis.Run},
 		{name: "RabbitMQ connections", needs: "--queue amqp", present: rabbit, lasting: true, run: n.rabbit.Run},
 		{name: "store preparer", run: (&preparer{store: n.store, log: n.log, checks: n.checks()}).Run},
 		{name: "only node's lease", needs: "--store mysql beside embedded parts", present: only, run: n.only.Run},
-		{name: "keeper of sales", run: func(ctx context.Context) error { return n.sales.Keep(ctx, ready) }},
+		{name: "keeper of sales", run: n.sales.Keeper.Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
 		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis,
 			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},

@@ -17,7 +17,7 @@ func TestThePageListsTheResidents(t *testing.T) {
 	t.Parallel()
 	n, _ := node(t, embedded(t), slog.DiscardHandler)
 	var want []string
-	for _, r := range n.residents(nil) {
+	for _, r := range n.residents() {
 		role, needs, stops := "every node", "", "with the others"
 		if r.role != "" {
 			role = "`" + r.role + "`"

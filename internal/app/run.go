@@ -26,17 +26,22 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	defer disconnect()
 
-	table := n.residents(func() {
-		n.loaded.Store(true)
-		n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL())
-		if ready != nil {
-			ready(ctx)
-		}
-	})
+	table := n.residents()
 	connections, residents := n.start(connected, table, true), n.start(work, table, false)
 	public, ops := n.publicServer(waits), n.opsServer()
 
 	g.Go(residents.Wait) // one that fails stops the node
+	g.Go(func() error {
+		select {
+		case <-n.sales.Loaded():
+			n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL())
+			if ready != nil {
+				ready(ctx)
+			}
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	if n.public != nil {
 		g.Go(func() error {
 			n.reach(ctx)

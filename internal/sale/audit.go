@@ -8,6 +8,24 @@ import (
 	"seckill"
 )
 
+// AuditStore is what the audit needs of the store.
+type AuditStore interface {
+	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
+	OpenMoves(ctx context.Context) ([]seckill.Move, error)
+	Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (seckill.Snapshot, error)
+}
+
+// AuditGate is what the audit needs of the gate.
+type AuditGate interface {
+	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
+}
+
+// Auditor holds the gate and the store against each other.
+type Auditor struct {
+	store AuditStore
+	gate  AuditGate
+}
+
 const (
 	auditLooks = 3
 	auditPause = 50 * time.Millisecond
@@ -16,7 +34,7 @@ const (
 // Audit holds the gate and the store against each other: one cut of the gate,
 // then one snapshot of the store. Only what stands on every look is reported,
 // since the two are not read at the same moment.
-func (s *Sales) Audit(ctx context.Context, id seckill.SaleID) (r seckill.Report, err error) {
+func (s *Auditor) Audit(ctx context.Context, id seckill.SaleID) (r seckill.Report, err error) {
 	var standing []string
 	for look := range auditLooks {
 		if look > 0 {

@@ -3,6 +3,7 @@ package sale
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"seckill"
@@ -14,6 +15,32 @@ const catalogLife = time.Second
 
 // catalogSize bounds what a node keeps: beyond it everything is read anew.
 const catalogSize = 20_000
+
+// CatalogStore is what the catalogue needs of the store.
+type CatalogStore interface {
+	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
+	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
+	// Shelf MUST decide by the place's moment on which shelf a sale stands.
+	Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error)
+}
+
+// CatalogGate is what the catalogue needs of the gate: its clock, and a hint of what is left.
+type CatalogGate interface {
+	Now() time.Time
+	Left(id seckill.SaleID) (left int64, ok bool)
+}
+
+// Catalog shows sales to buyers, and to whoever runs the shop.
+type Catalog struct {
+	store CatalogStore
+	gate  CatalogGate
+
+	mu    sync.Mutex
+	cache map[seckill.SaleID]cached
+	lists map[listKey]cachedList
+	// orders are those of the open sales by which walks under way go on, oldest first.
+	orders []snapshot
+}
 
 type cached struct {
 	sale seckill.Sale
@@ -34,7 +61,7 @@ type cachedList struct {
 }
 
 // Get shows one sale, with the units left at the gate and the gate's clock.
-func (s *Sales) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	now := time.Now()
 	s.mu.Lock()
 	was, ok := s.cache[id]
@@ -60,7 +87,7 @@ func (s *Sales) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, error
 
 // List shows up to max sales with ids below before (0: from the newest), newest
 // first, to whoever runs the shop. Buyers read Shelves.
-func (s *Sales) List(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
+func (s *Catalog) List(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
 	now, key := time.Now(), listKey{before: before, max: max}
 	s.mu.Lock()
 	was, ok := s.lists[key]
@@ -87,7 +114,7 @@ func (s *Sales) List(ctx context.Context, before seckill.SaleID, max int) ([]sec
 	return shown, nil
 }
 
-func (s *Sales) show(sale seckill.Sale) seckill.Sale {
+func (s *Catalog) show(sale seckill.Sale) seckill.Sale {
 	left, ok := s.gate.Left(sale.ID)
 	if !ok {
 		left = max(0, sale.Total-sale.Sold)
@@ -96,16 +123,9 @@ func (s *Sales) show(sale seckill.Sale) seckill.Sale {
 }
 
 // Forget makes this node read the sale again, instead of within a second.
-func (s *Sales) Forget(id seckill.SaleID) {
+func (s *Catalog) Forget(id seckill.SaleID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.cache, id)
 	clear(s.lists)
-}
-
-// tell lets the other nodes know that the store has a newer sale, if it can.
-func (s *Sales) tell(sale seckill.Sale) {
-	if s.Notice != nil {
-		s.Notice(sale.ID, sale.Version)
-	}
 }

@@ -36,7 +36,7 @@ func TestANoticeHastensWhatHappensAnyway(t *testing.T) {
 		require.Equal(t, [2]string{"lost", "lost"}, shown())
 
 		var heard []int64
-		h.Notice = func(id seckill.SaleID, version int64) {
+		h.notice = func(id seckill.SaleID, version int64) {
 			heard = append(heard, version)
 			other.Forget(id)
 		}

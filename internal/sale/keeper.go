@@ -1,14 +1,16 @@
 package sale
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 	"seckill/internal/duty"
 )
 
@@ -19,34 +21,78 @@ const (
 	keeperCheck = time.Minute     // between looks at every sale, for those to be retired
 
 	keeperGap = 100 * time.Millisecond // between two looks that buyers of closed sales ask for
-
-	rebuildLease = "rebuild"
-	rebuildTime  = 5 * time.Second // of the lease, which is renewed meanwhile: how long others wait for a dead node
-	rebuildSome  = 64              // sales shut at the same time
 )
 
-// errPart says that some sales could not be looked at, since a part of the gate is
-// gone, for one. The others need not wait for them.
-var errPart = errors.New("some sales have to wait")
+// KeeperStore is what the keeper needs of the store.
+type KeeperStore interface {
+	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
+	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
+	Unapplied(ctx context.Context) ([]seckill.Sale, error)
+	Applied(ctx context.Context, id seckill.SaleID, version int64) error
+	OpenMoves(ctx context.Context) ([]seckill.Move, error)
+	FinishMove(ctx context.Context, m seckill.Move, applied bool) (bool, error)
+	// Snapshot MUST raise the epochs of the sales in the transaction that reads,
+	// and count their versions as applied.
+	Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) ([]seckill.Snapshot, error)
+	Identity(ctx context.Context) (string, error)
+	duty.Leases
+}
 
-// Keep is the resident duty of the package: it rebuilds what the gate has lost,
-// and brings to the gate the changes and stock moves that it did not hear of.
-// ready is called once everything has been loaded for the first time.
-func (s *Sales) Keep(ctx context.Context, ready func()) error {
+// KeeperGate is what the keeper needs of the gate.
+type KeeperGate interface {
+	// Apply MUST ignore a version that is not newer.
+	Apply(ctx context.Context, sale seckill.Sale) error
+	// Move MUST decide each id once, and MUST NOT decide one of another epoch.
+	Move(ctx context.Context, m seckill.Move) (applied bool, err error)
+	// Shut MUST close the sales before it reads the outbox.
+	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
+	Load(ctx context.Context, snapshots []seckill.Snapshot) error
+	// Belong MUST fail when the gate's state is that of another store.
+	Belong(ctx context.Context, store string) error
+	// Stale MUST return the sales whose state is missing, shut, of another epoch
+	// than the one given, lacks what is settled, or is to be retired.
+	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
+	// Lost receives when there may be stale sales.
+	Lost() <-chan struct{}
+}
+
+// Keeper is the resident that keeps the gate up to date with the store.
+type Keeper struct {
+	store KeeperStore
+	gate  KeeperGate
+	log   *slog.Logger
+	alone bool   // there is no other node
+	node  string // among those that rebuild
+
+	changed duty.Signal   // there is something to do
+	loaded  chan struct{} // closed, once, when everything has been loaded for the first time
+	once    sync.Once
+
+	rebuilding sync.Mutex              // one rebuild at a time
+	newborn    map[seckill.SaleID]bool // sales without a state that restore has left to who creates them
+	unsure     atomic.Bool             // there may be stale sales
+	identity   string                  // of the store, once it has been asked for
+}
+
+// Loaded is closed when the gate has its state for the first time.
+func (k *Keeper) Loaded() <-chan struct{} { return k.loaded }
+
+// Run rebuilds what the gate has lost, and brings to the gate the changes and stock moves
+// that it did not hear of, until ctx is done.
+func (k *Keeper) Run(ctx context.Context) error {
 	tick, check := time.NewTicker(keeperPause), time.NewTicker(keeperCheck)
 	defer tick.Stop()
 	defer check.Stop()
 	for {
 		looked := time.Now()
-		err := s.keep(ctx)
-		if err == nil && ready != nil {
-			ready()
-			ready = nil
+		err := k.keep(ctx)
+		if err == nil {
+			k.once.Do(func() { close(k.loaded) })
 		}
-		changed, lost := s.changed, s.gate.Lost()
+		changed, lost := k.changed, k.gate.Lost()
 		if err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("sale: the gate is not up to date; trying again", "pause", keeperPause, "error", err)
+				k.log.Warn("sale: the gate is not up to date; trying again", "pause", keeperPause, "error", err)
 			}
 			changed, lost = nil, nil // at the pace of the ticker while something is down
 		}
@@ -54,25 +100,23 @@ func (s *Sales) Keep(ctx context.Context, ready func()) error {
 		case <-tick.C:
 		case <-changed:
 		case <-lost:
-			// A crowd at a closed door asks without end.
-			select {
-			case <-time.After(keeperGap - time.Since(looked)):
-			case <-ctx.Done():
-			}
-			s.unsure.Store(true)
+			// Buyers of a sale that is closed at the gate ask again and again. Their
+			// questions lead to no more than one look in keeperGap.
+			_ = duty.Rest(ctx, keeperGap-time.Since(looked))
+			k.unsure.Store(true)
 		case <-check.C:
-			s.unsure.Store(true)
+			k.unsure.Store(true)
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (s *Sales) keep(ctx context.Context) error {
+func (k *Keeper) keep(ctx context.Context) error {
 	var failed error
-	if s.unsure.Swap(false) {
-		if failed = s.restore(ctx); failed != nil {
-			s.unsure.Store(true)
+	if k.unsure.Swap(false) {
+		if failed = k.restore(ctx); failed != nil {
+			k.unsure.Store(true)
 			if !errors.Is(failed, errPart) {
 				return failed
 			}
@@ -80,132 +124,64 @@ func (s *Sales) keep(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)
 	defer cancel()
-	return errors.Join(failed, s.catchUp(ctx))
+	return errors.Join(failed, k.catchUp(ctx))
 }
 
-// restore rebuilds the sales whose state at the gate is not that of the store. One
-// node at a time does; it would be right without the lease too (see Rebuild), but
-// two that rebuild the same sales undo each other's work.
-func (s *Sales) restore(ctx context.Context) error {
-	if s.identity == "" {
-		id, err := s.store.Identity(ctx)
-		if err != nil {
-			return err
-		}
-		s.identity = id
-	}
-	if err := s.gate.Belong(ctx, s.identity); err != nil {
-		return err
-	}
-	r := restoring{Sales: s}
-	defer func() {
-		if r.end != nil {
-			r.end()
-		}
-	}()
-	var failed error
-	for more := true; more; {
-		var err error
-		more, err = r.page(ctx)
-		if more && err != nil {
-			err = fmt.Errorf("%w: %w", errPart, err)
-		}
-		failed = cmp.Or(err, failed)
-	}
-	return failed
-}
-
-// restoring is one round of restore.
-type restoring struct {
-	*Sales
-	before seckill.SaleID // what comes next
-	end    func()         // gives the lease back; nil: it is not ours yet
-}
-
-// page restores one page of sales, as far as the gate can be reached, and reports
-// whether there are more. Nobody on this node opens a sale meanwhile, so what is
-// stale stays so.
-func (r *restoring) page(ctx context.Context) (more bool, err error) {
-	r.rebuilding.Lock()
-	defer r.rebuilding.Unlock()
-	sales, err := r.store.Sales(ctx, r.before, keeperPage)
-	if err != nil || len(sales) == 0 {
-		return false, err
-	}
-	stale, failed := r.gate.Stale(ctx, sales)
-	if len(stale) > 0 {
-		if r.end == nil {
-			r.end, err = r.lead(ctx)
-			return err == nil, err // another node may have done it all just now: look again
-		}
-		if stale = r.born(sales, stale); len(stale) < 1 {
-			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
-		} else {
-			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
-			for some := range slices.Chunk(stale, rebuildSome) {
-				// What cannot be reached keeps no other sale shut.
-				failed = errors.Join(failed, r.rebuild(ctx, some))
-			}
-		}
-	}
-	r.before = sales[len(sales)-1].ID
-	return true, failed
-}
-
-// born leaves out the sales that never had a state and are seen so for the first
-// time: another node is about to open them.
-func (r *restoring) born(sales []seckill.Sale, stale []seckill.SaleID) (old []seckill.SaleID) {
-	for _, sale := range sales {
-		if !slices.Contains(stale, sale.ID) {
-			delete(r.newborn, sale.ID)
-			continue
-		}
-		if sale.Epoch == 0 && !r.newborn[sale.ID] {
-			r.newborn[sale.ID] = true
-			continue
-		}
-		delete(r.newborn, sale.ID)
-		old = append(old, sale.ID)
-	}
-	return old
-}
-
-// lead takes the lease that lets one node rebuild, and keeps it until end. A node
-// that is alone needs none.
-func (s *Sales) lead(ctx context.Context) (end func(), err error) {
-	if s.Alone {
-		return func() {}, nil
-	}
-	lease := &duty.Lease{Leases: s.store, Name: rebuildLease, Owner: s.node, Life: rebuildTime}
-	held, err := lease.Held(ctx)
-	if err == nil && !held {
-		err = fmt.Errorf("another node (%s) rebuilds sales: %w", lease.Holder(), seckill.ErrUnavailable)
-	}
-	if err != nil {
-		return nil, err
-	}
-	// If it is lost another node rebuilds too, which is right, only slow.
-	return lease.Keep(ctx), nil
-}
-
-func (s *Sales) catchUp(ctx context.Context) error {
+func (k *Keeper) catchUp(ctx context.Context) error {
 	var errs []error
-	sales, err := s.store.Unapplied(ctx)
+	sales, err := k.store.Unapplied(ctx)
 	errs = append(errs, err)
 	for _, sale := range sales {
-		err := s.apply(ctx, sale)
+		err := k.apply(ctx, sale)
 		if errors.Is(err, seckill.ErrClosed) {
 			// It may be about to open: whoever made it rebuilds it just now.
-			s.unsure.Store(true)
+			k.unsure.Store(true)
 		}
 		errs = append(errs, err)
 	}
-	moves, err := s.store.OpenMoves(ctx)
+	moves, err := k.store.OpenMoves(ctx)
 	errs = append(errs, err)
 	for _, m := range moves {
-		if err := s.move(ctx, m); !errors.Is(err, seckill.ErrStock) {
+		if err := k.move(ctx, m); !errors.Is(err, seckill.ErrStock) {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (k *Keeper) apply(ctx context.Context, sale seckill.Sale) error {
+	crash.Here("10-before-apply", true)
+	if err := k.gate.Apply(ctx, sale); err != nil {
+		return err
+	}
+	crash.Here("10-after-apply", true)
+	// The gate has it; that the store hears so is the keeper's business too.
+	if err := k.store.Applied(ctx, sale.ID, sale.Version); err != nil {
+		k.log.Warn("sale: the change is in force, but not noted as such", "sale", sale.ID, "version", sale.Version, "error", err)
+	}
+	return nil
+}
+
+// move brings a begun move to the gate and its end to the store.
+func (k *Keeper) move(ctx context.Context, m seckill.Move) error {
+	if m.Done {
+		return nil
+	}
+	crash.Here("11-grow-before-gate", m.Delta > 0)
+	crash.Here("11-shrink-before-gate", m.Delta < 0)
+	applied, err := k.gate.Move(ctx, m)
+	if err != nil {
+		return err
+	}
+	crash.Here("11-grow-after-gate", m.Delta > 0)
+	crash.Here("11-shrink-after-gate", m.Delta < 0 && applied)
+	switch done, err := k.store.FinishMove(ctx, m, applied); {
+	case err != nil:
+		return err
+	case !done:
+		return fmt.Errorf("sale %s: move %s: %w", m.Sale, m.ID, seckill.ErrStale)
+	case !applied:
+		return fmt.Errorf("sale %s: %d units cannot be taken out: %w", m.Sale, -m.Delta, seckill.ErrStock)
+	}
+	return nil
 }

@@ -59,7 +59,7 @@ type snapshot struct {
 // All pages of a walk are of its beginning's moment, so a sale that opens or closes
 // meanwhile is neither missed nor met twice. A sale that sells out, or has units
 // again, may be.
-func (s *Sales) Shelves(ctx context.Context, cursor string, max int) (shown []seckill.Sale, next string, err error) {
+func (s *Catalog) Shelves(ctx context.Context, cursor string, max int) (shown []seckill.Sale, next string, err error) {
 	key := listKey{of: "shelves", cursor: cursor, max: max}
 	now := time.Now()
 	s.mu.Lock()
@@ -90,7 +90,7 @@ func (s *Sales) Shelves(ctx context.Context, cursor string, max int) (shown []se
 
 // walk reads a page from the store. It reads one sale more than it returns, to know
 // whether another page follows.
-func (s *Sales) walk(ctx context.Context, cursor string, max int) (page []seckill.Sale, next string, err error) {
+func (s *Catalog) walk(ctx context.Context, cursor string, max int) (page []seckill.Sale, next string, err error) {
 	m := mark{at: s.gate.Now().UTC().Truncate(time.Millisecond)}
 	m.place.At, m.place.Time = m.at, time.UnixMilli(0).UTC()
 	if cursor != "" {
@@ -139,7 +139,7 @@ func (s *Sales) walk(ctx context.Context, cursor string, max int) (page []seckil
 
 // order returns the open sales as of at by what matters. The order is made once for
 // each moment on a node; another node, or a node that has forgotten it, makes its own.
-func (s *Sales) order(ctx context.Context, at time.Time) (snapshot, error) {
+func (s *Catalog) order(ctx context.Context, at time.Time) (snapshot, error) {
 	begin := seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: time.UnixMilli(0).UTC()}
 	sales, err := s.store.Shelf(ctx, begin, hottest)
 	if err != nil {
@@ -215,7 +215,7 @@ const (
 
 // Lively returns the sales in which somebody may still wait for an outcome: those
 // that are open, sold out, or were closed a short while ago.
-func (s *Sales) Lively(ctx context.Context) (ids []seckill.SaleID, err error) {
+func (s *Catalog) Lively(ctx context.Context) (ids []seckill.SaleID, err error) {
 	now, key := time.Now(), listKey{of: "lively"}
 	s.mu.Lock()
 	was, ok := s.lists[key]

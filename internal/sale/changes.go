@@ -1,0 +1,153 @@
+package sale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"seckill"
+	"seckill/internal/crash"
+)
+
+// ChangeStore is what the changes need of the store.
+type ChangeStore interface {
+	CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error)
+	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
+	// UpdateSale MUST raise the version, and write nothing when change fails.
+	UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (seckill.Sale, error)
+	BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, error)
+	OpenMoves(ctx context.Context) ([]seckill.Move, error)
+}
+
+// Changes are what an administrator does to sales. Each is in force at the gate when it
+// returns without an error.
+type Changes struct {
+	store   ChangeStore
+	clock   interface{ Now() time.Time } // the gate's
+	catalog *Catalog
+	keeper  *Keeper
+	notice  func(id seckill.SaleID, version int64) // nil: nobody hears
+	totals  sync.Mutex                             // one change of a total at a time
+}
+
+// Create makes a sale and opens it at the gate. When the store has it and the
+// gate cannot be reached, the error wraps seckill.ErrUnavailable and the keeper
+// opens it later.
+func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
+	sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
+	if err := sale.Validate(); err != nil {
+		return sale, err
+	}
+	sale, err := c.store.CreateSale(ctx, sale)
+	if err != nil {
+		return sale, err
+	}
+	c.tell(sale)
+	crash.Here("10-before-open", true)
+	err = c.keeper.Rebuild(ctx, sale.ID)
+	if errors.Is(err, seckill.ErrClosed) {
+		err = c.keeper.opened(ctx, sale.ID, err)
+	}
+	if err != nil {
+		c.keeper.changed.Send()
+		return sale, fmt.Errorf("sale %s is created and will open when the gate is back: %w", sale.ID, err)
+	}
+	return c.catalog.show(sale), nil
+}
+
+// Change applies change to the sale and puts the new version in force at the
+// gate before it returns. change sees the sale as stored and the gate's time.
+func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sale *seckill.Sale, now time.Time) error) (seckill.Sale, error) {
+	bring := c.keeper.apply
+	sale, err := c.store.UpdateSale(ctx, id, func(sale *seckill.Sale) error {
+		if sale.Retired { // the gate takes no version of it without its buyers
+			bring = func(ctx context.Context, sale seckill.Sale) error { return c.keeper.Rebuild(ctx, sale.ID) }
+		}
+		// The time at which the sale is locked: to wait for the store must not let
+		// through what the sale's opening forbids.
+		if err := change(sale, c.clock.Now()); err != nil {
+			return err
+		}
+		sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
+		// The total is not changed here, and stock moves may have brought it to 0.
+		valid := *sale
+		valid.Total = max(1, valid.Total)
+		return valid.Validate()
+	})
+	if err != nil {
+		return sale, err
+	}
+	c.tell(sale)
+	if err := bring(ctx, sale); err != nil {
+		c.keeper.changed.Send()
+		return sale, fmt.Errorf("sale %s is changed and the change will be in force when the gate is back: %w", id, err)
+	}
+	return c.catalog.show(sale), nil
+}
+
+// Pause stops a sale until Resume. A repeat changes nothing.
+func (c *Changes) Pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		sale.Paused = true
+		return notEnded(sale)
+	})
+}
+
+// Resume opens a paused sale again.
+func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		sale.Paused = false
+		return notEnded(sale)
+	})
+}
+
+// End closes a sale for ever: an open one closes now. Tickets that were admitted
+// are honoured.
+func (c *Changes) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		if now = now.Truncate(time.Millisecond); !sale.Ended && now.After(sale.OpensAt) && now.Before(sale.ClosesAt) {
+			sale.ClosesAt = now
+		}
+		sale.Ended = true
+		return nil
+	})
+}
+
+func notEnded(sale *seckill.Sale) error {
+	if sale.Ended {
+		return fmt.Errorf("sale %s has been ended: %w", sale.ID, seckill.ErrState)
+	}
+	return nil
+}
+
+// Renew rebuilds one sale because an administrator wants it, when no other node
+// rebuilds any.
+func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
+	if sale, err = c.store.Sale(ctx, id); err != nil {
+		return sale, err
+	}
+	end, err := c.keeper.lead(ctx)
+	for until := time.Now().Add(2 * rebuildTime); err != nil && time.Now().Before(until); end, err = c.keeper.lead(ctx) {
+		select {
+		case <-time.After(keeperGap):
+		case <-ctx.Done():
+			return sale, ctx.Err()
+		}
+	}
+	if err != nil {
+		return sale, err
+	}
+	defer end()
+	err = c.keeper.Rebuild(ctx, id)
+	return c.catalog.show(sale), err
+}
+
+// tell has this node and the others read a sale again that the store has changed.
+func (c *Changes) tell(sale seckill.Sale) {
+	c.catalog.Forget(sale.ID)
+	if c.notice != nil {
+		c.notice(sale.ID, sale.Version)
+	}
+}

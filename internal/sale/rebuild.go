@@ -1,0 +1,194 @@
+package sale
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"seckill"
+	"seckill/internal/crash"
+	"seckill/internal/duty"
+)
+
+const (
+	rebuildLease = "rebuild"
+	rebuildTime  = 5 * time.Second // of the lease, which is renewed meanwhile: how long others wait for a dead node
+	rebuildSome  = 64              // sales shut at the same time
+)
+
+// errPart says that some sales could not be looked at, since a part of the gate is
+// gone, for one. The others need not wait for them.
+var errPart = errors.New("some sales have to wait")
+
+// Rebuild makes the gate's state of sales anew from the outbox and one snapshot of
+// the store. They are closed meanwhile.
+func (k *Keeper) Rebuild(ctx context.Context, ids ...seckill.SaleID) error {
+	k.rebuilding.Lock()
+	err := k.rebuild(ctx, ids)
+	k.rebuilding.Unlock()
+	if err != nil {
+		// They may be shut now: somebody must open them.
+		k.unsure.Store(true)
+		k.changed.Send()
+	}
+	return err
+}
+
+// rebuild does that with k.rebuilding held.
+func (k *Keeper) rebuild(ctx context.Context, ids []seckill.SaleID) error {
+	outbox, err := k.gate.Shut(ctx, ids)
+	if err != nil {
+		return err
+	}
+	crash.Here("12-before-snapshot", true)
+	snapshots, err := k.store.Snapshot(ctx, ids, outbox)
+	if err != nil {
+		return err
+	}
+	for i := range snapshots {
+		// Units that came back may have been sold again before the store noted their
+		// return. The gate owes them until then, and that is no promise too many.
+		v := &snapshots[i]
+		if left := v.Left() + v.Returning + v.Growing; left < 0 {
+			k.log.Error("sale: more units are promised than exist; the gate owes them", "sale", v.Sale.ID, "short", -left)
+		}
+	}
+	crash.Here("12-before-load", true)
+	if err := k.gate.Load(ctx, snapshots); err != nil {
+		return err
+	}
+	crash.Here("12-after-load", true)
+	return nil
+}
+
+// restore rebuilds the sales whose state at the gate is not that of the store. One
+// node at a time does; it would be right without the lease too (see Rebuild), but
+// two that rebuild the same sales undo each other's work.
+func (k *Keeper) restore(ctx context.Context) error {
+	if k.identity == "" {
+		id, err := k.store.Identity(ctx)
+		if err != nil {
+			return err
+		}
+		k.identity = id
+	}
+	if err := k.gate.Belong(ctx, k.identity); err != nil {
+		return err
+	}
+	r := restoring{Keeper: k}
+	defer func() {
+		if r.end != nil {
+			r.end()
+		}
+	}()
+	var failed error
+	for more := true; more; {
+		var err error
+		more, err = r.page(ctx)
+		if more && err != nil {
+			err = fmt.Errorf("%w: %w", errPart, err)
+		}
+		failed = cmp.Or(err, failed)
+	}
+	return failed
+}
+
+// restoring is one round of restore.
+type restoring struct {
+	*Keeper
+	before seckill.SaleID // what comes next
+	end    func()         // gives the lease back; nil: it is not ours yet
+}
+
+// page restores one page of sales, as far as the gate can be reached, and reports
+// whether there are more. Nobody on this node opens a sale meanwhile, so what is
+// stale stays so.
+func (r *restoring) page(ctx context.Context) (more bool, err error) {
+	r.rebuilding.Lock()
+	defer r.rebuilding.Unlock()
+	sales, err := r.store.Sales(ctx, r.before, keeperPage)
+	if err != nil || len(sales) == 0 {
+		return false, err
+	}
+	stale, failed := r.gate.Stale(ctx, sales)
+	if len(stale) > 0 {
+		if r.end == nil {
+			r.end, err = r.lead(ctx)
+			return err == nil, err // another node may have done it all just now: look again
+		}
+		if stale = r.born(sales, stale); len(stale) < 1 {
+			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
+		} else {
+			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
+			for some := range slices.Chunk(stale, rebuildSome) {
+				// What cannot be reached keeps no other sale shut.
+				failed = errors.Join(failed, r.rebuild(ctx, some))
+			}
+		}
+	}
+	r.before = sales[len(sales)-1].ID
+	return true, failed
+}
+
+// born leaves out the sales that never had a state and are seen so for the first
+// time: another node is about to open them.
+func (r *restoring) born(sales []seckill.Sale, stale []seckill.SaleID) (old []seckill.SaleID) {
+	for _, sale := range sales {
+		if !slices.Contains(stale, sale.ID) {
+			delete(r.newborn, sale.ID)
+			continue
+		}
+		if sale.Epoch == 0 && !r.newborn[sale.ID] {
+			r.newborn[sale.ID] = true
+			continue
+		}
+		delete(r.newborn, sale.ID)
+		old = append(old, sale.ID)
+	}
+	return old
+}
+
+// lead takes the lease that lets one node rebuild, and keeps it until end. A node
+// that is alone needs none.
+func (k *Keeper) lead(ctx context.Context) (end func(), err error) {
+	if k.alone {
+		return func() {}, nil
+	}
+	lease := &duty.Lease{Leases: k.store, Name: rebuildLease, Owner: k.node, Life: rebuildTime}
+	held, err := lease.Held(ctx)
+	if err == nil && !held {
+		err = fmt.Errorf("another node (%s) rebuilds sales: %w", lease.Holder(), seckill.ErrUnavailable)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// If it is lost another node rebuilds too, which is right, only slow.
+	return lease.Keep(ctx), nil
+}
+
+// opened waits for a new sale that another node has shut: it saw it before it was
+// open, rebuilds it now, and then it is. Where that does not come true the error is
+// the given one.
+func (k *Keeper) opened(ctx context.Context, id seckill.SaleID, closed error) error {
+	ctx, cancel := context.WithTimeout(ctx, keeperTry)
+	defer cancel()
+	tick := time.NewTicker(keeperGap / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return closed
+		}
+		sale, err := k.store.Sale(ctx, id)
+		if err != nil {
+			continue
+		}
+		if stale, err := k.gate.Stale(ctx, []seckill.Sale{sale}); err == nil && len(stale) == 0 {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,58 @@
+// Package sale is what happens to a sale around its purchases, by who asks for it: an
+// administrator's changes (Changes; steps 10 and 11 of docs/ORDER-CYCLE.md), what buyers are
+// shown (Catalog), the resident keeper that brings the gate up to date and rebuilds it
+// (Keeper; step 12), and the audit (Auditor).
+//
+// Every change goes to the store first, with a version or an id, and then to the
+// gate. A change that the gate did not hear of is brought to it by the keeper.
+package sale
+
+import (
+	"crypto/rand"
+	"log/slog"
+
+	"seckill"
+	"seckill/internal/duty"
+)
+
+// Store is what the parts of the package need of the store.
+type Store interface {
+	CatalogStore
+	ChangeStore
+	KeeperStore
+	AuditStore
+}
+
+// Gate is what they need of the gate.
+type Gate interface {
+	CatalogGate
+	KeeperGate
+	AuditGate
+}
+
+// Options are what a node with others, or without, says of itself.
+type Options struct {
+	// Notice hears of every change that this node has stored. It MUST NOT wait. nil:
+	// nobody hears.
+	Notice func(id seckill.SaleID, version int64)
+	// Alone says that there is no other node.
+	Alone bool
+}
+
+// Sales is the four parts of one node.
+type Sales struct {
+	*Catalog
+	*Changes
+	*Keeper
+	*Auditor
+}
+
+// New returns the sales of a store and a gate.
+func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
+	catalog := &Catalog{store: store, gate: gate, cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
+	keeper := &Keeper{store: store, gate: gate, log: log, alone: o.Alone, node: rand.Text(),
+		changed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
+	keeper.unsure.Store(true)
+	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice}
+	return &Sales{catalog, changes, keeper, &Auditor{store, gate}}
+}

@@ -1,0 +1,42 @@
+package sale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"seckill"
+)
+
+// Stock moves units into the sale or out of it, once for each id. Shrinking is
+// all or nothing: more than the gate holds is seckill.ErrStock.
+func (c *Changes) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, error) {
+	if m.ID == "" || len(m.ID) > 64 || !seckill.ValidBuyer(m.ID) {
+		return seckill.Sale{}, &seckill.FieldError{Field: "id", Must: "must be 1 to 64 printable characters"}
+	}
+	if m.Delta == 0 || m.Delta > seckill.MaxTotal || m.Delta < -seckill.MaxTotal {
+		return seckill.Sale{}, &seckill.FieldError{Field: "delta", Must: fmt.Sprintf("must be -%d to %d and not 0", seckill.MaxTotal, seckill.MaxTotal)}
+	}
+	// A rebuild in between asks for another look, and there is hardly ever one.
+	for try := 1; ; try++ {
+		begun, err := c.store.BeginMove(ctx, m)
+		if err != nil {
+			return seckill.Sale{}, err
+		}
+		c.catalog.Forget(m.Sale)
+		err = c.keeper.move(ctx, begun)
+		if err == nil {
+			break
+		}
+		if try == 3 || !errors.Is(err, seckill.ErrStale) {
+			c.keeper.changed.Send()
+			return seckill.Sale{}, err
+		}
+	}
+	c.catalog.Forget(m.Sale)
+	sale, err := c.store.Sale(ctx, m.Sale)
+	if err == nil {
+		c.tell(sale)
+	}
+	return c.catalog.show(sale), err
+}
