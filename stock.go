@@ -57,6 +57,23 @@ type Cut struct {
 	Outbox []Ticket // admitted, and the gate has not learned the outcome
 }
 
+// GateState is what a gate says about its state of a sale.
+type GateState struct {
+	Open    bool  // false: there is none, or it was closed for a rebuild
+	Epoch   int64 // of the rebuild that made it
+	Seq     int64 // last admission number given
+	Version int64 // of the sale, in force
+	Retired bool  // its buyers are forgotten
+}
+
+// Outdated decides whether the state must be rebuilt, by what the store says of the sale:
+// it is not there, or of another epoch; the gate has lost tickets that are settled; the
+// sale is to be retired; or it was retired and has changed since, so that it may open
+// again, for which its buyers must be known.
+func (g *GateState) Outdated(sale *Sale) bool {
+	return !g.Open || g.Epoch != sale.Epoch || g.Seq < sale.Seq || sale.Retired && !g.Retired || g.Retired && g.Version != sale.Version
+}
+
 // Units adds up the quantities of tickets.
 func Units(tickets []Ticket) int64 {
 	var n int64

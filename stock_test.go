@@ -36,3 +36,29 @@ func TestUnits(t *testing.T) {
 	require.Zero(t, Units(nil))
 	require.EqualValues(t, 6, Units([]Ticket{{Quantity: 1}, {Quantity: 2}, {Quantity: 3}}))
 }
+
+func TestWhenAGatesStateIsOutdated(t *testing.T) {
+	t.Parallel()
+	fine := func() (GateState, Sale) {
+		return GateState{Open: true, Epoch: 2, Seq: 7, Version: 3}, Sale{Epoch: 2, Seq: 5, Version: 3}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(g *GateState, s *Sale)
+		want   bool
+	}{
+		{"the gate is ahead: that is not settled yet", func(*GateState, *Sale) {}, false},
+		{"the sale has a newer version, which is applied without a rebuild", func(_ *GateState, s *Sale) { s.Version = 4 }, false},
+		{"it is closed or missing", func(g *GateState, _ *Sale) { g.Open = false }, true},
+		{"a rebuild did not come to its end", func(_ *GateState, s *Sale) { s.Epoch = 3 }, true},
+		{"the gate is of a later epoch than the store", func(_ *GateState, s *Sale) { s.Epoch = 1 }, true},
+		{"what is settled was admitted by a state that is lost", func(_ *GateState, s *Sale) { s.Seq = 8 }, true},
+		{"the sale is to be retired", func(_ *GateState, s *Sale) { s.Retired = true }, true},
+		{"it is retired", func(g *GateState, s *Sale) { g.Retired, s.Retired = true, true }, false},
+		{"it was retired, and has changed", func(g *GateState, s *Sale) { g.Retired, s.Version = true, 4 }, true},
+	} {
+		g, s := fine()
+		c.change(&g, &s)
+		require.Equal(t, c.want, g.Outdated(&s), c.name)
+	}
+}

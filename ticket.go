@@ -70,7 +70,7 @@ func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 var errTicketBytes = errors.New("ticket: the bytes are not those of a ticket")
 
 // CutTicket reads one ticket from the front of b, as AppendBinary wrote it, and
-// returns the rest.
+// returns the bytes after it.
 func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 	ok := true
 	number := func() uint64 {

@@ -25,15 +25,17 @@ import (
 	"seckill"
 )
 
-// Closed says that a sale's state at the gate is unknown until it is rebuilt.
+// Closed is the error for a sale whose state at the gate is unknown until it is rebuilt.
 func Closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrClosed) }
 
-// Stale says that something was read before the gate's state of the sale was made.
+// Stale is the error for something that was read from the store in an earlier epoch than
+// that of the gate's state of the sale.
 func Stale(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrStale) }
 
-// NoHold says that a gate's state of a sale has no hold of a buyer. The first one
-// was made with the sale and has everybody who ever had a ticket; one that was
-// rebuilt lacks those whose tickets were over by then.
+// NoHold is the error for a buyer of whom a gate's state of a sale has no hold. The state
+// of epoch 1 was made together with the sale and knows everybody who ever had a ticket: so
+// this buyer never had one. A state that was rebuilt does not know buyers whose tickets
+// were over by then: so the store must be asked.
 func NoHold(epoch int64) error {
 	if epoch == 1 {
 		return seckill.ErrNoTicket

@@ -252,7 +252,7 @@ func (m *Memory) Sent(context.Context, []seckill.Ticket) error { return nil }
 
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
-// the sale is closed it fails: the rebuild decides first.
+// the sale is closed it fails, since the rebuild has to read the outcomes first.
 func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 	var places []place
 	defer func() { m.journal.finish(places); m.waiters.Wake(outcomes) }()
@@ -282,7 +282,7 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 				s.left += int64(held.quantity)
 				back = true
 			case !o.Placed() && s.left < 0:
-				s.left = min(0, s.left+int64(held.quantity)) // a promise less to make good
+				s.left = min(0, s.left+int64(held.quantity)) // a promise that does not have to be kept any more
 			}
 			places = append(places, m.final(s, held))
 		}
@@ -400,18 +400,17 @@ func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err e
 	return c, nil
 }
 
-// Stale returns those of the sales that are not open, of another epoch, without
-// tickets that are settled, to be retired, or retired with a version that was
-// changed since.
-func (m *Memory) Stale(_ context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
-	broken := m.journal.err() != nil // then nothing can be sold, whatever is open
-	for _, sale := range sales {
-		s, err := m.locked(sale.ID)
-		if broken || err != nil || s.sale.Epoch != sale.Epoch || s.seq < sale.Seq || sale.Retired && !s.sale.Retired || s.sale.Retired && s.sale.Version < sale.Version {
-			ids = append(ids, sale.ID)
-		}
-		if err == nil {
+// Outdated returns those of the sales whose state at this gate must be rebuilt.
+func (m *Memory) Outdated(_ context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
+	broken := m.journal.err() != nil // then nobody can be admitted, even to a sale that is open
+	for i := range sales {
+		sale, state := &sales[i], seckill.GateState{}
+		if s, err := m.locked(sale.ID); err == nil {
+			state = seckill.GateState{Open: true, Epoch: s.sale.Epoch, Seq: s.seq, Version: s.sale.Version, Retired: s.sale.Retired}
 			s.mu.Unlock()
+		}
+		if broken || state.Outdated(sale) {
+			ids = append(ids, sale.ID)
 		}
 	}
 	return ids, nil
@@ -452,8 +451,9 @@ func (m *Memory) shut(wanted func(seckill.SaleID) bool) {
 }
 
 // Load opens sales with the state that the snapshots say. Tickets without an
-// outcome are sent to the queue again. A snapshot with less than nothing left
-// makes a gate that owes: what comes back pays for it before it is sold again.
+// outcome are sent to the queue again. A snapshot with less than nothing left makes a
+// gate with a count below 0: units that come back raise it to 0 first, and only what
+// comes back beyond that is sold.
 func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 	places := map[string]place{}
 	m.journal.outbox(func(t seckill.Ticket, p place) { places[t.ID] = p })
@@ -490,7 +490,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 			if old.sale.Epoch >= v.Sale.Epoch {
 				old.mu.Unlock()
 				m.mu.Unlock()
-				continue // an older snapshot than the one in force
+				continue // the state in force is newer than this snapshot
 			}
 			for _, h := range old.holds {
 				if h.state == holdPending {

@@ -41,9 +41,9 @@ type Relay struct {
 	Log    *slog.Logger
 }
 
-// Run relays until ctx is done. What it could not send stays in the outbox. While
-// a batch is sent the next is read, and the one before is noted: on a busy machine
-// each of the three waits long for its turn.
+// Run relays until ctx is done. What it could not send stays in the outbox. While one
+// batch is sent, the next is already read and the one before is noted as sent, because on
+// a busy machine each of these three waits long.
 func (r *Relay) Run(ctx context.Context) error {
 	batches := make(chan []seckill.Ticket)
 	go r.read(ctx, batches)
@@ -99,7 +99,8 @@ func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync
 	}
 }
 
-func without(tickets, confirmed []seckill.Ticket) (rest []seckill.Ticket) {
+// without returns the tickets that are not among the confirmed ones.
+func without(tickets, confirmed []seckill.Ticket) (unconfirmed []seckill.Ticket) {
 	if len(confirmed) == len(tickets) {
 		return nil
 	}
@@ -109,8 +110,8 @@ func without(tickets, confirmed []seckill.Ticket) (rest []seckill.Ticket) {
 	}
 	for _, t := range tickets {
 		if !sent[t.ID] {
-			rest = append(rest, t)
+			unconfirmed = append(unconfirmed, t)
 		}
 	}
-	return rest
+	return unconfirmed
 }

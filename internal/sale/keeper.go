@@ -49,9 +49,9 @@ type KeeperGate interface {
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
 	// Belong MUST fail when the gate's state is that of another store.
 	Belong(ctx context.Context, store string) error
-	// Stale MUST return the sales whose state is missing, shut, of another epoch
+	// Outdated MUST return the sales whose state is missing, shut, of another epoch
 	// than the one given, lacks what is settled, or is to be retired.
-	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
+	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	// Lost receives when there may be stale sales.
 	Lost() <-chan struct{}
 }

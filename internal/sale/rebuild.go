@@ -113,7 +113,7 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 	if err != nil || len(sales) == 0 {
 		return false, err
 	}
-	stale, failed := r.gate.Stale(ctx, sales)
+	stale, failed := r.gate.Outdated(ctx, sales)
 	if len(stale) > 0 {
 		if r.end == nil {
 			r.end, err = r.lead(ctx)
@@ -187,7 +187,7 @@ func (k *Keeper) opened(ctx context.Context, id seckill.SaleID, closed error) er
 		if err != nil {
 			continue
 		}
-		if stale, err := k.gate.Stale(ctx, []seckill.Sale{sale}); err == nil && len(stale) == 0 {
+		if stale, err := k.gate.Outdated(ctx, []seckill.Sale{sale}); err == nil && len(stale) == 0 {
 			return nil
 		}
 	}

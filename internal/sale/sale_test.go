@@ -100,8 +100,8 @@ func (g *faultyGate) Load(ctx context.Context, all []seckill.Snapshot) error {
 	return g.try("load", func() error { return g.Memory.Load(ctx, all) })
 }
 
-func (g *faultyGate) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
-	err = g.try("stale", func() (err error) { ids, err = g.Memory.Stale(ctx, sales); return err })
+func (g *faultyGate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
+	err = g.try("stale", func() (err error) { ids, err = g.Memory.Outdated(ctx, sales); return err })
 	return ids, err
 }
 

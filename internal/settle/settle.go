@@ -2,10 +2,11 @@
 // once, however often it is delivered: steps 5 to 7 of the path of a purchase.
 //
 // A failure of the infrastructure does not count against a ticket: the batch is
-// kept and tried again until the store is back. Only a ticket that fails alone
-// is refused, as poison, or one that nobody who tried it alone has survived, as
-// far as its queue can tell. A batch is acknowledged last, after the store has
-// committed it and the gate has learned of it.
+// kept and tried again until the store is back. Two kinds of tickets are refused, as
+// poison: one that the store rejects although it is the only one of its transaction, and
+// one that its queue delivers for the last time, since every settler that tried it seems
+// to have died of it. A batch is acknowledged last, after the store has committed it and
+// the gate has learned of it.
 package settle
 
 import (
@@ -49,7 +50,7 @@ const (
 
 	minPause = 20 * time.Millisecond
 	maxPause = 5 * time.Second
-	// finishTime is how long a stopping settler may take for its last batch.
+	// finishTime is how long a settler that stops may take for its last batches.
 	finishTime = 10 * time.Second
 )
 
@@ -63,8 +64,8 @@ type Settler struct {
 	Log    *slog.Logger
 	Batch  int // most tickets in one transaction, 0 for Batch
 
-	// Last tells that a ticket which came alone will not be delivered again. It is
-	// refused without another try. nil: never.
+	// Last reports that a ticket which came as the only one of its batch will not be
+	// delivered again. Then it is refused without another try. nil: never.
 	Last func(ticket string) bool
 	// Refused hears of every ticket that was refused as poison, and why. It MUST NOT
 	// wait. nil: nobody.
@@ -97,22 +98,22 @@ type decided struct {
 	done     func(settled bool) error
 }
 
-// Run settles until ctx is done; then it finishes what is at hand, for finishTime
-// at most. While the gate is told of one batch the store works on the next.
+// Run settles until ctx is done; then it finishes the batches it has, for finishTime
+// at most. While the gate learns of one batch the store works on the next.
 func (s *Settler) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
 	batches := make(chan decided)
-	var telling sync.WaitGroup
-	telling.Go(func() {
+	var finishing sync.WaitGroup
+	finishing.Go(func() {
 		for b := range batches {
-			s.tell(work, b)
+			s.finish(work, b)
 		}
 	})
 	s.receive(ctx, work, batches)
 	close(batches)
-	telling.Wait()
+	finishing.Wait()
 	return nil
 }
 
@@ -134,7 +135,6 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 			continue
 		}
 		pause.Reset()
-		// It is tried for as long as it takes.
 		var outcomes []seckill.Outcome
 		err = s.insist(work, "the store does not settle the batch", func() (err error) {
 			outcomes, err = s.decide(work, tickets)
@@ -148,8 +148,8 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 	}
 }
 
-// tell tells the gate, and then the queue, that a batch is settled.
-func (s *Settler) tell(work context.Context, b decided) {
+// finish brings the outcomes of a batch to the gate, and then acknowledges it.
+func (s *Settler) finish(work context.Context, b decided) {
 	crash.Here("6-before-finish", true)
 	if err := s.insist(work, "the gate does not take outcomes", func() error { return s.Gate.Finish(work, b.outcomes) }); err != nil {
 		s.stopped(len(b.outcomes), b.done, err)
@@ -168,10 +168,11 @@ func (s *Settler) stopped(tickets int, done func(bool) error, err error) {
 }
 
 // errLast is why a ticket is refused that its queue would not deliver again.
-var errLast = errors.New("it was never settled, however often it was delivered: perhaps it ends whoever tries it")
+var errLast = errors.New("it was delivered again and again and never settled: perhaps every node that tries it dies")
 
-// decide settles tickets together or, when their data fails, in ever smaller
-// parts: a ticket that fails alone is refused, the others are not harmed.
+// decide settles tickets in one transaction. When the store rejects their data it settles
+// each half by itself, and so on: a single ticket that is still rejected is refused, and
+// the others are not harmed.
 func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Outcome, error) {
 	if len(tickets) == 1 && s.Last != nil && s.Last(tickets[0].ID) {
 		return s.refuse(ctx, tickets[0], errLast)
@@ -197,7 +198,7 @@ func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]secki
 func (s *Settler) refuse(ctx context.Context, t seckill.Ticket, why error) ([]seckill.Outcome, error) {
 	o, err := s.Store.Refuse(ctx, t, seckill.ReasonPoison)
 	if err == nil && o.Reason == seckill.ReasonPoison {
-		s.Log.Error("settle: the ticket is refused, since it fails alone", "ticket", t.ID, "sale", t.Sale, "error", why)
+		s.Log.Error("settle: the ticket is refused, since it cannot be settled", "ticket", t.ID, "sale", t.Sale, "error", why)
 		if s.Refused != nil {
 			s.Refused(t, why)
 		}

@@ -35,7 +35,7 @@ type Gate interface {
 	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
-	Stale(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
+	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	Belong(ctx context.Context, store string) error
 	Lost() <-chan struct{}
 }

@@ -19,7 +19,7 @@ var rebuilds = []behaviour{
 			w.Settle(seckill.ReasonNone, ann, bob)
 			w.Clock.Advance(2 * time.Hour)
 			retired := func() []seckill.SaleID {
-				stale, err := w.Stale(ctx, []seckill.Sale{*sale})
+				stale, err := w.Outdated(ctx, []seckill.Sale{*sale})
 				require.NoError(w.t, err)
 				return stale
 			}
@@ -101,7 +101,7 @@ var rebuilds = []behaviour{
 				w.t.Helper()
 				missing := w.Sale
 				missing.ID = 99
-				got, err := w.Stale(ctx, []seckill.Sale{w.Store.sales[SaleID].sale, missing})
+				got, err := w.Outdated(ctx, []seckill.Sale{w.Store.sales[SaleID].sale, missing})
 				require.NoError(w.t, err)
 				require.ElementsMatch(w.t, want, got)
 			}
@@ -223,7 +223,7 @@ var rebuilds = []behaviour{
 			w.Admit("bob", 1) // the gate is ahead: that is not settled yet
 			sale := w.Store.sales[SaleID].sale
 			stale := func() []seckill.SaleID {
-				ids, err := w.Stale(context.Background(), []seckill.Sale{sale})
+				ids, err := w.Outdated(context.Background(), []seckill.Sale{sale})
 				require.NoError(w.t, err)
 				return ids
 			}

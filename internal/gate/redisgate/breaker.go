@@ -21,7 +21,7 @@ const maxUntold = 10_000
 type breaker struct {
 	down   atomic.Pointer[error]             // why calls fail at once
 	heard  atomic.Int64                      // when there last was an answer, in nanoseconds since 1970
-	untold atomic.Pointer[[]seckill.Outcome] // what it is to be told when it is back
+	untold atomic.Pointer[[]seckill.Outcome] // outcomes to tell it when it is back
 	offset atomic.Int64                      // nanoseconds that the clock there is ahead of this node's
 }
 
@@ -33,7 +33,7 @@ func (g *Gate) breaker(bucket int) *breaker {
 }
 
 // apart reports whether a bucket is on a part of a cluster that is gone, while
-// others answer. Whatever was to be done there is done when it is back.
+// others answer. Work for that part waits until it is back.
 func (g *Gate) apart(bucket int) bool {
 	return g.breaker(bucket).down.Load() != nil && len(g.broken()) < bucketCount
 }
@@ -67,10 +67,11 @@ func (g *Gate) fail(bucket int, err error) error {
 	late := errors.Is(err, context.DeadlineExceeded)
 	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
 	breaker := g.breaker(bucket)
-	// Calls of a crowd are sent together: the first to be late must not find that
-	// others were answered while it was sent.
+	// A call that is late while others are answered is slow, and Redis is not gone. The
+	// calls of a crowd are sent together, so only answers of the second half of this
+	// call's time count: earlier ones say nothing about what came after them.
 	if late && time.Since(time.Unix(0, breaker.heard.Load())) < g.patience/2 {
-		return err // slow, not gone: others are answered
+		return err
 	}
 	if errors.Is(err, context.Canceled) {
 		return err // the caller went away: that says nothing about Redis
@@ -81,27 +82,29 @@ func (g *Gate) fail(bucket int, err error) error {
 	return err
 }
 
-// failed is fail for one of many calls that were made together: where one of them
-// has no master to go to, all of them fail.
+// failed is fail for one of several commands that were sent together. When one of them
+// has no master to go to, the client fails all of them: the error says nothing about
+// this bucket, and each of them is asked by itself soon.
 func (g *Gate) failed(bucket int, err error) error {
 	if errors.Is(err, rueidis.ErrNoSlot) {
-		g.skewed.Store(true) // each of them is asked
+		g.skewed.Store(true)
 		return fmt.Errorf("gate: a part of the cluster at %s is served by nobody: %w: %w", g.where, seckill.ErrUnavailable, err)
 	}
 	return g.fail(bucket, err)
 }
 
-// refuses tells whether Redis answers that it takes no writes, whatever is asked: a
-// full disk or memory, a node that is not or no longer a master.
+// refuses reports whether an answer of Redis says that it takes no writes from anybody: its
+// disk or memory is full, or it is not a master, or not yet, or no longer.
 func refuses(e *rueidis.RedisError) bool {
 	return slices.ContainsFunc([]string{"MISCONF ", "OOM ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "NOREPLICAS "}, func(kind string) bool {
 		return strings.HasPrefix(e.Error(), kind)
 	})
 }
 
-// tell keeps outcomes for a part that is gone. What does not fit, and what is kept
-// when this node ends, the sweeper brings again.
-func (g *Gate) tell(b int, outcomes []seckill.Outcome) {
+// keepUntold keeps outcomes for a part of a cluster that is gone, until it is back. What
+// does not fit, and what is still kept when this node ends, is found by the sweeper: the
+// tickets are sent to the queue again, and settling tells the gate again.
+func (g *Gate) keepUntold(b int, outcomes []seckill.Outcome) {
 	kept := &g.breaker(b).untold
 	for {
 		old := kept.Load()

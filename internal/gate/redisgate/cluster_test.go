@@ -181,7 +181,7 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 		require.Len(t, g.broken(), len(lost))
 		require.NoError(t, g.Ping(t.Context()))
 		require.NoError(t, g.Belong(t.Context(), "ours"))
-		stale, err := g.Stale(t.Context(), h.sales)
+		stale, err := g.Outdated(t.Context(), h.sales)
 		require.ErrorIs(t, err, seckill.ErrUnavailable)
 		require.Empty(t, stale)
 		_, err = g.Weak(t.Context())

@@ -63,7 +63,7 @@ func (g *Gate) look(ctx context.Context) error {
 	defer cancel()
 	errs := make([]error, parts)
 	var asking sync.WaitGroup
-	for b := range parts { // one by one: the client fails many together when nobody serves one of them
+	for b := range parts { // each by itself: of several commands sent together the client fails all when nobody serves one of them
 		asking.Go(func() { errs[b] = g.probe(ctx, *client, b) })
 	}
 	asking.Wait()
@@ -71,7 +71,8 @@ func (g *Gate) look(ctx context.Context) error {
 }
 
 func (g *Gate) probe(ctx context.Context, client rueidis.Client, b int) error {
-	// Whether the breaker may close is a question of writing.
+	// The breaker closes only after a write has succeeded: a full or read-only Redis
+	// still answers reads.
 	ask := client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.probeKey(b)).Build()
 	if g.breaker(b).down.Load() != nil {
 		ask = client.B().Eval().Script("redis.call('SET', KEYS[1], 1, 'PX', 60000) return redis.call('TIME')").Numkeys(1).Key(g.probeKey(b)).Build()
@@ -85,7 +86,8 @@ func (g *Gate) probe(ctx context.Context, client rueidis.Client, b int) error {
 		return g.fail(b, err)
 	}
 	answered, there := time.Now(), time.Unix(t[0], t[1]*1000)
-	// What a slow answer cannot rule out stays as a fast one had found it.
+	// Clamp the old offset to the range that this round trip allows: a slow answer must
+	// not undo a precise one.
 	offset := &g.breaker(b).offset
 	offset.Store(min(max(offset.Load(), int64(there.Sub(answered))), int64(there.Sub(asked))))
 	g.answers(b)

@@ -3,7 +3,6 @@ package redisgate
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +32,7 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	answers := client.DoMulti(ctx,
 		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldFinished, fieldFreed).Build(),
 		client.B().Hget().Key(g.holdsKey(id)).Field(buyer).Build(),
-		// After the holds: they may have been replaced by those of a rebuild.
+		// Read after the holds, since a rebuild may replace them in between.
 		client.B().Hget().Key(g.saleKey(id)).Field(fieldEpoch).Build())
 	sale, err := answers[0].AsStrSlice()
 	if err != nil {
@@ -59,7 +58,7 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 		return p, seckill.ErrNotFound
 	}
 	t.Sale, t.Buyer = id, buyer
-	finished, _ := strconv.ParseInt(sale[1], 10, 64)
+	finished := number(sale[1])
 	p.Ticket, p.Final, p.Position = t, state != pending, max(1, t.Seq-finished)
 	if p.Final {
 		g.view(id).remember(buyer, p, sale[2])
@@ -67,8 +66,9 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	return p, nil
 }
 
-// Wait returns when the ticket's outcome may be known, or ctx is done. Nodes hear
-// of outcomes from one another; what they miss they find by looking.
+// Wait returns when the ticket's outcome may be known, or ctx is done, or 2 s are over.
+// Nodes tell one another of outcomes by a channel of Redis, which loses messages: so the
+// caller looks again after each Wait.
 func (g *Gate) Wait(ctx context.Context, id seckill.SaleID, buyer, ticket string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -89,6 +89,12 @@ func openFields(v *seckill.Snapshot, seq int64) []string {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
+// number reads a field; a missing one is 0.
+func number(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64)
+	return n
+}
+
 func bit(b bool) string {
 	if b {
 		return "1"

@@ -18,8 +18,8 @@ const (
 	pageSize    = 1000                  // entries read in one command
 	outboxPoll  = 20 * time.Millisecond // between looks, when this node has written nothing
 	outboxGroup = "relay"               // the consumer group of all nodes
-	// An entry that a node has taken and not confirmed for so long belongs to
-	// whoever asks: that node is dead, or as good as.
+	// An entry that a node has taken and not confirmed for so long may be taken by any
+	// other one: that node is dead, or hangs.
 	outboxClaim = 10 * time.Second
 	claimEvery  = 2 * time.Second
 )
@@ -120,12 +120,12 @@ func (g *Gate) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket i
 
 func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
 	g.mu.Lock()
-	unheard := g.unheard
+	rereadFrom := g.rereadFrom
 	g.mu.Unlock()
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
 		from := ">"
-		if unheard[b] != "" {
-			from = unheard[b] // what this node has been given already, as Redis knows it
+		if rereadFrom[b] != "" {
+			from = rereadFrom[b] // what this node has been given already, as Redis has noted
 		}
 		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outboxKey(b)).Id(from).Build()
 	}, func(c rueidis.Client, b int, answer rueidis.RedisResult) error {
@@ -137,12 +137,12 @@ func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err
 			err = g.group(ctx, c, b)
 		}
 		if err != nil {
-			g.mishears(b, err)
+			g.noteLostAnswer(b, err)
 			return g.failed(b, err)
 		}
 		entries := streams[g.outboxKey(b)]
-		if unheard[b] != "" {
-			g.rehears(b, entries, max)
+		if rereadFrom[b] != "" {
+			g.noteReread(b, entries, max)
 		}
 		tickets, err = g.taken(tickets, b, entries)
 		return err
@@ -150,23 +150,24 @@ func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err
 	return tickets, err
 }
 
-// mishears notes that entries may have been given to this node in an answer that it
-// did not get. An error of Redis is an answer.
-func (g *Gate) mishears(b int, err error) {
+// noteLostAnswer notes that entries may have been given to this node in an answer that it
+// did not get. An error that Redis itself sent is an answer.
+func (g *Gate) noteLostAnswer(b int, err error) {
 	if _, answered := rueidis.IsRedisErr(err); !answered {
 		g.mu.Lock()
-		g.unheard[b] = "0"
+		g.rereadFrom[b] = "0"
 		g.mu.Unlock()
 	}
 }
 
-// rehears goes on behind a page of what this node was given: the last one is not full.
-func (g *Gate) rehears(b int, page []rueidis.XRangeEntry, max int) {
+// noteReread notes how far this node has read again what it was given. A page that is not
+// full is the last one.
+func (g *Gate) noteReread(b int, page []rueidis.XRangeEntry, max int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.unheard[b] = ""
+	g.rereadFrom[b] = ""
 	if len(page) == max {
-		g.unheard[b] = page[len(page)-1].ID
+		g.rereadFrom[b] = page[len(page)-1].ID
 	}
 }
 
@@ -191,7 +192,7 @@ func (g *Gate) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeEn
 			return tickets, err
 		}
 		if _, mine := g.sent[t.ID]; mine {
-			continue // the relay has it, and takes long
+			continue // the relay of this node still has it
 		}
 		g.sent[t.ID] = entry{b, e.ID}
 		tickets = append(tickets, t)
@@ -209,7 +210,7 @@ func (g *Gate) claim(ctx context.Context, max int) (tickets []seckill.Ticket, er
 			return nil
 		}
 		if err != nil {
-			g.mishears(b, err)
+			g.noteLostAnswer(b, err)
 			return g.failed(b, err)
 		}
 		entries, err := parts[1].AsXRange()

@@ -98,7 +98,7 @@ func TestALostAnswerIsReadAgainPageByPage(t *testing.T) {
 	client, err := g.up(b)
 	require.NoError(t, err)
 	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(4).Streams().Key(g.outboxKey(b)).Id(">").Build()).Error())
-	g.mishears(b, context.DeadlineExceeded)
+	g.noteLostAnswer(b, context.DeadlineExceeded)
 	for len(taken) < len(admitted) {
 		taken = append(taken, take()...)
 	}

@@ -10,15 +10,15 @@ import (
 	"seckill"
 )
 
-// maxTold is the most outcomes told in one call: Lua hands no more than some thousand
-// values on at once.
+// maxTold is the most outcomes told in one call: a function of Lua takes no more than some
+// thousand arguments.
 const maxTold = 1024
 
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
-// the sale is closed it fails: the rebuild decides first. What a lost part of a
-// cluster was to be told it is told when it is back, by the sweeper at the latest:
-// the others' outcomes do not wait for it.
+// the sale is closed it fails, since the rebuild has to read the outcomes first. Outcomes
+// for a part of a cluster that is gone are kept until it is back, and are no error:
+// those for the other parts must not wait for it.
 func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed error) {
 	bySale, known := map[seckill.SaleID][]seckill.Outcome{}, map[seckill.SaleID]bool{}
 	for _, o := range outcomes {
@@ -33,7 +33,7 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 				continue // neither store nor gate knows the sale: there is nobody to tell
 			}
 			if err != nil && g.apart(bucket(id)) {
-				g.tell(bucket(id), some)
+				g.keepUntold(bucket(id), some)
 			} else if err != nil {
 				failed = err
 			}
@@ -52,7 +52,7 @@ func (g *Gate) finish(ctx context.Context, id seckill.SaleID, outcomes []seckill
 	return err
 }
 
-// back takes the flag down when the gate has units.
+// back takes the over flag down when the gate has units.
 func (g *Gate) back(id seckill.SaleID, left rueidis.RedisMessage) {
 	if n, err := left.AsInt64(); err == nil && n > 0 {
 		g.flags.Clear(id)

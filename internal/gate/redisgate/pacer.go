@@ -10,21 +10,20 @@ import (
 
 const (
 	paceFrom  = 8192                   // tickets of a bucket without an outcome, from where on admission is paced
-	paceMost  = 500 * time.Millisecond // the longest that a buyer is held
+	paceMost  = 500 * time.Millisecond // the longest that a buyer waits here
 	paceAhead = 1024                   // settled tickets that may be admitted for at once
-	// A node that has settled nothing for so long does not settle, or cannot. To
-	// hold its buyers would help nobody.
+	// A node that has settled nothing for so long does not settle, or cannot: then
+	// nothing is gained by letting its buyers wait.
 	paceIdle = time.Second
 )
 
-// pacer holds admission to the speed of settling, on a node that does both, while
-// many tickets wait already. A crowd takes every processor that it is given: without
-// this it leaves nothing to settling, and what it is told sooner is only that it
-// stands in a longer queue.
+// pacer slows admission down to the speed of settling, on a node that does both, while
+// many tickets wait already. Without it a crowd's requests take all processors, nothing
+// is settled, and all that buyers gain is an earlier place in a longer queue.
 type pacer struct {
 	waiting [bucketCount]atomic.Int64 // tickets without an outcome, when Redis last said so
 	settled atomic.Int64              // when this node last settled some, in nanoseconds since 1970
-	turn    chan struct{}             // a token: one call after the other is held
+	turn    chan struct{}             // a token: one call after the other waits
 	more    duty.Signal               // ahead has grown
 
 	mu    sync.Mutex
@@ -46,8 +45,8 @@ func (p *pacer) settle(n int) {
 	p.more.Send()
 }
 
-// hold returns when n buyers may be asked for, the first of whom came at since.
-func (p *pacer) hold(bucket, n int, since time.Time) {
+// wait returns when n buyers may be asked for, the first of whom came at since.
+func (p *pacer) wait(bucket, n int, since time.Time) {
 	if p.waiting[bucket].Load() < paceFrom {
 		return
 	}

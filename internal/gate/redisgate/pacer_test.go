@@ -20,7 +20,7 @@ func TestThePacer(t *testing.T) {
 	}
 	held := func(p *pacer, bucket, n int) time.Duration {
 		since := time.Now()
-		p.hold(bucket, n, since)
+		p.wait(bucket, n, since)
 		return time.Since(since)
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestThePacer(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, paceMost/2, func() time.Duration {
 			since := time.Now()
-			p.hold(3, 100, since.Add(-paceMost/2))
+			p.wait(3, 100, since.Add(-paceMost/2))
 			return time.Since(since)
 		}(), "nobody is held longer because others are held too")
 		others.Wait()

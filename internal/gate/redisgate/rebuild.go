@@ -3,7 +3,6 @@ package redisgate
 import (
 	"context"
 	"crypto/rand"
-	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -13,14 +12,12 @@ import (
 
 const (
 	holdsAtOnce = 500              // holds written in one command of a rebuild
-	asideLife   = 10 * time.Minute // of what a rebuild writes aside, since it last did
+	asideLife   = 10 * time.Minute // of the holds that a rebuild writes, since it last wrote some
 )
 
-// Stale returns those of the sales whose state at the gate is missing, shut, of
-// another epoch than the store's, to be retired, or retired with a version that was
-// changed since. With an error it is those that
-// it could ask about.
-func (g *Gate) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
+// Outdated returns those of the sales whose state at this gate must be rebuilt. With an
+// error it is those that it could ask about.
+func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
 	var commands rueidis.Commands
 	var asked []*seckill.Sale
 	var client rueidis.Client
@@ -46,9 +43,8 @@ func (g *Gate) Stale(ctx context.Context, sales []seckill.Sale) (ids []seckill.S
 			err = g.failed(bucket(sale.ID), gone)
 			continue
 		}
-		seq, _ := strconv.ParseInt(s[4], 10, 64)
-		if s[0] != "1" || s[1] != strconv.FormatInt(sale.Epoch, 10) || seq < sale.Seq || sale.Retired && s[2] != "1" ||
-			s[2] == "1" && s[3] != strconv.FormatInt(sale.Version, 10) {
+		state := seckill.GateState{Open: s[0] == "1", Epoch: number(s[1]), Retired: s[2] == "1", Version: number(s[3]), Seq: number(s[4])}
+		if state.Outdated(sale) {
 			ids = append(ids, sale.ID)
 		}
 		if known = append(known, sale.ID); sale.Retired {
@@ -134,15 +130,15 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		}
 		seq = max(seq, t.Seq)
 		g.mu.Lock()
-		delete(g.sent, t.ID) // whatever became of it here, it may be claimed and sent
+		delete(g.sent, t.ID) // it is sent again, by whichever node claims it
 		g.mu.Unlock()
 		holds = append(holds, t.Buyer, hold(pending, &t, entry))
 	})
 	if err != nil {
 		return err
 	}
-	// The new holds are written aside, and take the place of the old ones in the
-	// step that opens.
+	// The new holds are written beside the old ones, and take their place in the script
+	// that opens the sale.
 	aside := g.asideKey(id, token)
 	var commands rueidis.Commands
 	for len(holds) > 0 {
@@ -151,7 +147,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		for i := 0; i < n; i += 2 {
 			c = c.FieldValue(holds[i], holds[i+1])
 		}
-		// Whoever dies before the last step leaves nothing behind for ever.
+		// They end by themselves if this node dies before the last step.
 		commands = append(commands, c.Build(), client.B().Pexpire().Key(aside).Milliseconds(asideLife.Milliseconds()).Build())
 		holds = holds[n:]
 	}

@@ -52,16 +52,16 @@ type Gate struct {
 	limit    int    // tickets without an outcome, in each bucket: one hot sale may fill its own
 	node     string // this node's name among the readers of the outbox
 	log      *slog.Logger
-	skewed   atomic.Bool      // a clock or the layout of a cluster is not as this node believes
+	skewed   atomic.Bool      // look again now: a clock, or who serves what on a cluster, is not as this node believed
 	patience time.Duration    // for one call
 	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 
 	client   atomic.Pointer[rueidis.Client]
 	cluster  atomic.Bool
 	breakers [bucketCount]breaker  // of the buckets on a cluster, else the first is that of all
-	foreign  atomic.Pointer[error] // why nothing may be done: it is another store's
+	foreign  atomic.Pointer[error] // set when this Redis belongs to another store: then every call fails with it
 	claimed  atomic.Int64          // when dead nodes' entries were last asked for, in nanoseconds since 1970
-	tied     atomic.Bool           // to the store that was named, as far as this node has seen
+	tied     atomic.Bool           // Belong has found that this Redis belongs to the store that was named
 	lost     duty.Signal
 	added    duty.Signal // this node has written to the outbox
 
@@ -72,10 +72,10 @@ type Gate struct {
 	shut  map[seckill.SaleID]string // tokens of the sales that this node shut
 	views map[seckill.SaleID]*view
 	sent  map[string]entry // tickets taken from the outbox and not confirmed by the queue
-	// An answer with entries of the outbox may have been lost: from where on to read
-	// again what this node was given. Empty: nothing was lost.
-	unheard [bucketCount]string
-	tries   map[string]resend
+	// For each bucket, the outbox entry after which this node must read again what it was
+	// given, because an answer with entries may have been lost. Empty: none was lost.
+	rereadFrom [bucketCount]string
+	tries      map[string]resend
 }
 
 // cutCA takes the parameter ca off the address: the file of the server's own CA

@@ -76,11 +76,11 @@ func openTest(t testing.TB, limit int) gatetest.Subject {
 	return gateAt(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, gatetest.NewClock())
 }
 
-// exactly is a gate whose hint of what is left is exact, as the suite wants it:
+// exactLeft is a gate whose hint of what is left is exact, as the suite wants it:
 // what a node shows may be a moment old.
-type exactly struct{ *Gate }
+type exactLeft struct{ *Gate }
 
-func (g exactly) Left(id seckill.SaleID) (int64, bool) {
+func (g exactLeft) Left(id seckill.SaleID) (int64, bool) {
 	cut, err := g.Cut(context.Background(), id)
 	return max(0, cut.Left), err == nil
 }
@@ -91,7 +91,7 @@ func gateAt(t testing.TB, url, prefix string, limit int, c *gatetest.Clock) gate
 	g := runGate(t, url, prefix, limit)
 	g.clock = c.Now
 	again := func(t testing.TB) gatetest.Subject { t.Helper(); return gateAt(t, url, prefix, limit, c) }
-	return gatetest.Subject{Gate: exactly{g}, Clock: c, Outlives: true, Reopen: again, Crash: again}
+	return gatetest.Subject{Gate: exactLeft{g}, Clock: c, Outlives: true, Reopen: again, Crash: again}
 }
 
 // runGate runs a gate until the test is over, and waits until it is connected.

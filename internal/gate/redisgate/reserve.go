@@ -26,8 +26,8 @@ const (
 )
 
 // lines are the buyers who wait to be asked for at Redis, by sale. Those who come
-// while a call is under way are asked for together by the next one: a crowd shares
-// the cost of a call, and who comes alone does not wait.
+// while a call is under way are asked for together by the next one, so a crowd shares
+// the cost of a call. A buyer who comes while no call is under way does not wait.
 type lines struct {
 	mu sync.Mutex
 	by map[seckill.SaleID]*line // a sale has one as long as somebody asks for it
@@ -99,7 +99,7 @@ func (g *Gate) reserve(ctx context.Context, id seckill.SaleID, buyer string, qua
 		asks.Put(a)
 		return answer, err
 	case <-ctx.Done():
-		a.gone.Store(true) // it is answered to nobody, and not used again
+		a.gone.Store(true) // nobody reads its answer, so it does not go back to the pool
 		return seckill.Answer{}, ctx.Err()
 	}
 }
@@ -117,8 +117,9 @@ func (g *Gate) ask(id seckill.SaleID, l *line) {
 			return
 		}
 		g.lines.mu.Unlock()
-		g.pacer.hold(bucket(id), len(some), some[0].since)
-		// Who has gone may have asked elsewhere meanwhile, and heard that there is no ticket.
+		g.pacer.wait(bucket(id), len(some), some[0].since)
+		// A caller who went away may have asked for the ticket elsewhere since, and heard that
+		// there is none. So it must not get one now.
 		if some = slices.DeleteFunc(some, func(a *ask) bool { return a.gone.Load() }); len(some) == 0 {
 			continue
 		}
@@ -139,7 +140,8 @@ func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) er
 	if g.clock != nil {
 		now = strconv.FormatInt(g.clock().UnixMilli(), 10)
 	}
-	// Not for one caller: who goes away does not end it for the others.
+	// The context is not that of one caller: one who goes away must not end the call for
+	// the others.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	answer, err := g.reserveScript(ctx, id, now, g.now(b).Add(patience), some)

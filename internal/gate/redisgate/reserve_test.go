@@ -177,7 +177,7 @@ func TestACallerLeavesTheLine(t *testing.T) {
 }
 
 // A buyer hears within a second that Redis is gone, also one who was held before.
-func TestAHeldBuyerHearsOfALostRedisInTime(t *testing.T) {
+func TestABuyerWhoWaitsHearsOfALostRedisInTime(t *testing.T) {
 	t.Parallel()
 	e := stack.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 0)

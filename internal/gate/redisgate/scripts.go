@@ -104,7 +104,8 @@ func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string
 	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.asideKey(id, token)}, args)
 }
 
-// call runs a script on a sale. A closed sale is an error, and is looked after.
+// call runs a script on a sale. That the sale is closed, or was rebuilt, is an error, and
+// wakes whoever rebuilds sales.
 func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {
 	b := bucket(id)
 	client, err := g.up(b)

@@ -32,8 +32,8 @@ type resend struct {
 type Sweeper struct {
 	Gate  *Gate
 	Queue gate.Publisher
-	// Room is how many tickets the queue can take; a backlog is not a loss, so
-	// while there is one nothing is sent again.
+	// Room is how many tickets the queue can take. While the queue has a backlog there is
+	// none: old tickets wait in it, and sending them again would only lengthen it.
 	Room func(ctx context.Context) (int, error)
 	Log  *slog.Logger
 }
@@ -113,7 +113,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 		}
 		room -= len(confirmed)
 	}
-	if err != nil || !whole { // what was not looked at keeps its pause
+	if err != nil || !whole { // a ticket that was not looked at keeps its pause
 		return err
 	}
 	g.mu.Lock()

@@ -2,7 +2,6 @@ package redisgate
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 // Limits of what a node remembers of a sale on Redis.
 const (
 	viewFresh = 200 * time.Millisecond // a look at the sale is not repeated sooner
-	viewStale = time.Second            // and is not believed for longer
+	viewLife  = time.Second            // and is not used for longer
 	viewSize  = 100_000                // placed tickets remembered of one sale
 )
 
@@ -52,7 +51,7 @@ func (g *Gate) view(id seckill.SaleID) *view {
 func (v *view) final(buyer string) (p seckill.Progress, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if time.Since(v.at) > viewStale {
+	if time.Since(v.at) > viewLife {
 		return p, false
 	}
 	p, ok = v.placed[buyer]
@@ -108,7 +107,7 @@ func (v *view) refresh(g *Gate) {
 			return
 		}
 		v.see(s[1])
-		v.left, _ = strconv.ParseInt(s[2], 10, 64)
+		v.left = number(s[2])
 	}()
 }
 
@@ -119,5 +118,5 @@ func (g *Gate) Left(id seckill.SaleID) (left int64, ok bool) {
 	v.refresh(g)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.left, time.Since(v.at) < viewStale
+	return v.left, time.Since(v.at) < viewLife
 }
