@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 	"seckill"
 	"seckill/e2e/node"
 	"seckill/internal/account"
+	"seckill/internal/client"
 	"seckill/internal/load"
 )
 
@@ -155,34 +155,11 @@ func (s *said) UnmarshalJSON(b []byte) error {
 
 // try sends a request once.
 func (c caller) try(method, path string, body any) (status int, a said, err error) {
-	var content io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return 0, a, err
-		}
-		content = bytes.NewReader(b)
+	answer, err := (&client.Client{Server: c.url, Token: c.token}).Do(c.t.Context(), method, path, body)
+	if err == nil && len(answer.Body) > 0 {
+		err = answer.Into(&a)
 	}
-	req, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, content)
-	if err != nil {
-		return 0, a, err
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, a, err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && len(b) > 0 {
-		if json.Unmarshal(b, &a) != nil {
-			err = fmt.Errorf("%s %s: %s is not JSON: %q", method, path, res.Status, b)
-		}
-	}
-	return res.StatusCode, a, err
+	return answer.Status, a, err
 }
 
 // does sends a request whose answer has a known status.
@@ -199,29 +176,29 @@ func (c caller) does(method, path string, body any, want int) said {
 // buys asks for units and returns the ticket.
 func (c caller) buys(sale string, quantity int) string {
 	c.t.Helper()
-	return c.does("POST", "/api/sales/"+sale+"/ticket", map[string]int{"quantity": quantity}, http.StatusAccepted).Ticket
+	return c.does("POST", client.TicketPath(sale), map[string]int{"quantity": quantity}, http.StatusAccepted).Ticket
 }
 
 // outcome waits for what became of the caller's newest ticket.
 func (c caller) outcome(sale string) said {
 	c.t.Helper()
-	return c.does("GET", "/api/sales/"+sale+"/ticket?wait=20s", nil, http.StatusOK)
+	return c.does("GET", client.TicketPath(sale)+"?wait=20s", nil, http.StatusOK)
 }
 
 // creates makes an open sale and returns its id.
 func (c caller) creates(units int64, limit int) string {
 	c.t.Helper()
 	now := time.Now().UTC()
-	return c.does("POST", "/api/admin/sales", map[string]any{
-		"title": "机械键盘", "price": 9900, "currency": "CNY", "total": units, "limit_per_buyer": limit,
-		"opens_at": now.Add(-time.Minute), "closes_at": now.Add(time.Hour), "hold_seconds": 3600,
+	return c.does("POST", "/api/admin/sales", client.NewSale{
+		Title: "机械键盘", Price: 9900, Currency: "CNY", Total: units, LimitPerBuyer: limit,
+		OpensAt: now.Add(-time.Minute), ClosesAt: now.Add(time.Hour), HoldSeconds: 3600,
 	}, http.StatusCreated).ID
 }
 
 // audits checks that the audit holds and returns it.
 func (c caller) audits(sale string) said {
 	c.t.Helper()
-	a := c.does("GET", "/api/admin/sales/"+sale+"/audit", nil, http.StatusOK)
+	a := c.does("GET", client.AdminPath(sale, "audit"), nil, http.StatusOK)
 	if !a.OK {
 		c.t.Errorf("the audit of sale %s does not hold: %+v", sale, a)
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,23 +35,67 @@ func testedBlocks(page string) (blocks []block) {
 	return blocks
 }
 
-// Whoever copies the README's commands into a shell, from top to bottom, sees
+// readmes are the pages whose commands a reader copies, in each language.
+var readmes = []string{"README.md", "README.zh-CN.md"}
+
+// Whoever copies a README's commands into a shell, from top to bottom, sees
 // them work.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../README.md")
-	if os.IsNotExist(err) {
-		t.Skip("there is no README.md yet")
+	for _, name := range readmes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			page, err := os.ReadFile("../" + name)
+			must(t, err)
+			blocks := testedBlocks(string(page))
+			if len(blocks) == 0 {
+				t.Fatalf("%s has no block of commands that is marked as tested", name)
+			}
+			if comments := strings.Count(string(page), "<!-- tested"); comments != len(blocks) {
+				t.Errorf("%s has %d comments of the form <!-- tested: NAME -->, and %d of them stand before a block of sh", name, comments, len(blocks))
+			}
+			runBlocks(t, name, blocks)
+		})
 	}
-	must(t, err)
-	blocks := testedBlocks(string(page))
-	if len(blocks) == 0 {
-		t.Fatal("README.md has no block of commands that is marked as tested")
+}
+
+var (
+	fenced  = regexp.MustCompile("(?ms)^```(?:sh|json)\n.*?^```$")
+	linked  = regexp.MustCompile(`\]\(([^)]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ `)
+	row     = regexp.MustCompile(`(?m)^\|.*\|$`)
+)
+
+// Both languages say the same: the same commands, links, tables and sections.
+func TestTheREADMEsSayTheSame(t *testing.T) {
+	t.Parallel()
+	pages := map[string]string{}
+	for _, name := range readmes {
+		b, err := os.ReadFile("../" + name)
+		must(t, err)
+		pages[name] = string(b)
 	}
-	if comments := strings.Count(string(page), "<!-- tested"); comments != len(blocks) {
-		t.Errorf("README.md has %d comments of the form <!-- tested: NAME -->, and %d of them stand before a block of sh", comments, len(blocks))
+	english, chinese := pages[readmes[0]], pages[readmes[1]]
+	if a, b := fenced.FindAllString(english, -1), fenced.FindAllString(chinese, -1); !slices.Equal(a, b) {
+		t.Errorf("the blocks of commands differ:\n%q\n%q", a, b)
 	}
-	runBlocks(t, blocks)
+	links := func(page string) (all []string) {
+		for _, m := range linked.FindAllStringSubmatch(page, -1) {
+			if !slices.Contains(readmes, m[1]) {
+				all = append(all, m[1])
+			}
+		}
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	if a, b := links(english), links(chinese); !slices.Equal(a, b) {
+		t.Errorf("the links differ:\n%q\n%q", a, b)
+	}
+	for what, x := range map[string]*regexp.Regexp{"sections": heading, "rows of tables": row} {
+		if a, b := len(x.FindAllString(english, -1)), len(x.FindAllString(chinese, -1)); a != b {
+			t.Errorf("%d %s in English, %d in Chinese", a, what, b)
+		}
+	}
 }
 
 // The reader of marked blocks reads what it should.
@@ -67,7 +112,7 @@ func TestTestedBlocks(t *testing.T) {
 // The machinery of TestReadme serves, buys and keeps a shell's variables.
 func TestBlocksRun(t *testing.T) {
 	t.Parallel()
-	runBlocks(t, []block{
+	runBlocks(t, "a page", []block{
 		{"serve", "seckill serve --demo\n", 1},
 		{"buy", "TOKEN=$(seckill token --buyer alice)\ncurl -fsS -X POST localhost:8080/api/sales/1/ticket -H \"Authorization: Bearer $TOKEN\"\n", 2},
 		{"buy", "curl -fsS \"http://127.0.0.1:8080/api/sales/1/ticket?wait=20s\" -H \"Authorization: Bearer $TOKEN\" | grep placed\n", 3},
@@ -82,7 +127,7 @@ const curl = `curl() {
 }
 `
 
-func runBlocks(t *testing.T, blocks []block) {
+func runBlocks(t *testing.T, page string, blocks []block) {
 	t.Helper()
 	listen, ops, dir := address(t), address(t), t.TempDir()
 	bin := filepath.Join(dir, "bin")
@@ -114,19 +159,19 @@ exec %q "$@"
 	for _, b := range blocks {
 		commands := here.Replace(b.commands)
 		if b.name == blockServe {
-			serve(t, b, shell(b, commands))
+			serve(t, page, b, shell(b, commands))
 			continue
 		}
 		cmd := shell(b, "set -euo pipefail -a\n"+curl+"[ ! -e \"$STATE\" ] || . \"$STATE\"\n"+commands+"\nexport -p > \"$STATE\"\n")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("README.md:%d: %v\n%s\n%s", b.line, err, b.commands, out)
+			t.Fatalf("%s:%d: %v\n%s\n%s", page, b.line, err, b.commands, out)
 		}
 	}
 }
 
 // serve starts a block that does not end, and waits until the log says that the
 // server is ready.
-func serve(t *testing.T, b block, cmd *exec.Cmd) {
+func serve(t *testing.T, page string, b block, cmd *exec.Cmd) {
 	t.Helper()
 	out, in := io.Pipe()
 	cmd.Stdout, cmd.Stderr = in, in
@@ -158,9 +203,9 @@ func serve(t *testing.T, b block, cmd *exec.Cmd) {
 	select {
 	case err := <-ready:
 		if err != nil {
-			t.Fatalf("README.md:%d: %v", b.line, err)
+			t.Fatalf("%s:%d: %v", page, b.line, err)
 		}
 	case <-ctx.Done():
-		t.Fatalf("README.md:%d: the server is not ready", b.line)
+		t.Fatalf("%s:%d: the server is not ready", page, b.line)
 	}
 }

@@ -32,6 +32,7 @@ var may = map[string][]string{
 	"seckill/internal/api":   {"seckill/internal/account", "seckill/internal/sale", "seckill/internal/order", packed},
 	"seckill/internal/web":   {packed},
 	"seckill/internal/stack": {"seckill/deploy/nginx"}, // what it starts is what is shipped
+	"seckill/internal/load":  {"seckill/internal/client"},
 	// Tickets and events share the connection to RabbitMQ.
 	"seckill/internal/queue/rabbitmq": {"seckill/internal/rabbit"},
 	"seckill/internal/event":          {"seckill/internal/rabbit"},

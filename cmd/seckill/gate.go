@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"seckill"
+	"seckill/internal/client"
 )
 
 func newGateCommand() *cobra.Command {
@@ -31,8 +33,10 @@ on which somebody has changed Redis or the database by hand.`,
 			}
 			var failed error
 			for _, id := range args {
-				var sale seckill.Sale
-				if err := s.call(cmd, "POST", "/api/admin/sales/"+id+"/rebuild", nil, &sale); err != nil {
+				sale, err := ask(&s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
+					return c.ChangeSale(ctx, id, "rebuild", nil)
+				})
+				if err != nil {
 					failed = errors.Join(failed, fmt.Errorf("sale %s: %w", id, err)) // the others need not wait
 					continue
 				}

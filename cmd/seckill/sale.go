@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"text/tabwriter"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"seckill"
+	"seckill/internal/client"
 )
 
 func newSaleCommand() *cobra.Command {
@@ -39,8 +41,10 @@ func (s *server) change(cmd *cobra.Command, id, what string, body any) error {
 	if _, err := s.named(cmd, []string{id}); err != nil {
 		return err
 	}
-	var v seckill.Sale
-	if err := s.call(cmd, "POST", "/api/admin/sales/"+id+"/"+what, body, &v); err != nil {
+	v, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
+		return c.ChangeSale(ctx, id, what, body)
+	})
+	if err != nil {
 		return err
 	}
 	return printJSON(cmd, v)
@@ -62,12 +66,13 @@ func (s *server) create() *cobra.Command {
 			if v.ClosesAt, err = when(closes, v.OpensAt); err != nil {
 				return fmt.Errorf("--closes: %w", err)
 			}
-			body := map[string]any{
-				"title": v.Title, "description": v.Description, "image": v.Image, "price": v.Price, "list_price": v.ListPrice, "currency": v.Currency,
-				"total": v.Total, "limit_per_buyer": v.LimitPerBuyer, "opens_at": v.OpensAt, "closes_at": v.ClosesAt, "hold_seconds": v.HoldSeconds,
-			}
-			var created seckill.Sale
-			if err := s.call(cmd, "POST", "/api/admin/sales", body, &created); err != nil {
+			created, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
+				return c.CreateSale(ctx, client.NewSale{
+					Title: v.Title, Description: v.Description, Image: v.Image, Price: v.Price, ListPrice: v.ListPrice, Currency: v.Currency,
+					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds,
+				})
+			})
+			if err != nil {
 				return err
 			}
 			return printJSON(cmd, created)
@@ -108,20 +113,7 @@ func when(s string, base time.Time) (time.Time, error) {
 
 // sales reads all pages of the list.
 func (s *server) sales(cmd *cobra.Command) ([]seckill.Sale, error) {
-	all := []seckill.Sale{}
-	for cursor := ""; ; {
-		var page struct {
-			Items []seckill.Sale
-			Next  string
-		}
-		if err := s.call(cmd, "GET", "/api/admin/sales?limit=100&cursor="+cursor, nil, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Items...)
-		if cursor = page.Next; cursor == "" {
-			return all, nil
-		}
-	}
+	return ask(s, cmd, func(ctx context.Context, c *client.Client) ([]seckill.Sale, error) { return c.Sales(ctx) })
 }
 
 func (s *server) list() *cobra.Command {
@@ -211,14 +203,15 @@ other, and print a report for each. The exit status is 0 only if everything hold
 			}
 			broken := false
 			for _, id := range args {
-				report := struct {
-					Sale string `json:"sale"`
-					seckill.Report
-				}{Sale: id}
-				if err := s.call(cmd, "GET", "/api/admin/sales/"+id+"/audit", nil, &report); err != nil {
+				report, err := ask(&s, cmd, func(ctx context.Context, c *client.Client) (seckill.Report, error) { return c.Audit(ctx, id) })
+				if err != nil {
 					return err
 				}
-				if err := printJSON(cmd, report); err != nil {
+				err = printJSON(cmd, struct {
+					Sale string `json:"sale"`
+					seckill.Report
+				}{id, report})
+				if err != nil {
 					return err
 				}
 				broken = broken || !report.OK

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 	"seckill"
 	"seckill/internal/account"
 	"seckill/internal/app"
+	"seckill/internal/client"
 )
 
 // server is the node that a command talks to, by HTTP like everybody else.
@@ -58,56 +59,41 @@ const (
 	callToken   = 10 * time.Minute // life of a token made for one command
 )
 
-// call sends a request as an administrator and decodes the answer.
-func (s *server) call(cmd *cobra.Command, method, path string, body, answer any) error {
+// as is the client of an administrator.
+func (s *server) as(cmd *cobra.Command) (*client.Client, error) {
 	token := s.token
 	if token == "" {
 		_, secret, err := s.secret(cmd)
 		if err != nil {
-			return fmt.Errorf("%w; or give an administrator's --token", err)
+			return nil, fmt.Errorf("%w; or give an administrator's --token", err)
 		}
 		if token, err = account.Mint(secret, "cli", seckill.RoleAdmin, callToken); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	var content io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(b)
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, s.url+path, content)
-	if err != nil {
+	return &client.Client{Server: s.url, Token: token, HTTP: &http.Client{Timeout: callTimeout}}, nil
+}
+
+// asked says what to do about an error of the client.
+func (s *server) asked(err error) error {
+	var way *url.Error
+	switch {
+	case errors.As(err, &way) && way.Op == "parse":
 		return fmt.Errorf("--server %s: %w", s.url, err)
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
+	case errors.As(err, &way):
 		return fmt.Errorf("the server at %s does not answer (see --server): %w", s.url, err)
 	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))
+	return err
+}
+
+// ask asks the server as an administrator.
+func ask[T any](s *server, cmd *cobra.Command, f func(ctx context.Context, c *client.Client) (T, error)) (v T, err error) {
+	c, err := s.as(cmd)
 	if err != nil {
-		return err
+		return v, err
 	}
-	if res.StatusCode >= 300 {
-		var p struct{ Title, Code, Detail string }
-		if json.Unmarshal(b, &p) != nil || p.Code == "" {
-			return fmt.Errorf("%s %s: %s", method, path, res.Status)
-		}
-		if p.Detail != "" {
-			p.Title += ": " + p.Detail
-		}
-		return fmt.Errorf("%s (%s, request %s)", p.Title, p.Code, res.Header.Get("X-Request-Id"))
-	}
-	return json.Unmarshal(b, answer)
+	v, err = f(cmd.Context(), c)
+	return v, s.asked(err)
 }
 
 func printJSON(cmd *cobra.Command, v any) error {

@@ -21,6 +21,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"seckill"
+	"seckill/internal/client"
 	"seckill/internal/load"
 	"seckill/internal/stack"
 )
@@ -133,7 +134,7 @@ func (b *bench) open(ctx context.Context, n *node, units int64, buyers string, c
 		return "", "", err
 	}
 	tokens, err = b.tokens(buyers, count)
-	return "/api/sales/" + sale.String() + "/ticket", tokens, err
+	return client.TicketPath(sale.String()), tokens, err
 }
 
 // sellOut sells the only unit of a sale to somebody who does not ask again.

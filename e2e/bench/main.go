@@ -33,6 +33,7 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
+	"seckill/internal/client"
 	"seckill/internal/load"
 )
 
@@ -231,7 +232,7 @@ const (
 func (b *bench) paths() []path {
 	buy := func(ctx context.Context, n *node, units int64) (string, error) {
 		sale, err := load.Fresh(ctx, n.url, n.admin, units, 1, time.Hour)
-		return "/api/sales/" + sale.String() + "/ticket", err
+		return client.TicketPath(sale.String()), err
 	}
 	fresh := func(n int) func(context.Context, *node, int) (string, string, string, error) {
 		return func(ctx context.Context, node *node, round int) (string, string, string, error) {
@@ -479,22 +480,16 @@ func (n *node) all(ctx context.Context, method, target, tokens string, count int
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}}
-	defer client.CloseIdleConnections()
+	way := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}}
+	defer way.CloseIdleConnections()
 	work, errs := make(chan string), make(chan error, atOnce)
 	for range atOnce {
 		go func() {
 			var failed error
 			for token := range work {
-				req, _ := http.NewRequestWithContext(ctx, method, n.url+target, nil)
-				req.Header.Set("Authorization", "Bearer "+token)
-				res, err := client.Do(req)
-				if err != nil {
+				if _, err := (&client.Client{Server: n.url, Token: token, HTTP: way}).Do(ctx, method, target, nil); err != nil {
 					failed = err
-					continue
 				}
-				io.Copy(io.Discard, res.Body)
-				res.Body.Close()
 			}
 			errs <- failed
 		}()
@@ -578,36 +573,18 @@ func (n *node) settled(ctx context.Context) error {
 	}
 }
 
-// report is the audit of the sale that a target buys from.
-type report struct {
-	OK              bool
-	Pending, Active int64
-}
-
 // audit fails unless everything holds.
 func (n *node) audit(ctx context.Context, target string) error {
 	_, err := n.report(ctx, target)
 	return err
 }
 
-func (n *node) report(ctx context.Context, target string) (r report, err error) {
-	url := n.url + strings.Replace(strings.TrimSuffix(target, "/ticket"), "/api/", "/api/admin/", 1) + "/audit"
-	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
-	if err != nil {
-		return r, err
-	}
-	req.Header.Set("Authorization", "Bearer "+n.admin)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return r, err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err == nil {
-		err = json.Unmarshal(body, &r)
-	}
+// report is the audit of the sale that a path of tickets is about.
+func (n *node) report(ctx context.Context, target string) (seckill.Report, error) {
+	sale := strings.Split(target, "/")[3]
+	r, err := (&client.Client{Server: n.url, Token: n.admin}).Audit(ctx, sale)
 	if err == nil && !r.OK {
-		err = fmt.Errorf("the audit does not hold: %s", body)
+		err = fmt.Errorf("the audit does not hold: %+v", r)
 	}
 	return r, err
 }

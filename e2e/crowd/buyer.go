@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/client"
 	"seckill/internal/duty"
 )
 
@@ -165,12 +166,12 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 			}
 			var said struct{ Ticket string }
 			switch {
-			case a.status == http.StatusOK && a.said(&said) && said.Ticket != "":
+			case a.Status == http.StatusOK && a.Says(&said) && said.Ticket != "":
 				if c.named(b, said.Ticket, time.Time{}); b.newest().active() {
 					b.last = seckill.Queued.String()
 					return nil
 				}
-			case a.status == http.StatusNotFound && len(b.log) == 0:
+			case a.Status == http.StatusNotFound && len(b.log) == 0:
 			default:
 				c.found(ruleLost, "%v with %v was answered %v", b, b.newest(), a)
 			}
@@ -186,12 +187,12 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 		for _, a := range answers {
 			var said struct{ Status, Ticket string }
 			switch {
-			case a.status == http.StatusAccepted && a.said(&said) && said.Status == "queued" && said.Ticket != "":
+			case a.Status == http.StatusAccepted && a.Says(&said) && said.Status == "queued" && said.Ticket != "":
 				if ended == nil || ended.active() || said.Ticket != ended.id {
 					c.named(b, said.Ticket, asked)
 				}
-			case a.status == http.StatusConflict && slices.Contains([]string{"sold_out", "paused"}, a.code):
-				verdict = a.code
+			case a.Status == http.StatusConflict && slices.Contains([]string{"sold_out", "paused"}, a.Code):
+				verdict = a.Code
 			default:
 				c.found(ruleContract, "%v: POST ticket answered %v", b, a)
 				verdict = "unexpected"
@@ -221,11 +222,11 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 
 // newestAsked asks for the buyer's newest ticket. For a second a node may remember an
 // older one, which has ended since: its buyer knows better, and asks again.
-func (c *Crowd) newestAsked(ctx context.Context, b *buyer) (answer, error) {
+func (c *Crowd) newestAsked(ctx context.Context, b *buyer) (client.Answer, error) {
 	for start := time.Now(); ; {
 		a, err := c.client.insist(ctx, "GET", b.sale.path("/ticket"), b.token, nil)
 		var said struct{ Ticket string }
-		older := err == nil && a.status == http.StatusOK && a.said(&said) && said.Ticket != b.newestID() && b.known(said.Ticket) != nil
+		older := err == nil && a.Status == http.StatusOK && a.Says(&said) && said.Ticket != b.newestID() && b.known(said.Ticket) != nil
 		if !older || time.Since(start) > flagTime || duty.Rest(ctx, again) != nil {
 			return a, err
 		}
@@ -234,8 +235,8 @@ func (c *Crowd) newestAsked(ctx context.Context, b *buyer) (answer, error) {
 
 // ask sends the buyer's request as often at once as the buyer clicks. unknown
 // says that the outcome of at least one of them is.
-func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []answer, unknown bool) {
-	all, errs := make([]answer, b.repeats), make([]error, b.repeats)
+func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []client.Answer, unknown bool) {
+	all, errs := make([]client.Answer, b.repeats), make([]error, b.repeats)
 	var wg sync.WaitGroup
 	for i := range all {
 		wg.Go(func() {
@@ -245,7 +246,7 @@ func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []answer, unknown bo
 	wg.Wait()
 	c.Stats.Requests.Add(int64(len(all)))
 	for i, a := range all {
-		if errs[i] != nil || !a.usable() {
+		if errs[i] != nil || !a.Usable() {
 			unknown = true
 			continue
 		}
@@ -287,10 +288,10 @@ func (c *Crowd) await(ctx context.Context, b *buyer, t *ticket) error {
 		}
 		var said struct{ Status, Ticket, Order, Reason string }
 		switch {
-		case a.status == http.StatusNotFound:
+		case a.Status == http.StatusNotFound:
 			c.found(ruleLost, "%v was told %v, and then %v", b, t, a)
 			return nil
-		case a.status != http.StatusOK || !a.said(&said) || said.Ticket != t.id:
+		case a.Status != http.StatusOK || !a.Says(&said) || said.Ticket != t.id:
 			c.found(ruleContract, "%v asked for %v and was answered %v", b, t, a)
 			return nil
 		case said.Status == "queued":
@@ -324,7 +325,7 @@ func (c *Crowd) turn(ctx context.Context, b *buyer, t *ticket, what string, to s
 	if err != nil {
 		return err
 	}
-	if a.status == http.StatusConflict && a.code == "state" && b.sale.short && t.state == seckill.Unpaid {
+	if a.Status == http.StatusConflict && a.Code == "state" && b.sale.short && t.state == seckill.Unpaid {
 		// Its time is over; the expirer may be about to say so.
 		for {
 			a, err := c.client.insist(ctx, "GET", "/api/orders/"+t.id, b.token, nil)
@@ -333,7 +334,7 @@ func (c *Crowd) turn(ctx context.Context, b *buyer, t *ticket, what string, to s
 			}
 			var o seckill.Order
 			switch {
-			case a.status != http.StatusOK || !a.said(&o):
+			case a.Status != http.StatusOK || !a.Says(&o):
 				c.found(ruleOrders, "%v reads the order of %v: %v", b, t, a)
 				return nil
 			case o.State == seckill.Expired:
@@ -354,9 +355,9 @@ func (c *Crowd) turn(ctx context.Context, b *buyer, t *ticket, what string, to s
 }
 
 // become notes an order's new state.
-func (c *Crowd) become(b *buyer, t *ticket, a answer, to seckill.OrderState) {
+func (c *Crowd) become(b *buyer, t *ticket, a client.Answer, to seckill.OrderState) {
 	var o seckill.Order
-	if a.status != http.StatusOK || !a.said(&o) || o.State != to || o.ID != t.id || o.Quantity != b.quantity {
+	if a.Status != http.StatusOK || !a.Says(&o) || o.State != to || o.ID != t.id || o.Quantity != b.quantity {
 		c.found(ruleOrders, "%v, %v to become %s: %v", b, t, to, a)
 		return
 	}

@@ -66,7 +66,7 @@ type Config struct {
 // Crowd is one run against one node.
 type Crowd struct {
 	Config
-	client *client
+	client *asker
 	admin  string
 	tag    string // of this run, in buyers' ids and titles
 
@@ -139,7 +139,7 @@ func New(c Config) *Crowd {
 		c.Units = 40
 	}
 	crowd := &Crowd{Config: c, stop: make(chan struct{}), tag: fmt.Sprintf("s%d", c.Seed)}
-	crowd.client = newClient(strings.Split(c.URL, ","), crowd.found)
+	crowd.client = newAsker(strings.Split(c.URL, ","), crowd.found)
 	crowd.admin = crowd.token("admin", seckill.RoleAdmin)
 	return crowd
 }
@@ -249,8 +249,8 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 		a, err := c.client.once(ctx, "POST", "/api/admin/sales", c.admin, body)
 		var created seckill.Sale
 		switch {
-		case err == nil && a.status == 201 && a.said(&created):
-		case err == nil && a.usable():
+		case err == nil && a.Status == 201 && a.Says(&created):
+		case err == nil && a.Usable():
 			return fmt.Errorf("create a sale: %v", a)
 		default:
 			if duty.Rest(ctx, again) != nil {
@@ -261,7 +261,7 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 				return err
 			}
 			var list struct{ Items []seckill.Sale }
-			if a.status != 200 || !a.said(&list) {
+			if a.Status != 200 || !a.Says(&list) {
 				return fmt.Errorf("list sales: %v", a)
 			}
 			i := slices.IndexFunc(list.Items, func(s seckill.Sale) bool { return s.Title == title })
@@ -324,8 +324,8 @@ func (c *Crowd) move(ctx context.Context, s *sale, delta int64, twice bool) erro
 		return err
 	}
 	switch {
-	case a.status == 200:
-	case a.status == 409 && a.code == "stock" && delta < 0:
+	case a.Status == 200:
+	case a.Status == 409 && a.Code == "stock" && delta < 0:
 		c.Stats.ShrinkRefused.Add(1)
 		return nil
 	default:
@@ -346,7 +346,7 @@ func (c *Crowd) move(ctx context.Context, s *sale, delta int64, twice bool) erro
 			return err
 		}
 		var now seckill.Sale
-		if a.status != 200 || !a.said(&now) || now.Total != s.total {
+		if a.Status != 200 || !a.Says(&now) || now.Total != s.total {
 			c.found(ruleMove, "sale %s, total %d, the move %v again: %v", s.id, s.total, body, a)
 		}
 	}
@@ -362,7 +362,7 @@ func (c *Crowd) pauseSale(ctx context.Context, s *sale, d time.Duration) error {
 	}
 	from := time.Now()
 	var now seckill.Sale
-	if a.status != 200 || !a.said(&now) || now.State != seckill.StatePaused {
+	if a.Status != 200 || !a.Says(&now) || now.State != seckill.StatePaused {
 		c.found(ruleContract, "pause sale %s: %v", s.id, a)
 	}
 	duty.Rest(ctx, d)
@@ -370,7 +370,7 @@ func (c *Crowd) pauseSale(ctx context.Context, s *sale, d time.Duration) error {
 	s.windows = append(s.windows, [2]time.Time{from, time.Now()})
 	s.mu.Unlock()
 	a, err = c.client.insist(ctx, "POST", s.adminPath("/resume"), c.admin, nil)
-	if err == nil && (a.status != 200 || !a.said(&now) || now.State == seckill.StatePaused) {
+	if err == nil && (a.Status != 200 || !a.Says(&now) || now.State == seckill.StatePaused) {
 		c.found(ruleContract, "resume sale %s: %v", s.id, a)
 	}
 	c.Stats.Pauses.Add(1)
@@ -382,26 +382,19 @@ func (c *Crowd) describe(ctx context.Context, s *sale, n int64) error {
 	text := fmt.Sprintf("described as %d", n)
 	a, err := c.client.insist(ctx, "PATCH", s.adminPath(""), c.admin, map[string]any{"description": text})
 	var now seckill.Sale
-	if err == nil && (a.status != 200 || !a.said(&now) || now.Description != text) {
+	if err == nil && (a.Status != 200 || !a.Says(&now) || now.Description != text) {
 		c.found(ruleContract, "describe sale %s: %v", s.id, a)
 	}
 	return err
 }
 
-// report is the audit of a sale.
-type report struct {
-	OK                                      bool
-	Total, Gate, Pending, Active, Returning int64
-	Violations                              []string
-}
-
 // audit asks for the audit, which must hold at any time.
-func (c *Crowd) audit(ctx context.Context, s *sale) (r report, err error) {
+func (c *Crowd) audit(ctx context.Context, s *sale) (r seckill.Report, err error) {
 	a, err := c.client.insist(ctx, "GET", s.adminPath("/audit"), c.admin, nil)
 	if err != nil {
 		return r, err
 	}
-	if a.status != 200 || !a.said(&r) || !r.OK || len(r.Violations) > 0 {
+	if a.Status != 200 || !a.Says(&r) || !r.OK || len(r.Violations) > 0 {
 		c.found(ruleAudit, "sale %s: %v", s.id, a)
 	}
 	c.Stats.Audits.Add(1)

@@ -110,7 +110,7 @@ func (c *Crowd) paying(ctx context.Context) func(*buyer) error {
 }
 
 // rest waits until nothing of the sale is pending or on its way back.
-func (c *Crowd) rest(ctx context.Context, s *sale) (r report, err error) {
+func (c *Crowd) rest(ctx context.Context, s *sale) (r seckill.Report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
 	for {
@@ -236,7 +236,7 @@ func (c *Crowd) check(ctx context.Context, b *buyer) error {
 		return err
 	}
 	var list struct{ Items []seckill.Order }
-	if a.status != http.StatusOK || !a.said(&list) {
+	if a.Status != http.StatusOK || !a.Says(&list) {
 		c.found(ruleOrders, "%v: GET orders answered %v", b, a)
 		return nil
 	}
@@ -263,7 +263,7 @@ func (c *Crowd) check(ctx context.Context, b *buyer) error {
 			return err
 		}
 		var said struct{ Ticket string }
-		if a.code != seckill.SoldOut.String() && (a.status != http.StatusAccepted || !a.said(&said) || said.Ticket != t.id) {
+		if a.Code != seckill.SoldOut.String() && (a.Status != http.StatusAccepted || !a.Says(&said) || said.Ticket != t.id) {
 			c.found(ruleOneTicket, "%v holds %v, buys again and is answered %v", b, t, a)
 		}
 	}
@@ -273,7 +273,7 @@ func (c *Crowd) check(ctx context.Context, b *buyer) error {
 		if err != nil {
 			return err
 		}
-		if a.status != http.StatusNotFound {
+		if a.Status != http.StatusNotFound {
 			c.found(ruleOwnerOnly, "a stranger asks for %s of %v and is answered %v", path, b, a)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/client"
 )
 
 // visitedLimit is the most units that one buyer of the visited sale may have: few
@@ -48,11 +49,11 @@ func (c *Crowd) Visitor() *Visitor {
 
 func (v *Visitor) String() string { return v.buyer.String() }
 
-func (v *Visitor) ask(ctx context.Context, node, method, path string) (Visit, answer) {
+func (v *Visitor) ask(ctx context.Context, node, method, path string) (Visit, client.Answer) {
 	visit := Visit{Sent: time.Now()}
 	a, err := v.crowd.client.to(ctx, node, method, path, v.buyer.token, nil)
 	visit.Done, visit.Err = time.Now(), err
-	visit.Status, visit.Code, visit.RetryAfter = a.status, a.code, a.retryAfter
+	visit.Status, visit.Code, visit.RetryAfter = a.Status, a.Code, a.Header.Get("Retry-After")
 	return visit, a
 }
 
@@ -62,7 +63,7 @@ func (v *Visitor) Buy(ctx context.Context, node string) Visit {
 	v.crowd.Stats.Requests.Add(1)
 	v.buyer.last = unknown
 	var said struct{ Ticket string }
-	if visit.Err == nil && a.status == http.StatusAccepted && a.said(&said) && said.Ticket != "" {
+	if visit.Err == nil && a.Status == http.StatusAccepted && a.Says(&said) && said.Ticket != "" {
 		v.crowd.named(v.buyer, said.Ticket, visit.Sent)
 		v.buyer.last = seckill.Queued.String()
 	}
@@ -75,11 +76,11 @@ func (v *Visitor) Result(ctx context.Context, node string) (visit Visit, placed 
 	t := v.buyer.newest()
 	visit, a := v.ask(ctx, node, "GET", v.buyer.sale.path("/ticket?ticket="+t.id))
 	var said struct{ Status, Ticket, Order, Reason string }
-	if visit.Err != nil || a.status != http.StatusOK {
+	if visit.Err != nil || a.Status != http.StatusOK {
 		return visit, false
 	}
 	switch {
-	case !a.said(&said) || said.Ticket != t.id:
+	case !a.Says(&said) || said.Ticket != t.id:
 		v.crowd.found(ruleContract, "%v asked for %v and was answered %v", v, t, a)
 	case said.Status != "placed" && t.status == "placed":
 		v.crowd.found(ruleStable, "%v was told %v, and then %v", v, t, a)

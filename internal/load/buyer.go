@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/client"
 	"seckill/internal/duty"
 )
 
@@ -390,7 +391,7 @@ func verdictOf(a reply) string {
 		return ""
 	}
 	switch {
-	case a.status == 202 && a.said.Status == word(seckill.Queued.String()):
+	case a.status == 202 && a.Said.Status == client.Word(seckill.Queued.String()):
 		return seckill.Queued.String()
 	case a.status == 503 && a.Code == seckill.Busy.String():
 		return a.Code
@@ -458,8 +459,8 @@ func (r *run) ask(cl *caller, b *buyer) (reply, error) {
 	a.took += late
 	if err == nil {
 		switch {
-		case a.status == 200 && a.said.Status != "" && !a.broken:
-			r.results.record(string(a.said.Status), a.took)
+		case a.status == 200 && a.Said.Status != "" && !a.broken:
+			r.results.record(string(a.Said.Status), a.took)
 		case a.status == 404:
 			r.results.record(statusNone, a.took)
 		}
@@ -491,7 +492,7 @@ func (r *run) follow(cl *caller, b *buyer) (wait time.Duration, final bool) {
 	case a.Ticket != b.ticket:
 		r.found.add(ruleOneTicket, "%v: GET ticket answered %v", b, a)
 	}
-	switch s := string(a.said.Status); {
+	switch s := string(a.Said.Status); {
 	case s == seckill.Queued.String():
 		b.polls++
 		return pollAfter(a, b.polls), false

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/client"
 )
 
 // The rules that a run checks, in the order of the report. The names are those
@@ -31,7 +32,7 @@ const (
 
 // check holds the log of the run against the servers and makes the report.
 // after is the audit at rest, nil without an admin token.
-func (r *run) check(ctx context.Context, after *Audit) (*Report, error) {
+func (r *run) check(ctx context.Context, after *seckill.Report) (*Report, error) {
 	// From here on an unpaid order of this run may have expired, and its units
 	// may have been sold again.
 	expiry := time.Since(r.started) >= time.Duration(r.sale.HoldSeconds)*time.Second
@@ -216,8 +217,8 @@ func (r *run) checkStable(ctx context.Context, cl *caller, b *buyer) {
 	case ctx.Err() != nil:
 	case err != nil:
 		r.found.add(ruleStable, "%v could not be asked again: %v", b, err)
-	case a.status != 200 || a.Ticket != b.ticket || string(a.said.Status) != b.status || a.Order != b.order || a.Reason != b.reason:
-		first := reply{status: 200, said: said{Status: word(b.status), Ticket: b.ticket, Order: b.order, Reason: b.reason}}
+	case a.status != 200 || a.Ticket != b.ticket || string(a.Said.Status) != b.status || a.Order != b.order || a.Reason != b.reason:
+		first := reply{status: 200, Said: client.Said{Status: client.Word(b.status), Ticket: b.ticket, Order: b.order, Reason: b.reason}}
 		r.found.add(ruleStable, "%v was told %v, and later %v", b, first, a)
 	}
 }
@@ -256,7 +257,7 @@ func (r *run) checkOwnerOnly(ctx context.Context, cl *caller, b *buyer) {
 }
 
 // checkSale holds the units placed in this run against the sale and the audit.
-func (r *run) checkSale(after *Audit, units int64, expiry bool, checked func(rule, detail string, args ...any), skipped func(rule, why string)) {
+func (r *run) checkSale(after *seckill.Report, units int64, expiry bool, checked func(rule, detail string, args ...any), skipped func(rule, why string)) {
 	total := r.sale.Total
 	if after != nil {
 		total = after.Total
@@ -286,7 +287,7 @@ func (r *run) checkSale(after *Audit, units int64, expiry bool, checked func(rul
 	switch {
 	case r.c.BuyOnly:
 		skipped(ruleNoUndersell, "not tried: the run was for the buy route alone")
-	case !after.rest():
+	case !atRest(after):
 		skipped(ruleNoUndersell, restless)
 	default:
 		for _, b := range r.turnedAway(after.Gate) {
@@ -298,12 +299,12 @@ func (r *run) checkSale(after *Audit, units int64, expiry bool, checked func(rul
 	if !after.OK || len(after.Violations) > 0 {
 		r.found.add(ruleAudit, "the audit says ok %v, violations %v", after.OK, after.Violations)
 	}
-	if !after.rest() {
+	if !atRest(after) {
 		r.found.add(ruleAudit, "%d units pending and %d returning %v after the last buy", after.Pending, after.Returning, r.c.Settle)
 	}
 	checked(ruleAudit, "ok %v, %d violations", after.OK, len(after.Violations))
 
-	if after.rest() {
+	if atRest(after) {
 		if after.Gate+after.Active != after.Total {
 			r.found.add(ruleConservation, "gate %d + active %d = %d, and the total is %d", after.Gate, after.Active, after.Gate+after.Active, after.Total)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"seckill"
+	"seckill/internal/client"
 )
 
 // Limits of one answer and of the idle connections to a server.
@@ -24,9 +26,9 @@ const (
 	maxIdle   = 30 * time.Second // shorter than servers keep them, or a POST meets a closing connection
 )
 
-// client holds the connections to all servers. It never repeats a request by
+// pool holds the connections to all servers. It never repeats a request by
 // itself: whether a POST may be sent again is the buyer's decision.
-type client struct {
+type pool struct {
 	hosts   []host
 	timeout time.Duration
 
@@ -42,14 +44,14 @@ type host struct {
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// newClient opens at most conns connections to each server. The context ends
+// newPool opens at most conns connections to each server. The context ends
 // only the dialling: fasthttp knows none, so who wants requests on the way to
 // end has to close the client.
-func newClient(ctx context.Context, servers []string, conns int, timeout time.Duration, dial dialFunc) (*client, error) {
+func newPool(ctx context.Context, servers []string, conns int, timeout time.Duration, dial dialFunc) (*pool, error) {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	c := &client{timeout: timeout, conns: make(map[net.Conn]struct{})}
+	c := &pool{timeout: timeout, conns: make(map[net.Conn]struct{})}
 	for _, s := range servers {
 		u, err := parseServer(s)
 		if err != nil {
@@ -79,13 +81,13 @@ func newClient(ctx context.Context, servers []string, conns int, timeout time.Du
 	return c, nil
 }
 
-// conn takes itself off the client's list when it is closed.
+// conn takes itself off the pool's list when it is closed.
 type conn struct {
 	net.Conn
-	c *client
+	c *pool
 }
 
-func (c *client) keep(nc net.Conn) (net.Conn, error) {
+func (c *pool) keep(nc net.Conn) (net.Conn, error) {
 	k := &conn{nc, c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,7 +108,7 @@ func (k *conn) Close() error {
 
 // close ends all connections, also those with a request on them. After it no
 // request succeeds.
-func (c *client) close() {
+func (c *pool) close() {
 	c.mu.Lock()
 	c.closed = true
 	open := make([]net.Conn, 0, len(c.conns))
@@ -126,37 +128,13 @@ func (c *client) close() {
 type paths struct{ sale, ticket, audit string }
 
 func salePaths(id seckill.SaleID) paths {
-	s := "/api/sales/" + id.String()
-	return paths{sale: s, ticket: s + "/ticket", audit: "/api/admin/sales/" + id.String() + "/audit"}
-}
-
-// said is everything that an answer on the ticket route, or a problem
-// document, can say.
-type said struct {
-	Status      word   `json:"status"`
-	Ticket      string `json:"ticket"`
-	Order       string `json:"order"`
-	Reason      string `json:"reason"`
-	Code        string `json:"code"`
-	Detail      string `json:"detail"`
-	PollAfterMS int    `json:"poll_after_ms"`
-}
-
-// word is a string; anything else is no word. A ticket's "status" is a word, a
-// problem document's is a number.
-type word string
-
-// UnmarshalJSON leaves the word empty for what is not a string.
-func (w *word) UnmarshalJSON(b []byte) error {
-	if len(b) == 0 || b[0] != '"' {
-		return nil
-	}
-	return json.Unmarshal(b, (*string)(w))
+	s := id.String()
+	return paths{sale: client.SalePath(s), ticket: client.TicketPath(s), audit: client.AdminPath(s, "audit")}
 }
 
 // reply is one answer of a server.
 type reply struct {
-	said
+	client.Said
 	status     int
 	retryAfter time.Duration // 0: none given
 	took       time.Duration
@@ -166,7 +144,7 @@ type reply struct {
 // String is how a finding quotes the answer.
 func (a reply) String() string {
 	s := strconv.Itoa(a.status)
-	for _, word := range []string{string(a.said.Status), a.Code, a.Reason, a.Detail} {
+	for _, word := range []string{string(a.Said.Status), a.Code, a.Reason, a.Detail} {
 		if word != "" {
 			s += " " + word
 		}
@@ -189,13 +167,13 @@ func (a reply) again() bool { return a.status >= 500 || a.status == 429 }
 // caller sends one request at a time. Requests and their headers are made once
 // and used for all buyers; one goroutine at a time may use a caller.
 type caller struct {
-	c        *client
+	c        *pool
 	buy, ask []*fasthttp.Request // by server
 	other    fasthttp.Request
 	resp     fasthttp.Response
 
 	lastRaw  []byte
-	lastSaid said
+	lastSaid client.Said
 
 	more []*caller // for the repeats of a buyer, which go out at once
 }
@@ -285,14 +263,14 @@ func (cl *caller) do(server int, req *fasthttp.Request, v any) (reply, error) {
 	}
 	// A sold-out sale says the same bytes to everybody: read them once.
 	if !bytes.Equal(body, cl.lastRaw) || len(body) == 0 {
-		cl.lastSaid = said{}
+		cl.lastSaid = client.Said{}
 		if err := json.Unmarshal(body, &cl.lastSaid); err != nil {
 			a.broken = true
 			return a, nil
 		}
 		cl.lastRaw = append(cl.lastRaw[:0], body...)
 	}
-	a.said = cl.lastSaid
+	a.Said = cl.lastSaid
 	return a, nil
 }
 
@@ -326,41 +304,33 @@ func Fresh(ctx context.Context, server, adminToken string, units int64, limit in
 }
 
 func fresh(ctx context.Context, server, adminToken string, units int64, limit int, hold time.Duration, dial dialFunc) (seckill.SaleID, error) {
+	u, err := parseServer(server)
+	if err != nil {
+		return 0, fmt.Errorf("load: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	c, err := newClient(ctx, []string{server}, 1, 30*time.Second, dial)
-	if err != nil {
-		return 0, fmt.Errorf("load: %w", err)
-	}
-	defer c.close()
-	defer context.AfterFunc(ctx, c.close)()
+	way := &http.Transport{DialContext: dial}
+	defer way.CloseIdleConnections()
 	now := time.Now().UTC().Truncate(time.Second)
-	body, err := json.Marshal(map[string]any{
-		"title":           "Load test of " + now.Format("2006-01-02 15:04:05"),
-		"price":           9900,
-		"currency":        "CNY",
-		"total":           units,
-		"limit_per_buyer": limit,
-		"opens_at":        now.Add(-time.Minute), // clocks differ; the sale has to be open when the load starts
-		"closes_at":       now.Add(24 * time.Hour),
-		"hold_seconds":    int(hold.Seconds()),
-	})
-	if err != nil {
-		return 0, fmt.Errorf("load: %w", err)
-	}
-	cl := &caller{c: c}
 	// A lost answer leaves at worst one sale too many, which nobody buys from.
-	var s seckill.Sale
-	a, err := cl.send("POST", 0, "/api/admin/sales", "Bearer "+adminToken, body, &s)
+	sale, err := (&client.Client{Server: u.String(), Token: adminToken, HTTP: &http.Client{Transport: way}}).CreateSale(ctx, client.NewSale{
+		Title: "Load test of " + now.Format("2006-01-02 15:04:05"), Price: 9900, Currency: "CNY", Total: units, LimitPerBuyer: limit,
+		OpensAt:  now.Add(-time.Minute), // clocks differ; the sale has to be open when the load starts
+		ClosesAt: now.Add(24 * time.Hour), HoldSeconds: int(hold.Seconds()),
+	})
+	var no *client.Problem
 	switch {
 	case ctx.Err() != nil:
 		return 0, fmt.Errorf("load: creating a sale: %w", ctx.Err())
+	case errors.As(err, &no) && (no.Status == http.StatusUnauthorized || no.Status == http.StatusForbidden):
+		return 0, fmt.Errorf("load: creating a sale: %s does not accept the admin token (%w): mint it with the server's own secret", server, err)
+	case errors.As(err, &no):
+		return 0, fmt.Errorf("load: creating a sale: %s answered %w", server, err)
 	case err != nil:
 		return 0, fmt.Errorf("load: creating a sale on %s: %w (is the server running?)", server, err)
-	case a.status == 401 || a.status == 403:
-		return 0, fmt.Errorf("load: creating a sale: %s does not accept the admin token (%v): mint it with the server's own secret", server, a)
-	case a.status != 201 || a.broken || s.ID < 1:
-		return 0, fmt.Errorf("load: creating a sale: %s answered %v", server, a)
+	case sale.ID < 1:
+		return 0, fmt.Errorf("load: creating a sale: %s answered with a sale that has no id", server)
 	}
-	return s.ID, nil
+	return sale.ID, nil
 }

@@ -292,7 +292,7 @@ func (f *fake) order(w http.ResponseWriter, who, id string) {
 }
 
 func (f *fake) audit(w http.ResponseWriter) {
-	a := Audit{OK: !f.auditSad, Total: f.sale.Total, Violations: []any{}}
+	a := seckill.Report{OK: !f.auditSad, Total: f.sale.Total, Violations: []string{}}
 	for _, t := range f.byID {
 		switch {
 		case !f.settled(t):

@@ -185,13 +185,13 @@ func buyerID(prefix string, n int) string { return fmt.Sprintf("%s-%07d", prefix
 // run is the state of one Run.
 type run struct {
 	c        Config
-	client   *client
+	client   *pool
 	paths    paths
 	buyers   []*buyer
 	progress progress
 
 	sale   seckill.Sale
-	before *Audit // nil without an admin token
+	before *seckill.Report // nil without an admin token
 
 	pace    *pace   // nil in the closed loop
 	ops     *caller // of the operations listeners
@@ -234,13 +234,13 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Misbehave[Parallel] > 0 {
 		repeats = max(repeats, parallelBuys)
 	}
-	r.client, err = newClient(ctx, c.Servers, 2*c.Concurrency*repeats+3, c.Timeout, c.dial)
+	r.client, err = newPool(ctx, c.Servers, 2*c.Concurrency*repeats+3, c.Timeout, c.dial)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer r.client.close()
 	defer context.AfterFunc(ctx, r.client.close)()
-	ops, err := newClient(ctx, c.Ops, 1, c.Timeout, c.dial)
+	ops, err := newPool(ctx, c.Ops, 1, c.Timeout, c.dial)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
@@ -446,13 +446,13 @@ func (r *run) clearDoubts(ctx context.Context) error {
 // sellOut lets buyers whom the gate told sold_out ask again for as long as it
 // holds units that would fit them, and returns the audit at rest: nil without
 // an admin token, and not at rest when that takes longer than Settle.
-func (r *run) sellOut(ctx context.Context) (*Audit, error) {
+func (r *run) sellOut(ctx context.Context) (*seckill.Report, error) {
 	if r.c.AdminToken == "" {
 		return nil, nil
 	}
 	for round, fruitless := 0, 0; ; round++ {
 		a, err := r.atRest(ctx)
-		if err != nil || a == nil || !a.rest() {
+		if err != nil || a == nil || !atRest(a) {
 			return a, err
 		}
 		again := r.turnedAway(a.Gate)
@@ -496,10 +496,10 @@ func (r *run) turnedAway(gate int64) []*buyer {
 
 // atRest asks for the audit until nothing is pending and nothing returning.
 // After Settle it returns the last audit as it is, or nil if there is none.
-func (r *run) atRest(ctx context.Context) (*Audit, error) {
+func (r *run) atRest(ctx context.Context) (*seckill.Report, error) {
 	cl := r.newCaller()
 	deadline := time.Now().Add(r.c.Settle)
-	var last *Audit
+	var last *seckill.Report
 	for {
 		au, a, err := r.audit(ctx, cl, time.Until(deadline))
 		switch {
@@ -513,7 +513,7 @@ func (r *run) atRest(ctx context.Context) (*Audit, error) {
 			return last, nil
 		}
 		last = au
-		if last.rest() || time.Now().After(deadline) {
+		if atRest(last) || time.Now().After(deadline) {
 			return last, nil
 		}
 		if err := duty.Rest(ctx, auditPoll); err != nil {
@@ -523,11 +523,11 @@ func (r *run) atRest(ctx context.Context) (*Audit, error) {
 }
 
 // audit asks for the audit, any server's, for at most patience.
-func (r *run) audit(ctx context.Context, cl *caller, patience time.Duration) (*Audit, reply, error) {
-	var au Audit
+func (r *run) audit(ctx context.Context, cl *caller, patience time.Duration) (*seckill.Report, reply, error) {
+	var au seckill.Report
 	server := 0
 	a, err := r.insist(ctx, patience, func() (reply, error) {
-		au = Audit{}
+		au = seckill.Report{}
 		a, err := r.get(cl, server, r.paths.audit, "Bearer "+r.c.AdminToken, &au)
 		server++
 		return a, err
@@ -535,18 +535,8 @@ func (r *run) audit(ctx context.Context, cl *caller, patience time.Duration) (*A
 	return &au, a, err
 }
 
-// Audit is the server's own account of a sale.
-type Audit struct {
-	OK         bool  `json:"ok"`
-	Total      int64 `json:"total"`
-	Gate       int64 `json:"gate"`
-	Pending    int64 `json:"pending"`
-	Active     int64 `json:"active"`
-	Returning  int64 `json:"returning"`
-	Violations []any `json:"violations"`
-}
-
-func (a *Audit) rest() bool { return a.Pending == 0 && a.Returning == 0 }
+// atRest reports whether nothing is pending and nothing returning.
+func atRest(a *seckill.Report) bool { return a.Pending == 0 && a.Returning == 0 }
 
 // final counts the buyers by what became of them.
 func (r *run) final() map[string]int {

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"seckill"
+	"seckill/internal/client"
 )
 
 func TestMain(m *testing.M) {
@@ -381,7 +382,7 @@ func TestPollsSpreadAndSlowDown(t *testing.T) {
 		{3_600_000, 0, maxPoll * 3 / 4, maxPoll * 5 / 4},
 	} {
 		for range 50 {
-			got := pollAfter(reply{said: said{PollAfterMS: tt.asked}}, tt.polls)
+			got := pollAfter(reply{Said: client.Said{PollAfterMS: tt.asked}}, tt.polls)
 			assert.GreaterOrEqual(t, got, tt.from)
 			assert.LessOrEqual(t, got, tt.to)
 		}

@@ -55,7 +55,7 @@ func TestPaceSaysWhoArrivesWhen(t *testing.T) {
 func TestArrivalsKeepTheirPace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := &run{c: Config{Concurrency: 10}, client: &client{}}
+		r := &run{c: Config{Concurrency: 10}, client: &pool{}}
 		buyers := make([]*buyer, 40)
 		for i := range buyers {
 			buyers[i] = &buyer{n: i}

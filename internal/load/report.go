@@ -70,9 +70,9 @@ type Report struct {
 	Failovers    int64 `json:"failovers"`
 	FailedInARow int64 `json:"failed_in_a_row"`
 
-	Audit    *Audit   `json:"audit,omitempty"` // at rest
-	Checks   []Check  `json:"checks"`
-	Findings []string `json:"findings"` // everything that does not add up
+	Audit    *seckill.Report `json:"audit,omitempty"` // at rest
+	Checks   []Check         `json:"checks"`
+	Findings []string        `json:"findings"` // everything that does not add up
 
 	Series []Point `json:"series"` // from the first buy to the last outcome
 }

@@ -109,10 +109,10 @@ func (r *run) watch(ctx context.Context) (stop func()) {
 	var sale seckill.Sale
 	look(interval, r.paths.sale, "", &sale, func() { left := sale.Left; s.left.Store(&left) })
 	if r.c.AdminToken != "" {
-		var au Audit
+		var au seckill.Report
 		look(lookEvery, r.paths.audit, "Bearer "+r.c.AdminToken, &au, func() {
 			s.stock.Store(&Stock{au.Gate, au.Pending, au.Active, au.Returning})
-			au = Audit{}
+			au = seckill.Report{}
 		})
 	}
 	return sync.OnceFunc(func() {
