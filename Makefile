@@ -18,19 +18,19 @@ run: ## serve on embedded parts, with sales to try
 fmt: ## format the Go code
 	gofmt -w $$(git ls-files '*.go')
 
-check: ## format, vet, lint and the quick tests: under a minute, before each commit
+check: ## format, vet, lint and the quick tests: under a minute, before each commit; says what it leaves out
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
 	go vet -tags crash ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
-	go test -short . $$(go list ./internal/... | grep -v -e /stack -e /queue -e /web)
+	go run ./e2e/suite -check
 
 test: deps ## everything that must hold: race detector, real engines, real browser; installs what it needs
-	go vet ./...
-	SECKILL_REQUIRE=1 go test -race -timeout 14m ./...
+	SECKILL_REQUIRE=1 go run ./e2e/suite
 
-test-debian13: ## what uses engines, on those of Debian 13 (Redis 8, Valkey 8, RabbitMQ 4, MariaDB 11.8, nginx 1.26); needs root
-	tools/debian13
+N := 10
+steady: deps ## everything N times beside busy loops (N=10); writes docs/steady.md
+	SECKILL_REQUIRE=1 go run ./e2e/suite -steady $(N)
 
 deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing=1; done; \

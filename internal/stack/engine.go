@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -112,10 +111,10 @@ type Engine struct {
 	turn   sync.Mutex // held by Start, Stop, Wipe and Close: one at a time
 	closed bool       // guarded by turn
 
+	borrowed bool // from another process, see borrow
+
 	mu      sync.Mutex
 	process *process // the last one, which may have ended; nil before the first
-
-	namespaces atomic.Int64 // given out by Fresh
 }
 
 type settings struct {
@@ -268,6 +267,9 @@ func (e *Engine) LogTail() string { return tail(e.LogFile()) }
 // two minutes. After a Stop or a Kill it comes back on the same ports with the
 // same data.
 func (e *Engine) Start(ctx context.Context) error {
+	if err := e.ours("start"); err != nil {
+		return err
+	}
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
@@ -392,6 +394,9 @@ func (e *Engine) Settle(ctx context.Context) error {
 
 // Kill ends the server with SIGKILL, as a crash would. The data stay.
 func (e *Engine) Kill() error {
+	if err := e.ours("kill"); err != nil {
+		return err
+	}
 	p := e.running()
 	if p == nil {
 		return fmt.Errorf("%s: kill: it is not running", e.spec.kind)
@@ -402,6 +407,9 @@ func (e *Engine) Kill() error {
 // Stop ends the server cleanly, within half a minute. The data stay. Stopping a
 // stopped engine does nothing.
 func (e *Engine) Stop() error {
+	if err := e.ours("stop"); err != nil {
+		return err
+	}
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	if p := e.running(); p != nil {
@@ -461,6 +469,9 @@ func (e *Engine) reap(children []child) error {
 // Wipe removes data and log, so that the next Start begins with nothing but the
 // same ports and passwords. Only a stopped engine can be wiped.
 func (e *Engine) Wipe() error {
+	if err := e.ours("wipe"); err != nil {
+		return err
+	}
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	if e.running() != nil {
@@ -486,6 +497,9 @@ func (e *Engine) Close() error { return e.close(stopLimit) }
 func (e *Engine) discard() error { return e.close(0) }
 
 func (e *Engine) close(patience time.Duration) (err error) {
+	if err := e.ours("close"); err != nil {
+		return err
+	}
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	if p := e.running(); p != nil {

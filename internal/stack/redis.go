@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	redisMemory    = "512mb" // full means that writes fail: nothing is ever evicted
-	redisDatabases = 1024    // number 0 is that of nodes; tests have the others, one each
+	redisMemory    = "512mb"                      // full means that writes fail: nothing is ever evicted
+	redisDatabases = 1024                         // number 0 is that of nodes; tests have the others, one each
+	redisGiven     = "stack:databases"            // in number 0: the last one that a test has taken
+	redisGivenBack = "stack:databases:given-back" // in number 0: those whose tests have ended
 )
 
 // redis acknowledges a write when it is on the disk (appendfsync always) and
@@ -56,16 +58,22 @@ user %s on #%s ~seckill:* &seckill:* +@all -@dangerous +info +config|get
 	ready: func(ctx context.Context, e *Engine) error {
 		return redisDo(ctx, e.URL(), "PING")
 	},
-	fresh: func(_ context.Context, e *Engine, _ string) (string, func(context.Context) error, error) {
-		n := int(e.namespaces.Add(1))
-		if n >= redisDatabases {
-			return "", nil, fmt.Errorf("all %d databases were given out", redisDatabases-1)
+	fresh: func(ctx context.Context, e *Engine, _ string) (string, func(context.Context) error, error) {
+		// Who may take which database, Redis itself says: the tests that ask are in several
+		// processes. One that was given back comes first.
+		text, err := redisAsk(ctx, e.AdminURL(), "EVAL", "return redis.call('RPOP', KEYS[1]) or redis.call('INCR', KEYS[2])", "2", redisGivenBack, redisGiven)
+		if err != nil {
+			return "", nil, err
 		}
-		at := func(user, password string) string {
-			return engineURL("redis", user, password, e.Addr(), strconv.Itoa(n))
+		if n, err := strconv.Atoi(text); err != nil || n >= redisDatabases {
+			return "", nil, fmt.Errorf("all %d databases were given out (%s)", redisDatabases-1, text)
 		}
+		at := func(user, password string) string { return engineURL("redis", user, password, e.Addr(), text) }
 		remove := func(ctx context.Context) error {
-			return redisDo(ctx, at(e.spec.admin, e.secrets.Admin), "FLUSHDB")
+			if err := redisDo(ctx, at(e.spec.admin, e.secrets.Admin), "FLUSHDB"); err != nil {
+				return err
+			}
+			return redisDo(ctx, e.AdminURL(), "RPUSH", redisGivenBack, text)
 		}
 		return at(user, e.secrets.User), remove, nil
 	},

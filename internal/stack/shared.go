@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,6 +50,9 @@ func Own(t T, kind Kind, opts ...Option) *Engine {
 
 func own(t T, s *spec, set settings) *Engine {
 	t.Helper()
+	if leftOut(t, s.kind) {
+		return nil
+	}
 	if err := s.installed(set.root); err != nil {
 		without(t, err)
 		return nil
@@ -83,20 +87,25 @@ func own(t T, s *spec, set settings) *Engine {
 	return e
 }
 
-// shared are the engines of this test process, started when first asked for.
+// shared are the engines that this test process has borrowed or started, when first
+// asked for.
 var shared struct {
 	sync.Mutex
 	temp    *folder // not nil while Main runs tests
 	engines map[Kind]func() (*Engine, error)
 }
 
-// Shared is the engine that all tests of this process share, running: they must
-// neither stop it nor depend on being alone on it (see [Engine.Fresh]). It is
-// started for the first test that asks. Main ends it.
+// Shared is the engine that all tests share, running: they must neither stop it nor
+// depend on being alone on it (see [Engine.Fresh]). Where another process lends one
+// (see [LentVariable]), it is that one. Else it is started for the first test of this
+// process that asks, and Main ends it.
 //
 // Without the package installed it does what [Own] does.
 func Shared(t T, kind Kind) *Engine {
 	t.Helper()
+	if leftOut(t, kind) {
+		return nil
+	}
 	if err := missing(kind, nil); err != nil {
 		without(t, err)
 		return nil
@@ -106,6 +115,11 @@ func Shared(t T, kind Kind) *Engine {
 		t.Fatalf("stack: %v", err)
 		return nil
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s, which others used too, ends with:\n%s", e.LogFile(), e.LogTail())
+		}
+	})
 	return e
 }
 
@@ -119,7 +133,11 @@ func sharedEngine(kind Kind) (*Engine, error) {
 		}
 		dir := filepath.Join(shared.temp.path, string(kind))
 		start = sync.OnceValues(func() (*Engine, error) {
-			e, err := newEngine(kind, dir, nil)
+			e, err := borrow(kind)
+			if e != nil || err != nil {
+				return e, err
+			}
+			e, err = newEngine(kind, dir, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -163,7 +181,7 @@ func runMain(m interface{ Run() int }) (code int, err error) {
 	defer shared.Unlock()
 	var running []*Engine
 	for _, start := range shared.engines {
-		if e, err := start(); err == nil { // if not, the tests said so
+		if e, err := start(); err == nil && !e.borrowed { // if not, the tests said so
 			running = append(running, e)
 		}
 	}
@@ -193,6 +211,23 @@ func (e *Engine) Fresh(t T) string {
 		t.Fatalf("stack: %s: a fresh namespace: %v", e.spec.kind, err)
 	}
 	return url
+}
+
+// LeaveOutVariable in the environment names kinds of engines, with commas between them,
+// that a quick run of tests does without. "chromium" is one of them, see e2e/browser.
+const LeaveOutVariable = "SECKILL_TEST_LEAVE_OUT"
+
+// LeftOut is how the reason of a test that is skipped for that begins.
+const LeftOut = "LEFT OUT: "
+
+// leftOut skips the test if the engine is left out.
+func leftOut(t T, kind Kind) bool {
+	t.Helper()
+	if !slices.Contains(strings.Split(os.Getenv(LeaveOutVariable), ","), string(kind)) {
+		return false
+	}
+	t.Skipf(LeftOut+"%s (%s)", kind, LeaveOutVariable)
+	return true
 }
 
 // missing tells what must be installed for an engine.

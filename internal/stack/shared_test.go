@@ -26,6 +26,7 @@ func (t *fakeT) Fatalf(format string, args ...any) { t.failed = fmt.Sprintf(form
 // required it is a failure.
 func TestMissingPackages(t *testing.T) {
 	apt := map[Kind]string{KindRedis: "redis-server", KindRabbitMQ: "rabbitmq-server", KindMariaDB: "mariadb-server"}
+	t.Setenv(LeaveOutVariable, "")
 	elsewhere := func(s *settings) { s.root = filepath.Join(t.TempDir(), "empty") }
 	for _, kind := range kinds {
 		line := "apt-get install -y " + apt[kind]
@@ -55,4 +56,22 @@ func TestUnknownKind(t *testing.T) {
 	var f fakeT
 	require.Nil(t, Shared(&f, "abacus"))
 	require.Contains(t, f.failed, "abacus")
+}
+
+// A quick run leaves an engine out, whether it is installed and required or not.
+func TestLeftOut(t *testing.T) {
+	t.Setenv("SECKILL_REQUIRE", "1")
+	t.Setenv(LeaveOutVariable, "rabbitmq,nginx")
+	for _, take := range []func(T){
+		func(t T) { Own(t, KindRabbitMQ) },
+		func(t T) { Shared(t, KindRabbitMQ) },
+		func(t T) { OwnCluster(t, KindRabbitMQ) },
+		func(t T) { OwnNginx(t, Site{}) },
+	} {
+		var f fakeT
+		take(&f)
+		require.Contains(t, f.skipped, LeftOut)
+		require.Empty(t, f.failed)
+	}
+	require.False(t, leftOut(&fakeT{}, KindRedis))
 }
