@@ -65,7 +65,8 @@ func TestAnEventCountsOnceAndALateOneChangesNothing(t *testing.T) {
 // put aside, not thrown away.
 func TestTheShopFollowsABroker(t *testing.T) {
 	t.Parallel()
-	url := stack.Shared(t, stack.KindRabbitMQ).AdminURL()
+	engine := stack.Shared(t, stack.KindRabbitMQ)
+	url := engine.AsAdmin(engine.Fresh(t))
 	s := rabbit.Defaults()
 	require.NoError(t, s.ParseURL(url))
 	broker := rabbit.New(s, slog.New(slog.NewTextHandler(t.Output(), nil)), nil)

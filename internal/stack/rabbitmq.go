@@ -124,7 +124,10 @@ log.file = false
 		if err := call(ctx, http.MethodPut, "vhosts/"+url.PathEscape(vhost), struct{}{}); err != nil {
 			return "", nil, err
 		}
-		err := call(ctx, http.MethodPut, "permissions/"+url.PathEscape(vhost)+"/"+user, rabbitPermissions(rabbitOwn))
+		permit := func(who, own string) error {
+			return call(ctx, http.MethodPut, "permissions/"+url.PathEscape(vhost)+"/"+who, rabbitPermissions(own))
+		}
+		err := errors.Join(permit(user, rabbitOwn), permit(rabbitAdmin, ".*"))
 		remove := func(ctx context.Context) error {
 			return call(ctx, http.MethodDelete, "vhosts/"+url.PathEscape(vhost), nil)
 		}

@@ -213,6 +213,14 @@ func (e *Engine) Fresh(t T) string {
 	return url
 }
 
+// AsAdmin is the URL of a namespace that Fresh has made, for the engine's own
+// administrator: see [Engine.AdminURL].
+func (e *Engine) AsAdmin(fresh string) string {
+	_, place, _ := strings.Cut(fresh, "@")
+	admin, _, _ := strings.Cut(e.AdminURL(), "@")
+	return admin + "@" + place
+}
+
 // LeaveOutVariable in the environment names kinds of engines, with commas between them,
 // that a quick run of tests does without. "chromium" is one of them, see e2e/browser.
 const LeaveOutVariable = "SECKILL_TEST_LEAVE_OUT"
