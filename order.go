@@ -69,7 +69,11 @@ func (o *Order) Become(to OrderState, now time.Time) (changed bool, err error) {
 
 // Account is who may log in. Hash is an encoded argon2id hash; Buyer is the id
 // that tickets and orders carry.
-type Account struct{ Name, Buyer, Role, Hash string }
+type Account struct {
+	Name, Buyer, Role, Hash string
+	Invite                  string    // the hash of the invitation that opens it, if it needs one
+	CreatedAt               time.Time // by the store's clock
+}
 
 // RoleAdmin is the role that the routes of administrators demand.
 const RoleAdmin = "admin"

@@ -85,6 +85,9 @@ type Sale struct {
 	// before it, and 0 when nothing is known.
 	Waiting int64 `json:"waiting,omitempty"`
 
+	// Access is who may ask for a ticket, and what asking costs.
+	Access
+
 	// Paused and Ended are the switches of an administrator.
 	Paused bool `json:"-"`
 	Ended  bool `json:"-"`
@@ -167,7 +170,7 @@ func (s *Sale) Validate() error {
 	case s.HoldSeconds < 1 || s.HoldSeconds > MaxHoldSeconds:
 		return &FieldError{"hold_seconds", fmt.Sprintf("must be 1 to %d", MaxHoldSeconds)}
 	}
-	return nil
+	return s.Access.Validate()
 }
 
 // printable reports whether s is valid UTF-8 without control characters other
@@ -226,6 +229,7 @@ var (
 	ErrClosed      = fmt.Errorf("the gate has no state of the sale until it is rebuilt: %w", ErrUnavailable)
 	ErrStale       = fmt.Errorf("the gate was rebuilt since this was read: %w", ErrUnavailable)
 	ErrNameTaken   = errors.New("the name is taken")
+	ErrNotInvited  = errors.New("the invitation is not valid: it is unknown, used up or over")
 
 	// ErrNoTicket is the gate's word that a buyer never had a ticket in a sale: the
 	// store need not be asked.

@@ -8,6 +8,8 @@ package account
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -44,6 +46,7 @@ type Store interface {
 	// CreateAccount MUST fail with seckill.ErrNameTaken when the name exists.
 	CreateAccount(ctx context.Context, a seckill.Account) error
 	Account(ctx context.Context, name string) (seckill.Account, error)
+	Invite(ctx context.Context, hash string, uses int, until time.Time) error
 }
 
 // Accounts registers and logs in.
@@ -74,6 +77,31 @@ type Session struct {
 
 // Register makes an account and logs it in.
 func (a *Accounts) Register(ctx context.Context, name, password, role string) (Session, error) {
+	return a.register(ctx, name, password, role, "")
+}
+
+// RegisterInvited is Register for a buyer who brings an invitation, which is used up by
+// the account that it opens; without one it is Register.
+func (a *Accounts) RegisterInvited(ctx context.Context, name, password, invite string) (Session, error) {
+	if invite != "" {
+		invite = inviteHash(invite)
+	}
+	return a.register(ctx, name, password, "", invite)
+}
+
+// Invite makes an invitation that opens so many accounts for so long. The code is
+// shown once; only its hash is kept.
+func (a *Accounts) Invite(ctx context.Context, uses int, life time.Duration) (code string, until time.Time, err error) {
+	code, until = rand.Text(), time.Now().Add(life).UTC().Truncate(time.Second)
+	return code, until, a.store.Invite(ctx, inviteHash(code), uses, until)
+}
+
+func inviteHash(code string) string {
+	sum := sha256.Sum256([]byte(code))
+	return hex.EncodeToString(sum[:])
+}
+
+func (a *Accounts) register(ctx context.Context, name, password, role, invite string) (Session, error) {
 	if !seckill.ValidBuyer(name) || strings.TrimSpace(name) != name {
 		return Session{}, &seckill.FieldError{Field: "name", Must: fmt.Sprintf("must be 1 to %d printable characters without space around them", MaxName)}
 	}
@@ -93,7 +121,7 @@ func (a *Accounts) Register(ctx context.Context, name, password, role string) (S
 	if err != nil {
 		return Session{}, err
 	}
-	account := seckill.Account{Name: name, Buyer: "b" + rand.Text()[:19], Role: role, Hash: hash}
+	account := seckill.Account{Name: name, Buyer: "b" + rand.Text()[:19], Role: role, Hash: hash, Invite: invite, CreatedAt: time.Now()}
 	if err := a.store.CreateAccount(ctx, account); err != nil {
 		return Session{}, err
 	}
@@ -129,6 +157,6 @@ func (a *Accounts) Login(ctx context.Context, name, password string) (Session, e
 }
 
 func (a *Accounts) session(account seckill.Account) (Session, error) {
-	token, err := mint(a.secret, claims{Sub: account.Buyer, Role: account.Role, Name: account.Name}, a.life)
+	token, err := mint(a.secret, claims{Sub: account.Buyer, Role: account.Role, Name: account.Name, Since: float64(account.CreatedAt.Unix())}, a.life)
 	return Session{Token: token, Buyer: account.Buyer, Life: a.life}, err
 }

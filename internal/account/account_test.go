@@ -43,6 +43,8 @@ func (a *accounts) Account(_ context.Context, name string) (seckill.Account, err
 	return v, nil
 }
 
+func (a *accounts) Invite(context.Context, string, int, time.Time) error { return a.down }
+
 var (
 	theSecret    = []byte("the secret of these tests")
 	otherSecret  = []byte("the secret of somebody else")

@@ -59,7 +59,8 @@ func repeats(secret []byte) bool {
 type Who struct {
 	Buyer string
 	Role  string
-	Name  string // as they call themselves; may be empty
+	Name  string    // as they call themselves; may be empty
+	Since time.Time // when the account was made; zero when the token does not say
 	until time.Time
 }
 
@@ -75,6 +76,8 @@ type claims struct {
 	Exp  float64 `json:"exp"`
 	Iat  float64 `json:"iat,omitempty"`
 	Nbf  float64 `json:"nbf,omitempty"`
+	// Since is when the account was made, in seconds since 1970.
+	Since float64 `json:"since,omitempty"`
 }
 
 func date(seconds float64) (*jwt.NumericDate, error) {
@@ -107,6 +110,11 @@ func (c *claims) GetAudience() (jwt.ClaimStrings, error) { return nil, nil }
 // Mint makes a token for the buyer that ends after life.
 func Mint(secret []byte, buyer, role string, life time.Duration) (string, error) {
 	return mint(secret, claims{Sub: buyer, Role: role}, life)
+}
+
+// MintSince is Mint for a buyer whose account was made at the given time.
+func MintSince(secret []byte, buyer string, since time.Time, life time.Duration) (string, error) {
+	return mint(secret, claims{Sub: buyer, Since: float64(since.Unix())}, life)
 }
 
 // mint signs the claims and gives them their times.
@@ -257,6 +265,9 @@ func plainClaims(b []byte) (c claims, ok bool) {
 		case "iat":
 			number, rest, ok = plainNumber(rest)
 			ok, c.Iat = ok && c.Iat == 0, number
+		case "since":
+			number, rest, ok = plainNumber(rest)
+			ok, c.Since = ok && c.Since == 0, number
 		default:
 			return c, false
 		}
@@ -315,6 +326,9 @@ func (v *Verifier) Verify(token string, remember bool) (Who, error) {
 		who = Who{Buyer: c.Sub, Role: c.Role, Name: c.Name, until: time.UnixMilli(int64(c.Exp * 1000))}
 		if time.Until(who.until) > cmp.Or(v.MaxLife, MaxLife) {
 			continue
+		}
+		if c.Since > 0 && c.Since < 1<<40 {
+			who.Since = time.UnixMilli(int64(c.Since * 1000)).UTC()
 		}
 		if !remember {
 			return who, nil

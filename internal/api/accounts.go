@@ -16,8 +16,19 @@ type credentials struct {
 	Password string `json:"password"`
 }
 
+// newAccount is what a new account may have to bring along beside its credentials.
+type newAccount struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+	Invite   string `json:"invite"`
+	Work     string `json:"work"`
+	Formula  string `json:"formula"`
+	Answer   string `json:"answer"`
+	Captcha  string `json:"captcha"`
+}
+
 func (a *API) register(w http.ResponseWriter, r *request) error {
-	var c credentials
+	var c newAccount
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
 	}
@@ -25,8 +36,11 @@ func (a *API) register(w http.ResponseWriter, r *request) error {
 	if a.limits.address.over(address) {
 		return errTooMany
 	}
+	if err := a.mayRegister(r, c.Invite, solution{c.Work, c.Formula, c.Answer, c.Captcha}); err != nil {
+		return err
+	}
 	a.limits.address.count(address)
-	s, err := a.Accounts.Register(r.Context(), c.Name, c.Password, "")
+	s, err := a.Accounts.RegisterInvited(r.Context(), c.Name, c.Password, c.Invite)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/packed"
 )
@@ -52,6 +53,10 @@ var kinds = map[string]problem{
 	"invalid_field":          {Status: http.StatusUnprocessableEntity, Title: "A field is not valid"},
 	"weak_password":          {Status: http.StatusUnprocessableEntity, Title: "The password is too weak"},
 	"too_many_requests":      {Status: http.StatusTooManyRequests, Title: "Too many requests"},
+	"pass_required":          {Status: http.StatusForbidden, Title: "This sale asks for a pass"},
+	"challenge_required":     {Status: http.StatusForbidden, Title: "A challenge must be solved first"},
+	"challenge_failed":       {Status: http.StatusForbidden, Title: "The challenge is not solved"},
+	"not_eligible":           {Status: http.StatusConflict, Title: "Not everybody may buy in this sale"},
 }
 
 // Errors of this stage.
@@ -70,6 +75,7 @@ var (
 func code(err error) (code, detail string) {
 	var field *seckill.FieldError
 	var cross crossSite
+	var later *access.Later
 	switch {
 	case errors.As(err, &field):
 		return "invalid_field", field.Error()
@@ -87,7 +93,17 @@ func code(err error) (code, detail string) {
 		return "unauthorized", err.Error()
 	case errors.Is(err, account.ErrToken):
 		return "unauthorized", "log in, or send a valid token as Authorization: Bearer …"
-	case errors.Is(err, errForbidden), errors.As(err, &cross):
+	case errors.Is(err, access.ErrPass):
+		return "pass_required", err.Error()
+	case errors.Is(err, access.ErrNotEligible):
+		return "not_eligible", err.Error()
+	case errors.Is(err, access.ErrUnsolved):
+		return "challenge_required", err.Error()
+	case errors.Is(err, access.ErrWrong):
+		return "challenge_failed", err.Error()
+	case errors.As(err, &later):
+		return "too_many_requests", ""
+	case errors.Is(err, errForbidden), errors.As(err, &cross), errors.Is(err, errClosed), errors.Is(err, seckill.ErrNotInvited):
 		return "forbidden", err.Error()
 	case errors.Is(err, errMethod):
 		return "method_not_allowed", ""
@@ -121,7 +137,11 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 			}
 		}
 	case p.Status == http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", "60")
+		after := 60
+		if later := (*access.Later)(nil); errors.As(err, &later) {
+			after = later.Seconds()
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(after))
 	case p.Status == http.StatusInternalServerError:
 		a.Log.Error("api: internal error", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err)
 	case p.Status == http.StatusUnauthorized:

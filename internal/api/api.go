@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"seckill"
+	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/crash"
 	"seckill/internal/order"
@@ -69,6 +70,8 @@ type Config struct {
 	Sales    *sale.Sales
 	Orders   *order.Orders
 	Accounts *account.Accounts
+	Access   *access.Guard // who may ask, before the gate
+	Lists    Lists
 	Tokens   *account.Verifier
 	Pages    http.Handler // everything outside /api
 	// Listeners take tickets from a shared queue; nil when the queue is embedded.
@@ -84,6 +87,7 @@ type Config struct {
 	TrustedOrigins []string // of shops whose pages may call; each passes ParseOrigin
 	LoginTries     int      // failed logins by name in a minute; default 10
 	AddressTries   int      // failed logins and new accounts by address in a minute; default 300
+	Registration   string   // who may make an account; default RegistrationOpen
 }
 
 // API serves the contract.
@@ -135,6 +139,7 @@ func New(c Config) *API {
 	orDefault(&c.MaxWaits, 10_000)
 	orDefault(&c.LoginTries, 10)
 	orDefault(&c.AddressTries, 300)
+	orDefault(&c.Registration, RegistrationOpen)
 	a := &API{
 		Config: c, mux: http.NewServeMux(), origins: newOrigins(c.TrustedOrigins), idPrefix: crand.Text()[:10] + "-", document: newOpenAPI(),
 		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), limits: newLimits(c.LoginTries, c.AddressTries), metrics: newMetrics(c.Metrics),
@@ -142,22 +147,25 @@ func New(c Config) *API {
 	}
 	a.routes = []route{
 		// Anybody.
-		{"POST", "/api/register", public, a.register}, // makes an account; a repeat is name_taken
-		{"POST", "/api/login", public, a.login},       // a new token each time
-		{"POST", "/api/logout", public, a.logout},     // takes the cookie away; the token lives on until it ends
-		{"GET", "/api/sales", public, a.listSales},    // the storefront's list
+		{"POST", "/api/register", public, a.register},               // makes an account; a repeat is name_taken
+		{"POST", "/api/login", public, a.login},                     // a new token each time
+		{"POST", "/api/challenge", public, a.registrationChallenge}, // of a new account
+		{"POST", "/api/logout", public, a.logout},                   // takes the cookie away; the token lives on until it ends
+		{"GET", "/api/sales", public, a.listSales},                  // the storefront's list
 		{"GET", "/api/sales/{sale}", public, a.getSale},
 		{"GET", "/api/openapi.json", public, a.document.serve},
 
 		// Buyers.
 		{"POST", "/api/sales/{sale}/ticket", buyers, a.buy}, // a repeat is the same ticket
-		{"GET", "/api/sales/{sale}/ticket", buyers, a.ticket},
+		{"GET", "/api/sales/{sale}/ticket", buyers, a.limited(a.ticket)},
+		{"POST", "/api/sales/{sale}/challenge", buyers, a.challenge}, // another one each time
+		{"POST", "/api/sales/{sale}/pass", buyers, a.pass},           // a solution is good once
 		{"GET", "/api/me", buyers, a.me},
 		{"GET", "/api/tickets", buyers, a.listTickets},
 		{"GET", "/api/orders", buyers, a.listOrders},
 		{"GET", "/api/orders/{order}", buyers, a.getOrder},
-		{"POST", "/api/orders/{order}/pay", buyers, a.pay}, // these two: a repeat changes nothing
-		{"POST", "/api/orders/{order}/cancel", buyers, a.cancel},
+		{"POST", "/api/orders/{order}/pay", buyers, a.limited(a.pay)}, // these two: a repeat changes nothing
+		{"POST", "/api/orders/{order}/cancel", buyers, a.limited(a.cancel)},
 
 		// Administrators. A repeat changes nothing, but for create.
 		{"POST", "/api/admin/sales", admins, a.createSale},
@@ -170,6 +178,11 @@ func New(c Config) *API {
 		{"POST", "/api/admin/sales/{sale}/end", admins, a.change("end", (*sale.Sales).End)},
 		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", (*sale.Sales).Renew)}, // its gate state, anew
 		{"GET", "/api/admin/sales/{sale}/audit", admins, a.audit},
+		{"POST", "/api/admin/sales/{sale}/eligible", admins, a.setEligible}, // who may buy in it
+		{"GET", "/api/admin/access", admins, a.listEntries},
+		{"POST", "/api/admin/access", admins, a.setEntry},
+		{"POST", "/api/admin/access/remove", admins, a.removeEntry}, // a repeat is not found
+		{"POST", "/api/admin/invites", admins, a.invite},            // another one each time
 		{"POST", "/api/admin/orders/{order}/refund", admins, a.refund},
 		{"POST", "/api/admin/listeners/start", admins, a.listeners(true)}, // of the node that answers
 		{"POST", "/api/admin/listeners/stop", admins, a.listeners(false)},

@@ -51,12 +51,19 @@ func (s *system) refused(t *testing.T, rows []row) {
 // TestTheSamplesAreGood says so.
 func (s *system) samples() map[string]string {
 	return map[string]string{
-		"POST /api/register":                 fmt.Sprintf(`{"name":%q,"password":%q}`, newcomer, goodPassword),
-		"POST /api/login":                    fmt.Sprintf(`{"name":%q,"password":%q}`, takenName, goodPassword),
-		"POST /api/sales/{sale}/ticket":      `{"quantity":2}`,
-		"POST /api/admin/sales":              s.newSale(saleBody{"description": "words", "image": "/img/a.webp", "list_price": 2 * thePrice}),
-		"PATCH /api/admin/sales/{sale}":      `{"title":"another title"}`,
-		"POST /api/admin/sales/{sale}/stock": `{"id":"restock-1","delta":5}`,
+		"POST /api/register":                    fmt.Sprintf(`{"name":%q,"password":%q}`, newcomer, goodPassword),
+		"POST /api/login":                       fmt.Sprintf(`{"name":%q,"password":%q}`, takenName, goodPassword),
+		"POST /api/sales/{sale}/ticket":         `{"quantity":2}`,
+		"POST /api/challenge":                   `{"sound":"zh"}`,
+		"POST /api/sales/{sale}/challenge":      `{"sound":"en"}`,
+		"POST /api/sales/{sale}/pass":           `{"work":"","formula":"","answer":"","captcha":""}`,
+		"POST /api/admin/sales/{sale}/eligible": `{"csv":"buyer\nalice\n","mode":"add"}`,
+		"POST /api/admin/access":                `{"list":"block","buyer":"a farmer","note":"tells nobody"}`,
+		"POST /api/admin/access/remove":         `{"buyer":"a listed one"}`,
+		"POST /api/admin/invites":               `{"uses":2,"hours":1}`,
+		"POST /api/admin/sales":                 s.newSale(saleBody{"description": "words", "image": "/img/a.webp", "list_price": 2 * thePrice}),
+		"PATCH /api/admin/sales/{sale}":         `{"title":"another title"}`,
+		"POST /api/admin/sales/{sale}/stock":    `{"id":"restock-1","delta":5}`,
 	}
 }
 
@@ -107,6 +114,7 @@ func TestTheSamplesAreGood(t *testing.T) {
 	s := newSystem(t)
 	_, err := s.accounts.Register(t.Context(), takenName, goodPassword, "")
 	require.NoError(t, err)
+	s.admin("POST", "/api/admin/access", `{"list":"allow","buyer":"a listed one"}`).is(200)
 	orders := map[string]string{}
 	for _, r := range s.api.routes {
 		if strings.Contains(r.path, "{order}") {
@@ -158,7 +166,7 @@ func badTokens(t testing.TB) map[string]string {
 		"none":                   "",
 		"garbage":                "not a token, but long enough to be one",
 		"expired":                hs(jwt.MapClaims{"sub": ownerName, "exp": in(-time.Second), "role": "admin"}),
-		"not yet valid":          hs(jwt.MapClaims{"sub": ownerName, "exp": in(time.Hour), "nbf": in(time.Minute), "role": "admin"}),
+		"not yet valid":          hs(jwt.MapClaims{"sub": ownerName, "exp": in(time.Hour), "nbf": in(30 * time.Minute), "role": "admin"}),
 		"alg none":               sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, admin),
 		"another algorithm":      sign(jwt.SigningMethodHS512, []byte(theSecret), admin),
 		"wrong secret":           sign(jwt.SigningMethodHS256, []byte("somebody else's secret"), admin),
@@ -256,6 +264,8 @@ func (s *system) common(r route, allow map[string][]string) (rows []row) {
 			values = append(values, "5", `""`, `"yesterday"`, `"2026-11-11"`, `"2026-11-11T12:00:00"`)
 		case property.Type.Is("string"):
 			values = append(values, "5")
+		case property.Type.Is("boolean"):
+			values = []string{"null", "1", `"true"`, "[]", "{}"}
 		case property.Type.Is("integer"):
 			values = append(values, "1.5", `"1"`, `"x"`, "9223372036854775808", "1e400", "-9223372036854775809")
 		}

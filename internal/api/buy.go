@@ -16,9 +16,13 @@ func (a *API) buy(w http.ResponseWriter, r *request) error { return seckill.ErrN
 // buySale asks the gate for units of the sale. reached is set once the gate has
 // been asked.
 func (a *API) buySale(w http.ResponseWriter, r *request, sale seckill.SaleID, reached *bool) error {
+	if err := a.Access.Request(r.who.Buyer); err != nil {
+		return err
+	}
 	// A price is not among the fields: the client has no say in it.
 	var body struct {
-		Quantity *int `json:"quantity"`
+		Quantity *int   `json:"quantity"`
+		Pass     string `json:"pass"`
 	}
 	if err := decode(w, r.Request, &body, true); err != nil {
 		return err
@@ -29,6 +33,9 @@ func (a *API) buySale(w http.ResponseWriter, r *request, sale seckill.SaleID, re
 	}
 	if quantity < 1 || quantity > seckill.MaxQuantity {
 		return &seckill.FieldError{Field: "quantity", Must: "must be at least 1 and within the sale's limit"}
+	}
+	if err := a.admitted(r, sale, body.Pass); err != nil {
+		return err
 	}
 	*reached = true
 	answer, err := a.Gate.Reserve(r.Context(), sale, r.who.Buyer, quantity)

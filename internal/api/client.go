@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"seckill/internal/access"
 )
 
 // client is the address of who asks. A forwarding header counts only when the
@@ -71,14 +73,7 @@ func (a *API) trusted(addr netip.Addr) bool {
 
 // network is what an address counts as in limits: itself with IPv4, its /64 with
 // IPv6, since whoever has one IPv6 address has all of its /64.
-func network(addr netip.Addr) string {
-	if addr.Is6() {
-		if p, err := addr.WithZone("").Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return addr.String()
-}
+func network(addr netip.Addr) string { return access.Network(addr).String() }
 
 // unlistedProxy notes that a forwarding header came from an address that
 // http.trusted_proxies does not list. A proxy that was forgotten there makes all

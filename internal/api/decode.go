@@ -161,6 +161,8 @@ func mustBe(t reflect.Type) string {
 		return "must be RFC 3339, such as 2026-11-11T12:00:00Z"
 	case t.Kind() == reflect.String:
 		return "must be a string"
+	case t.Kind() == reflect.Bool:
+		return "must be true or false"
 	}
 	return "must be a whole number within its limits"
 }

@@ -69,6 +69,13 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 		OpensAt       time.Time `json:"opens_at"`
 		ClosesAt      time.Time `json:"closes_at"`
 		HoldSeconds   int       `json:"hold_seconds"`
+
+		Pass              bool              `json:"pass"`
+		Challenge         seckill.Challenge `json:"challenge"`
+		TriesPerBuyer     int               `json:"tries_per_buyer"`
+		CooldownSeconds   int               `json:"cooldown_seconds"`
+		Eligible          seckill.Eligible  `json:"eligible"`
+		AccountAgeSeconds int64             `json:"account_age_seconds"`
 	}
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
@@ -79,6 +86,8 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	sale, err := a.Sales.Create(r.Context(), seckill.Sale{
 		Title: body.Title, Description: body.Description, Image: body.Image, Price: *body.Price, ListPrice: body.ListPrice, Currency: body.Currency,
 		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds,
+		Access: seckill.Access{Pass: body.Pass, Challenge: body.Challenge, TriesPerBuyer: body.TriesPerBuyer, CooldownSeconds: body.CooldownSeconds,
+			Eligible: body.Eligible, AccountAgeSeconds: body.AccountAgeSeconds},
 	})
 	if err != nil {
 		return err

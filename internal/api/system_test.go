@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/gate"
 	"seckill/internal/order"
@@ -66,6 +67,7 @@ type system struct {
 	store    *store.Store
 	sales    *sale.Sales
 	accounts *account.Accounts
+	guard    *access.Guard
 	stop     func() // as a stopping node does: waits end
 	log      *log
 	settling *valve
@@ -103,7 +105,9 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	require.NoError(t, err)
 	tickets := queue.NewMemory(0)
 	s.settling = &valve{Queue: tickets}
-	s.sales = sale.New(s.store, s.gate, logger, sale.Options{})
+	s.guard, err = access.New(access.Config{Settings: closeLimits(), Store: s.store, Secrets: [][]byte{[]byte(theSecret), []byte(previousSecret)}, Now: s.gate.Now, Log: logger})
+	require.NoError(t, err)
+	s.sales = sale.New(s.store, s.gate, logger, sale.Options{Ruled: func(ctx context.Context, fresh bool) { s.guard.Ruled(ctx, fresh, true) }})
 	orders := order.New(s.store, s.gate, logger)
 	relay := &gate.Relay{Outbox: s.gate, Queue: tickets, Log: logger}
 	settler := &settle.Settler{Queue: s.settling, Store: s.store, Gate: s.gate, Log: logger, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
@@ -111,6 +115,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	s.stop = stopWaits
 	config := Config{
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Accounts: s.accounts, Tokens: tokens,
+		Access: s.guard, Lists: s.store,
 		Pages: web.Handler(), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
 	}
 	for _, o := range options {
@@ -120,7 +125,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 
 	var duties sync.WaitGroup
 	for _, duty := range []func(context.Context) error{
-		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run,
+		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run, s.guard.Run,
 	} {
 		duties.Go(func() {
 			if err := duty(ctx); err != nil {
@@ -138,6 +143,14 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	})
 	<-s.sales.Loaded()
 	s.fill()
+	return s
+}
+
+// closeLimits are the settings of these tests: tables that are quickly made, and work
+// that is quickly done.
+func closeLimits() access.Settings {
+	s := access.Defaults()
+	s.Remembered, s.Work, s.WorkMost = 1024, 200, 200_000
 	return s
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/order"
@@ -36,6 +37,7 @@ type Node struct {
 	sales    *sale.Sales
 	orders   *order.Orders
 	accounts *account.Accounts
+	access   *access.Guard
 	tokens   *account.Verifier
 	secret   []byte
 	settled  *settle.Metrics // of all settlers
@@ -84,7 +86,10 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if err := n.openParts(ctx); err != nil {
 		return nil, err
 	}
-	changes := sale.Options{Alone: c.Embedded()}
+	if n.access, err = n.guard(secrets); err != nil {
+		return nil, err
+	}
+	changes := sale.Options{Alone: c.Embedded(), Ruled: func(ctx context.Context, fresh bool) { n.access.Ruled(ctx, fresh, c.Embedded()) }}
 	if n.rabbit != nil {
 		changes.Notice = n.rabbit.notices.Send
 	}

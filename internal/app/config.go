@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"seckill"
+	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/api"
 	"seckill/internal/rabbit"
@@ -48,6 +49,7 @@ type Config struct {
 		PreviousSecretFile string         `koanf:"previous_secret_file" help:"a file that holds auth.previous_secret"`
 		TokenLife          time.Duration  `koanf:"token_life" help:"how long a login lasts"`
 		MaxTokenLife       time.Duration  `koanf:"max_token_life" help:"a token that ends later than this from now is not accepted, whoever made it"`
+		Registration       string         `koanf:"registration" help:"who may make an account: open (everybody), invited or closed"`
 	} `koanf:"auth"`
 
 	HTTP struct {
@@ -73,6 +75,8 @@ type Config struct {
 		PasswordFile string `koanf:"password_file" help:"a file that holds the password of store, if the address has none"`
 		CAFile       string `koanf:"ca_file" help:"the CA that signed the certificate of MariaDB or MySQL (PEM): connect with TLS and check it"`
 	} `koanf:"mysql"`
+
+	Access access.Settings `koanf:"access"`
 
 	Limits struct {
 		Outbox int `koanf:"outbox" help:"admitted tickets without an outcome; beyond it the answer is busy"`
@@ -105,6 +109,7 @@ func Defaults() Config {
 	c.Gate, c.Queue, c.Run = "memory", "memory", allRoles
 	c.RabbitMQ = rabbit.Defaults()
 	c.Auth.TokenLife, c.Auth.MaxTokenLife = 24*time.Hour, account.MaxLife
+	c.Auth.Registration, c.Access = api.RegistrationOpen, access.Defaults()
 	c.HTTP.TrustedProxies, c.HTTP.TrustedOrigins, c.OpsHosts = []string{}, []string{}, []string{}
 	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond
 	c.HTTP.LoginTries, c.HTTP.AddressTries = 10, 300
@@ -296,6 +301,12 @@ func (c *Config) check() error {
 	}
 	if c.HTTP.PollAfter < 10*time.Millisecond || c.HTTP.PollAfter > time.Minute {
 		bad("http.poll_after", "must be 10ms to 1m")
+	}
+	if err := c.Access.Check(); err != nil {
+		errs = append(errs, err)
+	}
+	if !slices.Contains([]string{api.RegistrationOpen, api.RegistrationInvited, api.RegistrationClosed}, c.Auth.Registration) {
+		bad("auth.registration", "must be open, invited or closed")
 	}
 	if c.Auth.TokenLife < time.Minute {
 		bad("auth.token_life", "must be at least 1m")

@@ -139,6 +139,9 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			if key == "rabbitmq.listener.concurrency" { // not more than max_concurrency
 				value = "3"
 			}
+			if key == "access.work_most" { // not less than work
+				value = "60000"
+			}
 			n, _ := strconv.Atoi(value)
 			want.SetInt(int64(n))
 		case float64:
@@ -157,8 +160,8 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			}
 		default:
 			value = "text"
-			if key == "log.format" {
-				value = "json"
+			if some, ok := map[string]string{"log.format": "json", "auth.registration": "closed", "access.registration_challenge": "both"}[key]; ok {
+				value = some
 			}
 			if key == "rabbitmq.password_file" {
 				value = write(t, "text")

@@ -91,4 +91,8 @@ func (n *Node) reach(ctx context.Context) {
 	for ctx.Err() == nil && (n.gate.Ping(ctx) != nil || n.store.Ping(ctx) != nil) {
 		duty.Rest(ctx, reachPause)
 	}
+	select { // or buyers would be asked for nothing
+	case <-n.access.Loaded():
+	case <-ctx.Done():
+	}
 }

@@ -29,6 +29,7 @@ type Changes struct {
 	catalog *Catalog
 	keeper  *Keeper
 	notice  func(id seckill.SaleID, version int64) // nil: nobody hears
+	inForce func(ctx context.Context, fresh bool)  // nil: nobody keeps rules
 	totals  sync.Mutex                             // one change of a total at a time
 }
 
@@ -37,6 +38,7 @@ type Changes struct {
 // opens it later.
 func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
 	sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
+	sale.Access = sale.Access.Complete()
 	if err := sale.Validate(); err != nil {
 		return sale, err
 	}
@@ -45,6 +47,7 @@ func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, 
 		return sale, err
 	}
 	c.tell(sale)
+	c.ruled(ctx, sale, true)
 	crash.Here("10-before-open", true)
 	err = c.keeper.Rebuild(ctx, sale.ID)
 	if errors.Is(err, seckill.ErrClosed) {
@@ -71,6 +74,7 @@ func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sal
 			return err
 		}
 		sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
+		sale.Access = sale.Access.Complete()
 		// The total is not changed here, and stock moves may have brought it to 0.
 		valid := *sale
 		valid.Total = max(1, valid.Total)
@@ -80,11 +84,19 @@ func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sal
 		return sale, err
 	}
 	c.tell(sale)
+	c.ruled(ctx, sale, false)
 	if err := bring(ctx, sale); err != nil {
 		c.keeper.changed.Send()
 		return sale, fmt.Errorf("sale %s is changed and the change will be in force when the gate is back: %w", id, err)
 	}
 	return c.catalog.show(sale), nil
+}
+
+// ruled puts the rules that the store has now in force.
+func (c *Changes) ruled(ctx context.Context, sale seckill.Sale, fresh bool) {
+	if c.inForce != nil && (!fresh || sale.Access != (seckill.Access{})) {
+		c.inForce(ctx, fresh)
+	}
 }
 
 // Pause stops a sale until Resume. A repeat changes nothing.

@@ -23,6 +23,13 @@ type Patch struct {
 	OpensAt       *time.Time `json:"opens_at"`
 	ClosesAt      *time.Time `json:"closes_at"`
 	HoldSeconds   *int       `json:"hold_seconds"`
+
+	Pass              *bool              `json:"pass"`
+	Challenge         *seckill.Challenge `json:"challenge"`
+	TriesPerBuyer     *int               `json:"tries_per_buyer"`
+	CooldownSeconds   *int               `json:"cooldown_seconds"`
+	Eligible          *seckill.Eligible  `json:"eligible"`
+	AccountAgeSeconds *int64             `json:"account_age_seconds"`
 }
 
 // Patch changes fields of a sale: everything before it opens, and afterwards
@@ -75,6 +82,15 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 		set(&sale.OpensAt, p.OpensAt)
 		set(&sale.ClosesAt, p.ClosesAt)
 		set(&sale.HoldSeconds, p.HoldSeconds)
+		if p.Pass != nil && !*p.Pass {
+			sale.Challenge = seckill.ChallengeNone
+		}
+		set(&sale.Pass, p.Pass)
+		set(&sale.Challenge, p.Challenge)
+		set(&sale.TriesPerBuyer, p.TriesPerBuyer)
+		set(&sale.CooldownSeconds, p.CooldownSeconds)
+		set(&sale.Eligible, p.Eligible)
+		set(&sale.AccountAgeSeconds, p.AccountAgeSeconds)
 		if p.Total != nil && (*p.Total < 1 || *p.Total > seckill.MaxTotal) {
 			return &seckill.FieldError{Field: "total", Must: fmt.Sprintf("must be 1 to %d units", seckill.MaxTotal)}
 		}

@@ -8,6 +8,7 @@
 package sale
 
 import (
+	"context"
 	"crypto/rand"
 	"log/slog"
 
@@ -37,6 +38,10 @@ type Options struct {
 	Notice func(id seckill.SaleID, version int64)
 	// Alone says that there is no other node.
 	Alone bool
+	// Ruled puts the rules about who may buy in force, once the store has them. A fresh
+	// sale that has rules is opened at the gate after that, so that nobody slips in
+	// before. nil: nobody keeps rules.
+	Ruled func(ctx context.Context, fresh bool)
 }
 
 // Sales is the four parts of one node.
@@ -53,6 +58,6 @@ func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
 	keeper := &Keeper{store: store, gate: gate, log: log, alone: o.Alone, node: rand.Text(),
 		changed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
 	keeper.unsure.Store(true)
-	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice}
+	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice, inForce: o.Ruled}
 	return &Sales{catalog, changes, keeper, &Auditor{store, gate}}
 }

@@ -597,7 +597,7 @@ func testMySQLNamesAreBytes(t *testing.T, e *stack.Engine) {
 	for i, name := range names {
 		a, err := s.Account(t.Context(), name)
 		require.NoError(t, err)
-		require.Equal(t, seckill.Account{Name: name, Buyer: name, Hash: fmt.Sprint(i)}, a)
+		require.Equal(t, seckill.Account{Name: name, Buyer: name, Hash: fmt.Sprint(i), CreatedAt: a.CreatedAt}, a)
 		tickets[i].Buyer = name
 	}
 	for i, o := range mustSettle(t, s, tickets...) {

@@ -216,6 +216,9 @@ func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill
 	if err := t.tell(ctx, orders, now); err != nil {
 		return err
 	}
+	if err := t.noteTries(ctx, to, orders, now); err != nil {
+		return err
+	}
 	for _, sale := range sorted(freed) {
 		if _, err := t.exec(ctx, "UPDATE sales SET sold = sold - ? WHERE id = ?", freed[sale], sale); err != nil {
 			return err

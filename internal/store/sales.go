@@ -9,12 +9,16 @@ import (
 )
 
 const saleColumns = `id, title, description, image, price, list_price, currency, total, sold, limit_per_buyer,
-	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch`
+	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch, access`
 
 func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 	var opens, closes int64
+	var access string
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
-		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch)
+		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access)
+	if err == nil {
+		s.Access, err = accessOf(access)
+	}
 	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
 	s.Retired = t.s.Retention > 0 && !t.s.now().Before(s.ClosesAt.Add(t.s.Retention))
 	return s, err
@@ -22,10 +26,13 @@ func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 
 // CreateSale writes a new sale and returns it with its id, version 1.
 func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
-	err := s.write(ctx, "create sale", func(t *tx) error {
+	err := s.writeAccess(ctx, "create sale", func(t *tx) error {
 		res, err := t.result(ctx, `INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer,
-			opens_at, closes_at, hold_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
-			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds)
+			opens_at, closes_at, hold_seconds, access) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
+			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, accessText(sale.Access))
+		if err == nil && sale.Access != (seckill.Access{}) {
+			err = t.touch(ctx, rulesState)
+		}
 		if err != nil {
 			return err
 		}
@@ -101,7 +108,7 @@ func (s *Store) sales(ctx context.Context, where string, args ...any) (sales []s
 // and Sold are not changed here: units move through stock moves and tickets.
 // When change returns an error nothing is written.
 func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (sale seckill.Sale, err error) {
-	err = s.write(ctx, "update sale", func(t *tx) error {
+	err = s.writeAccess(ctx, "update sale", func(t *tx) error {
 		if sale, err = t.lockSale(ctx, id); err != nil {
 			return err
 		}
@@ -114,9 +121,12 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 			return err
 		}
 		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
-			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ? WHERE id = ?`,
+			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = ? WHERE id = ?`,
 			sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.LimitPerBuyer,
-			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, id)
+			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, accessText(sale.Access), id)
+		if err == nil && (sale.Access != before.Access || sale.Access != (seckill.Access{})) {
+			err = t.touch(ctx, rulesState)
+		}
 		return err
 	})
 	return sale, err

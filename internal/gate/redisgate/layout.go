@@ -46,6 +46,9 @@ func (g *Gate) outboxKey(bucket int) string { return g.tag(bucket) + "outbox" } 
 func (g *Gate) storeKey(bucket int) string  { return g.tag(bucket) + "store" }  // string: the store whose sales these are
 func (g *Gate) probeKey(bucket int) string  { return g.tag(bucket) + "probe" }  // string: written to see whether writing works
 
+// onceKey is a string that ends by itself: what has happened once on some node.
+func (g *Gate) onceKey(bucket int, name string) string { return g.tag(bucket) + "once:" + name }
+
 // sweeperKey is a string in bucket 0: the node that sweeps now, for as long as its
 // lease lasts.
 func (g *Gate) sweeperKey() string { return g.tag(0) + "sweeper" }

@@ -135,6 +135,8 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 	require.NoError(t, err)
 	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Room: room(0)}
 	require.NoError(t, sweeper.sweep(ctx, time.Now()))
+	_, err = g.Once(ctx, "formula x", time.Minute)
+	require.NoError(t, err)
 	sale.Epoch++
 	_, err = g.Shut(ctx, []seckill.SaleID{sale.ID})
 	require.NoError(t, err)
@@ -158,6 +160,7 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 		require.NoError(t, err)
 		name := regexp.MustCompile(`\{\d+\}`).ReplaceAllString(key, "{B}")
 		name = regexp.MustCompile(`:1\b`).ReplaceAllString(name, ":ID")
+		name = regexp.MustCompile(`:once:.*`).ReplaceAllString(name, ":once:NAME")
 		name = regexp.MustCompile(`:[A-Z0-9]{26}$`).ReplaceAllString(name, ":TOKEN")
 		made[name] = row{kind, ms > 0}
 	}

@@ -13,6 +13,7 @@
 //	outbox.go      sweeper.go   from the outbox to the queue, and again what got lost
 //	rebuild.go     cut.go       closing, rebuilding and auditing a sale
 //	belong.go      settings.go  whose Redis this is, and whether it keeps what it is told
+//	once.go                     what may happen once among all nodes: a solved challenge
 package redisgate
 
 import (

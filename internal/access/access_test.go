@@ -1,0 +1,363 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+var (
+	theSecret = []byte("the secret of these tests, 32 bytes")
+	newSecret = []byte("the secret that comes after it, 32 b")
+	here      = netip.MustParseAddr("203.0.113.7")
+)
+
+// shelf is a store of rules that a test fills.
+type shelf struct {
+	mu       sync.Mutex
+	versions map[string]int64
+	rules    map[seckill.SaleID]seckill.Access
+	entries  []seckill.AccessEntry
+	eligible map[seckill.SaleID][]string
+	tries    []seckill.Tries
+	down     error
+}
+
+func (s *shelf) AccessState(context.Context) (map[string]int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := map[string]int64{}
+	for k, n := range s.versions {
+		v[k] = n
+	}
+	return v, s.down
+}
+
+func (s *shelf) AccessRules(context.Context, time.Time) (map[seckill.SaleID]seckill.Access, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := map[seckill.SaleID]seckill.Access{}
+	for k, a := range s.rules {
+		v[k] = a
+	}
+	return v, s.down
+}
+
+func (s *shelf) AccessEntries(_ context.Context, after seckill.AccessEntry, _ int) ([]seckill.AccessEntry, error) {
+	if after != (seckill.AccessEntry{}) {
+		return nil, s.down
+	}
+	return s.entries, s.down
+}
+
+func (s *shelf) Eligible(_ context.Context, sale seckill.SaleID, f func(string)) error {
+	for _, b := range s.eligible[sale] {
+		f(b)
+	}
+	return s.down
+}
+
+func (s *shelf) TriesSince(_ context.Context, from seckill.Tries, _ int) (all []seckill.Tries, err error) {
+	for _, t := range s.tries {
+		if from.Buyer == "" && !t.Last.Before(from.Last) {
+			all = append(all, t)
+		}
+	}
+	return all, s.down
+}
+
+// set changes the rules of a sale.
+func (s *shelf) set(g *Guard, id seckill.SaleID, a seckill.Access) {
+	s.mu.Lock()
+	s.rules[id] = a.Complete()
+	s.versions["rules"]++
+	s.mu.Unlock()
+	if err := g.Look(context.Background()); err != nil {
+		panic(err)
+	}
+}
+
+// clock is a node's clock.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+type node struct {
+	*Guard
+	clock *clock
+	shelf *shelf
+}
+
+// small are settings under which work is done at once.
+func small() Settings {
+	s := Defaults()
+	s.Remembered, s.Work, s.WorkMost = 1024, 100, 1_000_000
+	return s
+}
+
+func newNode(t testing.TB, change ...func(*Config)) node {
+	t.Helper()
+	n := node{clock: &clock{now: time.Now()}, shelf: &shelf{versions: map[string]int64{}, rules: map[seckill.SaleID]seckill.Access{}, eligible: map[seckill.SaleID][]string{}}}
+	c := Config{Settings: small(), Store: n.shelf, Secrets: [][]byte{theSecret, nil}, Now: n.clock.Now, Log: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&c)
+	}
+	var err error
+	n.Guard, err = New(c)
+	require.NoError(t, err)
+	return n
+}
+
+func nowhere() netip.Addr { panic("no list names a network") }
+
+// sale is one that opens in a minute and asks for what is given.
+func (n node) sale(a seckill.Access) seckill.Sale {
+	n.shelf.set(n.Guard, 7, a)
+	return seckill.Sale{ID: 7, OpensAt: n.Now().Add(time.Minute), ClosesAt: n.Now().Add(time.Hour), Access: a.Complete()}
+}
+
+func TestASaleWithoutRulesAsksForNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere))
+}
+
+func TestAPassIsOfOneBuyerOneSaleAndATime(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	sale := n.sale(seckill.Access{Pass: true})
+	who := Asker{Buyer: "li.wei", Address: here}
+	require.ErrorIs(t, n.Admit(sale.ID, who, "", nowhere), ErrPass)
+
+	pass, until, v, err := n.Pass(t.Context(), sale, who, Solution{})
+	require.NoError(t, err)
+	require.Equal(t, seckill.Queued, v)
+	require.WithinDuration(t, sale.OpensAt.Add(n.PassLife), until, time.Second, "before the opening its life begins with it")
+	require.NoError(t, n.Admit(sale.ID, who, pass, nowhere))
+	require.NoError(t, n.Admit(sale.ID, who, pass, nowhere), "a repeat of the request is not another purchase")
+
+	require.ErrorIs(t, n.Admit(sale.ID, Asker{Buyer: "li.wei2"}, pass, nowhere), ErrPass, "somebody else's")
+	n.shelf.set(n.Guard, 8, seckill.Access{Pass: true})
+	require.ErrorIs(t, n.Admit(8, who, pass, nowhere), ErrPass, "another sale's")
+	for name, forged := range map[string]string{
+		"empty": "", "short": pass[:len(pass)-4], "long": pass + "AAAA", "garbage": strings.Repeat("A", len(pass)), "not base64": strings.Repeat("~", len(pass)),
+		"another end": pass[:12] + "zzzz" + pass[16:], "another MAC": pass[:len(pass)-2] + "AA", "huge": strings.Repeat("A", 8000),
+	} {
+		require.ErrorIs(t, n.Admit(sale.ID, who, forged, nowhere), ErrPass, name)
+	}
+	n.clock.pass(until.Sub(n.Now()) + leeway)
+	require.ErrorIs(t, n.Admit(sale.ID, who, pass, nowhere), ErrPass, "old")
+}
+
+func TestAPassIsOneOfThisShop(t *testing.T) {
+	t.Parallel()
+	n, other := newNode(t), newNode(t, func(c *Config) { c.Secrets = [][]byte{newSecret} })
+	sale, who := n.sale(seckill.Access{Pass: true}), Asker{Buyer: "li.wei", Address: here}
+	other.sale(sale.Access)
+	pass, _, _, err := n.Pass(t.Context(), sale, who, Solution{})
+	require.NoError(t, err)
+	require.ErrorIs(t, other.Admit(sale.ID, who, pass, nowhere), ErrPass)
+
+	rotated := newNode(t, func(c *Config) { c.Secrets = [][]byte{newSecret, theSecret} })
+	rotated.sale(sale.Access)
+	require.NoError(t, rotated.Admit(sale.ID, who, pass, nowhere), "while the secret is changed both are good")
+}
+
+func TestPassesHoldOnANodeWhoseClockIsASecondApart(t *testing.T) {
+	t.Parallel()
+	for _, apart := range []time.Duration{-time.Second, time.Second} {
+		n := newNode(t)
+		other := newNode(t)
+		other.clock.now = n.Now().Add(apart)
+		sale, who := n.sale(seckill.Access{Pass: true}), Asker{Buyer: "li.wei", Address: here}
+		other.shelf.set(other.Guard, sale.ID, sale.Access)
+		pass, until, _, err := n.Pass(t.Context(), sale, who, Solution{})
+		require.NoError(t, err)
+		require.NoError(t, other.Admit(sale.ID, who, pass, nowhere), "made just now")
+		other.clock.pass(until.Add(-time.Millisecond).Sub(n.Now()))
+		require.NoError(t, other.Admit(sale.ID, who, pass, nowhere), "good to the end of its life")
+	}
+}
+
+func TestPassesAreGivenShortlyBeforeTheOpening(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	sale := n.sale(seckill.Access{Pass: true})
+	sale.OpensAt, sale.ClosesAt = n.Now().Add(n.PassEarly+time.Second), n.Now().Add(2*time.Hour)
+	_, _, v, err := n.Pass(t.Context(), sale, Asker{Buyer: "li.wei"}, Solution{})
+	require.NoError(t, err)
+	require.Equal(t, seckill.NotOpen, v)
+	n.clock.pass(time.Second)
+	_, _, v, _ = n.Pass(t.Context(), sale, Asker{Buyer: "li.wei"}, Solution{})
+	require.Equal(t, seckill.Queued, v)
+	n.clock.pass(2 * time.Hour)
+	_, _, v, _ = n.Pass(t.Context(), sale, Asker{Buyer: "li.wei"}, Solution{})
+	require.Equal(t, seckill.Ended, v)
+}
+
+func TestABucketFillsAgain(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(1024, 10, 3)
+	now := time.Now()
+	for range 3 {
+		require.Zero(t, l.take("li.wei", now))
+	}
+	require.Equal(t, 100*time.Millisecond, l.take("li.wei", now), "the wait is until the next one is earned")
+	require.Zero(t, l.take("somebody else", now))
+	require.Zero(t, l.take("li.wei", now.Add(100*time.Millisecond)))
+	require.Positive(t, l.take("li.wei", now.Add(100*time.Millisecond)))
+	for range 3 {
+		require.Zero(t, l.take("li.wei", now.Add(time.Hour)), "never more than the burst")
+	}
+	require.Positive(t, l.take("li.wei", now.Add(time.Hour)))
+}
+
+func TestTooManyRequestsOfABuyerWait(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.BuyerRate, c.BuyerBurst = 1, 2 })
+	require.NoError(t, errors.Join(n.Request("li.wei"), n.Request("li.wei")))
+	var later *Later
+	require.ErrorAs(t, n.Request("li.wei"), &later)
+	require.Equal(t, 1, later.Seconds())
+	require.NoError(t, n.Request("han.mei"))
+}
+
+// A hundred thousand buyers and as many networks leave the tables as large as they
+// were made, and whoever floods is not forgotten among them.
+func TestTheMemoryOfTheLimitsIsBounded(t *testing.T) {
+	t.Parallel()
+	s := Defaults()
+	require.Equal(t, 1<<18, s.Remembered)
+	l := newLimiter(s.Remembered, 1, 3)
+	require.EqualValues(t, 16*s.Remembered, int(cap(l.full.slots))*16, "16 bytes for each name: 4 MiB")
+
+	small := newLimiter(1024, 1, 3)
+	size, now := cap(small.full.slots), time.Now()
+	for range 3 {
+		small.take("flood", now)
+	}
+	for i := range 100_000 {
+		name := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String()
+		small.take(name, now)
+		if small.take("flood", now) == 0 {
+			t.Fatalf("after %d others the flood was forgotten", i)
+		}
+	}
+	require.Equal(t, size, cap(small.full.slots))
+	scores := newScores(s)
+	require.Less(t, len(scores.buyers.slots)*24+len(scores.networks.slots)*48, 10<<20)
+}
+
+func TestAnIPv6NetworkIsASlash64(t *testing.T) {
+	t.Parallel()
+	for address, network := range map[string]string{
+		"203.0.113.7": "203.0.113.7/32", "::ffff:203.0.113.7": "203.0.113.7/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		require.Equal(t, network, Network(netip.MustParseAddr(address)).String())
+	}
+}
+
+func TestListsHoldForBuyersAndNetworks(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.shelf.entries = []seckill.AccessEntry{
+		{List: "block", Network: "203.0.113.0/24"}, {List: "allow", Network: "203.0.113.128/25"}, {List: "block", Network: "2001:db8::/32"},
+		{List: "block", Buyer: "farmer"}, {List: "allow", Buyer: "neighbour"}, {List: "block", Sale: 7, Buyer: "neighbour"}, {List: "allow", Sale: 8, Buyer: "farmer"},
+	}
+	n.shelf.versions["entries"]++
+	require.NoError(t, n.Look(t.Context()))
+	for _, tt := range []struct {
+		sale    seckill.SaleID
+		buyer   string
+		address string
+		blocked bool
+	}{
+		{1, "li.wei", "198.51.100.1", false},
+		{1, "li.wei", "203.0.113.1", true},
+		{1, "li.wei", "203.0.113.200", false}, // the smaller network counts
+		{1, "li.wei", "::ffff:203.0.113.1", true},
+		{1, "li.wei", "2001:db8:9::1", true},
+		{1, "farmer", "198.51.100.1", true},
+		{8, "farmer", "203.0.113.1", false}, // the sale before all sales, the buyer before the network
+		{1, "neighbour", "203.0.113.1", false},
+		{7, "neighbour", "198.51.100.1", true},
+	} {
+		err := n.Admit(tt.sale, Asker{Buyer: tt.buyer}, "", func() netip.Addr { return netip.MustParseAddr(tt.address) })
+		require.Equal(t, tt.blocked, errors.Is(err, ErrNotEligible), "%+v: %v", tt, err)
+	}
+}
+
+func TestWhoMayBuy(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.shelf.set(n.Guard, 1, seckill.Access{Eligible: seckill.EligibleAge, AccountAgeSeconds: 3600})
+	n.shelf.eligible[2] = []string{"han.mei", "li.wei"}
+	n.shelf.set(n.Guard, 2, seckill.Access{Eligible: seckill.EligibleList})
+	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), ErrNotEligible, "nobody knows how old the account is")
+	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "li.wei", Since: n.Now().Add(-time.Minute)}, "", nowhere), ErrNotEligible)
+	require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei", Since: n.Now().Add(-time.Hour)}, "", nowhere))
+	require.NoError(t, n.Admit(2, Asker{Buyer: "li.wei"}, "", nowhere))
+	require.ErrorIs(t, n.Admit(2, Asker{Buyer: "farmer"}, "", nowhere), ErrNotEligible)
+	n.shelf.eligible[2] = []string{"farmer"}
+	n.shelf.versions["eligible:2"]++
+	require.NoError(t, n.Look(t.Context()))
+	require.NoError(t, n.Admit(2, Asker{Buyer: "farmer"}, "", nowhere), "another list is another version")
+	require.ErrorIs(t, n.Admit(2, Asker{Buyer: "li.wei"}, "", nowhere), ErrNotEligible)
+}
+
+func TestUnpaidEndsCount(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.shelf.set(n.Guard, 1, seckill.Access{TriesPerBuyer: 2, CooldownSeconds: 60})
+	n.shelf.tries = []seckill.Tries{{Sale: 1, Buyer: "li.wei", Count: 1, Last: n.Now()}, {Sale: 1, Buyer: "farmer", Count: 2, Last: n.Now()}, {Sale: 2, Buyer: "han.mei", Count: 9, Last: n.Now()}}
+	require.NoError(t, n.Look(t.Context()))
+	var later *Later
+	require.ErrorAs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), &later)
+	require.Equal(t, 60, later.Seconds())
+	n.clock.pass(time.Minute)
+	require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere))
+	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "farmer"}, "", nowhere), ErrNotEligible, "all tries are used")
+	require.NoError(t, n.Admit(2, Asker{Buyer: "han.mei"}, "", nowhere), "that sale counts none")
+}
+
+func TestTheRulesReadLastStayInForceWithoutAStore(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	sale := n.sale(seckill.Access{Pass: true})
+	n.shelf.down = seckill.ErrUnavailable
+	require.Error(t, n.Look(t.Context()))
+	require.ErrorIs(t, n.Admit(sale.ID, Asker{Buyer: "li.wei"}, "", nowhere), ErrPass)
+}
+
+func TestSettingsOutOfRangeAreNamed(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, Defaults().Check())
+	s := Defaults()
+	s.BuyerRate, s.PassLife, s.RegistrationChallenge = 0, 0, "riddle"
+	err := s.Check()
+	for _, key := range []string{"access.buyer_rate", "access.pass_life", "access.registration_challenge"} {
+		require.ErrorContains(t, err, key)
+	}
+}

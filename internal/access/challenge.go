@@ -1,0 +1,290 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/altcha-org/altcha-lib-go"
+
+	"seckill"
+)
+
+// Puzzle is a challenge as a buyer gets it. It holds its own seal, bound to who asked
+// and for what, so no node has to remember it.
+type Puzzle struct {
+	Kind      seckill.Challenge `json:"challenge"`
+	ExpiresAt time.Time         `json:"expires_at,omitzero"`
+	// Work is a challenge in ALTCHA's form: find the number n up to maxNumber for which
+	// SHA-256(salt + n) is the challenge, in hexadecimal digits.
+	Work *altcha.Challenge `json:"work,omitempty"`
+	// Formula names the formula that Picture shows, or the digits that Sound says.
+	Formula string `json:"formula,omitempty"`
+	Picture string `json:"picture,omitempty"` // a data: URL of a PNG
+	Sound   string `json:"sound,omitempty"`   // a data: URL of a WAV
+}
+
+// Solution is what a buyer sends for it.
+type Solution struct {
+	Work    string // ALTCHA's payload: base64 of {"algorithm","challenge","number","salt","signature"}
+	Formula string // the formula's name
+	Answer  string // what the formula gives, or the digits that were heard
+	Foreign string // the response of a foreign captcha
+}
+
+// ForSale is what a challenge or a solution is about: a pass of a buyer for a sale.
+func ForSale(sale seckill.SaleID, buyer string) string { return "sale " + sale.String() + " " + buyer }
+
+// ForAccount is an account that somebody on a network makes.
+func ForAccount(network netip.Prefix) string { return "account " + network.String() }
+
+// The form of a formula's name, before base64url: a number that is used once, until when
+// it can be solved (milliseconds since 1970), and the MAC of these, what it is about and
+// the answer. There are some hundred answers, and nobody without the key can try them.
+const (
+	nonceSize   = 16
+	formulaHead = nonceSize + 8
+	formulaSize = formulaHead + 32
+)
+
+// Puzzle makes a challenge about something, as dear as the asker's score demands. With
+// sound set the formula is said in that language, zh or en, instead of drawn.
+func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string, who Asker, sound string) (Puzzle, error) {
+	p := Puzzle{Kind: kind}
+	now := g.Now()
+	if kind != seckill.ChallengeNone {
+		p.ExpiresAt = now.Add(g.ChallengeLife).UTC().Truncate(time.Second)
+	}
+	if kind.Work() {
+		cost := g.scores.cost(who, now)
+		g.metrics.work.Observe(float64(cost))
+		c, err := altcha.CreateChallenge(altcha.ChallengeOptions{
+			Algorithm: altcha.SHA256, MaxNumber: 2 * int64(cost), HMACKey: g.work[0].text(), Expires: &p.ExpiresAt,
+			Params: url.Values{"about": {g.work[0].mark(about)}},
+		})
+		if err != nil {
+			return p, err
+		}
+		p.Work = &c
+	}
+	if kind.Formula() {
+		var answer string
+		wait, cancel := context.WithTimeout(ctx, drawWait)
+		err := g.drawing.Acquire(wait, 1)
+		cancel()
+		if err != nil {
+			return p, fmt.Errorf("access: pictures are drawn on all cores: %w", seckill.ErrUnavailable)
+		}
+		defer g.drawing.Release(1)
+		if sound == "" {
+			left, sign, right, result := formula()
+			answer, p.Picture = strconv.Itoa(result), dataURL("image/png", drawFormula(left, sign, right))
+		} else {
+			var wav []byte
+			wav, answer = speak(sound)
+			p.Sound = dataURL("audio/wav", wav)
+		}
+		b := make([]byte, nonceSize, formulaSize)
+		rand.Read(b)
+		b = binary.BigEndian.AppendUint64(b, uint64(p.ExpiresAt.UnixMilli()))
+		p.Formula = base64.RawURLEncoding.EncodeToString(g.answers[0].sum(b, b, []byte(about), zero, []byte(answer)))
+	}
+	return p, nil
+}
+
+// drawWait is how long a challenge waits for a core to draw on. A picture takes some
+// milliseconds, and buying must not wait for pictures.
+const drawWait = time.Second
+
+// zero parts two texts of any content in a MAC: no buyer's id has one.
+var zero = []byte{0}
+
+// Solved reports whether the solution is one of a challenge of that kind about that
+// thing, and uses it up, right or wrong. The errors are ErrUnsolved, ErrWrong and what
+// wraps seckill.ErrUnavailable.
+func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string, who Asker, s Solution) error {
+	err := g.solved(ctx, kind, about, who, s)
+	if err == ErrWrong {
+		g.metrics.wrong.Inc()
+		g.scores.failed(who, g.Now())
+	}
+	return err
+}
+
+func (g *Guard) solved(ctx context.Context, kind seckill.Challenge, about string, who Asker, s Solution) error {
+	foreign := g.Foreign != nil && s.Foreign != ""
+	if kind.Work() && s.Work == "" || kind.Formula() && !foreign && (s.Formula == "" || s.Answer == "") {
+		return ErrUnsolved
+	}
+	// Work first: who sends nonsense has not used up the formula.
+	if kind.Work() {
+		if err := g.worked(ctx, about, s.Work); err != nil {
+			return err
+		}
+	}
+	if !kind.Formula() {
+		return nil
+	}
+	if foreign {
+		return g.Foreign(ctx, who, s.Foreign)
+	}
+	return g.calculated(ctx, about, s.Formula, s.Answer)
+}
+
+// worked checks a proof of work.
+func (g *Guard) worked(ctx context.Context, about, payload string) error {
+	raw, err := base64.StdEncoding.DecodeString(payload)
+	var p altcha.Payload
+	if err != nil || json.Unmarshal(raw, &p) != nil || p.Algorithm != string(altcha.SHA256) {
+		return ErrWrong
+	}
+	params := altcha.ExtractParams(p)
+	expires, err := strconv.ParseInt(params.Get("expires"), 10, 64)
+	if err != nil || !g.Now().Before(time.Unix(expires, 0).Add(leeway)) {
+		return ErrWrong
+	}
+	for _, k := range g.work {
+		if ok, err := altcha.VerifySolutionSafe(p, k.text(), false); err == nil && ok {
+			if params.Get("about") != k.mark(about) {
+				return ErrWrong
+			}
+			return g.first(ctx, "work "+p.Challenge, time.Unix(expires, 0))
+		}
+	}
+	return ErrWrong
+}
+
+// calculated checks the answer of a formula.
+func (g *Guard) calculated(ctx context.Context, about, name, answer string) error {
+	b, err := strict.DecodeString(name)
+	if err != nil || len(b) != formulaSize || len(answer) > 16 {
+		return ErrWrong
+	}
+	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(b[nonceSize:])))
+	if now := g.Now(); !now.Before(expires.Add(leeway)) || expires.After(now.Add(g.ChallengeLife+2*leeway)) {
+		return ErrWrong
+	}
+	// Used up before it is looked at: a formula is answered once, or all its answers could be tried.
+	if err := g.first(ctx, "formula "+base64.RawURLEncoding.EncodeToString(b[:nonceSize]), expires); err != nil {
+		return err
+	}
+	if !g.answers.signed(b[formulaHead:], b[:formulaHead], []byte(about), zero, []byte(plain(answer))) {
+		return ErrWrong
+	}
+	return nil
+}
+
+// first lets each challenge through once.
+func (g *Guard) first(ctx context.Context, name string, expires time.Time) error {
+	first, err := g.Once.Once(ctx, name, expires.Sub(g.Now())+2*leeway)
+	if err != nil {
+		return fmt.Errorf("access: whether a challenge is used: %w", err)
+	}
+	if !first {
+		return ErrWrong
+	}
+	return nil
+}
+
+// plain is an answer as it is compared: digits as any keyboard writes them.
+func plain(answer string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= '０' && r <= '９':
+			return r - '０' + '0'
+		case r == ' ' || r == '　':
+			return -1
+		}
+		return r
+	}, answer)
+}
+
+// text is the key as ALTCHA's library takes it.
+func (k key) text() string { return hex.EncodeToString(k.raw) }
+
+// mark binds a proof of work to what it is about.
+func (k key) mark(about string) string { return hex.EncodeToString(k.sum(nil, []byte(about))[:16]) }
+
+// Answer finds the answer of a formula with the server's secret. It is for the load
+// generator, which holds it; without the secret the picture has to be read.
+func Answer(secret []byte, about, name string) (string, error) {
+	ks, err := deriveKeys([][]byte{secret}, "seckill formula v1")
+	if err != nil {
+		return "", err
+	}
+	b, err := base64.RawURLEncoding.DecodeString(name)
+	if err != nil || len(b) != formulaSize {
+		return "", ErrWrong
+	}
+	for n := range 200 {
+		if answer := strconv.Itoa(n); ks.signed(b[formulaHead:], b[:formulaHead], []byte(about), zero, []byte(answer)) {
+			return answer, nil
+		}
+	}
+	return "", ErrWrong
+}
+
+// Pass gives a buyer a pass for the sale, if the rules and the solution allow it, and
+// says until when it holds. sale is as it is shown now. Beside the errors of Admit and
+// Solved there is a verdict, which is not Queued when there are no passes now.
+func (g *Guard) Pass(ctx context.Context, sale seckill.Sale, who Asker, s Solution) (pass string, until time.Time, v seckill.Verdict, err error) {
+	now := g.Now()
+	if v = g.given(sale, now); v != seckill.Queued {
+		return "", until, v, nil
+	}
+	kind, err := g.Kind(sale, &who)
+	if err != nil {
+		return "", until, v, err
+	}
+	if err := g.Solved(ctx, kind, ForSale(sale.ID, who.Buyer), who, s); err != nil {
+		return "", until, v, err
+	}
+	g.scores.fetched(who, now)
+	g.metrics.passes.Inc()
+	until = now
+	if until.Before(sale.OpensAt) {
+		until = sale.OpensAt
+	}
+	until = until.Add(g.PassLife).UTC().Truncate(time.Millisecond)
+	return g.sign(sale.ID, who.Buyer, now, until), until, v, nil
+}
+
+// Kind is the challenge that a pass for the sale costs this buyer, or why there is none
+// for them: ErrNotEligible, or a *Later. It notes in who what the lists say of them.
+func (g *Guard) Kind(sale seckill.Sale, who *Asker) (seckill.Challenge, error) {
+	standing := g.rules.now.Load().entries.standing(sale.ID, who.Buyer, func() netip.Addr { return who.Address })
+	if standing == blocked {
+		return "", ErrNotEligible
+	}
+	who.trusted = standing == trusted
+	if err := g.eligible(sale.ID, sale.Access, *who, standing, g.Now()); err != nil {
+		return "", err
+	}
+	if standing == allowed || sale.Challenge == "" {
+		return seckill.ChallengeNone, nil
+	}
+	return sale.Challenge, nil
+}
+
+// Given says whether passes are given for the sale now: Queued if so, NotOpen long
+// before the opening, and Ended.
+func (g *Guard) Given(sale seckill.Sale) seckill.Verdict { return g.given(sale, g.Now()) }
+
+func (g *Guard) given(sale seckill.Sale, now time.Time) seckill.Verdict {
+	switch {
+	case sale.Ended || !now.Before(sale.ClosesAt):
+		return seckill.Ended
+	case now.Before(sale.OpensAt.Add(-g.PassEarly)):
+		return seckill.NotOpen
+	}
+	return seckill.Queued
+}

@@ -1,0 +1,289 @@
+package access
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image/png"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/altcha-org/altcha-lib-go"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"seckill"
+)
+
+// solve does what a page does: it works, and reads the formula with the secret in the
+// place of eyes.
+func solve(t testing.TB, about string, p Puzzle) (s Solution) {
+	t.Helper()
+	if p.Work != nil {
+		s.Work = work(t, *p.Work)
+	}
+	if p.Formula != "" {
+		var err error
+		s.Formula = p.Formula
+		s.Answer, err = Answer(theSecret, about, p.Formula)
+		require.NoError(t, err)
+	}
+	return s
+}
+
+func work(t testing.TB, c altcha.Challenge) string {
+	t.Helper()
+	found, err := altcha.SolveChallenge(c.Challenge, c.Salt, altcha.SHA256, int(c.MaxNumber), 0, nil)
+	require.NoError(t, err)
+	require.NotNil(t, found, "the number is not above maxNumber")
+	b, err := json.Marshal(altcha.Payload{Algorithm: c.Algorithm, Challenge: c.Challenge, Number: int64(found.Number), Salt: c.Salt, Signature: c.Signature})
+	require.NoError(t, err)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+func TestAPassCostsWhatTheSaleAsks(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []seckill.Challenge{seckill.ChallengeFormula, seckill.ChallengeWork, seckill.ChallengeBoth} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			sale, who := n.sale(seckill.Access{Challenge: kind}), Asker{Buyer: "li.wei", Address: here}
+			about := ForSale(sale.ID, who.Buyer)
+			_, _, _, err := n.Pass(t.Context(), sale, who, Solution{})
+			require.ErrorIs(t, err, ErrUnsolved)
+			p, err := n.Puzzle(t.Context(), kind, about, who, "")
+			require.NoError(t, err)
+			require.Equal(t, kind.Work(), p.Work != nil)
+			require.Equal(t, kind.Formula(), strings.HasPrefix(p.Picture, "data:image/png;base64,"))
+			solution := solve(t, about, p)
+			pass, _, _, err := n.Pass(t.Context(), sale, who, solution)
+			require.NoError(t, err)
+			require.NoError(t, n.Admit(sale.ID, who, pass, nowhere))
+
+			_, _, _, err = n.Pass(t.Context(), sale, who, solution)
+			require.ErrorIs(t, err, ErrWrong, "replayed")
+		})
+	}
+}
+
+func TestASolvedChallengeIsOfOneBuyerAndOneSale(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []seckill.Challenge{seckill.ChallengeFormula, seckill.ChallengeWork} {
+		n := newNode(t)
+		sale := n.sale(seckill.Access{Challenge: kind})
+		about := ForSale(sale.ID, "li.wei")
+		p, err := n.Puzzle(t.Context(), kind, about, Asker{Buyer: "li.wei", Address: here}, "")
+		require.NoError(t, err)
+		s := solve(t, about, p)
+		// Shared by a thousand buyers: none of them gets a pass for it.
+		for i := range 1000 {
+			_, _, _, err := n.Pass(t.Context(), sale, Asker{Buyer: fmt.Sprintf("farmer-%d", i), Address: here}, s)
+			require.ErrorIs(t, err, ErrWrong)
+		}
+		p, err = n.Puzzle(t.Context(), kind, about, Asker{Buyer: "li.wei", Address: here}, "")
+		require.NoError(t, err)
+		require.ErrorIs(t, n.Solved(t.Context(), kind, ForSale(8, "li.wei"), Asker{Buyer: "li.wei"}, solve(t, about, p)), ErrWrong, "another sale's")
+	}
+}
+
+func TestOneOfManyWhoSendTheSameSolutionGetsAPass(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	sale, who := n.sale(seckill.Access{Challenge: seckill.ChallengeBoth}), Asker{Buyer: "li.wei", Address: here}
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeBoth, ForSale(7, who.Buyer), who, "")
+	require.NoError(t, err)
+	s := solve(t, ForSale(7, who.Buyer), p)
+	var passes atomic.Int64
+	var g errgroup.Group
+	for range 100 {
+		g.Go(func() error {
+			_, _, _, err := n.Pass(t.Context(), sale, who, s)
+			if err == nil {
+				passes.Add(1)
+			} else if !errors.Is(err, ErrWrong) {
+				return err
+			}
+			return nil
+		})
+	}
+	require.NoError(t, g.Wait())
+	require.EqualValues(t, 1, passes.Load())
+}
+
+func TestAChallengeEnds(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []seckill.Challenge{seckill.ChallengeFormula, seckill.ChallengeWork} {
+		n := newNode(t)
+		about := ForSale(7, "li.wei")
+		p, err := n.Puzzle(t.Context(), kind, about, Asker{Buyer: "li.wei"}, "")
+		require.NoError(t, err)
+		s := solve(t, about, p)
+		n.clock.pass(n.ChallengeLife + 2*leeway)
+		require.ErrorIs(t, n.Solved(t.Context(), kind, about, Asker{Buyer: "li.wei"}, s), ErrWrong, kind)
+	}
+}
+
+func TestAFormulaIsAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	about := ForSale(7, "li.wei")
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, about, Asker{Buyer: "li.wei"}, "")
+	require.NoError(t, err)
+	right := solve(t, about, p)
+	require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, Asker{Buyer: "li.wei"}, Solution{Formula: p.Formula, Answer: "1000"}), ErrWrong)
+	require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, Asker{Buyer: "li.wei"}, right), ErrWrong, "all answers could be tried")
+}
+
+func TestAnAnswerMayBeWrittenWithAnyKeyboard(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "42", plain(" ４２　"))
+}
+
+func TestForgedSolutionsAreWrong(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	about := ForSale(7, "li.wei")
+	easy, err := altcha.CreateChallenge(altcha.ChallengeOptions{Algorithm: altcha.SHA256, MaxNumber: 1, HMACKey: "a key of mine"})
+	require.NoError(t, err)
+	for name, s := range map[string]Solution{
+		"another key": {Work: work(t, easy)}, "not base64": {Work: "~"}, "not JSON": {Work: "YQ=="}, "empty object": {Work: "e30="},
+	} {
+		require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeWork, about, Asker{Buyer: "li.wei"}, s), ErrWrong, name)
+	}
+	for name, formula := range map[string]string{"short": "AAAA", "garbage": strings.Repeat("A", 75), "not base64": "~"} {
+		require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, Asker{Buyer: "li.wei"}, Solution{Formula: formula, Answer: "7"}), ErrWrong, name)
+	}
+}
+
+func TestWithoutAWordWhetherItIsUsedNobodyGetsAPass(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.Once = gone{} })
+	about := ForSale(7, "li.wei")
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeWork, about, Asker{Buyer: "li.wei"}, "")
+	require.NoError(t, err)
+	require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeWork, about, Asker{Buyer: "li.wei"}, solve(t, about, p)), seckill.ErrUnavailable)
+}
+
+type gone struct{}
+
+func (gone) Once(context.Context, string, time.Duration) (bool, error) {
+	return false, seckill.ErrUnavailable
+}
+
+func TestAForeignCaptchaIsOneFunction(t *testing.T) {
+	t.Parallel()
+	asked := ""
+	n := newNode(t, func(c *Config) {
+		c.Foreign = func(_ context.Context, who Asker, response string) error {
+			asked = who.Buyer
+			if response != "passed" {
+				return ErrWrong
+			}
+			return nil
+		}
+	})
+	sale := n.sale(seckill.Access{Challenge: seckill.ChallengeFormula})
+	_, _, _, err := n.Pass(t.Context(), sale, Asker{Buyer: "li.wei", Address: here}, Solution{Foreign: "failed"})
+	require.ErrorIs(t, err, ErrWrong)
+	_, _, _, err = n.Pass(t.Context(), sale, Asker{Buyer: "li.wei", Address: here}, Solution{Foreign: "passed"})
+	require.NoError(t, err)
+	require.Equal(t, "li.wei", asked)
+}
+
+func TestThePictureIsAPictureAndTheSoundASound(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, "x", Asker{}, "")
+	require.NoError(t, err)
+	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(p.Picture, "data:image/png;base64,"))
+	require.NoError(t, err)
+	img, err := png.Decode(strings.NewReader(string(b)))
+	require.NoError(t, err)
+	require.Equal(t, pictureWidth, img.Bounds().Dx())
+	require.Less(t, len(b), 8<<10)
+	for _, lang := range []string{"zh", "en"} {
+		p, err = n.Puzzle(t.Context(), seckill.ChallengeFormula, "x", Asker{}, lang)
+		require.NoError(t, err)
+		require.Empty(t, p.Picture)
+		b, err = base64.StdEncoding.DecodeString(strings.TrimPrefix(p.Sound, "data:audio/wav;base64,"))
+		require.NoError(t, err)
+		require.Equal(t, "RIFF", string(b[:4]))
+	}
+}
+
+func TestWorkCostsMoreByScoreAndLoad(t *testing.T) {
+	t.Parallel()
+	s := small()
+	now := time.Now()
+	cost := func(prepare func(*scores), who Asker) int {
+		v := newScores(s)
+		if prepare != nil {
+			prepare(&v)
+		}
+		return v.cost(who, now)
+	}
+	old := Asker{Buyer: "li.wei", Address: here, Since: now.Add(-365 * 24 * time.Hour)}
+	base := cost(nil, old)
+	require.InDelta(t, s.Work, base, 1)
+	require.InDelta(t, base, cost(nil, Asker{Buyer: "li.wei", Address: here}), 1, "a shop that does not say is no reason")
+	require.InDelta(t, base<<pointsYoung, cost(nil, Asker{Buyer: "li.wei", Address: here, Since: now.Add(-time.Hour)}), 8)
+	require.InDelta(t, 4*base, cost(func(v *scores) { v.failed(old, now); v.failed(old, now) }, old), 4)
+	require.InDelta(t, 2*base, cost(func(v *scores) { v.add("li.wei", pointsDropped, now) }, old), 4)
+	require.InDelta(t, base, cost(func(v *scores) { v.failed(old, now.Add(-pointLife)) }, old), 2, "it is forgotten")
+	crowd := func(n int) func(*scores) {
+		return func(v *scores) {
+			for i := range n {
+				v.fetched(Asker{Buyer: fmt.Sprint("b", i), Address: here}, now)
+			}
+		}
+	}
+	require.InDelta(t, base, cost(crowd(s.NetworkBuyers-1), old), 1)
+	require.InDelta(t, 16*base, cost(crowd(4*s.NetworkBuyers), old), float64(8*base))
+	require.InDelta(t, base, cost(crowd(4*s.NetworkBuyers), Asker{Buyer: "li.wei", Address: netip.MustParseAddr("198.51.100.1")}), 1, "of its own network only")
+	require.InDelta(t, 3*base, cost(func(v *scores) {
+		for range 2 * s.WorkBusy {
+			v.rate.count(now)
+		}
+	}, old), float64(base)/10)
+	require.LessOrEqual(t, cost(func(v *scores) { v.add("li.wei", 99, now); crowd(200)(v) }, old), s.WorkMost)
+}
+
+func TestOnceIsOnceUntilItIsOver(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	first, err := m.Once(t.Context(), "x", time.Hour)
+	require.NoError(t, err)
+	require.True(t, first)
+	first, _ = m.Once(t.Context(), "x", time.Hour)
+	require.False(t, first)
+	first, _ = m.Once(t.Context(), "y", -time.Second)
+	require.True(t, first)
+	first, _ = m.Once(t.Context(), "y", time.Hour)
+	require.True(t, first, "what is over may come again")
+}
+
+func BenchmarkAdmitWithAPass(b *testing.B) {
+	n := newNode(b, func(c *Config) { c.BuyerRate, c.BuyerBurst = 1_000_000, 1_000_000 })
+	sale, who := n.sale(seckill.Access{Pass: true}), Asker{Buyer: "li.wei", Address: here}
+	pass, _, _, err := n.Pass(b.Context(), sale, who, Solution{})
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		n.Request(who.Buyer)
+		if n.Admit(sale.ID, who, pass, nowhere) != nil {
+			b.Fatal("refused")
+		}
+	}
+}
+
+func BenchmarkPicture(b *testing.B) {
+	for b.Loop() {
+		l, s, r, _ := formula()
+		drawFormula(l, s, r)
+	}
+}

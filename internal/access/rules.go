@@ -1,0 +1,355 @@
+package access
+
+import (
+	"context"
+	"hash/maphash"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"seckill"
+)
+
+// Limits of what a node knows by heart.
+const (
+	lookPause = 250 * time.Millisecond // between looks at the versions: a change is in force on every node within a second
+	lookTime  = 5 * time.Second        // for one look
+	pageSize  = 10_000                 // entries and tries read at once
+	triesMost = 1_000_000              // buyers with unpaid ends; beyond it the oldest are forgotten
+	triesBack = 10 * time.Second       // of tries that are read again, since nodes' clocks differ
+)
+
+// Store is what the package needs of the store.
+type Store interface {
+	AccessState(ctx context.Context) (map[string]int64, error)
+	AccessRules(ctx context.Context, closesAfter time.Time) (map[seckill.SaleID]seckill.Access, error)
+	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
+	Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error
+	TriesSince(ctx context.Context, from seckill.Tries, max int) ([]seckill.Tries, error)
+}
+
+// rules are the sales' rules, the lists and the tries, as this node knows them. They
+// are copies: the store has the truth, and its versions say when to read it again.
+type rules struct {
+	now    atomicKnown
+	wake   chan struct{}
+	seed   maphash.Seed
+	loaded chan struct{} // closed once they have been read
+	once   sync.Once
+
+	looking sync.Mutex // one look at a time
+	seen    map[string]int64
+	read    time.Time // up to which the tries are read
+
+	mu    sync.Mutex
+	tries map[triesKey]tries
+}
+
+// atomicKnown never loads nil.
+type atomicKnown struct{ p atomic.Pointer[known] }
+
+var nothing = &known{}
+
+func (a *atomicKnown) Load() *known {
+	if k := a.p.Load(); k != nil {
+		return k
+	}
+	return nothing
+}
+
+// known is one version of the rules. It is never changed.
+type known struct {
+	sales    map[seckill.SaleID]seckill.Access
+	entries  *entries                    // nil: there are none
+	eligible map[seckill.SaleID][]uint64 // hashes of buyers, in order
+}
+
+type triesKey struct {
+	sale  seckill.SaleID
+	buyer uint64
+}
+
+type tries struct {
+	count int
+	last  time.Time
+}
+
+// Run reads the rules whenever they change, until ctx is done.
+func (g *Guard) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookPause)
+	defer tick.Stop()
+	told := true
+	for {
+		try, cancel := context.WithTimeout(ctx, lookTime)
+		err := g.Look(try)
+		cancel()
+		if err != nil && told && ctx.Err() == nil {
+			g.Log.Warn("access: the rules of the sales and the lists cannot be read; those read last stay in force", "error", err)
+		}
+		told = err == nil
+		select {
+		case <-tick.C:
+		case <-g.rules.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Wake makes Run look at once: something may have changed.
+func (g *Guard) Wake() {
+	select {
+	case g.rules.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Loaded is closed once the rules have been read for the first time. Until then the
+// guard asks nobody for anything: a node that starts while its store is away sells, as
+// it does without a store later on.
+func (g *Guard) Loaded() <-chan struct{} { return g.rules.loaded }
+
+// Ruled puts what the store has about a sale in force: on this node at once, and where
+// others share the store, a fresh sale waits until they must have looked. It fails
+// silently: without the store nothing of this node's changes either, and Run goes on.
+func (g *Guard) Ruled(ctx context.Context, fresh, alone bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := g.Look(ctx); err != nil {
+		g.Wake()
+	}
+	if fresh && !alone {
+		wait := time.NewTimer(3 * lookPause)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Look reads what has changed since the last look.
+func (g *Guard) Look(ctx context.Context) error {
+	r := &g.rules
+	r.looking.Lock()
+	defer r.looking.Unlock()
+	versions, err := g.Store.AccessState(ctx)
+	if err != nil {
+		return err
+	}
+	was := r.now.Load()
+	next := *was
+	changed := func(name string) bool { return r.seen == nil || versions[name] != r.seen[name] }
+	if changed("rules") {
+		if next.sales, err = g.Store.AccessRules(ctx, time.Now().Add(-time.Hour)); err != nil {
+			return err
+		}
+	}
+	if changed("entries") {
+		if next.entries, err = g.readEntries(ctx); err != nil {
+			return err
+		}
+	}
+	lists := map[seckill.SaleID][]uint64{}
+	for id, rule := range next.sales {
+		if rule.Eligible != seckill.EligibleList {
+			continue
+		}
+		list, have := was.eligible[id]
+		if !have || changed("eligible:"+id.String()) {
+			list = []uint64{}
+			if err := g.Store.Eligible(ctx, id, func(b string) { list = append(list, maphash.String(r.seed, b)) }); err != nil {
+				return err
+			}
+			slices.Sort(list)
+		}
+		lists[id] = list
+	}
+	next.eligible = lists
+	if r.seen == nil || !maps.Equal(versions, r.seen) {
+		r.now.p.Store(&next)
+	}
+	r.seen = versions
+	if err := g.readTries(ctx, next.sales); err != nil {
+		return err
+	}
+	r.once.Do(func() { close(r.loaded) })
+	return nil
+}
+
+// readTries reads the unpaid ends since the last look, where a sale asks for them.
+func (g *Guard) readTries(ctx context.Context, sales map[seckill.SaleID]seckill.Access) error {
+	r := &g.rules
+	limits := func(a seckill.Access) bool { return a.TriesPerBuyer > 0 || a.CooldownSeconds > 0 }
+	if !slices.ContainsFunc(slices.Collect(maps.Values(sales)), limits) {
+		return nil
+	}
+	from := seckill.Tries{Last: r.read.Add(-triesBack)}
+	if r.read.IsZero() {
+		from.Last = time.UnixMilli(0)
+	}
+	for {
+		page, err := g.Store.TriesSince(ctx, from, pageSize)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		for _, t := range page {
+			if !limits(sales[t.Sale]) {
+				continue
+			}
+			if len(r.tries) >= triesMost {
+				r.forgetTries()
+			}
+			r.tries[triesKey{t.Sale, maphash.String(r.seed, t.Buyer)}] = tries{t.Count, t.Last}
+		}
+		r.mu.Unlock()
+		if len(page) > 0 {
+			from = page[len(page)-1]
+			if from.Last.After(r.read) {
+				r.read = from.Last
+			}
+		}
+		if len(page) < pageSize {
+			return nil
+		}
+	}
+}
+
+// forgetTries drops the older half of the tries.
+func (r *rules) forgetTries() {
+	times := make([]int64, 0, len(r.tries))
+	for _, t := range r.tries {
+		times = append(times, t.last.UnixMilli())
+	}
+	slices.Sort(times)
+	middle := times[len(times)/2]
+	maps.DeleteFunc(r.tries, func(_ triesKey, t tries) bool { return t.last.UnixMilli() <= middle })
+}
+
+func (r *rules) triesOf(sale seckill.SaleID, buyer string) (count int, last time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tries[triesKey{sale, maphash.String(r.seed, buyer)}]
+	return t.count, t.last
+}
+
+func (r *rules) listed(sale seckill.SaleID, buyer string) bool {
+	_, found := slices.BinarySearch(r.now.Load().eligible[sale], maphash.String(r.seed, buyer))
+	return found
+}
+
+// standing is what the lists say about somebody.
+type standing uint8
+
+const (
+	unlisted standing = iota
+	blocked
+	trusted // the network is allowed: how many come from it says nothing
+	allowed // the buyer is
+)
+
+// entries are the block list and the allow list.
+type entries struct {
+	buyers   map[buyerKey]standing
+	networks map[networkKey]standing
+	lengths  []int // of the prefixes in networks, the longest first
+}
+
+type buyerKey struct {
+	sale  seckill.SaleID
+	buyer string
+}
+
+type networkKey struct {
+	sale    seckill.SaleID
+	network netip.Prefix
+}
+
+func (g *Guard) readEntries(ctx context.Context) (*entries, error) {
+	var e *entries
+	for after := (seckill.AccessEntry{}); ; {
+		page, err := g.Store.AccessEntries(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range page {
+			if e == nil {
+				e = &entries{buyers: map[buyerKey]standing{}, networks: map[networkKey]standing{}}
+			}
+			s := blocked
+			switch {
+			case v.List == seckill.ListAllow && v.Network != "":
+				s = trusted
+			case v.List == seckill.ListAllow:
+				s = allowed
+			}
+			if v.Network == "" {
+				e.buyers[buyerKey{v.Sale, v.Buyer}] = s
+			} else if p, err := netip.ParsePrefix(v.Network); err == nil {
+				e.networks[networkKey{v.Sale, p}] = s
+				if !slices.Contains(e.lengths, p.Bits()) {
+					e.lengths = append(e.lengths, p.Bits())
+				}
+			}
+		}
+		if len(page) < pageSize {
+			if e != nil {
+				slices.Sort(e.lengths)
+				slices.Reverse(e.lengths)
+			}
+			return e, nil
+		}
+		after = page[len(page)-1]
+	}
+}
+
+// standing says what the lists hold about a buyer. What names the buyer counts before
+// what names a network, the sale before all sales, and the smaller network before the
+// larger one.
+func (e *entries) standing(sale seckill.SaleID, buyer string, address func() netip.Addr) standing {
+	if e == nil {
+		return unlisted
+	}
+	for _, id := range [...]seckill.SaleID{sale, 0} {
+		if s := e.buyers[buyerKey{id, buyer}]; s != unlisted {
+			return s
+		}
+	}
+	if len(e.lengths) == 0 {
+		return unlisted
+	}
+	a := address().Unmap().WithZone("")
+	for _, id := range [...]seckill.SaleID{sale, 0} {
+		for _, bits := range e.lengths {
+			if p, err := a.Prefix(bits); err == nil {
+				if s := e.networks[networkKey{id, p}]; s != unlisted {
+					return s
+				}
+			}
+		}
+	}
+	return unlisted
+}
+
+// ParseNetwork reads a network in CIDR form, or an address, and returns it as it is
+// kept: without host bits.
+func ParseNetwork(s string) (string, error) {
+	bad := &seckill.FieldError{Field: "network", Must: "must be a network such as 203.0.113.0/24 or 2001:db8:1::/64, or an address"}
+	if !strings.Contains(s, "/") {
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Zone() != "" {
+			return "", bad
+		}
+		return Network(a).String(), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Addr().Is4In6() || p.Bits() < 8 {
+		return "", bad
+	}
+	return p.Masked().String(), nil
+}

@@ -1,0 +1,41 @@
+package redisgate
+
+import (
+	"crypto/rand"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"seckill/internal/stack"
+)
+
+func TestOnceIsOnceOnAllNodes(t *testing.T) {
+	t.Parallel()
+	a := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	b := runGate(t, stack.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
+	var firsts atomic.Int64
+	var g errgroup.Group
+	for i := range 40 {
+		node := []*Gate{a, b}[i%2]
+		g.Go(func() error {
+			first, err := node.Once(t.Context(), "formula x", time.Minute)
+			if first {
+				firsts.Add(1)
+			}
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
+	require.EqualValues(t, 1, firsts.Load())
+	first, err := b.Once(t.Context(), "formula y", 20*time.Millisecond)
+	require.NoError(t, err)
+	require.True(t, first, "another name")
+	require.Eventually(t, func() bool {
+		first, err := a.Once(t.Context(), "formula y", time.Minute)
+		return err == nil && first
+	}, 20*time.Second, 10*time.Millisecond, "what is over may come again")
+}

@@ -1,0 +1,309 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"seckill"
+)
+
+// Limits of the lists.
+const (
+	MaxEntries  = 100_000   // on the block list and the allow list together
+	MaxEligible = 1_000_000 // buyers on all sales' lists together
+)
+
+// The names of what has a version in access_state.
+const (
+	rulesState    = "rules"
+	entriesState  = "entries"
+	eligibleState = "eligible:" // and the sale's id
+)
+
+// accessText is how a sale's rules are stored.
+func accessText(a seckill.Access) string {
+	if a == (seckill.Access{}) {
+		return ""
+	}
+	b, _ := json.Marshal(a)
+	return string(b)
+}
+
+func accessOf(text string) (a seckill.Access, err error) {
+	if text != "" {
+		err = json.Unmarshal([]byte(text), &a)
+	}
+	return a, err
+}
+
+// AccessState returns the versions of what the nodes keep copies of, by name: rules,
+// entries, and eligible: with a sale's id behind it. A name that is missing has never
+// been written.
+func (s *Store) AccessState(ctx context.Context) (versions map[string]int64, err error) {
+	err = s.ask(ctx, "access state", func(t *tx) error {
+		versions = map[string]int64{}
+		return t.rows(ctx, "SELECT name, version FROM access_state", nil, func(r scanner) error {
+			var name string
+			var version int64
+			err := r.Scan(&name, &version)
+			versions[name] = version
+			return err
+		})
+	})
+	return versions, err
+}
+
+// touch gives the thing of that name another version, in this transaction.
+func (t *tx) touch(ctx context.Context, name string) error {
+	n, err := t.exec(ctx, "UPDATE access_state SET version = version + 1 WHERE name = ?", name)
+	if err == nil && n == 0 {
+		_, err = t.exec(ctx, "INSERT INTO access_state (name, version) VALUES (?, 1)", name)
+	}
+	return err
+}
+
+// writeAccess is write for a transaction that touches a state: two that touch a new
+// one at the same time meet at its key, and then the second one is run again.
+func (s *Store) writeAccess(ctx context.Context, what string, f func(*tx) error) error {
+	for try := 1; ; try++ {
+		if err := s.write(ctx, what, f); try == maxTries || !errors.Is(err, errDuplicate) {
+			return err
+		}
+	}
+}
+
+// AccessRules returns the rules of every sale that has any, of sales that close after
+// the given time.
+func (s *Store) AccessRules(ctx context.Context, closesAfter time.Time) (rules map[seckill.SaleID]seckill.Access, err error) {
+	err = s.ask(ctx, "access rules", func(t *tx) error {
+		rules = map[seckill.SaleID]seckill.Access{}
+		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(closesAfter)}, func(r scanner) error {
+			var id seckill.SaleID
+			var text string
+			if err := r.Scan(&id, &text); err != nil {
+				return err
+			}
+			a, err := accessOf(text)
+			rules[id] = a
+			return err
+		})
+	})
+	return rules, err
+}
+
+// SetAccessEntry puts a buyer or a network on a list, or changes what is there. With
+// remove it is taken off; one that is not there is seckill.ErrNotFound.
+func (s *Store) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remove bool) (seckill.AccessEntry, error) {
+	subject := subjectOf(e)
+	e.CreatedAt = s.now().UTC().Truncate(time.Millisecond)
+	err := s.writeAccess(ctx, "access entry", func(t *tx) error {
+		n, err := t.exec(ctx, "DELETE FROM access_entries WHERE sale = ? AND subject = ?", e.Sale, subject)
+		if err != nil {
+			return err
+		}
+		if remove && n == 0 {
+			return seckill.ErrNotFound
+		}
+		if !remove {
+			var count int64
+			if err := t.one(ctx, "SELECT COUNT(*) FROM access_entries", nil, func(r scanner) error { return r.Scan(&count) }); err != nil {
+				return err
+			}
+			if count >= MaxEntries {
+				return fmt.Errorf("the lists hold %d entries, which is all they may: remove some: %w", count, seckill.ErrState)
+			}
+			if _, err := t.exec(ctx, "INSERT INTO access_entries (sale, subject, list, note, made_by, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+				e.Sale, subject, e.List, e.Note, e.By, ms(e.CreatedAt)); err != nil {
+				return err
+			}
+		}
+		return t.touch(ctx, entriesState)
+	})
+	return e, err
+}
+
+func subjectOf(e seckill.AccessEntry) string {
+	if e.Network != "" {
+		return "n:" + e.Network
+	}
+	return "b:" + e.Buyer
+}
+
+// AccessEntries returns up to max entries behind the one given (the zero value: from
+// the first), by sale, those of all sales first, then by what they name.
+func (s *Store) AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) (entries []seckill.AccessEntry, err error) {
+	subject := ""
+	if after.Buyer != "" || after.Network != "" {
+		subject = subjectOf(after)
+	}
+	err = s.ask(ctx, "access entries", func(t *tx) error {
+		entries = nil
+		return t.rows(ctx, `SELECT sale, subject, list, note, made_by, created_at FROM access_entries
+			WHERE sale > ? OR sale = ? AND subject > ? ORDER BY sale, subject LIMIT ?`, []any{after.Sale, after.Sale, subject, max}, func(r scanner) error {
+			var e seckill.AccessEntry
+			var subject string
+			var at int64
+			err := r.Scan(&e.Sale, &subject, &e.List, &e.Note, &e.By, &at)
+			e.CreatedAt = fromMS(at)
+			if network, ok := strings.CutPrefix(subject, "n:"); ok {
+				e.Network = network
+			} else {
+				e.Buyer = strings.TrimPrefix(subject, "b:")
+			}
+			entries = append(entries, e)
+			return err
+		})
+	})
+	return entries, err
+}
+
+// SetEligible makes the buyers those who may buy in the sale, or adds them to those
+// who may, and returns how many there are then.
+func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add bool) (n int, err error) {
+	err = s.writeAccess(ctx, "eligible buyers", func(t *tx) error {
+		if _, err := t.lockSale(ctx, sale); err != nil {
+			return err
+		}
+		if !add {
+			if _, err := t.exec(ctx, "DELETE FROM access_eligible WHERE sale = ?", sale); err != nil {
+				return err
+			}
+		}
+		known := map[string]bool{}
+		for some := range slices.Chunk(buyers, t.s.dialect.chunk) {
+			args := []any{sale}
+			for _, b := range some {
+				args = append(args, b)
+			}
+			if err := t.rows(ctx, "SELECT buyer FROM access_eligible WHERE sale = ? AND buyer IN ("+list(len(some), 1)+")", args, func(r scanner) error {
+				var b string
+				err := r.Scan(&b)
+				known[b] = true
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		fresh := make([]string, 0, len(buyers))
+		for _, b := range buyers {
+			if !known[b] {
+				known[b], fresh = true, append(fresh, b)
+			}
+		}
+		for some := range slices.Chunk(fresh, t.s.dialect.chunk) {
+			args := make([]any, 0, 2*len(some))
+			for _, b := range some {
+				args = append(args, sale, b)
+			}
+			if _, err := t.exec(ctx, "INSERT INTO access_eligible (sale, buyer) VALUES "+list(len(some), 2), args...); err != nil {
+				return err
+			}
+		}
+		var all int64
+		if err := t.one(ctx, "SELECT COUNT(*), COUNT(CASE WHEN sale = ? THEN 1 END) FROM access_eligible", []any{sale}, func(r scanner) error { return r.Scan(&all, &n) }); err != nil {
+			return err
+		}
+		if all > MaxEligible {
+			return &seckill.FieldError{Field: "buyers", Must: fmt.Sprintf("must leave at most %d on all lists together", MaxEligible)}
+		}
+		return t.touch(ctx, eligibleState+sale.String())
+	})
+	return n, err
+}
+
+// Eligible calls f with each buyer who may buy in the sale.
+func (s *Store) Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error {
+	return s.ask(ctx, "eligible buyers", func(t *tx) error {
+		return t.rows(ctx, "SELECT buyer FROM access_eligible WHERE sale = ?", []any{sale}, func(r scanner) error {
+			var b string
+			err := r.Scan(&b)
+			f(b)
+			return err
+		})
+	})
+}
+
+// noteTries counts the orders that end unpaid in this transaction, in the sales that
+// limit how often a buyer may do that.
+func (t *tx) noteTries(ctx context.Context, to seckill.OrderState, orders []seckill.Order, now time.Time) error {
+	if to != seckill.Cancelled && to != seckill.Expired || len(orders) == 0 {
+		return nil
+	}
+	limited := map[seckill.SaleID]bool{}
+	for _, o := range orders {
+		limits, known := limited[o.Sale]
+		if !known {
+			err := t.one(ctx, "SELECT access FROM sales WHERE id = ?", []any{o.Sale}, func(r scanner) error {
+				var text string
+				if err := r.Scan(&text); err != nil {
+					return err
+				}
+				a, err := accessOf(text)
+				limits = a.TriesPerBuyer > 0 || a.CooldownSeconds > 0
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			limited[o.Sale] = limits
+		}
+		if !limits {
+			continue
+		}
+		n, err := t.exec(ctx, "UPDATE access_tries SET tries = tries + 1, last_at = ? WHERE sale = ? AND buyer = ?", ms(now), o.Sale, o.Buyer)
+		if err == nil && n == 0 {
+			_, err = t.exec(ctx, "INSERT INTO access_tries (sale, buyer, tries, last_at) VALUES (?, ?, 1, ?)", o.Sale, o.Buyer, ms(now))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TriesSince returns up to max of the unpaid ends from the given time on, oldest
+// first. It begins behind the one given, if that has a buyer.
+func (s *Store) TriesSince(ctx context.Context, from seckill.Tries, max int) (all []seckill.Tries, err error) {
+	err = s.ask(ctx, "tries", func(t *tx) error {
+		all = nil
+		at := ms(from.Last)
+		return t.rows(ctx, `SELECT sale, buyer, tries, last_at FROM access_tries WHERE last_at > ?
+			OR last_at = ? AND (sale > ? OR sale = ? AND buyer > ?) ORDER BY last_at, sale, buyer LIMIT ?`,
+			[]any{at, at, from.Sale, from.Sale, from.Buyer, max}, func(r scanner) error {
+				var v seckill.Tries
+				var last int64
+				err := r.Scan(&v.Sale, &v.Buyer, &v.Count, &last)
+				v.Last = fromMS(last)
+				all = append(all, v)
+				return err
+			})
+	})
+	return all, err
+}
+
+// Invite keeps an invitation by the hash of its code.
+func (s *Store) Invite(ctx context.Context, hash string, uses int, until time.Time) error {
+	now := s.now()
+	return s.write(ctx, "invite", func(t *tx) error {
+		if _, err := t.exec(ctx, "DELETE FROM access_invites WHERE until <= ? OR uses = 0", ms(now)); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, "INSERT INTO access_invites (hash, uses, until) VALUES (?, ?, ?)", hash, uses, ms(until))
+		return err
+	})
+}
+
+// useInvite takes one use of an invitation, in the transaction that makes the account.
+// One that is unknown, used up or over is seckill.ErrNotInvited.
+func (t *tx) useInvite(ctx context.Context, hash string, now time.Time) error {
+	n, err := t.exec(ctx, "UPDATE access_invites SET uses = uses - 1 WHERE hash = ? AND uses > 0 AND until > ?", hash, ms(now))
+	if err == nil && n == 0 {
+		err = seckill.ErrNotInvited
+	}
+	return err
+}

@@ -1,0 +1,171 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"seckill"
+)
+
+func testAccessRules(t *testing.T, s *shop) {
+	ctx := t.Context()
+	plain := s.open(10)
+	require.Empty(t, plain.Access)
+	rule := seckill.Access{Pass: true, Challenge: seckill.ChallengeWork, TriesPerBuyer: 2, CooldownSeconds: 30, Eligible: seckill.EligibleAge, AccountAgeSeconds: 60}
+	before, err := s.AccessState(ctx)
+	require.NoError(t, err)
+	v := plain
+	v.Access = rule
+	asks, err := s.CreateSale(ctx, v)
+	require.NoError(t, err)
+	require.Equal(t, rule, asks.Access)
+	after, err := s.AccessState(ctx)
+	require.NoError(t, err)
+	require.Greater(t, after["rules"], before["rules"], "nodes see that there is something new")
+	rules, err := s.AccessRules(ctx, plain.OpensAt)
+	require.NoError(t, err)
+	require.Equal(t, map[seckill.SaleID]seckill.Access{asks.ID: rule}, rules)
+
+	changed, err := s.UpdateSale(ctx, asks.ID, func(v *seckill.Sale) error { v.Access = seckill.Access{}; return nil })
+	require.NoError(t, err)
+	require.Empty(t, changed.Access)
+	rules, err = s.AccessRules(ctx, plain.OpensAt)
+	require.NoError(t, err)
+	require.Empty(t, rules)
+	last, err := s.AccessState(ctx)
+	require.NoError(t, err)
+	require.Greater(t, last["rules"], after["rules"])
+
+	rules, err = s.AccessRules(ctx, plain.ClosesAt)
+	require.NoError(t, err)
+	require.Empty(t, rules, "of a sale that is over nobody asks")
+}
+
+func testAccessEntries(t *testing.T, s *shop) {
+	ctx := t.Context()
+	put := func(e seckill.AccessEntry) {
+		e.By = "root"
+		_, err := s.SetAccessEntry(ctx, e, false)
+		require.NoError(t, err)
+	}
+	put(seckill.AccessEntry{List: "block", Buyer: "王 wu"})
+	put(seckill.AccessEntry{List: "block", Network: "203.0.113.0/24", Note: "农场"})
+	put(seckill.AccessEntry{List: "allow", Sale: 3, Buyer: "王 wu"})
+	put(seckill.AccessEntry{List: "allow", Network: "203.0.113.0/24"}) // from one list to the other
+	var all []seckill.AccessEntry
+	for after := (seckill.AccessEntry{}); ; {
+		page, err := s.AccessEntries(ctx, after, 1)
+		require.NoError(t, err)
+		if len(page) == 0 {
+			break
+		}
+		all, after = append(all, page...), page[0]
+	}
+	require.Len(t, all, 3)
+	require.Equal(t, []string{"王 wu", "", "王 wu"}, []string{all[0].Buyer, all[1].Buyer, all[2].Buyer})
+	require.Equal(t, "allow", all[1].List)
+	require.Equal(t, "203.0.113.0/24", all[1].Network)
+	require.EqualValues(t, 3, all[2].Sale)
+	require.WithinDuration(t, s.clock(), all[2].CreatedAt, time.Second)
+
+	_, err := s.SetAccessEntry(ctx, seckill.AccessEntry{Buyer: "王 wu"}, true)
+	require.NoError(t, err)
+	_, err = s.SetAccessEntry(ctx, seckill.AccessEntry{Buyer: "王 wu"}, true)
+	require.ErrorIs(t, err, seckill.ErrNotFound)
+	versions, err := s.AccessState(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 5, versions["entries"], "each change is a version, and what fails is none")
+
+	var g errgroup.Group
+	for i := range 8 {
+		g.Go(func() error {
+			_, err := s.SetAccessEntry(ctx, seckill.AccessEntry{List: "block", Buyer: fmt.Sprint("b", i), By: "root"}, false)
+			return err
+		})
+	}
+	require.NoError(t, g.Wait(), "many at once")
+}
+
+func testEligible(t *testing.T, s *shop) {
+	ctx := t.Context()
+	sale := s.open(10)
+	listed := func() (all []string) {
+		require.NoError(t, s.Eligible(ctx, sale.ID, func(b string) { all = append(all, b) }))
+		return all
+	}
+	n, err := s.SetEligible(ctx, sale.ID, []string{"a", "b", "a"}, false)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	n, err = s.SetEligible(ctx, sale.ID, []string{"b", "c"}, true)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	require.ElementsMatch(t, []string{"a", "b", "c"}, listed())
+	n, err = s.SetEligible(ctx, sale.ID, []string{"d"}, false)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, []string{"d"}, listed())
+	versions, err := s.AccessState(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, versions["eligible:"+sale.ID.String()])
+	_, err = s.SetEligible(ctx, 999, []string{"d"}, false)
+	require.ErrorIs(t, err, seckill.ErrNotFound)
+}
+
+func testTries(t *testing.T, s *shop) {
+	ctx := t.Context()
+	free, limited := s.open(10), s.open(10)
+	limited, err := s.UpdateSale(ctx, limited.ID, func(v *seckill.Sale) error { v.TriesPerBuyer = 2; return nil })
+	require.NoError(t, err)
+	since := s.clock().Add(-time.Minute)
+	tries := func() map[string]int {
+		all, err := s.TriesSince(ctx, seckill.Tries{Last: since}, 100)
+		require.NoError(t, err)
+		m := map[string]int{}
+		for _, v := range all {
+			require.Equal(t, limited.ID, v.Sale)
+			m[v.Buyer] = v.Count
+		}
+		return m
+	}
+	s.become(seckill.Cancelled, s.place(free.ID, "li.wei", 1))
+	s.become(seckill.Cancelled, s.place(limited.ID, "li.wei", 1))
+	require.Equal(t, map[string]int{"li.wei": 1}, tries(), "in the sale that asks for it")
+	paid := s.place(limited.ID, "han.mei", 1)
+	s.become(seckill.Paid, paid)
+	s.become(seckill.Refunded, paid)
+	require.Equal(t, map[string]int{"li.wei": 1}, tries(), "who has paid has not tried")
+	s.place(limited.ID, "li.wei", 1)
+	s.advance(24 * time.Hour)
+	_, err = s.Expire(ctx, 100)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"li.wei": 2}, tries(), "an order that expired is one too")
+	first, err := s.TriesSince(ctx, seckill.Tries{Last: since}, 1)
+	require.NoError(t, err)
+	rest, err := s.TriesSince(ctx, first[0], 100)
+	require.NoError(t, err)
+	require.Empty(t, rest, "pages do not overlap")
+}
+
+func testInvites(t *testing.T, s *shop) {
+	ctx := t.Context()
+	join := func(name, invite string) error {
+		return s.CreateAccount(ctx, seckill.Account{Name: name, Buyer: "b-" + name, Hash: "x", Invite: invite})
+	}
+	require.NoError(t, s.Invite(ctx, "one", 1, s.clock().Add(time.Hour)))
+	require.NoError(t, s.Invite(ctx, "old", 9, s.clock().Add(time.Minute)))
+	require.NoError(t, join("a", "one"))
+	require.ErrorIs(t, join("b", "one"), seckill.ErrNotInvited, "it is used up")
+	require.ErrorIs(t, join("b", "none"), seckill.ErrNotInvited)
+	s.advance(2 * time.Minute)
+	require.ErrorIs(t, join("b", "old"), seckill.ErrNotInvited)
+	require.NoError(t, s.Invite(ctx, "two", 1, s.clock().Add(time.Hour)))
+	require.ErrorIs(t, join("a", "two"), seckill.ErrNameTaken)
+	require.NoError(t, join("b", "two"), "a name that is taken uses no invitation")
+	_, err := s.Account(context.WithoutCancel(ctx), "b")
+	require.NoError(t, err)
+}
