@@ -75,7 +75,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		n.queue, n.closers = n.rabbit.queue, append(n.closers, n.rabbit.broker.Close)
 		n.store.KeepEvents = c.RabbitMQ.Events
 		if c.Embedded() {
-			if err := n.rabbit.broker.Alone(ctx, onlyTime); err != nil {
+			if err := n.rabbit.broker.OnlyNode(ctx, onlyTime); err != nil {
 				return err
 			}
 		}

@@ -18,9 +18,10 @@ const (
 	announcePause = 200 * time.Millisecond // between looks for events while there are none
 
 	announcerLease = "announcer" // at the store
-	// announcerTime is how long nobody announces after the announcing node was
-	// killed. It renews its lease three times as often; the others ask for it every
-	// announcerStandby, and everybody how long events have waited.
+	// announcerTime is how long nobody announces after the announcing node was killed: it is
+	// the life of the lease. The node that announces renews it after a third of that; the
+	// others ask for it every announcerStandby. Each node asks every announcerStandby how
+	// long the oldest event has waited, for the metric.
 	announcerTime    = 15 * time.Second
 	announcerStandby = 2 * time.Second
 )
@@ -39,10 +40,10 @@ type Events interface {
 	duty.Leases
 }
 
-// Announcer is the resident duty that tells others what became of orders: it
-// takes events from the store to the broker, at least once. One node announces at
-// a time, and of each order one event, so that the events of an order keep their
-// order; the others stand by.
+// Announcer is the resident that sends the store's events of orders to the broker, each at
+// least once. One node announces at a time, and sends the next event of an order only when
+// the one before is confirmed, so that subscribers get an order's events in the order in
+// which they happened.
 type Announcer struct {
 	queue *Publisher
 	store Events
@@ -81,9 +82,10 @@ func (a *Announcer) Run(ctx context.Context) error {
 	return nil
 }
 
-// turn sends what some rows hold, if it is this node's turn. It returns how many
-// events were confirmed, and whether more are known to wait. Of a row that is
-// confirmed in part this node sends the rest the next time, another one all of it.
+// turn sends the events of some rows if this node holds the lease. It returns how many
+// events were confirmed, and whether more are known to wait. When only a part of a row was
+// confirmed, this node sends the missing events the next time; another node, which does not
+// know, sends the whole row again.
 func (a *Announcer) turn(ctx context.Context) (n int, more bool, err error) {
 	if err := a.look(ctx); err != nil {
 		return 0, false, err
@@ -114,13 +116,13 @@ func (a *Announcer) turn(ctx context.Context) (n int, more bool, err error) {
 			done = append(done, row.ID)
 		}
 	}
-	if len(done) > 0 { // whoever announces by now
+	if len(done) > 0 { // also if another node announces by now: these were confirmed
 		err = errors.Join(err, a.store.Sent(ctx, done))
 	}
 	return len(confirmed), len(rows) == announceRows || !all, err
 }
 
-// look notes how long events have waited, whoever announces.
+// look sets the metric of how long the oldest event has waited, on every node.
 func (a *Announcer) look(ctx context.Context) error {
 	now := time.Now()
 	if now.Sub(a.looked) < announcerStandby {
@@ -139,9 +141,9 @@ func (a *Announcer) look(ctx context.Context) error {
 	return nil
 }
 
-// firsts returns the first event of each order of those that were not sent, which
-// ones were, and whether that is all there is. Were two events of an order under way,
-// the broker could refuse the first and take the second.
+// firsts returns the first event of each order that was not sent yet, which events of the
+// rows were sent, and whether nothing is left besides next. Two events of one order are
+// never on their way together: the broker could refuse the first and take the second.
 func firsts(rows []seckill.EventRow, was map[string]bool) (next []seckill.EventMessage, sent map[string]bool, all bool) {
 	n := 0
 	for _, row := range rows {

@@ -16,8 +16,8 @@ const (
 	noticesWaiting = 64 // to be sent; more than that are dropped
 )
 
-// notice tells the other nodes that a sale has changed. It hastens what they
-// find out anyway within a second, so it is neither kept nor confirmed.
+// notice tells the other nodes that a sale has changed. They would find out by themselves
+// within a second, so a notice is neither kept nor confirmed.
 type notice struct {
 	V       int            `json:"v"`
 	Sale    seckill.SaleID `json:"sale"`
@@ -47,8 +47,8 @@ func NewNotices(b *rabbit.Broker, hear func(sale seckill.SaleID, version int64),
 	return n
 }
 
-// Send tells all nodes that a sale has changed, some time soon or never. It does not
-// wait.
+// Send tells all nodes that a sale has changed. It does not wait, and drops the notice while
+// noticesWaiting others wait to be sent.
 func (n *Notices) Send(sale seckill.SaleID, version int64) {
 	select {
 	case n.out <- notice{noticeVersion, sale, version}:
@@ -56,8 +56,8 @@ func (n *Notices) Send(sale seckill.SaleID, version int64) {
 	}
 }
 
-// serve is a session, until it is lost. The queue is gone with it: what was said
-// meanwhile is not heard later.
+// serve sends and hears notices until the session is lost. The node's queue goes with the
+// session, so notices that others send meanwhile are not heard later.
 func (n *Notices) serve(ctx context.Context, session *rabbit.Session) error {
 	heard, err := session.Hear(rabbit.SaleExchange, rabbit.NoticeQueue)
 	if err != nil {
@@ -87,7 +87,7 @@ func (n *Notices) serve(ctx context.Context, session *rabbit.Session) error {
 	}
 }
 
-// take passes over what is no notice.
+// take hears deliveries. What is no notice of this version is ignored.
 func (n *Notices) take(came []rabbit.Delivery) {
 	for _, d := range came {
 		var v notice

@@ -33,7 +33,7 @@ const (
 	Announcing             // events of orders are sent
 	Noticing               // notices of changed sales are sent and heard
 	Parking                // copies of refused tickets are sent
-	owning                 // Alone, and not for Run
+	owning                 // OnlyNode holds AloneQueue; not for Run
 	ends
 )
 
@@ -41,16 +41,16 @@ var endNames = [ends]string{"publish", "consume", "dead_letters", "announce", "n
 
 func (e End) String() string { return endNames[e] }
 
-// Broker is RabbitMQ as one node uses it. Until Run connects, and whenever the broker
-// is away, Down says why nothing works.
+// Broker is RabbitMQ as one node uses it. Until Run has connected, and whenever RabbitMQ
+// cannot be reached, Down returns the reason.
 type Broker struct {
 	Settings Settings // as they were given to New; not changed afterwards
 	Log      *slog.Logger
 
 	metrics metrics
 	depth   atomic.Int64 // ready messages of TicketQueue at the last look
-	// keptDeadLimit is the delivery limit of a dead letters' queue that was made with
-	// another one than ours, else 0.
+	// keptDeadLimit is the delivery limit of DeadQueue if an earlier version has made it
+	// with another limit than ours, else 0.
 	keptDeadLimit atomic.Int64
 
 	links  [ends]*link
@@ -86,8 +86,8 @@ func (b *Broker) Around(e End, around func(ctx context.Context, keep func(contex
 }
 
 // Run keeps a connection for each of the given ends, those of the tickets if none
-// is given, until ctx is done or Close is called; each ends as its Serve does. It is
-// called once.
+// is given, until ctx is done or Close is called. It returns when every serve function
+// has returned. It is called once.
 func (b *Broker) Run(ctx context.Context, uses ...End) error {
 	if len(uses) == 0 {
 		uses = []End{Publishing, Consuming, DeadLetters}
@@ -128,9 +128,9 @@ func (b *Broker) Run(ctx context.Context, uses ...End) error {
 	return nil
 }
 
-// Close ends Run and waits for it, and then lets another node be alone. What was not
-// confirmed is not in the queue; what was not acknowledged is delivered again, to
-// somebody else.
+// Close ends Run and waits for it. Only then it gives AloneQueue back, so that another node
+// may start. A ticket that was not confirmed may or may not be in the queue; a ticket that
+// was not acknowledged is delivered again, to another node.
 func (b *Broker) Close() error {
 	b.mu.Lock()
 	select {
@@ -151,16 +151,16 @@ func (b *Broker) Close() error {
 // about a second ago. Tickets that a node holds do not count.
 func (b *Broker) Depth() int { return int(b.depth.Load()) }
 
-// Down tells why an end cannot be used, nil if it can.
+// Down returns the reason why an end cannot be used, or nil.
 func (b *Broker) Down(e End) error { return b.links[e].down() }
 
-// Ping tells whether the tickets' ends in use are connected and answered lately.
-// Events wait in the store, notices only hasten, and parked copies are for people:
-// none of them keeps a node from serving.
+// Ping returns an error unless those of the tickets' ends that this node uses are connected
+// and were answered within answerLimit. The other ends do not count: events wait in the
+// store, notices only speed up what nodes find out anyway, and parked copies are for people.
 func (b *Broker) Ping(context.Context) error {
 	used := false
 	for e, l := range b.links {
-		if !l.wanted.Load() || End(e) == owning { // without which no end works
+		if !l.wanted.Load() || End(e) == owning { // the others report its failure as theirs
 			continue
 		}
 		used = true

@@ -35,7 +35,7 @@ func (m *Message) publishing() amqp.Publishing {
 	return p
 }
 
-// Delivery is a message that came.
+// Delivery is a message that the broker has delivered.
 type Delivery struct {
 	Message
 	Tag         uint64 // rising on one subscription, from 1
@@ -55,8 +55,9 @@ func delivered(d *amqp.Delivery) Delivery {
 	}
 }
 
-// Subscription is one consumer of a queue, on a channel of its own: what a lost one
-// has delivered cannot be acknowledged on the next.
+// Subscription is one consumer of a queue, on a channel of its own. The broker counts
+// deliveries from 1 on each channel, so what an earlier channel has delivered must not be
+// acknowledged on this one.
 type Subscription struct {
 	ch         *amqp.Channel
 	queue, tag string
@@ -102,8 +103,8 @@ func subscribe(ch *amqp.Channel, queue, tag string, autoAck bool) (*Subscription
 	return s, err
 }
 
-// Each calls take with deliveries until there are no more: with one, or with up to most
-// that are there already. take MUST NOT keep the slice.
+// Each calls take with deliveries until the channel ends. It waits for the first one and
+// adds those that have arrived already, up to most in all. take MUST NOT keep the slice.
 func (s *Subscription) Each(most int, take func([]Delivery)) {
 	held := make([]Delivery, 0, most)
 	for d := range s.deliveries {
@@ -122,12 +123,13 @@ func (s *Subscription) Each(most int, take func([]Delivery)) {
 	}
 }
 
-// Why tells, after Each, why the deliveries came to an end that nobody here asked for.
+// Why returns, after Each, the reason why the deliveries ended. It MUST NOT be called after
+// Cancel or Close, which are no such reason.
 func (s *Subscription) Why() error { return whyEnded(s.queue, s.closes, s.cancels) }
 
-// whyEnded tells why the deliveries of a queue came to an end that nobody here
-// asked for. The client closes both channels when the broker's is closed; it puts
-// something into cancels only when the queue goes.
+// whyEnded reads the reason from the two notifications. The client library closes both Go
+// channels when the AMQP channel is closed, and sends on cancels only when the queue was
+// deleted.
 func whyEnded(queue string, closes <-chan *amqp.Error, cancels <-chan string) error {
 	if _, cancelled := <-cancels; cancelled {
 		return fmt.Errorf("the broker cancelled a listener of %s: is the queue gone?", queue)
@@ -164,8 +166,8 @@ func (s *Subscription) Publish(m Message) error {
 	return s.ch.Publish(m.Exchange, m.Key, m.Mandatory, false, m.publishing())
 }
 
-// Visit is a connection for a command of a person: it sends and takes one message at a
-// time.
+// Visit is the connection of a command, such as seckill mq dead-letters. It sends and takes
+// one message at a time.
 type Visit struct {
 	settings Settings
 	conn     *amqp.Connection
@@ -191,13 +193,13 @@ func (s Settings) Visit(ctx context.Context, purpose string) (*Visit, error) {
 	return v, nil
 }
 
-// visit connects for a command of a person.
+// visit connects and has the connection closed when ctx ends.
 func (s Settings) visit(ctx context.Context, purpose string) (*amqp.Connection, error) {
 	raw, conn, err := s.dial(ctx, purpose, new(int))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s, s.explain(err))
 	}
-	// What nobody answers any more ends with the context.
+	// The client library waits without a context.
 	context.AfterFunc(ctx, func() { raw.Close() })
 	return conn, nil
 }
@@ -210,14 +212,14 @@ func (v *Visit) Messages(queue string) (int, error) {
 	return q.Messages, v.explain(err)
 }
 
-// Get takes one message of a queue in hand, and tells how many are left. Without a
-// message ok is false.
+// Get takes one message from a queue without acknowledging it, and returns how many are
+// left there. ok is false when the queue is empty.
 func (v *Visit) Get(queue string) (d Delivery, left int, ok bool, err error) {
 	m, ok, err := v.ch.Get(queue, false)
 	return delivered(&m), int(m.MessageCount), ok, v.explain(err)
 }
 
-// Ack takes a message that is in hand away for good.
+// Ack removes a message that Get has returned.
 func (v *Visit) Ack(tag uint64) error { return v.explain(v.ch.Ack(tag, false)) }
 
 // Send sends a message to a queue and waits for its confirm, for ConfirmTimeout at most.
@@ -243,16 +245,16 @@ func (v *Visit) Send(ctx context.Context, queue string, m Message) error {
 	return v.explain(err)
 }
 
-// Close puts back what is still in hand.
+// Close puts back every message that was taken and not acknowledged.
 func (v *Visit) Close() error {
 	var err error
 	if !v.ch.IsClosed() {
-		err = v.ch.Close() // after all acknowledgements, which a closed connection may overtake
+		err = v.ch.Close() // first, because closing the connection could overtake the acknowledgements
 	}
 	return errors.Join(err, v.conn.Close())
 }
 
-// Death is why a message left a queue that it was in.
+// Death is an entry of the header x-death: why a message left a queue.
 type Death struct {
 	Reason string // rejected, delivery_limit, …
 	At     time.Time
@@ -274,9 +276,9 @@ func (d Delivery) Deaths() (latest Death, count int64) {
 	return latest, count
 }
 
-// Reborn returns the message without what the broker has noted of its deaths and
-// deliveries, to be sent again.
-func (d Delivery) Reborn() Message {
+// Afresh returns the message without the headers in which the broker counts its deaths and
+// deliveries, so that it can be sent again and counts from 0.
+func (d Delivery) Afresh() Message {
 	m := d.Message
 	m.Headers = map[string]any{}
 	for k, v := range d.Headers {

@@ -150,7 +150,7 @@ func drainInto(t testing.TB, q queuetest.Far, received map[string]bool, tickets 
 		for !received[ticket.ID] {
 			some, done := queuetest.Receive(t, q, 100)
 			if err := done(true); err != nil {
-				require.ErrorIs(t, err, rabbitmq.ErrStale)
+				require.ErrorIs(t, err, rabbitmq.ErrLost)
 				continue
 			}
 			for _, got := range some {

@@ -18,8 +18,9 @@ const (
 	frameSize = 128 << 10 // bytes, RabbitMQ's own
 )
 
-// dial connects and logs in, for a purpose that the broker shows. Of a cluster's
-// addresses it tries each once, from next on, which then is the one after.
+// dial connects and logs in; the broker shows the purpose as part of the connection's name.
+// It tries each address of a cluster once, beginning with number next, and leaves in next
+// the number of the address with which the following call is to begin.
 func (set Settings) dial(ctx context.Context, purpose string, next *int) (raw *patientConn, conn *amqp.Connection, err error) {
 	addrs := set.addrs()
 	var errs []error
@@ -67,8 +68,9 @@ func (set Settings) dialAt(ctx context.Context, addr, purpose string) (*patientC
 	}
 	host, _ := os.Hostname()
 	abort := context.AfterFunc(ctx, func() { raw.Close() })
-	// No Recovery: a recovered channel counts its deliveries from 1 again, and an
-	// acknowledgement of the old one would hit tickets that nobody has settled.
+	// The client library's own recovery stays off: a recovered channel counts its deliveries
+	// from 1 again, so a late acknowledgement of the old channel would acknowledge tickets
+	// that nobody has settled.
 	patient := newPatientConn(raw, set.ConfirmTimeout)
 	conn, err := amqp.Open(patient, amqp.Config{
 		SASL:  []amqp.Authentication{&amqp.PlainAuth{Username: set.Username, Password: string(set.Password)}},

@@ -15,13 +15,14 @@ import (
 )
 
 const (
-	// MinPause and MaxPause are the pauses between two tries to connect, and of whoever
-	// waits for a connection.
+	// MinPause and MaxPause are the shortest and the longest pause between two tries to
+	// connect. Those who wait for a connection use them too.
 	MinPause = 50 * time.Millisecond
 	MaxPause = 5 * time.Second
 
-	steadyAfter = 10 * time.Second // a session that lasted this long ends the backoff
-	// answerLimit is how old the broker's last answer may be while a link counts as up.
+	steadyAfter = 10 * time.Second // after a session that lasted this long the pauses begin at MinPause again
+	// answerLimit is how old the broker's last answer may be. A link without a newer answer
+	// counts as down, although its connection may still be open.
 	answerLimit = 3 * time.Second
 )
 
@@ -42,7 +43,7 @@ type link struct {
 	seen time.Time // when the broker last answered
 }
 
-// use notes, before run, that the node has this end: of others there are no metrics.
+// use notes that this node uses the end, before run. There are no metrics of other ends.
 func (l *link) use() {
 	l.gauge = l.broker.metrics.connected.WithLabelValues(l.end.String())
 	l.wanted.Store(true)
@@ -93,7 +94,7 @@ func (l *link) saw() {
 	l.seen = time.Now()
 }
 
-// down tells why the link cannot be used, nil if it can.
+// down returns the reason why the link cannot be used, or nil.
 func (l *link) down() error {
 	if l.end != owning {
 		if err := l.broker.notOwned(); err != nil {

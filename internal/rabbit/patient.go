@@ -6,39 +6,39 @@ import (
 	"time"
 )
 
-// patientConn bounds every write, reads in large pieces, and writes in large pieces
-// while it is held. A write without deadline to a broker that has stopped
-// reading would hold the client's locks for ever, and with them everything that
-// could notice.
+// patientConn is a connection whose writes have a deadline, which reads in large pieces, and
+// which gathers writes while it is corked. The client library holds its locks while it
+// writes. Without a deadline, a broker that has stopped reading would block the write for
+// ever, and with it every method that could notice.
 type patientConn struct {
 	net.Conn
 	patience time.Duration
 	buffer   []byte // of reads
-	unread   []byte // the rest of it
+	unread   []byte // the part of buffer that Read has not returned yet
 
 	mu      sync.Mutex
-	holds   int
+	corks   int
 	unsent  []byte
-	failure error // of a write whose writer has left
+	failure error // of a gathered write, for the next caller of Write
 }
 
 func newPatientConn(c net.Conn, patience time.Duration) *patientConn {
 	return &patientConn{Conn: c, patience: patience, buffer: make([]byte, ioBuffer)}
 }
 
-// hold gathers what is written until release. The client sends every message on
-// its own, a system call and a packet for each. While a connection is held,
-// flush before waiting for an answer.
-func (c *patientConn) hold() {
+// cork gathers what is written until uncork. The client library writes each message by
+// itself, which costs a system call and a packet for each. Whoever waits for an answer
+// while the connection is corked calls flush first.
+func (c *patientConn) cork() {
 	c.mu.Lock()
-	c.holds++
+	c.corks++
 	c.mu.Unlock()
 }
 
-func (c *patientConn) release() {
+func (c *patientConn) uncork() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.holds--
+	c.corks--
 	c.flushLocked()
 }
 
@@ -48,8 +48,8 @@ func (c *patientConn) flush() {
 	c.flushLocked()
 }
 
-// flushLocked writes what was gathered. Nobody looks at its error: the next
-// write has it, and the reader sees the connection closed.
+// flushLocked writes what was gathered. It returns no error: the next Write does, and the
+// reader sees that the connection is closed.
 func (c *patientConn) flushLocked() {
 	if len(c.unsent) > 0 && c.failure == nil {
 		if _, c.failure = c.write(c.unsent); c.failure != nil {
@@ -62,7 +62,7 @@ func (c *patientConn) flushLocked() {
 func (c *patientConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.holds > 0 {
+	if c.corks > 0 {
 		c.unsent = append(c.unsent, b...)
 		if len(c.unsent) >= ioBuffer {
 			c.flushLocked()

@@ -37,7 +37,7 @@ type Publisher[M any] struct {
 	Kind[M]
 	broker *Broker
 	link   *link
-	now    atomic.Pointer[sending[M]] // nil while there is no session
+	now    atomic.Pointer[sending[M]] // nil while there is no connection
 }
 
 // NewPublisher returns a publisher on an end of the broker, which Run serves.
@@ -175,7 +175,8 @@ func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
 		s.proven.Store(true)
 	}
 	if f.reaped < len(f.answers) {
-		// Whoever gives up waiting does not make room: what is on its way is.
+		// A caller that gives up waiting does not free the slots of its messages: they are
+		// still on their way, and are freed when they are answered.
 		rest := *f
 		go s.abandon(&rest)
 	}
@@ -194,8 +195,9 @@ func (s *sending[M]) send(ctx context.Context, items []M) ([]M, error) {
 	return f.confirmed, errors.Join(errs...)
 }
 
-// refusal tells why the broker has just refused messages. Where it may not look, it
-// cannot tell, and takes another channel at times in case it was this one's fault.
+// refusal returns the reason why the broker has just refused messages. Without a Target it
+// may not look at the queues behind the exchange and cannot know; then it ends the session
+// once in renewAfter, because only another channel helps if this one is at fault.
 func (s *sending[M]) refusal(ctx context.Context) error {
 	var err error
 	if s.Target == "" {
@@ -212,8 +214,8 @@ func (s *sending[M]) refusal(ctx context.Context) error {
 	return err
 }
 
-// renewAfter is how long a session that has confirmed no event goes on to be refused
-// them before it makes room for another one.
+// renewAfter is how old a session without a single confirmed message must be before a
+// refusal ends it.
 const renewAfter = time.Minute
 
 // whyRefused tells why a queue refused a message, nil if it is full: then it refuses
@@ -250,8 +252,8 @@ func (s *sending[M]) fly(ctx context.Context, f *flight[M]) error {
 
 // takeOff puts all messages on their way.
 func (s *sending[M]) takeOff(ctx context.Context, f *flight[M], blocked <-chan struct{}) error {
-	s.session.raw.hold()
-	defer s.session.raw.release()
+	s.session.raw.cork()
+	defer s.session.raw.uncork()
 	for _, item := range f.items {
 		for room := false; !room; {
 			select {

@@ -42,7 +42,7 @@ func plain(s string) bool {
 var errNoTicket = errors.New("not a ticket")
 
 // decode reads a ticket from the body of a message. Fields that it does not know
-// come from a newer version, and are none of its business.
+// come from a newer version and are ignored.
 func decode(body []byte) (seckill.Ticket, error) {
 	t, ok := decodePlain(body)
 	if !ok {

@@ -19,11 +19,11 @@ const (
 	// drainTime is how long a stopping consumer waits for the batches at hand:
 	// longer than a stopping settler works on its last one.
 	drainTime = 15 * time.Second
-	// calmTime without a waiting ticket sends one listener home.
+	// calmTime is how long no ticket must have waited before one listener is stopped.
 	calmTime = 5 * time.Second
-	// linger is how long a receiver waits for company of the first ticket while
-	// more are known to wait at the broker: a larger batch is less work for
-	// everybody, and who stands in a queue does not notice a millisecond.
+	// linger is how long a receiver waits for more tickets after the first one, while the
+	// broker says that more are waiting. A larger batch costs less for each ticket, and a
+	// buyer does not notice a millisecond.
 	linger = time.Millisecond
 	// gather is the most deliveries that a listener passes on at once.
 	gather = 64
@@ -31,7 +31,8 @@ const (
 
 var errEnded = fmt.Errorf("%w: the queue is closed", seckill.ErrUnavailable)
 
-// consumer is the queue's far end: one stream of all that its listeners hold.
+// consumer takes tickets from one queue of the broker, by several listeners, and hands out
+// what they hold as one stream.
 type consumer struct {
 	queue    *Queue
 	name     string // of the queue at the broker
@@ -67,7 +68,7 @@ func (c *consumer) init(q *Queue, end rabbit.End, name string, settings rabbit.L
 	q.broker.Serve(end, c.serve)
 	q.broker.Around(end, func(ctx context.Context, keep func(context.Context)) {
 		keep(ctx)
-		c.end() // nobody waits for ever for a ticket that cannot come
+		c.end() // so that receive does not wait for tickets that cannot come any more
 	})
 }
 
@@ -98,8 +99,7 @@ func (c *consumer) end() {
 func (c *consumer) receive(ctx context.Context, max int) ([]seckill.Ticket, func(bool) error, error) {
 	enough := 1
 	if c.queue.Depth() > 0 {
-		// Not more than half of what listeners may hold: the broker sends on
-		// meanwhile.
+		// Half of what the listeners may hold: the broker sends the other half meanwhile.
 		enough = min(max, c.settings.Concurrency*c.settings.Prefetch/2)
 	}
 	var late <-chan time.Time
@@ -201,13 +201,13 @@ func (b *batch) done(settled bool) error {
 		b.group.idle.Send()
 	}
 	if b.group.closed || err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", c.queue.broker.Settings, ErrStale), err)
+		return errors.Join(fmt.Errorf("%s: %w", c.queue.broker.Settings, ErrLost), err)
 	}
 	return nil
 }
 
-// group is the listeners of one session. Each session has its own, with channels
-// of its own: what a lost one has delivered cannot be acknowledged on the next.
+// group is the listeners of one session. A new session has a new group, because a ticket
+// that came on a lost connection cannot be acknowledged on another one.
 type group struct {
 	consumer  *consumer
 	session   *rabbit.Session
@@ -225,8 +225,8 @@ type listener struct {
 	*rabbit.Subscription
 	group *group
 
-	// mu is held while an acknowledgement is decided and written: one that says
-	// "all up to here" must not overtake, nor be overtaken by, one that says less.
+	// mu is locked while an acknowledgement is decided and written. An acknowledgement of
+	// "all up to here" and one of a single delivery must not overtake each other.
 	mu      sync.Mutex
 	open    []uint64 // delivered and not acknowledged, rising
 	leaving bool     // it was cancelled by us
@@ -259,7 +259,7 @@ func (c *consumer) serve(ctx context.Context, session *rabbit.Session) error {
 		case now := <-tick.C:
 			switch {
 			case c.queue.Depth() > 0:
-				// Tickets wait although every listener may hold prefetch of them.
+				// Tickets wait, so all listeners hold as many as they may.
 				want, calm = min(2*want, c.settings.MaxConcurrency), now
 			case now.Sub(calm) > c.calm:
 				want, calm = want-1, now
@@ -314,8 +314,8 @@ func (g *group) drain() error {
 	c.stream = nil
 	busy := g.batches > 0
 	c.mu.Unlock()
-	// A closed channel has had its acknowledgements; a closed connection may
-	// overtake them.
+	// The channels are closed first: closing a channel sends its acknowledgements, and
+	// closing the connection could overtake them.
 	defer func() {
 		g.session.Hurry()
 		for _, l := range leaving {
@@ -365,15 +365,15 @@ func (l *listener) listen() {
 	l.mu.Lock()
 	l.left = true
 	leaving := l.leaving
-	l.goHome()
+	l.closeWhenDone()
 	l.mu.Unlock()
 	if !leaving {
 		l.group.session.Fail(l.Why())
 	}
 }
 
-// read decodes a delivery. What is no ticket never will be one: it is rejected,
-// at once, so that it goes where somebody can look at it.
+// read decodes a delivery. A message that is no ticket is rejected at once: it goes to the
+// dead letters and from there to the parked messages, where a person can look at it.
 func (l *listener) read(held []delivery, d *rabbit.Delivery) []delivery {
 	c := l.group.consumer
 	t, err := decode(d.Body)
@@ -384,7 +384,7 @@ func (l *listener) read(held []delivery, d *rabbit.Delivery) []delivery {
 	c.queue.broker.Log.Error("queue: a message is no ticket and is put aside", "queue", c.name, "message", d.ID, "bytes", len(d.Body), "error", err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = l.Nack(d.Tag, false, false) // if that fails, so has the session
+	_ = l.Nack(d.Tag, false, false) // it fails only with the connection, which is noticed
 	return held
 }
 
@@ -416,7 +416,8 @@ func (l *listener) pass(held []delivery) {
 	}
 }
 
-// leave takes no more deliveries. Those that are held remain to be settled.
+// leave asks the broker for no more deliveries. The tickets that are held are still handed
+// out and settled.
 func (l *listener) leave() error {
 	l.mu.Lock()
 	l.leaving = true
@@ -424,8 +425,8 @@ func (l *listener) leave() error {
 	return l.Cancel()
 }
 
-// finish acknowledges deliveries, oldest first, or gives them back. With the
-// oldest that are open it takes one frame for all of them.
+// finish acknowledges deliveries, oldest first, or gives them back. As long as they are the
+// oldest that are open, one frame does it for all of them.
 func (l *listener) finish(tags []uint64, settled bool) error {
 	say := func(tag uint64, multiple bool) error {
 		if settled {
@@ -451,7 +452,7 @@ func (l *listener) finish(tags []uint64, settled bool) error {
 		}
 	}
 	l.forget(tags[n:])
-	l.goHome()
+	l.closeWhenDone()
 	return nil
 }
 
@@ -471,9 +472,10 @@ func (l *listener) forget(tags []uint64) {
 	l.open = kept
 }
 
-// goHome closes the channel of a listener that has nothing left to do. In the
-// background: the broker is asked, and l.mu is held.
-func (l *listener) goHome() {
+// closeWhenDone closes the channel of a listener that gets no more deliveries and has none
+// open. It does so in the background, because closing waits for the broker and l.mu is
+// locked.
+func (l *listener) closeWhenDone() {
 	if l.left && len(l.open) == 0 {
 		go l.Close()
 	}

@@ -11,12 +11,13 @@ import (
 	"seckill/internal/rabbit"
 )
 
-// parkedLook is the most parked messages that are looked at together; whoever
-// looks holds them meanwhile.
+// parkedLook is the most parked messages that one Desk takes. Nobody else sees them
+// meanwhile.
 const parkedLook = 10_000
 
-// Parked is a message that nobody could do anything with: no ticket, a copy of one
-// that was refused as poison, or one that killed even who would have refused it.
+// Parked is a message that waits for a person to look at it: one that is no ticket, a copy
+// of a ticket that was refused as poison, or a ticket that killed each node that took it,
+// even to refuse it.
 type Parked struct {
 	ID     string // the message's; if it has none, # and a hash of its body
 	Ticket *seckill.Ticket
@@ -30,18 +31,18 @@ type Parked struct {
 	delivery rabbit.Delivery
 }
 
-// Desk is a person's look at the parked messages. They are held until Close,
-// which puts back whatever was neither replayed nor dropped.
+// Desk has the parked messages that a person looks at. Close puts back those that were
+// neither replayed nor dropped.
 type Desk struct {
 	Parked  []Parked
 	Waiting int // dead letters that settle has still to try alone
-	More    int // parked messages that are not in hand
+	More    int // parked messages that were left in the queue
 
 	settings rabbit.Settings
 	visit    *rabbit.Visit
 }
 
-// Look takes up to parkedLook parked messages in hand.
+// Look takes up to parkedLook parked messages.
 func Look(ctx context.Context, s rabbit.Settings) (*Desk, error) { return lookAt(ctx, s, parkedLook) }
 
 func lookAt(ctx context.Context, s rabbit.Settings, most int) (_ *Desk, err error) {
@@ -93,9 +94,9 @@ func readParked(m rabbit.Delivery) Parked {
 }
 
 // Replay sends a message to the ticket queue, and takes it away when that queue
-// has confirmed it. Its deaths are forgotten.
+// has confirmed it. The broker counts its deliveries from 0 again.
 func (d *Desk) Replay(ctx context.Context, p Parked) error {
-	m := p.delivery.Reborn()
+	m := p.delivery.Afresh()
 	delete(m.Headers, causeHeader)
 	m.Exchange, m.Key = rabbit.TicketExchange, rabbit.TicketQueue
 	err := d.visit.Send(ctx, rabbit.TicketQueue, m)
@@ -115,5 +116,5 @@ func (d *Desk) failed(what string, p Parked, err error) error {
 	return fmt.Errorf("%s: %s %s: %w", d.settings, what, p.ID, err)
 }
 
-// Close puts back what is still in hand.
+// Close puts back every message that was neither replayed nor dropped.
 func (d *Desk) Close() error { return d.visit.Close() }

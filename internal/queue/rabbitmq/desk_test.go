@@ -226,7 +226,7 @@ func TestATicketThatEndsWhoeverTriesItIsRefused(t *testing.T) {
 			})
 			w.Cut()
 			<-closed
-			require.ErrorIs(t, stale(true), ErrStale)
+			require.ErrorIs(t, stale(true), ErrLost)
 		}
 		ch := rabbittest.Channel(t, s)
 		rabbittest.Waits(t, ch, rabbit.DeadQueue, 1, 0)

@@ -34,8 +34,8 @@ func packRefused(r refused) (rabbit.Message, error) {
 	return m, err
 }
 
-// parking brings copies of refused tickets to the parked ones. They are for people:
-// the refusal itself is in the store.
+// parking sends copies of refused tickets to the queue of parked messages, where people see
+// them. The refusal itself is in the store and does not depend on the copy.
 type parking struct {
 	*rabbit.Publisher[refused]
 	out chan refused
@@ -53,9 +53,10 @@ func newParking(q *Queue) *parking {
 	return p
 }
 
-// Park puts a copy of a ticket that was refused as poison where people look for
-// such, soon. It does not wait: while the broker is away copies wait in memory, and
-// what does not fit, or cannot be sent before the process ends, is only in the log.
+// Park has a copy of a ticket that was refused as poison sent to the parked messages. It
+// does not wait. While the broker is away up to refusedWaiting copies wait in memory; a
+// copy beyond that, or one that cannot be sent before the process ends, is lost, and only
+// the log names the ticket.
 func (q *Queue) Park(ticket seckill.Ticket, cause error) {
 	text := cause.Error()
 	r := refused{ticket, strings.ToValidUTF8(text[:min(len(text), causeLimit)], ""), time.Now()}

@@ -18,9 +18,9 @@ import (
 	"seckill/internal/rabbit"
 )
 
-// ErrStale is in the error of done when the connection that the batch came on
-// is gone. Its tickets are delivered again.
-var ErrStale = errors.New("the connection is gone, and the batch with it")
+// ErrLost is in the error of done when the connection on which the batch came is lost. Its
+// tickets are delivered again.
+var ErrLost = errors.New("the connection is gone, and the batch with it")
 
 // Queue is the tickets in transit on a broker. Until the broker runs and is connected,
 // and whenever it is away, Publish confirms nothing and Receive waits.
@@ -49,7 +49,7 @@ func New(b *rabbit.Broker, r prometheus.Registerer) *Queue {
 	q.parking = newParking(q)
 	q.tickets.init(q, rabbit.Consuming, rabbit.TicketQueue, set.Listener)
 	q.tickets.gauge = q.metrics.listeners
-	// One ticket at a time: whatever fails now fails because of this ticket.
+	// One ticket at a time, so that a failure is that ticket's own.
 	q.dead.init(q, rabbit.DeadLetters, rabbit.DeadQueue, rabbit.Listener{
 		Concurrency: 1, MaxConcurrency: 1, Prefetch: 1,
 		AutoStartup: set.Listener.AutoStartup, DefaultRequeueRejected: true,
@@ -65,8 +65,8 @@ func New(b *rabbit.Broker, r prometheus.Registerer) *Queue {
 //	rabbit.ErrFull          the queue is full
 //	rabbit.ErrUnroutable    no queue is bound; the topology is made again at once
 //
-// The first is tried again as PublishRetry says before it is returned. The
-// others were answers, which the same question would get again.
+// The first is tried again as PublishRetry says before it is returned. The others are
+// answers of the broker: an immediate repeat would get the same answer.
 func (q *Queue) Publish(ctx context.Context, tickets []seckill.Ticket) (confirmed []seckill.Ticket, err error) {
 	confirmed, err = try(ctx, q.broker.Settings.PublishRetry, tickets, q.publisher.Send)
 	if err != nil {
@@ -83,16 +83,16 @@ func (q *Queue) Receive(ctx context.Context, max int) (tickets []seckill.Ticket,
 	return q.tickets.receive(ctx, max)
 }
 
-// Dead returns the far end of the dead letters: tickets that were delivered too
-// often without an answer, or rejected. With a prefetch above 1 most of them are
-// innocent: they were held by a node that died of another one.
+// Dead returns the dead letters: tickets that were rejected, or delivered too often without
+// an acknowledgement. With a prefetch above 1 most of them are good tickets that a node
+// held when it died of another one.
 func (q *Queue) Dead() *Dead { return &Dead{&q.dead} }
 
 // Dead hands out dead letters, one at a time.
 type Dead struct{ consumer *consumer }
 
-// Last tells whether a ticket that was received, and is not done, was delivered for
-// the last time: if it fails again it is parked, and nobody decides about it.
+// Last reports whether a ticket that was received and is not done yet was delivered for
+// the last time. If it fails once more the broker parks it, and it would have no outcome.
 func (d *Dead) Last(ticket string) bool {
 	d.consumer.mu.Lock()
 	defer d.consumer.mu.Unlock()

@@ -328,7 +328,7 @@ func TestABatchOfALostConnectionIsStaleAndComesAgain(t *testing.T) {
 	// The new channel counts from 1 again. A stale acknowledgement of "all up to
 	// 5" must not hit it.
 	again, done := queuetest.Receive(t, q, 20)
-	require.ErrorIs(t, stale(true), ErrStale)
+	require.ErrorIs(t, stale(true), ErrLost)
 	require.NoError(t, done(false))
 	queuetest.Collect(t, q, tickets)
 	require.NotEmpty(t, old)
@@ -470,7 +470,7 @@ func TestConfirmedTicketsSurviveKillsOfTheBroker(t *testing.T) {
 			delete(missing, ticket.ID)
 		}
 		if err := done(true); err != nil {
-			require.ErrorIs(t, err, ErrStale)
+			require.ErrorIs(t, err, ErrLost)
 		}
 	}
 }
@@ -539,7 +539,7 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 				return
 			}
 			if err := done(true); err != nil {
-				assert.ErrorIs(t, err, ErrStale)
+				assert.ErrorIs(t, err, ErrLost)
 			}
 			// Settled, whether the acknowledgement arrived or not: it may come again.
 			mu.Lock()

@@ -18,14 +18,13 @@ var (
 	errOwner = fmt.Errorf("%s is not held any more, which keeps other nodes off the queue", AloneQueue)
 )
 
-// ownership tells whether this process may use the queue. That of a queue which
-// is not alone is held and never changes.
+// ownership tells whether this process may use the queue. Without OnlyNode it always may.
 type ownership struct {
 	mu      sync.Mutex
 	held    bool
-	changes chan struct{} // closed and replaced at each change
+	changes chan struct{} // closed, and replaced by a new one, at each change of held
 
-	release func()      // ends the connection that holds it; nil if none does
+	release func()      // ends the connection that holds AloneQueue; nil without OnlyNode
 	news    duty.Signal // that connection was made, or failed
 }
 
@@ -37,14 +36,16 @@ func (o *ownership) set(held bool) {
 	o.changes = make(chan struct{})
 }
 
-// now tells whether the queue is held, and what is closed when that has changed.
+// now tells whether this process may use the queue, and returns a channel that is closed
+// when that has changed.
 func (o *ownership) now() (held bool, changed <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.held, o.changes
 }
 
-// wait waits until the queue is held, and returns what is closed when it is lost.
+// wait waits until this process may use the queue, and returns a channel that is closed
+// when it may no longer.
 func (o *ownership) wait(ctx context.Context) (lost <-chan struct{}, err error) {
 	for {
 		held, changed := o.now()
@@ -59,14 +60,16 @@ func (o *ownership) wait(ctx context.Context) (lost <-chan struct{}, err error) 
 	}
 }
 
-// Alone keeps every other node that is alone off the queue, until Close: a ticket
-// of an embedded gate, or of an embedded store, means nothing to another process.
-// It is called once, before Run. Then no end works while AloneQueue is not held.
+// OnlyNode makes sure that no other node with embedded parts uses the queue, until Close.
+// A ticket of an embedded gate or of an embedded store means nothing to another process,
+// so two such nodes would take each other's tickets. It is called once, before Run.
+// Afterwards no end works while this node does not hold AloneQueue.
 //
-// While another node holds it Alone waits, for patience at most: the broker notices
-// the death of a machine late. Its error says that it was in vain; then the queue is
-// only good for Close. A broker that cannot be reached is no error: Ping tells.
-func (b *Broker) Alone(ctx context.Context, patience time.Duration) error {
+// When another node holds AloneQueue, OnlyNode waits for up to patience, because the broker
+// notices late that a machine has died. If the other node is still there then, OnlyNode
+// returns an error, and the only thing left to do with the broker is Close. A broker that
+// cannot be reached is no error here: Ping reports it.
+func (b *Broker) OnlyNode(ctx context.Context, patience time.Duration) error {
 	l, run := b.links[owning], context.Background()
 	b.own.set(false)
 	b.own.news = duty.NewSignal()
@@ -92,8 +95,9 @@ func (b *Broker) Alone(ctx context.Context, patience time.Duration) error {
 	}
 }
 
-// own declares the queue that only one connection can have. It is not part of the
-// topology, so rabbitmq.declare has no say.
+// own declares the queue that only one connection can have. It is declared even with
+// rabbitmq.declare false, because it is not part of the topology: it goes with its
+// connection.
 func own(ch *amqp.Channel, s Settings) error {
 	_, err := ch.QueueDeclare(AloneQueue, false, true, true, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeClassic})
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
@@ -107,9 +111,10 @@ func own(ch *amqp.Channel, s Settings) error {
 	return s.explain(err)
 }
 
-// serveAlone is a session that holds AloneQueue, until it is lost. It consumes from
-// it to be told when somebody deletes it. Silence ends it after one and a half
-// heartbeats, by the client: the broker waits for two before it lets another node in.
+// serveAlone is a session that holds AloneQueue until the session is lost. It consumes
+// from the queue only to be told when somebody deletes it. When the broker is silent, the
+// client ends the connection after one and a half heartbeats; the broker gives the queue
+// to another node after two, so this node has stopped by then.
 func (b *Broker) serveAlone(ctx context.Context, session *Session) error {
 	ch, err := session.conn.Channel()
 	if err != nil {
@@ -138,7 +143,7 @@ func (b *Broker) serveAlone(ctx context.Context, session *Session) error {
 	}
 }
 
-// notOwned tells why no end may work, nil if they may.
+// notOwned returns the reason why no end may work, or nil.
 func (b *Broker) notOwned() error {
 	if held, _ := b.own.now(); held {
 		return nil

@@ -25,7 +25,7 @@ var everything = []rabbit.End{rabbit.Publishing, rabbit.Consuming, rabbit.DeadLe
 func alone(t testing.TB, s rabbit.Settings) *node {
 	t.Helper()
 	q := made(t, s)
-	require.NoError(t, q.broker.Alone(t.Context(), 0))
+	require.NoError(t, q.broker.OnlyNode(t.Context(), 0))
 	return runs(t, q, everything...)
 }
 
@@ -80,14 +80,14 @@ func TestASecondNodeThatIsAloneIsRefused(t *testing.T) {
 	first := alone(t, s)
 	all(t, first)
 	second := made(t, s)
-	err := second.broker.Alone(t.Context(), 0)
+	err := second.broker.OnlyNode(t.Context(), 0)
 	require.ErrorIs(t, err, rabbit.ErrInUse)
 	require.ErrorContains(t, err, s.String())
 	require.NoError(t, second.Close())
 
 	third := made(t, s)
 	waits := make(chan error, 1)
-	go func() { waits <- third.broker.Alone(t.Context(), rabbittest.Patience) }()
+	go func() { waits <- third.broker.OnlyNode(t.Context(), rabbittest.Patience) }()
 	rabbittest.Eventually(t, func() error { return rabbittest.Tried(third.broker.Down(rabbit.Owning)) })
 	require.NoError(t, first.Close())
 	require.NoError(t, <-waits, "once the first is closed there is room")
@@ -110,7 +110,7 @@ func TestAClosingNodeIsAloneUntilItsLastBatchIsDone(t *testing.T) {
 		return nil
 	})
 	second := made(t, s)
-	require.ErrorIs(t, second.broker.Alone(t.Context(), 0), rabbit.ErrInUse)
+	require.ErrorIs(t, second.broker.OnlyNode(t.Context(), 0), rabbit.ErrInUse)
 	require.NoError(t, second.Close())
 	require.NoError(t, done(true))
 	require.NoError(t, <-closed)
@@ -122,7 +122,7 @@ func TestANodeThatIsAlonePublishesAndTakesNothingBesideAnother(t *testing.T) {
 	t.Parallel()
 	s := rabbittest.Fresh(t)
 	first := made(t, s)
-	require.NoError(t, first.broker.Alone(t.Context(), 0))
+	require.NoError(t, first.broker.OnlyNode(t.Context(), 0))
 	connected(t, runs(t, first, rabbit.Publishing))
 	tickets := queuetest.Some(3)
 	queuetest.Publish(t, first, tickets...)
@@ -196,7 +196,7 @@ func TestADeletedMarkIsMadeAgain(t *testing.T) {
 	closes(t, lost)
 	all(t, q)
 	second := made(t, s)
-	require.ErrorIs(t, second.broker.Alone(t.Context(), 0), rabbit.ErrInUse)
+	require.ErrorIs(t, second.broker.OnlyNode(t.Context(), 0), rabbit.ErrInUse)
 	require.NoError(t, second.Close())
 }
 
