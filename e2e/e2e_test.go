@@ -1,7 +1,7 @@
 // Package e2e tests the binary from outside: what it promises to buyers and
 // administrators, over HTTP, while it is loaded, stopped and killed.
 //
-// The tests with most load come one after the other; the others run beside each
+// The tests with most load come first, one after the other; the others run beside each
 // other.
 package e2e
 
@@ -25,6 +25,7 @@ import (
 	"seckill/internal/account"
 	"seckill/internal/client"
 	"seckill/internal/load"
+	"seckill/internal/stack"
 )
 
 // patience is how long a test waits for a condition before it fails.
@@ -32,15 +33,19 @@ const patience = time.Minute
 
 var binaries string // the folder of the built binaries
 
-func TestMain(m *testing.M) {
+func TestMain(m *testing.M) { stack.Main(withBinaries{m}) }
+
+// withBinaries runs tests that build binaries.
+type withBinaries struct{ *testing.M }
+
+func (m withBinaries) Run() int {
 	var err error
 	if binaries, err = os.MkdirTemp("", "seckill-e2e-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
-	code := m.Run()
-	os.RemoveAll(binaries)
-	os.Exit(code)
+	defer os.RemoveAll(binaries)
+	return m.M.Run()
 }
 
 var (

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,21 +18,35 @@ import (
 // engines are real ones, and two nodes on them.
 type engines struct {
 	redis, rabbit, maria *stack.Engine
+	gate, queue, store   string // where the nodes find theirs
 	configs              [2]node.Config
 	nodes                [2]*node.Node
 }
 
-func startEngines(t *testing.T) *engines {
+// startEngines starts two nodes on one engine of each kind: one of the test's own, which it
+// may kill, of the given kinds, and a namespace of the shared one of the others.
+func startEngines(t *testing.T, own ...stack.Kind) *engines {
 	t.Helper()
+	take := func(kind stack.Kind) (e *stack.Engine, url string) {
+		if slices.Contains(own, kind) {
+			if e = stack.Own(t, kind); e != nil {
+				url = e.URL()
+			}
+		} else if e = stack.Shared(t, kind); e != nil {
+			url = e.Fresh(t)
+		}
+		return e, url
+	}
 	e := &engines{}
 	ready := make(chan struct{})
 	go func() {
 		defer close(ready)
-		e.rabbit = stack.Own(t, stack.KindRabbitMQ) // the slow one
+		e.rabbit, e.queue = take(stack.KindRabbitMQ) // the slow one
 	}()
-	e.redis, e.maria = stack.Own(t, stack.KindRedis), stack.Own(t, stack.KindMariaDB)
+	e.redis, e.gate = take(stack.KindRedis)
+	e.maria, e.store = take(stack.KindMariaDB)
 	<-ready
-	if e.rabbit == nil { // Own has said why, and ended only its own goroutine
+	if e.queue == "" { // take has said why, and ended only its own goroutine
 		if t.Skipped() {
 			t.SkipNow()
 		}
@@ -39,7 +54,7 @@ func startEngines(t *testing.T) *engines {
 	}
 	for i := range e.nodes {
 		e.configs[i] = node.Config{Dir: t.TempDir(), Listen: address(t), Env: []string{
-			"SECKILL_GATE=" + e.redis.URL(), "SECKILL_QUEUE=" + e.rabbit.URL(), "SECKILL_STORE=" + e.maria.URL()}}
+			"SECKILL_GATE=" + e.gate, "SECKILL_QUEUE=" + e.queue, "SECKILL_STORE=" + e.store}}
 		e.nodes[i] = start(t, e.configs[i])
 	}
 	return e
@@ -50,7 +65,7 @@ func (e *engines) url() string { return e.nodes[0].URL + "," + e.nodes[1].URL }
 // Two nodes on Redis, RabbitMQ and MariaDB sell exactly, and go on doing so while
 // each part is killed in the middle of a sale and comes back.
 func TestEngines(t *testing.T) {
-	e := startEngines(t)
+	e := startEngines(t, stack.KindRedis, stack.KindRabbitMQ, stack.KindMariaDB)
 	again := func(x *stack.Engine, between ...func(*stack.Engine) error) func(t *testing.T) {
 		return func(t *testing.T) {
 			must(t, x.Kill())
@@ -200,7 +215,8 @@ func testGateLoses(t *testing.T, e *engines, command func(sale string) []string)
 // While Redis is gone nobody is admitted and everybody is told so; while RabbitMQ
 // or MariaDB is gone buyers are admitted, and have their outcome afterwards.
 func TestEnginesAway(t *testing.T) {
-	e := startEngines(t)
+	t.Parallel()
+	e := startEngines(t, stack.KindRedis, stack.KindRabbitMQ, stack.KindMariaDB)
 	sale := admin(t, e.nodes[0]).creates(100, 1)
 	// Final before anything dies: without Redis only final outcomes can be told.
 	buyer(t, e.nodes[0], "before").buys(sale, 1)

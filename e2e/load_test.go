@@ -115,6 +115,7 @@ func TestOpenLoopWithMisbehavingBuyers(t *testing.T) {
 
 // A server that lies is found out: the exit status is 1, and a finding says why.
 func TestLyingServerIsFoundOut(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, rule string
 		lie        func() func(*http.Response, map[string]any)
@@ -145,6 +146,7 @@ func TestLyingServerIsFoundOut(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			n := start(t, node.Config{})
 			behind, err := url.Parse(n.URL)
 			must(t, err)

@@ -140,7 +140,8 @@ func metrics(t *testing.T, n *node.Node) string {
 // Order events reach whoever subscribes, whatever dies; changed sales are shown
 // sooner on other nodes, and shown all the same when nobody says so.
 func TestEventsLeaveByRabbitMQ(t *testing.T) {
-	e := startEngines(t)
+	t.Parallel()
+	e := startEngines(t, stack.KindRabbitMQ)
 	all, paid := subscribes(t, e.rabbit.AdminURL(), "order.*"), subscribes(t, e.rabbit.AdminURL(), "order.paid")
 	sale := admin(t, e.nodes[0]).creates(100, 1)
 	order := func(name string, n int) string {
@@ -290,7 +291,7 @@ func TestNoEventsAreKeptForNobody(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{
 		"embedded": nil,
-		"events":   {"SECKILL_RABBITMQ_EVENTS=false", "SECKILL_QUEUE=" + stack.Own(t, stack.KindRabbitMQ).URL()},
+		"events":   {"SECKILL_RABBITMQ_EVENTS=false", "SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t)},
 	} {
 		c := node.Config{Dir: t.TempDir(), Env: env}
 		n := start(t, c)
@@ -319,8 +320,9 @@ func TestNoEventsAreKeptForNobody(t *testing.T) {
 // and it is listed with what the database said, so is the message, and nothing
 // stalls.
 func TestPoisonAmongTenThousand(t *testing.T) {
+	t.Parallel()
 	e := startEngines(t)
-	u, err := url.Parse(e.maria.AdminURL())
+	u, err := url.Parse(e.maria.AsAdmin(e.store))
 	must(t, err)
 	password, _ := u.User.Password()
 	db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), password, u.Host, u.Path))
@@ -335,7 +337,7 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 	load := startLoad(t, e.url(), "--sale", sale, "--buyers", strconv.Itoa(good), "--concurrency", "200")
 	soldDownTo(t, e.nodes[0], sale, good*9/10)
 	buyer(t, e.nodes[0], "poison").buys(sale, 1)
-	rabbit := &subscriber{t: t, url: e.rabbit.AdminURL()}
+	rabbit := &subscriber{t: t, url: e.rabbit.AsAdmin(e.queue)}
 	rabbit.asks(func(ch *amqp.Channel) error {
 		return ch.Publish("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("no ticket\x1b[2J")})
 	})
@@ -357,7 +359,7 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 		return n == 0
 	})
 
-	mq := []string{"SECKILL_QUEUE=" + e.rabbit.URL()}
+	mq := []string{"SECKILL_QUEUE=" + e.queue}
 	var listed string
 	eventually(t, "both are listed", func() bool {
 		listed, err = command(t, mq, "mq", "dead-letters", "list")
@@ -408,6 +410,7 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 // A ticket that kills every node that tries it is refused at last, its unit goes
 // back, it is listed once, and the next node lives.
 func TestATicketThatKillsItsNodesIsRefused(t *testing.T) {
+	t.Parallel()
 	e := startEngines(t)
 	for _, n := range e.nodes {
 		must(t, n.Stop())
@@ -481,7 +484,7 @@ func TestTheDemoIsTheOneInTheDocs(t *testing.T) {
 	if transcript == nil {
 		t.Fatal("docs/rabbitmq.md has no transcript of seckill mq demo")
 	}
-	out, err := command(t, nil, "mq", "demo", "--queue", stack.Own(t, stack.KindRabbitMQ).URL())
+	out, err := command(t, nil, "mq", "demo", "--queue", stack.Shared(t, stack.KindRabbitMQ).Fresh(t))
 	must(t, err)
 	if out != string(transcript[1]) {
 		t.Errorf("docs/rabbitmq.md does not show what seckill mq demo prints:\n%s", out)
@@ -498,8 +501,7 @@ func TestTheDemoIsTheOneInTheDocs(t *testing.T) {
 // page that says what to do.
 func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	t.Parallel()
-	broker := stack.Own(t, stack.KindRabbitMQ)
-	n := start(t, node.Config{Env: []string{"SECKILL_QUEUE=" + broker.URL()}})
+	n := start(t, node.Config{Env: []string{"SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t)}})
 	sale := admin(t, n).creates(10, 1)
 	buyer(t, n, "b").buys(sale, 1)
 	buyer(t, n, "b").outcome(sale)
@@ -633,7 +635,7 @@ func TestComposeHasTheSettingsOfTheStack(t *testing.T) {
 		{"redis", stack.KindRedis, "redis.conf", []string{"appendonly yes", "appendfsync always", "maxmemory-policy noeviction"}},
 		{"mariadb", stack.KindMariaDB, "mariadb.cnf", []string{"innodb-flush-log-at-trx-commit 1", "sync-binlog 1", "character-set-server utf8mb4", "transaction-isolation READ-COMMITTED"}},
 	} {
-		e := stack.Own(t, c.kind)
+		e := stack.Shared(t, c.kind)
 		own, err := os.ReadFile(filepath.Join(filepath.Dir(e.LogFile()), c.file))
 		must(t, err)
 		for _, setting := range c.settings {

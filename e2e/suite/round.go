@@ -87,6 +87,9 @@ type outcome struct {
 	mu       sync.Mutex
 	packages map[string]*tested
 	builds   map[string][]string // what the compiler said of a package
+	// processors is the time that compiling, the tests and what they started took on all
+	// processors. The shared engines, and processes that were killed unasked for, are not in it.
+	processors time.Duration
 }
 
 func newOutcome() *outcome {
@@ -116,7 +119,7 @@ func round(ctx context.Context, env []string, o options) (*outcome, error) {
 }
 
 func (r *outcome) run(ctx context.Context, env []string, o options, g group) error {
-	args := append([]string{"test", "-json", "-timeout=" + o.timeout.String()}, g.flags...)
+	args := append([]string{"test", "-json", "-vet=off", "-timeout=" + o.timeout.String()}, g.flags...)
 	if o.fresh || o.rounds > 0 {
 		args = append(args, "-count=1")
 	}
@@ -138,6 +141,9 @@ func (r *outcome) run(ctx context.Context, env []string, o options, g group) err
 		return errors.Join(err, cmd.Wait())
 	}
 	err = cmd.Wait()
+	r.mu.Lock()
+	r.processors += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	r.mu.Unlock()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -282,7 +288,7 @@ func (r *outcome) tell(w io.Writer, o options) {
 		fmt.Fprintf(w, "repeat it: %s\n", repeat(f, p.race))
 	}
 	if most > 0 {
-		fmt.Fprintf(w, "\nthe slowest package is %s: %s, %d%% of its timeout\n", slowest, seconds(most), 100*most/o.timeout)
+		fmt.Fprintf(w, "\nthe slowest package is %s: %s, %d%% of its timeout; processor time %s\n", slowest, seconds(most), 100*most/o.timeout, seconds(r.processors))
 	}
 }
 
