@@ -208,7 +208,7 @@ func (b *Tab) Click(selector string) {
 	at := await[[]float64](b, "to click "+selector, fmt.Sprintf(`(selector) => {
 		%s
 		const e = node(selector);
-		if (!scripted() || !shown(selector) || e.disabled) return null;
+		if (!scripted() || !shown(selector) || e.disabled || e.ariaDisabled === 'true') return null;
 		e.scrollIntoView({ block: 'nearest', inline: 'nearest', behavior: 'instant' });
 		const box = e.getClientRects()[0];
 		if (!box) return null;

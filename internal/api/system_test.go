@@ -116,7 +116,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	config := Config{
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Accounts: s.accounts, Tokens: tokens,
 		Access: s.guard, Lists: s.store,
-		Pages: web.Handler(), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
+		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
 	}
 	for _, o := range options {
 		o(&config)

@@ -42,7 +42,7 @@ func (n *Node) publicServer(stopping context.Context) *http.Server {
 	c := api.Config{
 		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Accounts: n.accounts, Tokens: n.tokens,
 		Access: n.access, Lists: n.store, Registration: n.config.Auth.Registration,
-		Pages: web.Handler(), Log: n.log, Metrics: n.metrics, Stopping: stopping,
+		Pages: web.Handler(n.sales.Get), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),
 		TrustedOrigins: n.config.HTTP.TrustedOrigins,

@@ -1,13 +1,15 @@
-// Package web is what a buyer sees, in front of package api: the
-// storefront's pages, its style and its ES modules, all embedded and served as they are.
+// Package web is what a buyer sees, in front of package api: the storefront's
+// pages, its style and its ES modules, all embedded and served without a build step.
 //
-// A page is a shell without a sale's data. Its modules ask the JSON API of
-// package api for everything that changes, so a page is rendered once per
-// process, may be cached by anybody, and is there while every back end is down.
+// A page is a shell. Its modules ask the JSON API of package api for everything
+// that changes, so it may be cached by anybody and is there while every back end
+// is down. Only a sale's page carries something of the sale: the title, the price
+// and the picture, which a shared link shows.
 package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/json"
@@ -16,38 +18,56 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"seckill"
+	"seckill/internal/packed"
 )
 
 //go:embed storefront
 var storefront embed.FS
 
 // pages lists the shells. A page whose exists says no is the 404 page: the path
-// cannot name anything, so asking the API would be in vain.
+// cannot name anything, so asking the API would be in vain. The modules are what the
+// page's script imports, so that a browser asks for all of them at once; a test
+// compares.
 var pages = []struct {
-	pattern, name string
-	exists        func(*http.Request) bool
+	pattern, name    string
+	template, script string // by default the name
+	exists           func(*http.Request) bool
+	modules          string
 }{
-	{"GET /{$}", "list", nil},
-	{"GET /sale/{sale}", "sale", func(r *http.Request) bool {
-		_, err := seckill.ParseSaleID(r.PathValue("sale"))
-		return err == nil
-	}},
-	{"GET /login", "login", nil},
-	{"GET /orders", "orders", nil},
-	{"GET /order/detail/{order}", "order", func(r *http.Request) bool {
+	{pattern: "GET /{$}", name: "list", modules: "look machine"},
+	{pattern: "GET /sale/{sale}", name: "sale", exists: namesSale, modules: "look machine"},
+	{pattern: "GET /login", name: "login"},
+	{pattern: "GET /register", name: "register", template: "login", script: "login"},
+	{pattern: "GET /orders", name: "orders", modules: "look machine"},
+	{pattern: "GET /order/detail/{order}", name: "order", modules: "look machine", exists: func(r *http.Request) bool {
 		return seckill.ValidTicketID(r.PathValue("order"))
 	}},
+	{name: missingPage},
 }
 
+// common are the modules of every page.
+const common = "frame words i18n api clock machine"
+
+// groups are the parts of the list, in their order.
+var groups = []string{"now", "soon", "gone", "over"}
+
 const (
-	staticPattern  = "GET /static/{version}/{file}"
-	missingPattern = "/"
-	missingPage    = "missing"
+	staticPattern   = "GET /static/{version}/{file}"
+	reminderPattern = "GET /sale/{sale}/opening.ics"
+	iconPattern     = "GET /favicon.ico"
+	missingPattern  = "/"
+	missingPage     = "missing"
 )
+
+func namesSale(r *http.Request) bool {
+	_, err := seckill.ParseSaleID(r.PathValue("sale"))
+	return err == nil
+}
 
 // Routes lists the ServeMux patterns that Handler serves, for a caller that
 // mounts it beside others. The last one, "/", is the 404 page; it conflicts
@@ -55,9 +75,11 @@ const (
 func Routes() []string {
 	var patterns []string
 	for _, p := range pages {
-		patterns = append(patterns, p.pattern)
+		if p.pattern != "" {
+			patterns = append(patterns, p.pattern)
+		}
 	}
-	return append(patterns, staticPattern, missingPattern)
+	return append(patterns, staticPattern, reminderPattern, iconPattern, missingPattern)
 }
 
 // contentTypes is our own table because that of package mime depends on the
@@ -66,7 +88,10 @@ var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
 	".svg": "image/svg+xml",
+	".ico": "image/vnd.microsoft.icon",
 }
+
+const html = "text/html; charset=utf-8"
 
 // policy lets a page load its own files, talk to its own server and show
 // images from anywhere, because a sale's image may be anywhere. Nothing inline.
@@ -74,52 +99,80 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; " +
 	"img-src 'self' https: http: data:; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'"
 
+// site is what Handler serves, made once.
+type site struct {
+	sale    Sale
+	version string // of all static files together
+	static  map[string]file
+	shells  map[string]map[string]file // language → page
+	layouts map[string]*template.Template
+	sales   saleShells
+}
+
+// Sale finds a sale for its page; nil where there are none. It MUST answer from what
+// the node remembers, if it can.
+type Sale func(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
+
 // Handler serves the storefront: the patterns of Routes, GET and HEAD only.
-func Handler() http.Handler {
-	static := readStatic()
-	version := versionOf(static)
-	shells := render(version)
+func Handler(sale Sale) http.Handler {
+	s := &site{sale: sale, static: readStatic()}
+	s.version = versionOf(s.static)
+	s.render()
 
 	mux := http.NewServeMux()
-	missing := func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-cache")
-		w.WriteHeader(http.StatusNotFound)
-		w.Write(shells[missingPage].body)
-	}
 	for _, p := range pages {
-		shell := shells[p.name]
+		if p.pattern == "" {
+			continue
+		}
 		mux.HandleFunc(p.pattern, func(w http.ResponseWriter, r *http.Request) {
-			if p.exists != nil && !p.exists(r) {
-				missing(w, r)
-				return
+			switch {
+			case p.exists != nil && !p.exists(r):
+				s.missing(w, r)
+			case p.name == "sale":
+				s.serveSale(w, r)
+			default:
+				s.shells[language(r)][p.name].serve(w, r, "no-cache")
 			}
-			shell.serve(w, r, "no-cache")
 		})
 	}
 	mux.HandleFunc(staticPattern, func(w http.ResponseWriter, r *http.Request) {
-		f, ok := static[r.PathValue("file")]
+		f, ok := s.static[r.PathValue("file")]
 		if !ok {
-			missing(w, r)
+			s.missing(w, r)
 			return
 		}
 		// The version is a directory, so the modules' relative imports carry it
 		// and a deploy never mixes new modules with cached old ones. While nodes
 		// of two versions run side by side, a node may be asked for the version
 		// that it does not have: it helps out, and nobody may keep the answer.
-		if r.PathValue("version") == version {
+		if r.PathValue("version") == s.version {
 			f.serve(w, r, "public, max-age=31536000, immutable")
 		} else {
 			f.serve(w, r, "no-cache")
 		}
 	})
+	mux.HandleFunc(iconPattern, func(w http.ResponseWriter, r *http.Request) {
+		s.static["favicon.ico"].serve(w, r, "public, max-age=86400")
+	})
+	mux.HandleFunc(reminderPattern, s.serveReminder)
 	mux.HandleFunc(missingPattern, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead && servedByGet(mux, r) {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-			return
+		get := r.Clone(r.Context())
+		get.Method = http.MethodGet
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			if _, pattern := mux.Handler(get); pattern != missingPattern {
+				w.Header().Set("Allow", "GET, HEAD")
+				http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+				return
+			}
+		} else if to := strings.TrimRight(r.URL.Path, "/"); to != r.URL.Path && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") {
+			// Whoever types an address may end it with a slash.
+			get.URL.Path, get.URL.RawPath = to, ""
+			if _, pattern := mux.Handler(get); pattern != missingPattern && !strings.HasPrefix(to, "/static") {
+				http.Redirect(w, r, get.URL.RequestURI(), http.StatusMovedPermanently)
+				return
+			}
 		}
-		missing(w, r)
+		s.missing(w, r)
 	})
 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -132,39 +185,79 @@ func Handler() http.Handler {
 	})
 }
 
-// servedByGet reports whether a GET of the same path would reach a page.
-func servedByGet(mux *http.ServeMux, r *http.Request) bool {
-	get := r.Clone(r.Context())
-	get.Method = http.MethodGet
-	_, pattern := mux.Handler(get)
-	return pattern != missingPattern
+func (s *site) missing(w http.ResponseWriter, r *http.Request) {
+	f := s.shells[language(r)][missingPage]
+	h := w.Header()
+	h.Set("Content-Type", f.contentType)
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Vary", f.vary)
+	packed.Write(w, r, http.StatusNotFound, f.body)
 }
 
-// file is an answer that never changes while the process lives.
+// file is an answer whose bytes exist before the request does.
 type file struct {
-	body              []byte
+	body, small       []byte // as it is, and packed; small is nil where that does not pay
 	contentType, etag string
+	vary              string // what else the bytes depend on
 }
 
 func newFile(body []byte, contentType string) file {
-	return file{body, contentType, fmt.Sprintf(`"%x"`, sha256.Sum256(body))}
+	f := file{body: body, contentType: contentType, etag: fmt.Sprintf("%x", sha256.Sum256(body))}
+	if len(body) >= packed.Smallest {
+		f.small = packed.Once(body)
+	}
+	return f
 }
 
 func (f file) serve(w http.ResponseWriter, r *http.Request, cache string) {
 	h := w.Header()
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", cache)
-	h.Set("ETag", f.etag)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
+	h.Set("Vary", strings.TrimPrefix(f.vary+", Accept-Encoding", ", "))
+	body, etag := f.body, `"`+f.etag+`"`
+	if f.small != nil && packed.Taken(r) {
+		body, etag = f.small, `"`+f.etag+`-gzip"`
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("ETag", etag)
+	if slices.ContainsFunc(strings.Split(r.Header.Get("If-None-Match"), ","), func(t string) bool {
+		t = strings.TrimPrefix(strings.TrimSpace(t), "W/")
+		return t == etag || t == "*"
+	}) {
+		h.Del("Content-Type")
+		h.Del("Content-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body)
 }
 
 func readStatic() map[string]file {
 	static := map[string]file{}
 	for _, e := range must(fs.ReadDir(storefront, "storefront/static")) {
 		body := must(fs.ReadFile(storefront, "storefront/static/"+e.Name()))
+		if path.Ext(e.Name()) == ".js" {
+			body = withoutComments(body)
+		}
 		static[e.Name()] = newFile(body, contentTypes[path.Ext(e.Name())])
 	}
 	return static
+}
+
+// withoutComments empties the lines that are nothing but a comment and takes the
+// indentation away: a third of a module is for its readers, not for a browser. The
+// lines keep their numbers. No module has a text of several lines; a test holds that.
+func withoutComments(module []byte) []byte {
+	lines := bytes.Split(module, []byte("\n"))
+	for i, line := range lines {
+		if bytes.HasPrefix(bytes.TrimSpace(line), []byte("//")) {
+			lines[i] = nil
+		} else {
+			lines[i] = bytes.TrimLeft(line, " ")
+		}
+	}
+	return bytes.Join(lines, []byte("\n"))
 }
 
 // versionOf is one hash for all static files, so that they change together.
@@ -175,48 +268,6 @@ func versionOf(static map[string]file) string {
 		tags[name] = f.etag
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(must(json.Marshal(tags))))[:12]
-}
-
-// render makes every shell. Its words are those of the first language, until
-// the module i18n.js has chosen the reader's.
-func render(version string) map[string]file {
-	words := readWords()[firstLanguage]
-	funcs := template.FuncMap{"t": func(key string) (string, error) {
-		if w, ok := words[key]; ok {
-			return w, nil
-		}
-		return "", fmt.Errorf("no word %q", key)
-	}}
-	layout := template.Must(template.New("layout.html").Funcs(funcs).ParseFS(storefront, "storefront/pages/layout.html"))
-	shells := map[string]file{}
-	add := func(name string) {
-		page := template.Must(template.Must(layout.Clone()).ParseFS(storefront, "storefront/pages/"+name+".html"))
-		var b bytes.Buffer
-		err := page.Execute(&b, struct{ Page, Lang, Static string }{name, firstLanguage, "/static/" + version})
-		if err != nil {
-			panic(err)
-		}
-		shells[name] = newFile(b.Bytes(), "text/html; charset=utf-8")
-	}
-	for _, p := range pages {
-		add(p.name)
-	}
-	add(missingPage)
-	return shells
-}
-
-const firstLanguage = "zh-CN"
-
-// readWords reads language → key → words from the module that holds them:
-// strict JSON behind its "export default".
-func readWords() map[string]map[string]string {
-	module := string(must(fs.ReadFile(storefront, "storefront/static/words.js")))
-	_, object, _ := strings.Cut(module, "export default")
-	var words map[string]map[string]string
-	if err := json.Unmarshal([]byte(object), &words); err != nil {
-		panic(fmt.Errorf("words.js: %w", err))
-	}
-	return words
 }
 
 // must is for what is embedded: it is wrong in every process, or in none.

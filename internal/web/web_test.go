@@ -39,7 +39,7 @@ const anOrder = "06F3K2M9PQRSTUVWXYZABCDEFG"
 
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	h := Handler()
+	h := Handler(nil)
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -53,7 +53,12 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/sale/9223372036854775808", 404},
 		{"GET", "/sale/1;drop", 404},
 		{"GET", "/sale/", 404},
-		{"GET", "/sale/1/", 404},
+		{"GET", "/sale/1/", 301},
+		{"GET", "/orders/", 301},
+		{"GET", "/register", 200},
+		{"GET", "/favicon.ico", 200},
+		{"GET", "/sale/1/opening.ics", 404},
+		{"POST", "/sale/1/", 404},
 		{"GET", "/login", 200},
 		{"GET", "/login?next=//evil.example", 200},
 		{"GET", "/orders", 200},
@@ -90,7 +95,7 @@ func TestRoutesFitBesideAnAPI(t *testing.T) {
 	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	mux.Handle("/api/", api)
 	mux.Handle("POST /api/sales/{sale}/ticket", api)
-	h := Handler()
+	h := Handler(nil)
 	for _, pattern := range Routes() {
 		mux.Handle(pattern, h)
 	}
@@ -103,7 +108,7 @@ func TestRoutesFitBesideAnAPI(t *testing.T) {
 
 func TestEveryAnswerHasTheHeaders(t *testing.T) {
 	t.Parallel()
-	h := Handler()
+	h := Handler(nil)
 	for _, target := range []string{"/", "/sale/1", "/login", "/orders", "/order/detail/" + anOrder, "/nowhere", "/static/x/style.css"} {
 		header := ask(t, h, "GET", target).Header
 		for name, want := range map[string]string{
@@ -133,7 +138,7 @@ func TestEveryAnswerHasTheHeaders(t *testing.T) {
 
 func TestCaches(t *testing.T) {
 	t.Parallel()
-	h := Handler()
+	h := Handler(nil)
 	version := regexp.MustCompile(`/static/([0-9a-f]{12})/`).FindStringSubmatch(body(t, ask(t, h, "GET", "/")))[1]
 
 	for target, cache := range map[string]string{
@@ -174,7 +179,7 @@ func TestTheVersionChangesWithAnyFile(t *testing.T) {
 
 func TestPagesAskOnlyForFilesThatExist(t *testing.T) {
 	t.Parallel()
-	h := Handler()
+	h := Handler(nil)
 	link := regexp.MustCompile(`(?:src|href)="(/static/[^"]+)"`)
 	imports := regexp.MustCompile(`(?m)^import (?:[^']* from )?'\./([\w.]+)';$`)
 	for _, target := range []string{"/", "/sale/1", "/login", "/orders", "/order/detail/" + anOrder, "/nowhere"} {
@@ -238,7 +243,7 @@ func TestWordsAreCompleteInBothLanguages(t *testing.T) {
 		need = append(need, "order_state."+string(s), "order."+string(s)+"_hint")
 	}
 	for _, code := range strings.Fields("unavailable bad_json invalid_field unauthorized forbidden not_found method_not_allowed " +
-		"unsupported_media_type body_too_large too_many_requests state stock name_taken weak_password internal network other") {
+		"unsupported_media_type body_too_large too_many_requests state stock name_taken weak_password internal network busy other") {
 		need = append(need, "error."+code)
 	}
 	for _, key := range need {
@@ -252,6 +257,45 @@ func TestWordsAreCompleteInBothLanguages(t *testing.T) {
 	}
 	if zh["dialog.no"] != "否" || zh["dialog.yes"] != "是" {
 		t.Errorf("the dialog's buttons say %q and %q", zh["dialog.no"], zh["dialog.yes"])
+	}
+}
+
+// What was badly said once is not said again.
+func TestWordsThatWereReplaced(t *testing.T) {
+	t.Parallel()
+	words := readWords()
+	for lang, phrases := range map[string][]string{
+		"zh-CN": {"付款", "已失效", "不要关闭", "网络有点慢", "商品会回到", "限购"},
+		"en":    {"It is yours! Your order", "Go and get something", "See the sales", "keep this page open", "connection is slow"},
+	} {
+		for key, text := range words[lang] {
+			for _, phrase := range phrases {
+				if strings.Contains(text, phrase) {
+					t.Errorf("%s says %q", key, text)
+				}
+			}
+		}
+	}
+	for key, want := range map[string][2]string{
+		"ticket.unpaid":       {"抢到了！请在 {left} 内支付。", "You got it! Pay within {left} to keep it."},
+		"dialog.cancel":       {"确定取消这个订单吗？取消后库存将释放给其他买家，不一定能再抢到。", "Cancel this order? Its units go to other buyers, and you may not get one again."},
+		"dialog.keep":         {"再想想", "Keep it"},
+		"order.cancel":        {"取消订单", "Cancel order"},
+		"closed.expired":      {"超时未支付，订单已自动关闭。", "It was not paid in time, so the order was closed."},
+		"order_state.expired": {"已关闭", "Closed"},
+		"verdict.limit":       {"您已在本场下过单，每人限 1 单。", "You already have an order in this sale. One order per buyer."},
+		"order.number":        {"订单编号", "Order number"},
+		"sale.limit":          {"每人限 1 单，最多 {limit} 件", "One order per buyer, up to {limit} units"},
+		"sale.back":           {"有库存了，可再次抢购。", "Units are back. You can buy again."},
+		"buy.sending":         {"提交中…", "Sending…"},
+		"buy.queued":          {"排队中…", "In the queue"},
+		"list.over":           {"已结束", "Ended"},
+		"orders.browse":       {"看看秒杀", "Browse sales"},
+		"orders.empty":        {"还没有订单。", "You have no orders yet."},
+	} {
+		if got := [2]string{words["zh-CN"][key], words["en"][key]}; got != want {
+			t.Errorf("%s says %q, want %q", key, got, want)
+		}
 	}
 }
 
@@ -299,13 +343,13 @@ func TestNothingInlineAndNothingFromElsewhere(t *testing.T) {
 	}
 }
 
-// The shells are for everybody and for always: nothing of a request may end up
-// in one.
+// The shells are for everybody: nothing of a request may end up in one, but for
+// the language and the sale.
 func TestShellsHoldNothingOfTheRequest(t *testing.T) {
 	t.Parallel()
-	h := Handler()
-	if body(t, ask(t, h, "GET", "/sale/1")) != body(t, ask(t, h, "GET", "/sale/2?x=<script>", "Cookie", "seckill_session=secret")) {
-		t.Error("two sales have different shells")
+	h := Handler(aSale)
+	if body(t, ask(t, h, "GET", "/sale/1")) != body(t, ask(t, h, "GET", "/sale/1?x=<script>", "Cookie", "seckill_session=secret", "Host", "evil.example")) {
+		t.Error("two requests have different shells")
 	}
 	if b := body(t, ask(t, h, "GET", "/%3Cscript%3Ealert(1)%3C/script%3E")); strings.Contains(b, "alert") {
 		t.Error("the 404 page repeats the path")

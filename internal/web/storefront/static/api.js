@@ -1,8 +1,14 @@
 // The JSON API. Answers are values: nothing here throws.
-import { observe } from './clock.js';
+import { gate, store, stopwatch } from './clock.js';
 
 const patience = 10_000; // ms until an answer counts as lost
 const lost = { status: 0, body: null, code: 'network', retryAfter: 0 };
+
+// onLink hears whether the last request was answered.
+let link = () => {};
+export function onLink(f) {
+  link = f;
+}
 
 // request resolves to {status, body, code, retryAfter}. Status 0 means that no
 // answer came, so whether the request took effect is unknown. retryAfter is in
@@ -14,15 +20,17 @@ export async function request(method, path, body) {
     init.headers['Content-Type'] = 'application/json';
   }
   if (AbortSignal.timeout) init.signal = AbortSignal.timeout(patience);
-  const sent = performance.now();
+  const sent = stopwatch();
   try {
     const r = await fetch(path, init);
-    const received = performance.now();
+    const received = stopwatch();
     const answer = await read(r);
     // Somebody else's page (a hotel's login, say) in the place of our answer.
-    if (r.ok && r.status !== 204 && answer === null) return lost;
-    const serverNow = answer?.server_now ?? answer?.items?.[0]?.server_now;
-    if (serverNow) observe(serverNow, sent, received);
+    if (r.ok && r.status !== 204 && answer === null) throw new Error('not ours');
+    link(true);
+    // Of a list each item has it; an order's clock is another than a sale's.
+    const shown = answer?.server_now ? answer : answer?.items?.[0];
+    if (shown?.server_now) (shown.opens_at ? gate : store).observe(shown.server_now, sent, received);
     return {
       status: r.status,
       body: answer,
@@ -30,6 +38,7 @@ export async function request(method, path, body) {
       retryAfter: 1000 * (Number(r.headers.get('Retry-After')) || 0),
     };
   } catch {
+    link(false);
     return lost;
   }
 }
@@ -53,3 +62,4 @@ export const unknown = (answer) => answer.status === 0 || answer.status >= 500;
 
 export const salePath = (sale) => `/api/sales/${encodeURIComponent(sale)}`;
 export const orderPath = (order) => `/api/orders/${encodeURIComponent(order)}`;
+export const orderPage = (order) => `/order/detail/${encodeURIComponent(order)}`;

@@ -1,46 +1,69 @@
-// The server's clock, as far as the answers tell, and waiting by it.
+// The server's clocks, as far as the answers tell, and waiting by them.
 
-// All times are milliseconds since 1970. performance.now never jumps when
-// somebody sets the local clock.
-let offset = Date.now() - performance.now();
-let error = Infinity; // offset is wrong by at most this
+// moving never jumps when somebody sets the local clock, and goes on while the
+// machine sleeps, which performance.now does not: the local clock tells how long that
+// was. Whoever sets the local clock forward looks like a sleeper for the moment until
+// the server has been asked again.
+let gap = Date.now() - performance.now();
+let slept = 0;
+const awake = new Set();
 
-// observe takes the server's time out of an answer that was asked for and came
-// at these values of performance.now. The server looked at its clock somewhere
-// in between, so a sample is wrong by at most half its round trip. The tightest
-// sample counts, until one contradicts it: then a clock has moved.
-export function observe(serverNow, sent, received) {
-  const sample = Date.parse(serverNow) - (sent + received) / 2;
-  const half = (received - sent) / 2;
-  if (Number.isNaN(sample)) return;
-  if (half <= error || Math.abs(sample - offset) > half + error) {
-    offset = sample;
-    error = half;
+function moving() {
+  const elapsed = performance.now();
+  const now = Date.now() - elapsed;
+  if (Math.abs(now - gap) > 1_000) {
+    if (now > gap) slept += now - gap;
+    gap = now;
+    for (const wake of awake) queueMicrotask(wake);
+  }
+  return elapsed + slept;
+}
+
+// onJump calls wake when this machine has slept or a clock was set.
+export function onJump(wake) {
+  awake.add(wake);
+}
+
+class Clock {
+  offset = Date.now() - moving();
+  error = Infinity; // offset is wrong by at most this
+
+  // observe takes the server's time out of an answer that was asked for and came at
+  // these values of moving. The server looked at its clock somewhere in between, so
+  // a sample is wrong by at most half its round trip. The tightest sample counts,
+  // until one contradicts it: then a clock has moved.
+  observe(serverNow, sent, received) {
+    const sample = Date.parse(serverNow) - (sent + received) / 2;
+    const half = Math.max(0, received - sent) / 2;
+    if (Number.isNaN(sample)) return;
+    if (half <= this.error || Math.abs(sample - this.offset) > half + this.error) {
+      this.offset = sample;
+      this.error = half;
+    }
+  }
+
+  now() {
+    return moving() + this.offset;
   }
 }
 
-export function now() {
-  return performance.now() + offset;
-}
+export const stopwatch = moving;
+
+// The gate's clock decides when a sale is open, the store's how long an order can be
+// paid.
+export const gate = new Clock();
+export const store = new Clock();
 
 export function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-// backoff is how long to wait before try number n (from 0): doubling from half
-// a second to ten, never less than the server asked for, with jitter upward so
-// that buyers who failed together do not come back together.
-export function backoff(n, retryAfter) {
-  return Math.max(retryAfter, Math.min(10_000, 500 * 2 ** n)) * (1 + Math.random() * 0.3);
-}
-
-// until calls each(ms left) at once and whenever another whole second is gone,
-// the last time with 0 exactly when the server's clock reaches end. It returns
-// a function that stops it.
-export function until(end, each) {
+// until calls each(ms left) at once and whenever another whole second is gone, the
+// last time with 0 when the clock reaches end. It returns a function that stops it.
+export function until(clock, end, each) {
   let timer;
   const tick = () => {
-    const left = Math.max(0, end - now());
+    const left = Math.max(0, end - clock.now());
     each(left);
     if (left > 0) timer = setTimeout(tick, left % 1000 || 1000);
   };
@@ -58,27 +81,30 @@ export function until(end, each) {
   };
 }
 
-// parts splits what is left as a countdown shows it: rounded up, so that it
-// never stands at zero while there is time left.
-export function parts(left) {
-  const s = Math.ceil(left / 1000);
-  const two = (n) => String(n).padStart(2, '0');
-  return {
-    days: Math.floor(s / 86400),
-    hours: two(Math.floor(s / 3600) % 24),
-    minutes: two(Math.floor(s / 60) % 60),
-    seconds: two(s % 60),
-  };
-}
-
-// whileSeen runs the async function each now and then, about every ms, but not
-// while the tab is hidden.
-export async function whileSeen(ms, each) {
-  for (;;) {
-    await each();
-    await pause(ms * (0.8 + Math.random() * 0.4));
-    while (document.hidden) {
-      await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
+// keep runs the async function each again and again, with the pause in ms that gap
+// returns; Infinity: until somebody wakes it. It sleeps while the tab is hidden, and
+// looks at once when the tab is seen again, the network is back or the machine has
+// slept. It returns a function that wakes it.
+export function keep(gap, each) {
+  let wake = () => {};
+  const looks = () => wake();
+  document.addEventListener('visibilitychange', looks);
+  window.addEventListener('online', looks);
+  onJump(looks);
+  (async () => {
+    for (;;) {
+      await each();
+      const ms = gap();
+      do {
+        await new Promise((resolve) => {
+          const timer = ms < Infinity && !document.hidden ? setTimeout(resolve, ms) : 0;
+          wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      } while (document.hidden);
     }
-  }
+  })();
+  return looks;
 }

@@ -1,19 +1,18 @@
-// The sale list.
-import { show, t, translate } from './i18n.js';
+// The sale list, in the order of the server: open, to come, over.
+import { clockText, say, show, t, translate, when } from './i18n.js';
 import { get, unknown } from './api.js';
-import { until, whileSeen } from './clock.js';
-import { buyer, farewell, tell, hush } from './header.js';
-import { part, stateOf, drawState, drawPrices, drawUnits, drawPicture, clockText } from './look.js';
+import { gate, keep, until } from './clock.js';
+import { byId, hush, part, tell } from './frame.js';
+import { drawState, drawPrices, drawUnits, drawPicture } from './look.js';
+import { backoff, gapToList, jittered, stateOf } from './machine.js';
 
-const refresh = 5_000; // ms between two looks at the list
-
-const template = document.getElementById('card');
-const more = document.getElementById('more');
-const cards = new Map(); // sale id → {node, sale, target, stop}
+const template = byId('card');
+const more = byId('more');
+const cards = new Map(); // sale id → {node, sale, place, state, target, stop}
 let pages = 1; // how many the reader has asked for
+let failed = 0;
 
-const groups = { open: 'now', paused: 'now', sold_out: 'now', scheduled: 'soon', ended: 'over' };
-const rank = { open: 0, paused: 1, sold_out: 2, scheduled: 3, ended: 4 };
+const groups = { open: 'now', paused: 'now', scheduled: 'soon', sold_out: 'gone', ended: 'over' };
 
 async function load() {
   const sales = [];
@@ -21,30 +20,31 @@ async function load() {
   for (let n = 0; n < pages; n++) {
     const answer = await get(`/api/sales${cursor && `?cursor=${encodeURIComponent(cursor)}`}`);
     if (answer.status !== 200) {
-      tell('bad', unknown(answer) ? 'error.retrying' : 'error.other');
+      failed++;
+      tell({ tone: 'bad', key: unknown(answer) ? 'error.retrying' : 'error.other' });
       return;
     }
     sales.push(...answer.body.items);
     cursor = answer.body.next;
     if (!cursor) break;
   }
+  failed = 0;
   hush();
   more.hidden = !cursor;
-  document.getElementById('loading').hidden = true;
-  document.getElementById('empty').hidden = sales.length > 0;
-  const seen = new Set(sales.map((sale) => sale.id));
+  byId('loading').hidden = true;
+  byId('empty').hidden = sales.length > 0;
+  const places = new Map(sales.map((sale, i) => [sale.id, i]));
   for (const [id, card] of cards) {
-    if (!seen.has(id)) {
-      card.stop?.();
-      card.node.remove();
-      cards.delete(id);
-    }
+    if (places.has(id)) continue;
+    card.stop?.();
+    card.node.remove();
+    cards.delete(id);
   }
-  for (const sale of sales) draw(sale);
+  for (const sale of sales) draw(sale, places.get(sale.id));
   arrange();
 }
 
-function draw(sale) {
+function draw(sale, place) {
   let card = cards.get(sale.id);
   if (!card) {
     const node = template.content.firstElementChild.cloneNode(true);
@@ -56,6 +56,7 @@ function draw(sale) {
     cards.set(sale.id, card);
   }
   card.sale = sale;
+  card.place = place;
   part(card.node, 'title').textContent = sale.title;
   drawPicture(part(card.node, 'picture'), sale);
   drawPrices(card.node, sale);
@@ -65,12 +66,15 @@ function draw(sale) {
 // drawMoving draws what changes with the clock alone.
 function drawMoving(card) {
   const { node, sale } = card;
-  const state = stateOf(sale);
+  const state = stateOf(sale, gate.now());
   card.state = state;
   node.querySelector('a').dataset.state = state;
   drawState(part(node, 'state'), 'state', state);
   drawUnits(node, sale, state);
-  const target = state === 'ended' ? null : Date.parse(state === 'scheduled' ? sale.opens_at : sale.closes_at);
+  const time = part(node, 'time');
+  time.hidden = state !== 'scheduled';
+  if (state === 'scheduled') say(time, 'sale.opens_at', { time: () => when(sale.opens_at) });
+  const target = state === 'ended' || state === 'sold_out' ? null : Date.parse(state === 'scheduled' ? sale.opens_at : sale.closes_at);
   if (target === card.target) return;
   card.target = target;
   card.stop?.();
@@ -81,7 +85,7 @@ function drawMoving(card) {
     return;
   }
   const label = state === 'scheduled' ? 'clock.opens' : 'clock.closes';
-  card.stop = until(target, (left) => {
+  card.stop = until(gate, target, (left) => {
     if (left === 0) {
       // Not from within until: drawMoving starts the next countdown.
       queueMicrotask(() => {
@@ -94,8 +98,12 @@ function drawMoving(card) {
   });
 }
 
+// arrange puts the cards into their groups, in the server's order. The next opening
+// is the hero.
 function arrange() {
-  const order = [...cards.values()].sort((a, b) => rank[a.state] - rank[b.state] || soonest(a, b));
+  const order = [...cards.values()].sort((a, b) => a.place - b.place);
+  const hero = order.find((card) => card.state === 'scheduled');
+  for (const card of order) card.node.classList.toggle('hero', card === hero);
   for (const section of document.querySelectorAll('[data-group]')) {
     const grid = section.querySelector('ul');
     const mine = order.filter((card) => groups[card.state] === section.dataset.group).map((card) => card.node);
@@ -107,16 +115,9 @@ function arrange() {
   }
 }
 
-// What is next comes first; of what is over, the latest.
-function soonest(a, b) {
-  if (a.state === 'ended') return Date.parse(b.sale.closes_at) - Date.parse(a.sale.closes_at);
-  return Date.parse(a.sale.opens_at) - Date.parse(b.sale.opens_at);
-}
-
+const gap = () => (failed ? backoff(failed, 0, Math.random()) : jittered(gapToList([...cards.values()].map((card) => card.sale), gate.now()), Math.random()));
+const look = keep(gap, load);
 more.addEventListener('click', () => {
   pages++;
-  load();
+  look();
 });
-
-if (buyer()) get('/api/orders').then((answer) => answer.status === 401 && farewell());
-whileSeen(refresh, load);

@@ -1,10 +1,13 @@
-// Log in and register.
-import { lang, known, show, t } from './i18n.js';
+// Log in, and register: two pages, each with its own form.
+import { lang, show, t } from './i18n.js';
 import { post } from './api.js';
-import { welcome, tell, hush } from './header.js';
+import { byId, changed, hush, label, tell } from './frame.js';
 
-const form = document.getElementById('login-form');
-const buttons = form.querySelectorAll('button');
+const form = byId('login-form');
+const submit = form.querySelector('button');
+const { action } = form.dataset; // login or register
+const { name, password } = form.elements;
+let busy = false;
 
 // next is where to go after the login: a page of this site, never another's.
 // The address is resolved as the browser will resolve it, because "/\host" and
@@ -16,20 +19,28 @@ export function next(search) {
   return url.origin === location.origin ? url.href : '/';
 }
 
-async function enter(path) {
-  const name = form.elements.name.value.trim();
-  const password = form.elements.password.value;
-  if (!name || !password) {
-    tell('bad', 'login.empty');
-    (name ? form.elements.password : form.elements.name).focus();
-    return;
-  }
+// wrong says what is wrong, and brings the reader to the field that it is about.
+function wrong(field, key, values) {
+  if (key) tell({ tone: 'bad', key, values });
+  for (const f of [name, password]) f.setAttribute('aria-invalid', String(f === field));
+  field?.focus();
+}
+
+async function enter() {
+  if (busy) return;
+  const who = name.value.trim();
+  if (!who) return wrong(name, 'login.no_name');
+  if (!password.value) return wrong(password, 'login.no_password');
+  if (action === 'register' && [...password.value].length < 8) return wrong(password, 'error.weak_password');
+  wrong(null);
   hush();
-  for (const b of buttons) b.disabled = true;
-  const answer = await post(path, { name, password });
-  for (const b of buttons) b.disabled = false;
+  busy = true;
+  draw();
+  const answer = await post(`/api/${action}`, { name: who, password: password.value });
+  busy = false;
+  draw();
   if (answer.status === 200 || answer.status === 201) {
-    welcome(name);
+    changed();
     location.replace(next(location.search));
     return;
   }
@@ -37,17 +48,33 @@ async function enter(path) {
 }
 
 // explain adds the server's own detail where it knows more than we do and
-// speaks the reader's language.
+// speaks the reader's language, and the time where one has to wait.
 function explain(answer) {
-  const key = known('error', answer.code ?? 'unavailable');
-  tell('bad', key);
-  const detail = answer.code === 'invalid_field' || answer.code === 'weak_password' ? answer.body?.detail : '';
-  if (detail) show(document.getElementById('status'), () => (lang === 'en' ? `${t(key)} (${detail})` : t(key)));
+  const { code, retryAfter } = answer;
+  if (code === 'too_many_requests' && retryAfter) return wrong(null, 'login.too_many', { seconds: Math.ceil(retryAfter / 1000) });
+  if (code === 'name_taken') return wrong(name, 'error.name_taken');
+  if (code === 'weak_password') wrong(password, 'error.weak_password');
+  else if (code === 'unauthorized') wrong(password, 'error.unauthorized');
+  else {
+    wrong(null);
+    tell({ tone: 'bad', key: 'error', code: code ?? 'unavailable' });
+  }
+  const detail = code === 'invalid_field' || code === 'weak_password' ? answer.body?.detail : '';
+  if (!detail || lang !== 'en') return;
+  const words = byId('status').textContent;
+  show(byId('status'), () => (lang === 'en' ? `${words} (${detail})` : t(`error.${code}`)));
+}
+
+function draw() {
+  label(submit, { key: busy ? 'login.sending' : `${action}.submit`, act: busy ? null : 'enter', busy });
 }
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
-  enter('/api/login');
+  enter();
 });
-document.getElementById('register-submit').addEventListener('click', () => enter('/api/register'));
-form.elements.name.focus();
+// The other form leads to the same place in the end.
+byId('other').search = location.search;
+hush();
+submit.disabled = false;
+name.focus();

@@ -1,20 +1,6 @@
-// How a sale looks wherever it is shown: its state by the clock, its picture,
-// its price, its units.
-import { say, show, money, count, t } from './i18n.js';
-import { now, parts } from './clock.js';
-
-// part finds the element that a template names data-part="name".
-export function part(root, name) {
-  return root.querySelector(`[data-part="${name}"]`);
-}
-
-// stateOf is the sale's state by the server's clock now: the answer that we
-// hold may be seconds old, the opening is not.
-export function stateOf(sale) {
-  if (now() >= Date.parse(sale.closes_at)) return 'ended';
-  if (sale.state === 'scheduled' && now() >= Date.parse(sale.opens_at)) return 'open';
-  return sale.state;
-}
+// How a sale looks wherever it is shown: its picture, its price, its units.
+import { count, money, percent, say, show } from './i18n.js';
+import { part } from './frame.js';
 
 export function drawState(badge, prefix, state) {
   badge.dataset.state = state;
@@ -29,38 +15,41 @@ export function drawPrices(root, sale) {
   if (struck) show(part(root, 'list-price'), () => money(sale.list_price, sale.currency, true));
 }
 
+// drawUnits fills the bar with what is gone. It moves only once the first amount has
+// been painted.
 export function drawUnits(root, sale, state) {
   const bar = part(root, 'units');
-  const left = state === 'sold_out' ? 0 : Math.max(0, sale.left);
-  bar.max = sale.total;
-  bar.value = left;
-  bar.hidden = state === 'ended' || state === 'scheduled';
-  const values = { left: () => count(left), total: () => count(sale.total) };
-  say(part(root, 'left'), state === 'ended' || state === 'scheduled' ? 'list.total' : 'list.left', values);
+  const left = state === 'sold_out' ? 0 : Math.min(sale.total, Math.max(0, sale.left));
+  const share = sale.total > 0 ? (sale.total - left) / sale.total : 1;
+  const before = state === 'ended' || state === 'scheduled';
+  bar.max = 1;
+  bar.value = share;
+  bar.parentElement.hidden = before;
+  if (!bar.classList.contains('moves')) requestAnimationFrame(() => requestAnimationFrame(() => bar.classList.add('moves')));
+  // 99.6 % gone is not all gone, 0.4 % not nothing.
+  const gone = left > 0 ? Math.min(0.99, share) : 1;
+  show(part(root, 'gone'), () => percent(share > 0 ? Math.max(0.01, gone) : 0));
+  say(part(root, 'left'), before ? 'list.total' : 'list.left', { left: () => count(left), total: () => count(sale.total) });
 }
 
-// clockText is a countdown on one line.
-export function clockText(left) {
-  const p = parts(left);
-  const hms = `${p.hours}:${p.minutes}:${p.seconds}`;
-  return p.days > 0 ? `${t('clock.days', { days: p.days })} ${hms}` : hms;
-}
-
-// drawPicture shows the sale's image, or a drawing of our own when it has none
-// or it cannot be loaded.
+// drawPicture shows the sale's image over a drawing of our own, which stays where
+// there is no image, it cannot be loaded, or it takes its time.
 export function drawPicture(frame, sale) {
-  if (frame.dataset.image === (sale.image ?? '')) return;
-  frame.dataset.image = sale.image ?? '';
-  if (!sale.image) {
-    frame.replaceChildren(placeholder(sale));
-    return;
+  const source = sale.image ?? '';
+  if (frame.dataset.image === source && frame.querySelector('.placeholder')) return;
+  // What the server has drawn already is not loaded again.
+  let image = frame.querySelector('img');
+  frame.dataset.image = source;
+  frame.replaceChildren(placeholder(sale));
+  if (!source) return;
+  if (image?.getAttribute('src') !== source) {
+    image = document.createElement('img');
+    image.alt = '';
+    image.decoding = 'async';
+    image.src = source;
   }
-  const image = document.createElement('img');
-  image.alt = '';
-  image.decoding = 'async';
-  image.addEventListener('error', () => frame.replaceChildren(placeholder(sale)), { once: true });
-  image.src = sale.image;
-  frame.replaceChildren(image);
+  image.addEventListener('error', () => image.remove(), { once: true });
+  if (!(image.complete && image.naturalWidth === 0)) frame.append(image);
 }
 
 // placeholder draws a few shapes and the title's first letter. The same sale

@@ -1,134 +1,138 @@
-// One order: what it is, and paying or cancelling it while there is time.
-import { say, show, count, money, time } from './i18n.js';
-import { get, post, orderPath, salePath, unknown } from './api.js';
-import { backoff, pause, until } from './clock.js';
-import { hush, tell, tellError, toLogin } from './header.js';
-import { ask } from './dialog.js';
-import { part, clockText } from './look.js';
+// One order: what it is, and paying or cancelling it while there is time. It is drawn
+// from the order's own answer.
+import { clockText, count, money, say, show, when } from './i18n.js';
+import { get, post, orderPath, unknown } from './api.js';
+import { keep, store, until } from './clock.js';
+import { ask, byId, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
+import { drawPicture } from './look.js';
+import { backoff, gapToOrder, jittered, orderView } from './machine.js';
 
 const id = decodeURIComponent(location.pathname.split('/')[3]);
 const path = orderPath(id);
 
-const root = document.getElementById('order');
-const pay = document.getElementById('pay');
-const cancel = document.getElementById('cancel');
-const countdown = document.getElementById('countdown');
-const clock = part(countdown, 'clock');
+const root = byId('order');
+const countdown = byId('countdown');
+const buttons = { button: byId('pay'), second: byId('cancel') };
 
-let order = null;
-let acting = false;
-let late = false;
+const state = { order: null, acting: null, doubt: null, failed: 0, missing: false };
+let view = null;
+
+function draw() {
+  view = orderView(state, store.now(), online());
+  tell(view.sentence);
+  byId('missing').hidden = !state.missing;
+  if (state.missing) byId('status').hidden = true;
+  const { order } = state;
+  if (!order) return;
+  root.hidden = false;
+  root.dataset.state = order.state;
+  say(byId('order-state'), `order_state.${order.state}`);
+  byId('order-id').textContent = order.id;
+  const item = byId('order-item');
+  item.href = `/sale/${encodeURIComponent(order.sale)}`;
+  item.textContent = order.title;
+  title(order.title, { key: `order_state.${order.state}` });
+  drawPicture(part(root, 'picture'), { id: order.sale, title: order.title, image: order.image });
+  show(part(root, 'quantity'), () => count(order.quantity));
+  show(part(root, 'unit-price'), () => money(order.price, order.currency));
+  show(part(root, 'amount'), () => money(order.amount, order.currency));
+  show(part(root, 'created'), () => when(order.created_at));
+
+  for (const [name, button] of Object.entries(buttons)) {
+    const focused = document.activeElement === button;
+    button.hidden = !view[name];
+    if (view[name]) label(button, view[name]);
+    // A button that is gone leaves the focus to the one that stays.
+    if (focused && button.hidden) buttons.button.focus();
+  }
+  drawClock();
+}
+
 let deadline = null;
 let stopCountdown = () => {};
 
-async function load() {
-  for (let n = 0; ; n++) {
-    const answer = await get(path);
-    if (answer.status === 401) {
-      toLogin();
-    } else if (answer.status === 404) {
-      document.getElementById('missing').hidden = false;
-    } else if (unknown(answer) || answer.status === 429) {
-      tell('bad', 'error.retrying');
-      await pause(backoff(n, answer.retryAfter));
-      continue;
-    } else if (answer.status === 200) {
-      hush();
-      await name(answer.body.sale);
-      take(answer.body);
-    } else {
-      tellError(answer);
-    }
-    return;
-  }
-}
-
-// name shows the item's title. Asking for the sale also sets our clock by the
-// server's, which an order does not tell; so it comes before the countdown.
-async function name(sale) {
-  const item = document.getElementById('order-item');
-  item.href = `/sale/${encodeURIComponent(sale)}`;
-  const answer = await get(salePath(sale));
-  if (answer.status === 200) show(item, () => answer.body.title);
-  else say(item, 'sale.number', { sale });
-}
-
-function take(answer) {
-  order = answer;
-  draw();
-}
-
-function draw() {
-  const unpaid = order.state === 'unpaid';
-  root.hidden = false;
-  root.dataset.state = order.state;
-  say(document.getElementById('order-state'), `order_state.${order.state}`);
-  say(part(root, 'hint'), `order.${order.state}_hint`);
-  document.getElementById('order-id').textContent = order.id;
-  show(part(root, 'quantity'), () => count(order.quantity));
-  show(part(root, 'amount'), () => money(order.amount, order.currency));
-  show(part(root, 'created'), () => time(order.created_at));
-
-  pay.hidden = !unpaid;
-  pay.disabled = acting || late;
-  pay.querySelector('.spinner').hidden = !acting;
-  const label = document.getElementById('pay-label');
-  if (acting) say(label, 'order.paying');
-  else say(label, 'order.pay');
-  cancel.hidden = !unpaid;
-  cancel.disabled = acting || late;
-
+function drawClock() {
+  const unpaid = state.order.state === 'unpaid';
   countdown.hidden = !unpaid;
-  const next = unpaid ? Date.parse(order.expires_at) : null;
-  if (next === deadline) return;
-  deadline = next;
+  const end = unpaid ? Date.parse(state.order.expires_at) : null;
+  if (end === deadline) return;
+  deadline = end;
   stopCountdown();
-  if (!unpaid) return;
-  stopCountdown = until(next, (left) => {
-    show(clock, () => clockText(left));
-    if (left === 0) queueMicrotask(expire);
+  if (end === null) return;
+  stopCountdown = until(store, end, (left) => {
+    show(part(countdown, 'clock'), () => clockText(left));
+    if (left > 0) return;
+    queueMicrotask(draw);
+    look();
   });
 }
 
-// expire asks until the server has let the order go: its own clock decides.
-async function expire() {
-  if (late || order.state !== 'unpaid') return;
-  late = true;
-  draw();
-  tell('info', 'order.late');
-  for (let n = 0; order.state === 'unpaid'; n++) {
-    await pause(backoff(n, 0));
-    const answer = await get(path);
-    if (answer.status === 200) take(answer.body);
-    if (answer.status === 401) toLogin();
-  }
-  hush();
+function take(order) {
+  // The truth decides the sentence: a doubt ends with the state that it was about.
+  if (state.order && state.order.state !== order.state) state.doubt = null;
+  state.order = order;
+  state.failed = 0;
 }
 
-// act pays or cancels. A repeat of either is harmless, so a lost answer needs
-// no more than another look at the order.
+const gap = () => {
+  if (state.missing) return Infinity;
+  if (!state.order || state.failed) return backoff(state.failed, 0, Math.random());
+  return jittered(gapToOrder(state.order, store.now()), Math.random());
+};
+
+const look = keep(gap, async () => {
+  if (state.missing || state.acting) return;
+  const answer = await get(path);
+  if (answer.status === 401) toLogin();
+  else if (answer.status === 404) state.missing = true;
+  else if (answer.status !== 200) state.failed++;
+  else if (!state.acting) take(answer.body);
+  draw();
+});
+
+// act pays or cancels. A repeat of either is harmless, so after a lost answer a look
+// at the order is enough.
 async function act(verb) {
-  acting = true;
-  hush();
+  state.acting = verb;
+  state.doubt = null;
   draw();
   const answer = await post(`${path}/${verb}`);
-  acting = false;
-  if (answer.status === 200) {
-    take(answer.body);
-    return;
-  }
   if (answer.status === 401) {
     toLogin();
     return;
   }
-  tellError(answer);
-  const truth = await get(path);
-  if (truth.status === 200) order = truth.body;
+  if (answer.status === 200) {
+    take(answer.body);
+    const { url } = answer.body.payment ?? {};
+    if (url && state.order.state === 'unpaid' && /^https?:$/.test(new URL(url, location.href).protocol)) {
+      location.assign(url); // the provider takes over, and leads back here
+      return;
+    }
+  } else {
+    const truth = await get(path);
+    const before = state.order.state;
+    if (truth.status === 200) take(truth.body);
+    if (state.order.state === before) state.doubt = { verb, code: unknown(answer) ? undefined : answer.code };
+  }
+  state.acting = null;
   draw();
+  look();
 }
 
-pay.addEventListener('click', () => act('pay'));
-cancel.addEventListener('click', async () => {
-  if (await ask('danger', 'dialog.cancel')) act('cancel');
+for (const [name, button] of Object.entries(buttons)) {
+  button.addEventListener('click', async () => {
+    switch (view?.[name]?.act) {
+      case 'pay': act('pay'); break;
+      case 'cancel': if (await ask('danger', 'dialog.cancel', { no: 'dialog.keep', yes: 'order.cancel' })) act('cancel'); break;
+      case 'sale': location.assign(byId('order-item').href); break;
+      case 'orders': location.assign('/orders'); break;
+      case 'browse': location.assign('/'); break;
+    }
+  });
+}
+let buyer;
+onMe((me) => {
+  if (buyer !== undefined && buyer !== me?.buyer) location.reload();
+  buyer = me?.buyer ?? null;
 });
-load();
+onOnline(() => draw());

@@ -1,285 +1,356 @@
-// The sale page: countdown, buy, queue, outcome.
-import { say, known, count, time } from './i18n.js';
-import { get, post, salePath, orderPath, unknown } from './api.js';
-import { backoff, parts, pause, until, whileSeen } from './clock.js';
-import { buyer, farewell, hush, tell, tellError, toLogin } from './header.js';
-import { ask } from './dialog.js';
-import { part, stateOf, drawState, drawPrices, drawUnits, drawPicture } from './look.js';
-
-const refresh = 3_000; // ms between two looks at the sale
-const slow = 3; // failed polls in a row before the buyer hears of it
+// The sale page: countdown, buy, queue, outcome. What it says is decided in
+// machine.js; here the events are made and what comes of them is drawn.
+import { about, count, duration, money, parts, say, show, t, unit, when } from './i18n.js';
+import { get, post, salePath, orderPath, orderPage, unknown } from './api.js';
+import { gate, keep, pause, store, until } from './clock.js';
+import { ask, byId, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
+import { drawState, drawPrices, drawUnits, drawPicture } from './look.js';
+import { backoff, begin, gapToOrder, gapToSale, jittered, reduce, saleView } from './machine.js';
 
 const id = decodeURIComponent(location.pathname.split('/')[2]);
 const path = salePath(id);
 
-const root = document.getElementById('sale');
-const countdown = document.getElementById('countdown');
-const buyButton = document.getElementById('buy');
-const viewOrder = document.getElementById('view-order');
-const position = document.getElementById('position');
-const stepper = document.getElementById('quantity');
+const root = byId('sale');
+const buyButton = byId('buy');
+const viewOrder = byId('view-order');
+const countdown = byId('countdown');
+byId('reminder').href = `/sale/${encodeURIComponent(id)}/opening.ics`;
 
-let sale = null;
-let quantity = 1;
-let target = null; // what the countdown runs to
-let stopCountdown = () => {};
+let state = begin();
+let drawn = null; // the view on the screen
 
-// phase is where this buyer stands. Only idle lets them press the button.
-//
-//	idle     nothing under way
-//	asking   the request is on its way, or nobody knows what became of it
-//	queued   a ticket is held, its outcome is not known yet
-//	resting  the server has asked for a moment of quiet
-//	ordered  an active order exists
-let phase = 'idle';
-let over = null; // the last ticket that is known to be over: it is no answer to a new request
-
-function enter(next) {
-  phase = next;
+// on gives an event to the machine and draws what comes of it.
+function on(event) {
+  state = reduce(state, { now: gate.now(), ...event });
+  if (state.stranger) location.reload(); // what is here is somebody else's
   draw();
 }
 
-// --- the sale ---------------------------------------------------------------
+// --- drawing -----------------------------------------------------------------
 
-async function look() {
-  const answer = await get(path);
-  if (answer.status === 200) {
-    if (!sale && phase === 'idle') hush();
-    sale = answer.body;
-    draw();
-  } else if (answer.status === 404) {
-    root.hidden = true;
-    document.getElementById('missing').hidden = false;
-  } else if (!sale) {
-    tell('bad', 'error.retrying');
-  }
-}
+let stopExpiry = () => {};
+let expiry = '';
 
 function draw() {
-  if (!sale) return;
-  const state = stateOf(sale);
-  root.classList.remove('loading');
-  root.removeAttribute('aria-busy');
-  say(document.querySelector('title'), 'title.named', { title: sale.title });
-  part(root, 'title').textContent = sale.title;
-  drawPicture(part(root, 'picture'), sale);
-  drawState(part(root, 'state'), 'state', state);
-  drawPrices(root, sale);
-  drawUnits(root, sale, state);
-  const opening = state === 'scheduled';
-  say(part(root, 'window'), opening ? 'sale.opens_at' : 'sale.closes_at', { time: () => time(opening ? sale.opens_at : sale.closes_at) });
-  say(part(root, 'limit'), 'sale.limit', { limit: () => count(sale.limit_per_buyer) });
-  say(part(root, 'hold'), 'sale.hold', { minutes: () => count(Math.ceil(sale.hold_seconds / 6) / 10) });
-  part(root, 'about').hidden = !sale.description;
-  part(root, 'description').textContent = sale.description ?? '';
-  drawCountdown(state);
-  drawAction(state);
+  const view = saleView(state, gate.now(), store.now(), online());
+  const { sale } = state;
+  byId('missing').hidden = !state.missing;
+  root.hidden = state.missing;
+  if (sale) {
+    drawSale(sale, view);
+    drawCountdown(sale, view);
+  }
+  // The link to the order takes the button's place, and its focus.
+  const focused = document.activeElement === buyButton || document.activeElement === viewOrder;
+  const linked = view.button.act === 'order';
+  if (linked) viewOrder.href = orderPage(state.orderId);
+  viewOrder.hidden = !linked;
+  buyButton.hidden = linked;
+  if (linked) say(viewOrder, view.button.key);
+  else label(buyButton, view.button);
+  if (focused) (linked ? viewOrder : buyButton).focus();
+  if (!state.missing) tell(view.sentence);
+
+  byId('position').hidden = !view.place;
+  if (view.place) {
+    show(byId('position'), () => {
+      const place = t('ticket.position', { position: () => count(view.place.position) });
+      return view.place.wait ? `${place}${t('ticket.wait', { wait: () => about(view.place.wait / 1000) })}` : place;
+    });
+  }
+  const { stepper } = view;
+  byId('quantity').hidden = !stepper.shown;
+  byId('fewer').setAttribute('aria-disabled', String(!stepper.fewer));
+  byId('more').setAttribute('aria-disabled', String(!stepper.more));
+  byId('quantity-value').textContent = state.quantity;
+  byId('browse').hidden = !view.browse;
+  byId('before').hidden = !view.before && !view.login;
+  byId('before-login').hidden = !view.login;
+  byId('reminder').hidden = !view.before;
+  byId('waiting').hidden = !view.before || !(sale.waiting > 1);
+  if (sale?.waiting > 1) say(byId('waiting'), 'sale.waiting', { waiting: () => count(rounded(sale.waiting)) });
+  drawn = view;
+  drawAgain(view.expiry);
 }
 
-function drawCountdown(state) {
-  countdown.hidden = state === 'ended';
-  countdown.dataset.to = state === 'scheduled' ? 'opening' : 'closing';
-  say(part(countdown, 'countdown-label'), state === 'scheduled' ? 'clock.opens' : 'clock.closes');
-  const next = state === 'ended' ? null : Date.parse(state === 'scheduled' ? sale.opens_at : sale.closes_at);
-  if (next === target) return;
-  target = next;
-  stopCountdown();
-  if (next === null) return;
-  stopCountdown = until(next, (left) => {
-    const p = parts(left);
-    part(countdown, 'days-cell').hidden = p.days === 0;
-    for (const unit of ['days', 'hours', 'minutes', 'seconds']) part(countdown, unit).textContent = p[unit];
+// rounded keeps two digits: the figure is an estimate.
+const rounded = (n) => (n < 100 ? n : Number(n.toPrecision(2)));
+
+// drawAgain draws when the view expires, once.
+function drawAgain(next) {
+  const mark = next ? `${next.clock} ${next.at}` : '';
+  if (mark === expiry) return;
+  expiry = mark;
+  stopExpiry();
+  stopExpiry = () => {};
+  const clock = next?.clock === 'store' ? store : gate;
+  if (!next || clock.now() >= next.at) return; // this is how it looks when it has expired
+  stopExpiry = until(clock, next.at, (left) => {
     if (left > 0) return;
-    // Whoever does not see the button appear hears of it.
-    if (state === 'scheduled' && phase === 'idle') tell('good', 'sale.opened');
-    // Not from within until: draw starts the next countdown.
+    // Not from within until: draw begins the next wait.
     queueMicrotask(draw);
+    lookAtOrder();
   });
 }
 
-function drawAction(state) {
-  const waiting = phase === 'asking' || phase === 'queued';
-  const label = phase === 'idle' || phase === 'ordered' ? state : phase;
-  buyButton.hidden = phase === 'ordered' || (state === 'scheduled' && phase === 'idle');
-  buyButton.disabled = phase !== 'idle' || state !== 'open';
-  buyButton.classList.toggle('busy', waiting);
-  buyButton.querySelector('.spinner').hidden = !waiting;
-  say(document.getElementById('buy-label'), `buy.${label}`);
-  viewOrder.hidden = phase !== 'ordered';
-  if (phase !== 'queued') position.hidden = true;
-
-  stepper.hidden = sale.limit_per_buyer < 2 || phase === 'ordered' || state === 'ended' || state === 'sold_out';
-  quantity = Math.min(quantity, sale.limit_per_buyer);
-  document.getElementById('fewer').disabled = phase !== 'idle' || quantity <= 1;
-  document.getElementById('more').disabled = phase !== 'idle' || quantity >= sale.limit_per_buyer;
-  document.getElementById('quantity-value').textContent = quantity;
+function drawSale(sale, view) {
+  root.classList.remove('loading');
+  root.removeAttribute('aria-busy');
+  title(sale.title, view.title && { key: view.title.key, values: { position: () => count(view.title.values?.position ?? 0) } });
+  part(root, 'title').textContent = sale.title;
+  drawPicture(part(root, 'picture'), sale);
+  byId('zoom').hidden = !sale.image;
+  drawState(part(root, 'state'), 'state', view.state);
+  drawPrices(root, sale);
+  drawUnits(root, sale, view.state);
+  const opening = view.state === 'scheduled';
+  say(part(root, 'window'), opening ? 'sale.opens_at' : view.state === 'ended' ? 'sale.closed_at' : 'sale.closes_at', { time: () => when(opening ? sale.opens_at : sale.closes_at) });
+  say(part(root, 'limit'), sale.limit_per_buyer > 1 ? 'sale.limit' : 'sale.limit_one', { limit: () => count(sale.limit_per_buyer) });
+  say(part(root, 'hold'), 'sale.hold', { time: () => duration(sale.hold_seconds) });
+  part(root, 'about').hidden = !sale.description;
+  part(root, 'description').textContent = sale.description ?? '';
 }
 
-function step(by) {
-  quantity += by;
-  draw();
+// drawCountdown runs to the opening, then to the closing; with an order, to the end of
+// the time to pay.
+let target = '';
+let stopCountdown = () => {};
+
+function drawCountdown(sale, view) {
+  const unpaid = state.phase === 'placed' && state.order?.state === 'unpaid';
+  const paid = state.phase === 'placed' && !unpaid;
+  countdown.hidden = view.state === 'ended' && !unpaid || paid;
+  const opening = view.state === 'scheduled';
+  const [clock, end, key] = unpaid ? [store, state.order.expires_at, 'clock.pay'] : [gate, opening ? sale.opens_at : sale.closes_at, opening ? 'clock.opens' : 'clock.closes'];
+  countdown.dataset.to = opening ? 'opening' : 'closing';
+  say(part(countdown, 'countdown-label'), key);
+  const mark = countdown.hidden ? '' : `${key} ${end}`;
+  if (mark === target) return;
+  target = mark;
+  stopCountdown();
+  stopCountdown = () => {};
+  if (!mark) return;
+  stopCountdown = until(clock, Date.parse(end), (left) => {
+    const p = parts(left);
+    part(countdown, 'days-cell').hidden = p.days === 0;
+    for (const name of ['days', 'hours', 'minutes', 'seconds']) {
+      part(countdown, name).textContent = p[name];
+      show(part(countdown, `${name}-unit`), () => unit(Number(p[name]), name.slice(0, -1)).replace(/[\d\s]+/gu, ''));
+    }
+  });
 }
 
-// --- the purchase -----------------------------------------------------------
+// --- the purchase ------------------------------------------------------------
 
-async function buy() {
-  enter('asking');
-  hush();
-  const answer = await post(`${path}/ticket`, { quantity });
+// Who has to log in first has pressed already: the page goes on when they come back.
+const intent = `seckill.press.${id}`;
+const intentLife = 10 * 60_000; // ms
+
+function remember(quantity) {
+  try {
+    if (quantity) sessionStorage.setItem(intent, JSON.stringify({ quantity, at: Date.now() }));
+    else sessionStorage.removeItem(intent);
+  } catch {
+    // Storage is forbidden: they press once more.
+  }
+}
+
+function remembered() {
+  try {
+    const wish = JSON.parse(sessionStorage.getItem(intent));
+    return wish && Math.abs(Date.now() - wish.at) < intentLife ? wish : null;
+  } catch {
+    return null;
+  }
+}
+
+async function press() {
+  on({ type: 'press' });
+  await send();
+}
+
+async function send() {
+  const answer = await post(`${path}/ticket`, { quantity: state.quantity });
   if (answer.status === 202) {
-    await follow(answer.body.ticket, answer.body.poll_after_ms);
+    on({ type: 'ticket', ticket: answer.body });
+    await follow(answer.body.poll_after_ms);
   } else if (answer.status === 401) {
+    remember(state.quantity);
     toLogin();
   } else if (answer.status === 409) {
-    await turnedAway(answer);
+    on({ type: 'verdict', code: answer.code });
+    if (answer.code === 'limit') await recall();
+    else lookAtSale();
+  } else if (answer.code === 'busy') {
+    await tryLater(answer.retryAfter);
   } else if (unknown(answer)) {
-    await confirm(answer);
+    await confirm();
   } else {
-    tellError(answer);
-    await rest(answer.retryAfter);
+    await rest(answer);
   }
 }
 
-// turnedAway shows a verdict. It is newer than the sale that we hold.
-async function turnedAway({ code }) {
-  enter('idle');
-  if (code === 'sold_out' && quantity > 1) {
-    tell('bad', 'verdict.sold_out_many', { quantity: () => count(quantity) });
-    return;
-  }
-  tell('bad', known('verdict', code));
-  if (code === 'limit') {
-    await recall();
-  } else if (code === 'not_open') {
-    await look();
-  } else if (['sold_out', 'paused', 'ended'].includes(code)) {
-    sale = { ...sale, state: code };
-    draw();
-  }
+// tryLater waits for room in the queue. The buyer may stop it.
+async function tryLater(retryAfter) {
+  const ms = backoff(state.tries + 1, retryAfter, Math.random());
+  on({ type: 'busy', until: gate.now() + ms });
+  const { tries } = state;
+  await pause(ms);
+  if (state.phase !== 'retrying' || state.tries !== tries) return;
+  on({ type: 'again' });
+  await send();
 }
 
-// confirm finds out what became of a request whose answer was lost. It asks
-// until somebody can tell, since "try again" would be a guess.
-async function confirm(lost) {
-  tell('info', 'ticket.confirming');
+async function rest(answer) {
+  on({ type: 'trouble', code: answer.code ?? 'unavailable', until: gate.now() + answer.retryAfter * (1 + Math.random() * 0.3) });
+  if (state.phase !== 'resting') return;
+  await pause(state.until - gate.now());
+  on({ type: 'rested' });
+}
+
+// confirm finds out what became of a request whose answer was lost. It asks until
+// somebody can tell, since "try again" would be a guess.
+async function confirm() {
+  on({ type: 'unknown' });
   await pause(Math.random() * 200);
-  const answer = await askTicket('');
-  if (answer.status === 200 && answer.body.ticket !== over) {
-    await arrive(answer.body);
-  } else if (answer.status === 401) {
-    toLogin();
-  } else {
-    tell('bad', lost.code === 'busy' ? 'verdict.busy' : 'ticket.none');
-    await rest(lost.retryAfter);
-  }
+  const answer = await askTicket();
+  if (answer.status === 200 && answer.body.ticket !== state.over) await arrive(answer.body);
+  else if (answer.status === 401) toLogin();
+  else on({ type: 'none' });
 }
 
 // follow asks for the outcome of a queued ticket until there is one.
-async function follow(ticket, pollAfter = 500) {
-  enter('queued');
-  tell('info', 'verdict.queued');
-  let failed = 0;
+async function follow(pollAfter = 500) {
   let retryAfter = 0;
   for (;;) {
-    await pause(failed ? backoff(failed - 1, Math.max(retryAfter, pollAfter)) : pollAfter * (0.9 + Math.random() * 0.2));
-    const answer = await get(`${path}/ticket?ticket=${encodeURIComponent(ticket)}`);
+    const { failed } = state;
+    await pause(failed ? backoff(failed - 1, Math.max(retryAfter, pollAfter), Math.random()) : jittered(pollAfter, Math.random()));
+    const answer = await get(`${path}/ticket?ticket=${encodeURIComponent(state.ticket.id)}`);
     if (answer.status === 200) {
-      if (failed >= slow) tell('info', 'verdict.queued');
-      failed = 0;
       if (answer.body.status !== 'queued') {
         await arrive(answer.body);
         return;
       }
       pollAfter = answer.body.poll_after_ms ?? pollAfter;
-      drawPosition(answer.body.position);
+      on({ type: 'ticket', ticket: answer.body });
     } else if (answer.status === 401) {
       toLogin();
       return;
     } else if (answer.status === 404) {
       // It belongs to another account that this browser was logged in with.
-      tell('bad', 'ticket.none');
-      enter('idle');
+      on({ type: 'none' });
       return;
     } else {
       retryAfter = answer.retryAfter;
-      if (++failed === slow) tell('info', 'ticket.slow');
+      on({ type: 'silent' });
     }
   }
 }
 
-function drawPosition(place) {
-  position.hidden = !(place > 0);
-  say(position, 'ticket.position', { position: () => count(place) });
-}
-
 // arrive takes a ticket that this page has asked for to its end.
 async function arrive(ticket) {
+  on({ type: 'ticket', ticket });
   if (ticket.status === 'queued') {
-    drawPosition(ticket.position);
-    await follow(ticket.ticket, ticket.poll_after_ms);
+    await follow(ticket.poll_after_ms);
     return;
   }
-  if (ticket.status === 'refused') {
-    refused(ticket);
+  if (ticket.status !== 'placed') {
+    lookAtSale();
     return;
   }
-  ordered(ticket.order, 'ticket.placed');
-  if (await ask('success', 'dialog.success')) location.assign(viewOrder.href);
-  else viewOrder.focus();
+  const { sale, quantity } = state;
+  lookAtOrder();
+  const amount = () => money(state.order?.amount ?? quantity * sale.price, state.order?.currency ?? sale.currency);
+  const yes = await ask('success', 'dialog.success', {
+    no: 'dialog.no', yes: 'dialog.yes',
+    facts: [
+      () => `${state.order?.title || sale.title} × ${count(state.order?.quantity ?? quantity)}`,
+      () => t('dialog.amount', { amount }),
+      () => t('dialog.time', { time: () => duration(sale.hold_seconds) }),
+    ],
+  });
+  if (yes) location.assign(orderPage(ticket.order));
+  else (viewOrder.hidden ? buyButton : viewOrder).focus();
 }
 
-function refused(ticket) {
-  over = ticket.ticket;
-  enter('idle');
-  tell('bad', known('reason', ticket.reason));
-}
-
-function ordered(order, sentence) {
-  viewOrder.href = `/order/detail/${encodeURIComponent(order)}`;
-  enter('ordered');
-  tell('good', sentence);
-}
-
-// rest keeps the button quiet for as long as the server has asked.
-async function rest(ms) {
-  if (ms > 0) {
-    enter('resting');
-    await pause(ms * (1 + Math.random() * 0.3));
-  }
-  enter('idle');
-}
-
-// askTicket asks for a ticket until the answer is one: 200, 401, 404.
-async function askTicket(query) {
+// askTicket asks for the newest ticket until the answer is one: 200, 401, 404.
+async function askTicket() {
   for (let n = 0; ; n++) {
-    const answer = await get(`${path}/ticket${query}`);
+    const answer = await get(`${path}/ticket`);
     if (!unknown(answer) && answer.status !== 429) return answer;
-    await pause(backoff(n, answer.retryAfter));
+    await pause(backoff(n, answer.retryAfter, Math.random()));
   }
 }
 
 // recall shows where the buyer stands who comes (back) to this page: in the
 // queue, or with an order. Whoever presses the button meanwhile is served first.
 async function recall() {
-  const answer = await askTicket('');
-  if (answer.status === 401) farewell();
-  if (answer.status !== 200 || phase !== 'idle') return;
+  const answer = await askTicket();
+  if (answer.status !== 200 || state.phase !== 'idle') return answer.status;
   const ticket = answer.body;
   if (ticket.status === 'queued') {
     await arrive(ticket);
   } else if (ticket.status === 'refused') {
-    refused(ticket);
+    on({ type: 'ticket', ticket });
   } else {
     const order = await get(orderPath(ticket.order));
-    if (phase !== 'idle') return;
-    if (order.body?.state === 'unpaid' || order.body?.state === 'paid') ordered(ticket.order, `ticket.${order.body.state}`);
-    else if (order.status === 200) over = ticket.ticket;
+    if (order.status === 200 && state.phase === 'idle') on({ type: 'order', order: order.body });
   }
+  return answer.status;
 }
 
-buyButton.addEventListener('click', buy);
-document.getElementById('fewer').addEventListener('click', () => step(-1));
-document.getElementById('more').addEventListener('click', () => step(+1));
+// --- what is asked for again and again ---------------------------------------
 
-whileSeen(refresh, look);
-if (buyer()) recall();
+const lookAtSale = keep(() => jittered(gapToSale(state.missing ? null : state.sale, gate.now()) * (state.missing ? 30 : 1), Math.random()), async () => {
+  const answer = await get(path);
+  if (answer.status === 200) on({ type: 'sale', sale: answer.body });
+  else if (answer.status === 404) on({ type: 'gone' });
+  else on({ type: 'unseen' });
+});
+
+// An order that is shown is asked for while it can change.
+const lookAtOrder = keep(() => (state.phase !== 'placed' ? Infinity : state.order ? jittered(gapToOrder(state.order, store.now()), Math.random()) : 1000), async () => {
+  if (state.phase !== 'placed') return;
+  const answer = await get(orderPath(state.orderId));
+  if (answer.status !== 200 || state.phase !== 'placed' || answer.body.id !== state.orderId) return;
+  on({ type: 'order', order: answer.body });
+  if (state.phase === 'idle') lookAtSale();
+});
+
+let recalled = false;
+onMe(async (me) => {
+  on({ type: 'me', me });
+  if (!me || recalled) return;
+  recalled = true;
+  const wish = remembered();
+  remember(0);
+  await recall();
+  if (!wish || state.phase !== 'idle') return;
+  while (!state.sale && !state.missing) await pause(100);
+  on({ type: 'quantity', quantity: wish.quantity });
+  if (drawn.button.act === 'buy') press();
+});
+onOnline(draw);
+
+buyButton.addEventListener('click', () => {
+  const { act } = drawn?.button ?? {};
+  if (act === 'buy') press();
+  if (act === 'stop') on({ type: 'stop' });
+});
+for (const [name, by] of [['fewer', -1], ['more', +1]]) {
+  byId(name).addEventListener('click', () => {
+    if (drawn?.stepper[name]) on({ type: 'quantity', quantity: state.quantity + by });
+  });
+}
+
+// --- the picture, as large as the screen -------------------------------------
+
+const zoom = byId('zoomed');
+byId('zoom').addEventListener('click', () => {
+  const image = part(root, 'picture').querySelector('img');
+  if (!image) return;
+  const large = image.cloneNode();
+  byId('zoom-close').replaceChildren(large);
+  zoom.showModal();
+});
+zoom.addEventListener('click', () => zoom.close());

@@ -1,0 +1,199 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"seckill/e2e/browser"
+)
+
+// buyer is one browser tab with its own cookies, in front of its own shop.
+type buyer struct {
+	*browser.Tab
+	t       *testing.T
+	shop    *shop
+	modules *gate
+}
+
+func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
+	t.Helper()
+	s, modules := newShop(), &gate{}
+	mux := http.NewServeMux()
+	mux.Handle("/api/", s)
+	pages := Handler(s.sale)
+	for _, pattern := range Routes() {
+		mux.Handle(pattern, pages)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".js") {
+			modules.pass()
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		close(s.closed)
+		modules.open()
+		server.Close()
+	})
+	b := &buyer{chromium.Tab(t, server.URL), t, s, modules}
+	b.Words = `
+		const buy = node('#buy');
+		const can = (s) => shown(s) && !node(s).disabled && node(s).getAttribute('aria-disabled') !== 'true';
+	`
+	return b
+}
+
+// login logs in without the pages.
+func (b *buyer) login() {
+	b.t.Helper()
+	b.Open("/nowhere")
+	b.Eval(`fetch('/api/login', { method: 'POST', body: '{}' }).then(() => '')`)
+}
+
+func (b *buyer) speak(language string) {
+	b.t.Helper()
+	b.Open("/nowhere")
+	b.Eval(fmt.Sprintf(`document.cookie = 'seckill_lang=%s; path=/'; ''`, language))
+}
+
+func (b *buyer) fill(name, password string) {
+	b.t.Helper()
+	b.Fill("[name=name]", name)
+	b.Fill("[name=password]", password)
+}
+
+// keys presses keys on whatever has the focus.
+func (b *buyer) keys(keys string) {
+	b.t.Helper()
+	b.Do(chromedp.KeyEvent(keys))
+}
+
+// focused demands where the focus is.
+func (b *buyer) focused(id string) {
+	b.t.Helper()
+	b.Await(fmt.Sprintf(`document.activeElement?.id === %q`, id))
+}
+
+// sentence waits until the page says exactly this.
+func (b *buyer) sentence(want string) {
+	b.t.Helper()
+	b.Await(fmt.Sprintf(`text('#status') === %q`, want))
+}
+
+// saw demands texts that one of the remembered elements has had.
+func (b *buyer) saw(wants ...string) {
+	b.t.Helper()
+	for _, want := range wants {
+		if all := b.Eval(fmt.Sprintf(`const all = Object.values(window.rememberedByTest).flat(); all.includes(%q) ? '' : all.join('\n')`, want)); all != "" {
+			b.t.Errorf("the page never said %q, but\n%s", want, all)
+		}
+	}
+}
+
+// awaitTicket waits until the page has asked for the buyer's ticket.
+func (b *buyer) awaitTicket() {
+	b.t.Helper()
+	b.Await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/ticket'))`)
+}
+
+// wake makes the page look at everything at once, as when the tab is seen again.
+func (b *buyer) wake() {
+	b.t.Helper()
+	b.Eval(`document.dispatchEvent(new Event('visibilitychange')); ''`)
+}
+
+// leaves goes to a page and does not wait until it is loaded.
+func (b *buyer) leaves(path string) {
+	b.t.Helper()
+	if b.Eval(`location.href`) == "about:blank" {
+		b.Open("/static/x/favicon.svg")
+	}
+	b.Eval(fmt.Sprintf(`setTimeout(() => location.assign(%q)); ''`, b.URL+path))
+	b.Await(fmt.Sprintf(`location.pathname === %q`, path))
+}
+
+// module returns, as JSON, what an expression over the functions of a module gives.
+func (b *buyer) module(name, expression string) string {
+	b.t.Helper()
+	return b.Eval(fmt.Sprintf(`import(new URL('%s', node('script[type=module]').src)).then((m) => { with (m) return JSON.stringify(%s); })`, name, expression))
+}
+
+// fits demands that nothing is wider than the page.
+func (b *buyer) fits(width int) {
+	b.t.Helper()
+	if w := b.Eval(fmt.Sprintf(`const { scrollWidth, clientWidth } = document.documentElement;
+		innerWidth === %d && scrollWidth <= clientWidth ? '' : location.pathname + ' is ' + scrollWidth + ' of ' + clientWidth + ' pixels wide'`, width)); w != "" {
+		b.t.Error(w)
+	}
+}
+
+// command sends a command of the protocol to the tab.
+func command[P, R any](b *buyer, c cdp.Command[P, R], params P) (result R) {
+	b.t.Helper()
+	b.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
+		r, err := cdp.Call(ctx, t, c, params)
+		if err == nil {
+			result = r
+		}
+		return err
+	}))
+	return result
+}
+
+// offline takes the network away from the page, or gives it back.
+func (b *buyer) offline(gone bool) {
+	b.t.Helper()
+	command(b, network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: gone, DownloadThroughput: -1, UploadThroughput: -1})
+}
+
+func (b *buyer) viewport(width, height int64) {
+	b.t.Helper()
+	b.Do(chromedp.EmulateViewport(width, height))
+}
+
+func (b *buyer) media(name, value string) {
+	b.t.Helper()
+	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
+}
+
+// gate lets requests wait.
+type gate struct {
+	mu   sync.Mutex
+	shut chan struct{}
+}
+
+func (g *gate) pass() {
+	g.mu.Lock()
+	shut := g.shut
+	g.mu.Unlock()
+	if shut != nil {
+		<-shut
+	}
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut != nil {
+		close(g.shut)
+		g.shut = nil
+	}
+}
+
+// holdModules lets every module wait until the function that it returns is called.
+func (b *buyer) holdModules() (release func()) {
+	b.modules.mu.Lock()
+	defer b.modules.mu.Unlock()
+	b.modules.shut = make(chan struct{})
+	return b.modules.open
+}
