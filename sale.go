@@ -226,6 +226,7 @@ var (
 	ErrState       = errors.New("not possible in this state")
 	ErrStock       = errors.New("the gate holds fewer units")
 	ErrUnavailable = errors.New("unavailable, try again")
+	ErrBusy        = errors.New("too many at once, try again in a moment")
 	ErrClosed      = fmt.Errorf("the gate has no state of the sale until it is rebuilt: %w", ErrUnavailable)
 	ErrStale       = fmt.Errorf("the gate was rebuilt since this was read: %w", ErrUnavailable)
 	ErrNameTaken   = errors.New("the name is taken")

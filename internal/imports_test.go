@@ -59,8 +59,9 @@ func below(pkg string, folders []string) bool {
 }
 
 // everybody may import the marks at which a test kills the process, which are empty
-// functions in every other build, and what every resident duty needs.
-var everybody = []string{"seckill/internal/crash", "seckill/internal/duty"}
+// functions in every other build, what every resident duty needs, and the rooms
+// that bound what is scarce.
+var everybody = []string{"seckill/internal/crash", "seckill/internal/duty", "seckill/internal/room"}
 
 // engines may import how an engine's own CA is read: a stage, a backend of one, or
 // the connection to RabbitMQ.

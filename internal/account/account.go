@@ -14,10 +14,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
-	"golang.org/x/sync/semaphore"
 
 	"seckill"
 )
@@ -32,30 +30,28 @@ const (
 // hashing is argon2id by OWASP's first recommendation: 19 MiB, 2 passes, 1 lane.
 var hashing = &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-// HashesAtOnce bounds the memory and the cores that passwords take.
-const HashesAtOnce = 2
-
-// Errors of Register and Login, beside seckill.ErrNameTaken.
-var (
-	ErrWeakPassword = fmt.Errorf("the password must have %d characters to %d bytes", MinPassword, MaxPassword)
-	ErrLogin        = errors.New("the name or the password is wrong")
-)
+// ErrLogin is a wrong password, or a name that nobody has. Register has
+// seckill.ErrNameTaken and ErrWeakPassword beside it.
+var ErrLogin = errors.New("the name or the password is wrong")
 
 // Store keeps accounts.
 type Store interface {
-	// CreateAccount MUST fail with seckill.ErrNameTaken when the name exists.
+	// CreateAccount MUST fail with seckill.ErrNameTaken when the name exists, in
+	// whatever spelling (seckill.FoldName).
 	CreateAccount(ctx context.Context, a seckill.Account) error
+	// Account MUST find the name in any spelling, and prefer the very same one: of
+	// before names were folded there may be two accounts.
 	Account(ctx context.Context, name string) (seckill.Account, error)
 	Invite(ctx context.Context, hash string, uses int, until time.Time) error
 }
 
-// Accounts registers and logs in.
+// Accounts registers and logs in. Hashing a password takes a core and 19 MiB for a
+// while: whoever calls bounds how many do at once.
 type Accounts struct {
 	store  Store
 	secret []byte
 	life   time.Duration // of a token
-	hashes *semaphore.Weighted
-	nobody string // the hash of a password that nobody has
+	nobody string        // the hash of a password that nobody has
 }
 
 // New returns the accounts of a store. Tokens are signed with secret and live
@@ -65,7 +61,7 @@ func New(store Store, secret []byte, life time.Duration) (*Accounts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Accounts{store: store, secret: secret, life: life, hashes: semaphore.NewWeighted(HashesAtOnce), nobody: nobody}, nil
+	return &Accounts{store: store, secret: secret, life: life, nobody: nobody}, nil
 }
 
 // Session is what a buyer gets by logging in.
@@ -105,19 +101,19 @@ func (a *Accounts) register(ctx context.Context, name, password, role, invite st
 	if !seckill.ValidBuyer(name) || strings.TrimSpace(name) != name {
 		return Session{}, &seckill.FieldError{Field: "name", Must: fmt.Sprintf("must be 1 to %d printable characters without space around them", MaxName)}
 	}
-	if utf8.RuneCountInString(password) < MinPassword || len(password) > MaxPassword {
-		return Session{}, ErrWeakPassword
+	if _, ok := seckill.FoldName(name); !ok {
+		return Session{}, &seckill.FieldError{Field: "name", Must: "must consist of letters, digits and signs"}
+	}
+	form, err := checkPassword(name, password)
+	if err != nil {
+		return Session{}, err
 	}
 	if _, err := a.store.Account(ctx, name); err == nil {
 		return Session{}, seckill.ErrNameTaken
 	} else if !errors.Is(err, seckill.ErrNotFound) {
 		return Session{}, err
 	}
-	if err := a.hashes.Acquire(ctx, 1); err != nil {
-		return Session{}, err
-	}
-	hash, err := argon2id.CreateHash(password, hashing)
-	a.hashes.Release(1)
+	hash, err := argon2id.CreateHash(form, hashing)
 	if err != nil {
 		return Session{}, err
 	}
@@ -142,11 +138,7 @@ func (a *Accounts) Login(ctx context.Context, name, password string) (Session, e
 	case err != nil:
 		return Session{}, err
 	}
-	if err := a.hashes.Acquire(ctx, 1); err != nil {
-		return Session{}, err
-	}
-	ok, herr := argon2id.ComparePasswordAndHash(password, hash)
-	a.hashes.Release(1)
+	ok, herr := matches(password, hash)
 	if herr != nil {
 		return Session{}, herr
 	}

@@ -25,7 +25,7 @@ const (
 	GoodSecret = 32 // bytes, as many as a signature has
 
 	MaxLife = 90 * 24 * time.Hour // of a token, unless Verifier.MaxLife says otherwise
-	leeway  = time.Minute         // between the clock of who issues tokens and ours
+	leeway  = 59 * time.Second    // between the clock of who issues tokens and ours: a minute, less the second that times are cut to
 )
 
 // WeakSecret says what makes a secret easy to guess; nothing if it looks good.

@@ -5,9 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/go-chi/httprate"
-	"golang.org/x/sync/semaphore"
-
 	"seckill/internal/account"
 )
 
@@ -28,51 +25,77 @@ type newAccount struct {
 }
 
 func (a *API) register(w http.ResponseWriter, r *request) error {
+	address := network(a.client(r.Request))
+	if a.limits.hashing.Full(address) {
+		return errHashing
+	}
 	var c newAccount
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
 	}
-	address := network(a.client(r.Request))
-	if a.limits.address.over(address) {
+	if !a.limits.registrations.allow(address) {
 		return errTooMany
 	}
 	if err := a.mayRegister(r, c.Invite, solution{c.Work, c.Formula, c.Answer, c.Captcha}); err != nil {
 		return err
 	}
-	a.limits.address.count(address)
-	s, err := a.Accounts.RegisterInvited(r.Context(), c.Name, c.Password, c.Invite)
+	leave, err := a.limits.hashing.Enter(r.Context(), address)
 	if err != nil {
 		return err
 	}
+	s, err := a.hash(leave, func() (account.Session, error) {
+		return a.Accounts.RegisterInvited(r.Context(), c.Name, c.Password, c.Invite)
+	})
+	if err != nil {
+		return err
+	}
+	a.remember(w, r.Request, c.Name)
 	a.setSession(w, r.Request, s)
 	return writeJSON(w, http.StatusCreated, s)
 }
 
+// login lets the right password in, whoever else tries. Who has tried too often is
+// slowed down: their passwords are looked at one after another, at a pace.
 func (a *API) login(w http.ResponseWriter, r *request) error {
+	address := network(a.client(r.Request))
+	if a.limits.hashing.Full(address) {
+		return errHashing
+	}
 	var c credentials
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
 	}
-	address := network(a.client(r.Request))
-	// Who waits here has not been counted yet, so the limits are asked when it is
-	// their turn: a thousand guesses at once are no more than one after another.
-	if err := a.limits.logins.Acquire(r.Context(), 1); err != nil {
-		return err
-	}
-	defer a.limits.logins.Release(1)
-	if a.limits.name.over(c.Name) || a.limits.address.over(address) {
-		return errTooMany
-	}
-	s, err := a.Accounts.Login(r.Context(), c.Name, c.Password)
-	if err != nil {
-		if errors.Is(err, account.ErrLogin) {
-			a.limits.name.count(c.Name)
-			a.limits.address.count(address)
+	device := a.limits.devices.knows(r.Request, c.Name)
+	slowed := false
+	for {
+		lane := a.limits.lane(c.Name, address, device)
+		if lane != nil && !slowed {
+			if err := lane.wait(r.Context()); err != nil {
+				return err
+			}
+			slowed = true
 		}
-		return err
+		leave, err := a.limits.hashing.Enter(r.Context(), address)
+		if err != nil {
+			return err
+		}
+		// Who waited here had not been counted yet: a thousand guesses at once are no
+		// more than one after another.
+		if !a.limits.try(c.Name, address, device) && !slowed {
+			leave(0)
+			continue
+		}
+		s, err := a.hash(leave, func() (account.Session, error) { return a.Accounts.Login(r.Context(), c.Name, c.Password) })
+		if errors.Is(err, account.ErrLogin) {
+			return a.limits.failed(c.Name, address, device, slowed)
+		}
+		if err != nil {
+			return err
+		}
+		a.remember(w, r.Request, c.Name)
+		a.setSession(w, r.Request, s)
+		return writeJSON(w, http.StatusOK, s)
 	}
-	a.setSession(w, r.Request, s)
-	return writeJSON(w, http.StatusOK, s)
 }
 
 // me says who the cookie or the token names.
@@ -96,45 +119,14 @@ func (a *API) logout(w http.ResponseWriter, r *request) error {
 // setSession gives the token to a browser: no script reads it, no other site
 // sends it along.
 func (a *API) setSession(w http.ResponseWriter, r *http.Request, s account.Session) {
-	secure := r.TLS != nil || a.trusted(remote(r)) && r.Header.Get("X-Forwarded-Proto") == "https"
 	age := int(s.Life / time.Second)
 	if s.Life < 0 {
 		age = -1
 	}
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: s.Token, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure})
+	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: s.Token, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: a.secure(r)})
 }
 
-// limits of guessing, by name and by address.
-type limits struct {
-	name, address *failures
-	logins        *semaphore.Weighted // under way
-}
-
-func newLimits(name, address int) limits {
-	return limits{newFailures(name), newFailures(address), semaphore.NewWeighted(account.HashesAtOnce)}
-}
-
-// failures counts by key within a sliding minute.
-type failures struct {
-	*httprate.RateLimiter
-	limit float64
-}
-
-const failureWindow = time.Minute
-
-func newFailures(limit int) *failures {
-	// With a counter that it is given the limiter counts full minutes of the
-	// clock, as count does; with its own they would begin when it was made.
-	counter := httprate.WithLimitCounter(httprate.NewLocalLimitCounter(failureWindow))
-	return &failures{httprate.NewRateLimiter(limit, failureWindow, counter), float64(limit)}
-}
-
-// over reports whether one more failure would be too many.
-func (f *failures) over(key string) bool {
-	_, rate, err := f.Status(key)
-	return err == nil && rate+1 > f.limit
-}
-
-func (f *failures) count(key string) {
-	f.Counter().Increment(key, time.Now().UTC().Truncate(failureWindow))
+// secure reports whether the client's connection is TLS, here or at a proxy of ours.
+func (a *API) secure(r *http.Request) bool {
+	return r.TLS != nil || a.trusted(remote(r)) && r.Header.Get("X-Forwarded-Proto") == "https"
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -61,7 +63,7 @@ var kinds = map[string]problem{
 
 // Errors of this stage.
 var (
-	errTooBusy   = errors.New("too many requests are in flight")
+	errHashing   = fmt.Errorf("too many log in: %w", seckill.ErrBusy)
 	errPanic     = errors.New("panic")
 	errMethod    = errors.New("method not allowed")
 	errForbidden = errors.New("needs the role admin")
@@ -69,6 +71,7 @@ var (
 	errTooLarge  = errors.New("body too large")
 	errMediaType = errors.New("media type")
 	errTooMany   = errors.New("too many tries")
+	errSlowed    = fmt.Errorf("%w: others are before this one", errTooMany)
 )
 
 // code is the one table from errors to codes. The detail is for the client.
@@ -115,7 +118,7 @@ func code(err error) (code, detail string) {
 		return "unsupported_media_type", ""
 	case errors.Is(err, errTooMany):
 		return "too_many_requests", ""
-	case errors.Is(err, errTooBusy):
+	case errors.Is(err, seckill.ErrBusy):
 		return "busy", ""
 	case errors.Is(err, seckill.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return "unavailable", ""
@@ -130,8 +133,8 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 	p := kinds[code]
 	switch {
 	case p.Status == http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
-		if r.Context().Err() == nil && !errors.Is(err, errTooBusy) {
+		w.Header().Set("Retry-After", retryAfter(err))
+		if r.Context().Err() == nil && !errors.Is(err, seckill.ErrBusy) {
 			if unsaid, ok := a.unavailable.next(time.Now()); ok {
 				a.Log.Warn("api: unavailable", "request_id", id, "method", r.Method, "path", r.URL.Path, "error", err, "unsaid", unsaid)
 			}
@@ -140,6 +143,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 		after := 60
 		if later := (*access.Later)(nil); errors.As(err, &later) {
 			after = later.Seconds()
+		}
+		if errors.Is(err, errSlowed) {
+			after = 1
 		}
 		w.Header().Set("Retry-After", strconv.Itoa(after))
 	case p.Status == http.StatusInternalServerError:
@@ -151,6 +157,15 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 	p.Type, p.Code, p.Detail, p.RequestID = "about:blank", code, detail, id
 	body, _ := json.Marshal(p)
 	(&prepared{p.Status, problemType, body, nil}).write(w)
+}
+
+// retryAfter is in seconds. A crowd that was turned away together must not come
+// back together.
+func retryAfter(err error) string {
+	if errors.Is(err, seckill.ErrBusy) {
+		return strconv.Itoa(1 + rand.IntN(3))
+	}
+	return "1"
 }
 
 // seldom lets one line a second through: an outage meets every request.

@@ -90,6 +90,7 @@ func TestAListedShopMayCallFromItsPages(t *testing.T) {
 	}
 
 	t.Log("another site's page may neither send nor read")
+	s.outcome(otherName, s.open.ID)
 	before := s.world()
 	asked := fetch("OPTIONS", ticketPath(s.open.ID), stranger, "Access-Control-Request-Method", "POST")
 	require.Equal(t, http.StatusMethodNotAllowed, asked.Code)

@@ -28,6 +28,7 @@ import (
 	"seckill/internal/account"
 	"seckill/internal/crash"
 	"seckill/internal/order"
+	"seckill/internal/room"
 	"seckill/internal/sale"
 )
 
@@ -81,10 +82,12 @@ type Config struct {
 	Stopping  context.Context // done when the node stops: waits end early
 
 	PollAfter      time.Duration // what "queued" tells the client; default 500 ms
-	MaxInFlight    int           // requests at once; default 20,000
+	MaxInFlight    int           // purchases at once, and as many other requests of a kind: see rooms; default 20,000
 	MaxWaits       int           // requests that wait for an outcome at once; default 10,000
 	TrustedProxies []netip.Prefix
 	TrustedOrigins []string // of shops whose pages may call; each passes ParseOrigin
+	Hashes         int      // passwords hashed at once; default HashesByCores
+	DeviceSecrets  [][]byte // sign the cookies of devices that have logged in, the current one first; none: there are none
 	LoginTries     int      // failed logins by name in a minute; default 10
 	AddressTries   int      // failed logins and new accounts by address in a minute; default 300
 	Registration   string   // who may make an account; default RegistrationOpen
@@ -96,7 +99,7 @@ type API struct {
 	mux         *http.ServeMux
 	routes      []route
 	origins     origins
-	inFlight    atomic.Int64
+	rooms       rooms
 	waits       atomic.Int64
 	idPrefix    string
 	pollAfter   string
@@ -140,11 +143,14 @@ func New(c Config) *API {
 	orDefault(&c.LoginTries, 10)
 	orDefault(&c.AddressTries, 300)
 	orDefault(&c.Registration, RegistrationOpen)
+	orDefault(&c.Hashes, HashesByCores())
 	a := &API{
 		Config: c, mux: http.NewServeMux(), origins: newOrigins(c.TrustedOrigins), idPrefix: crand.Text()[:10] + "-", document: newOpenAPI(),
-		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), limits: newLimits(c.LoginTries, c.AddressTries), metrics: newMetrics(c.Metrics),
+		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), metrics: newMetrics(c.Metrics),
 		watchers: newWatchers(), pace: newPace(),
 	}
+	bounds := room.NewMetrics(c.Metrics)
+	a.limits, a.rooms = newLimits(c, bounds), newRooms(c.MaxInFlight, bounds)
 	a.routes = []route{
 		// Anybody.
 		{"POST", "/api/register", public, a.register},               // makes an account; a repeat is name_taken
@@ -213,8 +219,8 @@ func orDefault[T comparable](v *T, d T) {
 // body, then the gate.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Ids are drawn, not counted: who sees two of a counter's knows the traffic.
-	var room [32]byte
-	id := string(strconv.AppendUint(append(room[:0], a.idPrefix...), rand.Uint64(), 36))
+	var text [32]byte
+	id := string(strconv.AppendUint(append(text[:0], a.idPrefix...), rand.Uint64(), 36))
 	h := w.Header()
 	h["X-Request-Id"] = []string{id}
 	if isAPI(r.URL.Path) {
@@ -234,15 +240,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if n := a.inFlight.Add(1); n > int64(a.MaxInFlight) {
-		a.inFlight.Add(-1)
+	place := a.rooms.of(r.URL.Path, buying)
+	if err := place.Enter(); err != nil {
 		if buying {
 			a.Gate.Abandon(sale)
 		}
-		a.fail(w, r, id, errTooBusy)
+		a.fail(w, r, id, err)
 		return
 	}
-	defer a.done(w, r, id)
+	defer a.done(place, w, r, id)
 	switch {
 	case buying:
 		reached := false
@@ -262,8 +268,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // done ends a request: a panic is a 500 with the request's id and nothing else.
-func (a *API) done(w http.ResponseWriter, r *http.Request, id string) {
-	a.inFlight.Add(-1)
+func (a *API) done(place *room.Room, w http.ResponseWriter, r *http.Request, id string) {
+	place.Leave()
 	if p := recover(); p != nil {
 		if p == http.ErrAbortHandler {
 			panic(p)

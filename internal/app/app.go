@@ -40,6 +40,7 @@ type Node struct {
 	access   *access.Guard
 	tokens   *account.Verifier
 	secret   []byte
+	secrets  [][]byte        // the current one, and the previous one while rotating
 	settled  *settle.Metrics // of all settlers
 	closers  []func() error  // of the parts that have one
 	public   net.Listener
@@ -68,7 +69,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if made != "" {
 		log.Info("made a secret to sign tokens with", "file", made)
 	}
-	n.secret = secrets[0]
+	n.secret, n.secrets = secrets[0], secrets
 	weak, err := c.refuseWeakSecret(n.secret)
 	if err != nil {
 		return nil, err

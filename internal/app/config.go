@@ -55,11 +55,12 @@ type Config struct {
 	HTTP struct {
 		TrustedProxies []string      `koanf:"trusted_proxies" help:"networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed"`
 		TrustedOrigins []string      `koanf:"trusted_origins" help:"origins (https://shop.example) whose pages may call the API from another host name"`
-		MaxInFlight    int           `koanf:"max_in_flight" help:"requests served at once; beyond it the answer is busy"`
+		MaxInFlight    int           `koanf:"max_in_flight" help:"purchases served at once, and as many requests of other kinds, which have rooms of their own; beyond it the answer is busy"`
 		MaxWaits       int           `koanf:"max_waits" help:"requests that wait for an outcome at once; beyond it they are answered at once"`
 		PollAfter      time.Duration `koanf:"poll_after" help:"when a queued buyer is told to ask again"`
-		LoginTries     int           `koanf:"login_tries" help:"failed logins by name in a minute"`
-		AddressTries   int           `koanf:"address_tries" help:"failed logins and new accounts by address in a minute"`
+		Hashes         int           `koanf:"hashes" help:"passwords hashed at once; 0: half of the cores"`
+		LoginTries     int           `koanf:"login_tries" help:"logins in a minute by name and address together, ten times as many by name alone; beyond it they are slowed down"`
+		AddressTries   int           `koanf:"address_tries" help:"in a minute by address: new accounts, beyond it they are refused; failed logins, beyond it they are slowed down"`
 		DrainDelay     time.Duration `koanf:"drain_delay" help:"how long a stopping node answers on while /readyz says no, for the balancer to notice"`
 		StopTimeout    time.Duration `koanf:"stop_timeout" help:"how long a stopping node waits for requests under way"`
 	} `koanf:"http"`
@@ -290,6 +291,9 @@ func (c *Config) check() error {
 	positive("http.max_waits", c.HTTP.MaxWaits)
 	positive("http.login_tries", c.HTTP.LoginTries)
 	positive("http.address_tries", c.HTTP.AddressTries)
+	if c.HTTP.Hashes < 0 || c.HTTP.Hashes > 1024 {
+		bad("http.hashes", "must be 0 to 1024")
+	}
 	positive("limits.outbox", c.Limits.Outbox)
 	positive("limits.queue", c.Limits.Queue)
 	positive("limits.batch", c.Limits.Batch)

@@ -45,7 +45,7 @@ func (n *Node) publicServer(stopping context.Context) *http.Server {
 		Pages: web.Handler(n.sales.Get), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),
-		TrustedOrigins: n.config.HTTP.TrustedOrigins,
+		TrustedOrigins: n.config.HTTP.TrustedOrigins, Hashes: n.config.HTTP.Hashes, DeviceSecrets: n.secrets,
 	}
 	if n.rabbit != nil {
 		c.Listeners = n.rabbit.queue

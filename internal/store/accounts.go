@@ -7,14 +7,22 @@ import (
 	"seckill"
 )
 
-// CreateAccount writes a new account; a name that exists is seckill.ErrNameTaken.
+// CreateAccount writes a new account; a name that exists, in whatever spelling
+// (seckill.FoldName), is seckill.ErrNameTaken.
 func (s *Store) CreateAccount(ctx context.Context, a seckill.Account) error {
 	now := s.now()
+	folded, ok := seckill.FoldName(a.Name)
+	if !ok {
+		return &seckill.FieldError{Field: "name", Must: "must be a name"}
+	}
 	err := s.write(ctx, "create account", func(t *tx) error {
 		if a.Invite != "" {
 			if err := t.useInvite(ctx, a.Invite, now); err != nil {
 				return err
 			}
+		}
+		if _, err := t.exec(ctx, "INSERT INTO names (folded, name) VALUES (?, ?)", folded, a.Name); err != nil {
+			return err
 		}
 		_, err := t.exec(ctx, "INSERT INTO accounts (name, buyer, role, hash, created_at) VALUES (?, ?, ?, ?, ?)", a.Name, a.Buyer, a.Role, a.Hash, ms(now))
 		return err
@@ -25,15 +33,61 @@ func (s *Store) CreateAccount(ctx context.Context, a seckill.Account) error {
 	return err
 }
 
-// Account returns the account of that name, or seckill.ErrNotFound.
+// Account returns the account of that name, in whatever spelling, or
+// seckill.ErrNotFound. Of two accounts from before names were folded it is the one
+// with this very spelling.
 func (s *Store) Account(ctx context.Context, name string) (a seckill.Account, err error) {
+	folded, _ := seckill.FoldName(name)
+	found := false
 	err = s.ask(ctx, "account", func(t *tx) error {
-		return t.one(ctx, "SELECT name, buyer, role, hash, created_at FROM accounts WHERE name = ?", []any{name}, func(r scanner) error {
+		return t.rows(ctx, "SELECT name, buyer, role, hash, created_at FROM accounts WHERE name = ? OR name = (SELECT name FROM names WHERE folded = ?)", []any{name, folded}, func(r scanner) error {
+			var one seckill.Account
 			var created int64
-			err := r.Scan(&a.Name, &a.Buyer, &a.Role, &a.Hash, &created)
-			a.CreatedAt = fromMS(created)
+			err := r.Scan(&one.Name, &one.Buyer, &one.Role, &one.Hash, &created)
+			one.CreatedAt = fromMS(created)
+			if !found || one.Name == name {
+				a = one
+			}
+			found = true
 			return err
 		})
 	})
+	if err == nil && !found {
+		err = seckill.ErrNotFound
+	}
 	return a, err
+}
+
+// foldNames notes the folded names of accounts from before names were folded, once.
+// Of two that are the same the older one has the name, in any spelling; the other
+// is found by its very own.
+func (s *Store) foldNames(ctx context.Context) error {
+	return s.write(ctx, "fold names", func(t *tx) error {
+		var some int
+		if err := t.one(ctx, "SELECT COUNT(*) FROM (SELECT 1 FROM names LIMIT 1) AS n", nil, func(r scanner) error { return r.Scan(&some) }); err != nil || some > 0 {
+			return err
+		}
+		var names []string
+		err := t.rows(ctx, "SELECT name FROM accounts ORDER BY created_at, name", nil, func(r scanner) error {
+			var name string
+			err := r.Scan(&name)
+			names = append(names, name)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		taken := map[string]bool{}
+		for _, name := range names {
+			folded, ok := seckill.FoldName(name)
+			if !ok || taken[folded] {
+				continue
+			}
+			taken[folded] = true
+			if _, err := t.exec(ctx, "INSERT INTO names (folded, name) VALUES (?, ?)", folded, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -133,6 +133,10 @@ func (s *Store) Prepare(ctx context.Context) error {
 		return fmt.Errorf("store %s: migrations: %w", s.where, err)
 	}
 	s.prepared.Store(true)
+	if err := s.foldNames(ctx); err != nil {
+		s.prepared.Store(false)
+		return fmt.Errorf("store %s: %w", s.where, err)
+	}
 	return nil
 }
 

@@ -1,0 +1,59 @@
+package api
+
+import (
+	"strings"
+	"time"
+
+	"seckill/internal/room"
+)
+
+// rooms are the places of each kind of work. What waits for an engine that hangs
+// fills its own room and no other: buyers go on buying.
+//
+//	buying    POST …/ticket                 http.max_in_flight places
+//	results   GET …/ticket, waits included; passes and challenges: as many
+//	pages     sales, pages and their files  as many
+//	orders    orders, payments, tickets     a quarter of that
+//	accounts  login, register, challenge    accountPlaces; hashing itself: limits.hashing
+//	admin     /api/admin                    adminPlaces
+//	audits    audits and rebuilds, within admin
+type rooms struct {
+	buying, results, pages, orders, accounts, admin *room.Room
+	audits                                          *room.Fair
+}
+
+const (
+	accountPlaces = 1024
+	adminPlaces   = 64
+	auditPlaces   = 2  // on a node: each reads all that a sale has at the gate and in the store
+	auditWaiting  = 32 // in front of them
+	auditWait     = 10 * time.Second
+)
+
+func newRooms(most int, m *room.Metrics) rooms {
+	return rooms{
+		buying: room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
+		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m),
+		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
+	}
+}
+
+// of is the room of a request; buying tells whether it is a purchase.
+func (r *rooms) of(path string, buying bool) *room.Room {
+	rest, api := strings.CutPrefix(path, "/api/")
+	switch {
+	case buying:
+		return r.buying
+	case !api:
+		return r.pages
+	case rest == "login", rest == "register", rest == "challenge":
+		return r.accounts
+	case strings.HasPrefix(rest, "sales/") && (strings.HasSuffix(rest, "/ticket") || strings.HasSuffix(rest, "/pass") || strings.HasSuffix(rest, "/challenge")):
+		return r.results
+	case strings.HasPrefix(rest, "admin/"):
+		return r.admin
+	case strings.HasPrefix(rest, "sales"), rest == "openapi.json":
+		return r.pages
+	}
+	return r.orders
+}
