@@ -9,17 +9,30 @@ import (
 type Report struct {
 	OK         bool     `json:"ok"`
 	Total      int64    `json:"total"`
-	Gate       int64    `json:"gate"`       // G: at the gate
-	Pending    int64    `json:"pending"`    // P: admitted, without an outcome
-	Active     int64    `json:"active"`     // A: of active orders
-	Returning  int64    `json:"returning"`  // L: on their way back to the gate
-	Violations []string `json:"violations"` // "name of the invariant: what was seen"
+	Gate       int64    `json:"gate"`            // G: at the gate
+	Pending    int64    `json:"pending"`         // P: admitted, without an outcome
+	Active     int64    `json:"active"`          // A: of active orders
+	Returning  int64    `json:"returning"`       // L: on their way back to the gate
+	Aside      int64    `json:"aside,omitempty"` // no units: entries of the outbox that could not be read or were not the gate's, those of other sales in the same bucket included
+	Violations []string `json:"violations"`      // "name of the invariant: what was seen"
 }
 
 // Broken is the name of the invariant that a violation of a report is about.
 func Broken(violation string) string {
 	name, _, _ := strings.Cut(violation, ":")
 	return name
+}
+
+// Unadmitted names the active orders that no gate can have admitted: their numbers are
+// beyond the last one that it has given since they were read. So no number hides an
+// order from the audit.
+func Unadmitted(active []Ticket, given int64) (violations []string) {
+	for _, t := range active {
+		if t.Seq > given {
+			violations = append(violations, fmt.Sprintf("only the gate admits: the order %s has the number %d, the gate has given %d", t.ID, t.Seq, given))
+		}
+	}
+	return violations
 }
 
 // Examine holds a gate and the store against each other: it is the rule of the audit.

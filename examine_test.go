@@ -190,3 +190,12 @@ func TestEveryViolationHasAName(t *testing.T) {
 	assert.Equal(t, "no colon", Broken("no colon"))
 	assert.False(t, strings.Contains(Broken("a: b"), ":"))
 }
+
+// An order whose ticket has a number that no gate has given is named, however well all
+// units add up.
+func TestTheAuditNamesOrdersThatNoGateAdmitted(t *testing.T) {
+	t.Parallel()
+	active := []Ticket{{ID: "a", Buyer: "ann", Quantity: 1, Seq: 7}, {ID: "b", Buyer: "bob", Quantity: 10, Seq: 8}}
+	require.Empty(t, Unadmitted(active, 8))
+	require.Equal(t, []string{"only the gate admits: the order b has the number 8, the gate has given 7"}, Unadmitted(active, 7))
+}

@@ -55,6 +55,7 @@ type Cut struct {
 	Seq    int64    // last admission number given
 	Epoch  int64    // of the rebuild that made this state
 	Outbox []Ticket // admitted, and the gate has not learned the outcome
+	Aside  int64    // entries of the outbox that could not be read or were not the gate's, and that nobody has looked at; those of other sales included
 }
 
 // GateState is what a gate says about its state of a sale.

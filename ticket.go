@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +18,33 @@ type Ticket struct {
 	Sale     SaleID    `json:"sale"`
 	Buyer    string    `json:"buyer"`
 	Quantity int       `json:"quantity"`
-	Seq      int64     `json:"seq"` // order of admission within the sale, rising
-	At       time.Time `json:"at"`  // the gate's time of admission
+	Seq      int64     `json:"seq"`           // order of admission within the sale, rising
+	At       time.Time `json:"at"`            // the gate's time of admission
+	Seal     Seal      `json:"seal,omitzero"` // the gate's, over all of the above
+}
+
+// MaxSeq is the highest admission number: what every language that reads one, Lua and
+// JavaScript among them, can count to exactly.
+const MaxSeq = 1<<53 - 1
+
+// Check tells what is wrong with a ticket that came from elsewhere: whether its
+// fields make sense, not whether the gate has made it.
+func (t *Ticket) Check() error {
+	switch {
+	case !ValidTicketID(t.ID):
+		return errors.New("ticket: the id is not that of a ticket")
+	case t.Sale < 1:
+		return errors.New("ticket: the sale must be at least 1")
+	case !ValidBuyer(t.Buyer):
+		return errors.New("ticket: the buyer must be 1 to 64 printable characters")
+	case t.Quantity < 1 || t.Quantity > MaxQuantity:
+		return fmt.Errorf("ticket: the quantity must be 1 to %d", MaxQuantity)
+	case t.Seq < 0 || t.Seq > MaxSeq:
+		return fmt.Errorf("ticket: the admission number must be 0 to %d", int64(MaxSeq))
+	case t.At.Year() < 1970 || t.At.Year() > 9999:
+		return errors.New("ticket: the time of admission must be after 1970")
+	}
+	return nil
 }
 
 // TicketIDLen is the length of every ticket and order id.
@@ -57,21 +83,59 @@ func ValidTicketID(s string) bool {
 	return len(s) == TicketIDLen && strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
-// AppendBinary appends the ticket's compact form, as the journal keeps it.
+// TicketForm is the version of the binary form that AppendBinary writes. The first
+// form had neither a version nor a seal: it began with the length of the id.
+const TicketForm = 2
+
+// AppendBinary appends the ticket's compact form, as the journal keeps it: the form,
+// the length of what follows, and the fields.
 func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
-	b = appendString(b, t.ID)
-	b = binary.AppendUvarint(b, uint64(t.Sale))
-	b = appendString(b, t.Buyer)
-	b = binary.AppendUvarint(b, uint64(t.Quantity))
-	b = binary.AppendUvarint(b, uint64(t.Seq))
-	return binary.AppendVarint(b, t.At.UnixMilli()), nil
+	var fields [512]byte
+	f := appendString(fields[:0], t.ID)
+	f = binary.AppendUvarint(f, uint64(t.Sale))
+	f = appendString(f, t.Buyer)
+	f = binary.AppendUvarint(f, uint64(t.Quantity))
+	f = binary.AppendUvarint(f, uint64(t.Seq))
+	f = binary.AppendVarint(f, t.At.UnixMilli())
+	f = append(f, t.Seal[:]...)
+	b = binary.AppendUvarint(append(b, TicketForm), uint64(len(f)))
+	return append(b, f...), nil
 }
 
-var errTicketBytes = errors.New("ticket: the bytes are not those of a ticket")
+// ErrTicketBytes is in the error of CutTicket.
+var ErrTicketBytes = errors.New("ticket: the bytes are not those of a ticket")
 
-// CutTicket reads one ticket from the front of b, as AppendBinary wrote it, and
-// returns the bytes after it.
+// CutTicket reads one ticket from the front of b, in the form of AppendBinary or in
+// the first one, which has no seal, and returns the rest. A ticket that cannot be read
+// is an error; the rest is then what follows it, nil if that cannot be told.
 func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
+	if len(b) == 0 {
+		return t, nil, ErrTicketBytes
+	}
+	switch b[0] {
+	case TicketIDLen:
+		return cutFields(b)
+	case TicketForm:
+		n, size := binary.Uvarint(b[1:])
+		if b = b[1+max(size, 0):]; size <= 0 || n > uint64(len(b)) {
+			return t, nil, ErrTicketBytes
+		}
+		fields, rest := b[:n], b[n:]
+		t, fields, err = cutFields(fields)
+		if err == nil && len(fields) != len(t.Seal) {
+			err = ErrTicketBytes
+		}
+		if err != nil {
+			return Ticket{}, rest, err
+		}
+		copy(t.Seal[:], fields)
+		return t, rest, nil
+	}
+	return t, nil, fmt.Errorf("%w: form %d is unknown here", ErrTicketBytes, b[0])
+}
+
+// cutFields reads the fields of the first form, which the second has too.
+func cutFields(b []byte) (t Ticket, rest []byte, err error) {
 	ok := true
 	number := func() uint64 {
 		v, n := binary.Uvarint(b)
@@ -98,16 +162,14 @@ func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 	t.Quantity = int(number())
 	t.Seq = int64(number())
 	ms, n := binary.Varint(b)
-	if n <= 0 {
-		ok = false
-	} else {
-		b = b[n:]
+	if !ok || n <= 0 {
+		return Ticket{}, nil, ErrTicketBytes
 	}
 	t.At = time.UnixMilli(ms).UTC()
-	if !ok || !ValidTicketID(t.ID) || t.Sale < 1 || t.Quantity < 1 || t.Quantity > MaxQuantity || t.Seq < 0 || !ValidBuyer(t.Buyer) {
-		return Ticket{}, nil, errTicketBytes
+	if err := t.Check(); err != nil {
+		return Ticket{}, nil, fmt.Errorf("%w: %w", ErrTicketBytes, err)
 	}
-	return t, b, nil
+	return t, b[n:], nil
 }
 
 func appendString(b []byte, s string) []byte {
@@ -124,6 +186,10 @@ const (
 	ReasonLimit   Reason = "limit"    // the buyer already has an active order in this sale
 	ReasonNoSale  Reason = "no_sale"  // the sale is not in the store
 	ReasonPoison  Reason = "poison"   // the ticket alone makes the store fail
+
+	// ReasonNotAdmitted is a ticket that no version of the sale would have admitted: it
+	// is outside of the window, or above the limit.
+	ReasonNotAdmitted Reason = "not_admitted"
 )
 
 // Outcome is what became of a ticket. It is final: the first one written in

@@ -385,7 +385,7 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 		{"drop --all", "", "--yes"},
 		{"replay", "", "name the dead letters"},
 		{"drop nothing", "0 dropped\n", `no dead letter has the id "nothing"`},
-		{"replay --all", "1 replayed\n1 left alone: no tickets\n", ""},
+		{"replay --all", "1 replayed\n1 left alone: no tickets of a gate\n", ""},
 		{"drop " + row[1], "1 dropped\n", ""},
 		{"list", "no dead letters\n", ""},
 		{"drop --all --yes", "0 dropped\n", ""},

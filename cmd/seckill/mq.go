@@ -199,8 +199,8 @@ func newLettersReplayCommand(b *broker) *cobra.Command {
 		Use:   "replay [ID…]",
 		Short: "Send dead letters to the ticket queue again",
 		Long: `Send dead letters to the ticket queue again. Each leaves the dead letters when the
-ticket queue has confirmed it. --all leaves alone what is no ticket: it would
-only come back. A ticket that has its outcome keeps it.`,
+ticket queue has confirmed it. --all leaves alone what is no ticket, or carries no
+seal of a gate: it would only come back. A ticket that has its outcome keeps it.`,
 		Example: `  seckill mq dead-letters replay 0198c0ffee
   seckill mq dead-letters replay --all`,
 		RunE: func(cmd *cobra.Command, ids []string) error {
@@ -209,7 +209,7 @@ only come back. A ticket that has its outcome keeps it.`,
 			}
 			return b.look(cmd, func(d *rabbitmq.Desk) error {
 				return chosen(cmd, d, ids, "replayed", func(p rabbitmq.Parked) error {
-					if all && p.Ticket == nil {
+					if all && (p.Ticket == nil || !p.Sealed()) {
 						return errSkipped
 					}
 					return d.Replay(cmd.Context(), p)
@@ -288,7 +288,7 @@ func chosen(cmd *cobra.Command, d *rabbitmq.Desk, ids []string, done string, do 
 		fmt.Fprintf(cmd.OutOrStdout(), "%d more were not looked at: say it again\n", d.More)
 	}
 	if skipped > 0 {
-		fmt.Fprintf(cmd.OutOrStdout(), "%d left alone: no tickets\n", skipped)
+		fmt.Fprintf(cmd.OutOrStdout(), "%d left alone: no tickets of a gate\n", skipped)
 	}
 	if failed != nil {
 		return failed

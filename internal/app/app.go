@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"seckill"
 	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/gate/redisgate"
@@ -41,6 +42,7 @@ type Node struct {
 	tokens   *account.Verifier
 	secret   []byte
 	secrets  [][]byte        // the current one, and the previous one while rotating
+	seals    *seckill.Seals  // of the gate's tickets
 	settled  *settle.Metrics // of all settlers
 	closers  []func() error  // of the parts that have one
 	public   net.Listener
@@ -78,6 +80,9 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		log.Warn("weaker than promised: " + weak)
 	}
 	if n.tokens, err = account.NewVerifier(secrets...); err != nil {
+		return nil, err
+	}
+	if n.seals, err = seckill.NewSeals(secrets...); err != nil {
 		return nil, err
 	}
 	n.tokens.MaxLife = c.Auth.MaxTokenLife

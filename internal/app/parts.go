@@ -54,7 +54,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 
 	switch {
 	case c.Gate.embedded():
-		m, err := gate.OpenMemory(ctx, filepath.Join(c.DataDir, "gate.db"), c.Limits.Outbox)
+		m, err := gate.OpenMemory(ctx, filepath.Join(c.DataDir, "gate.db"), c.Limits.Outbox, gate.Sealed(n.seals, n.log))
 		if err != nil {
 			return err
 		}
@@ -64,6 +64,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		g.Sealed(n.seals)
 		n.gate, n.redis = g, g
 	}
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"seckill"
 	"seckill/internal/event"
 	"seckill/internal/gate"
 	"seckill/internal/gate/redisgate"
@@ -73,11 +75,28 @@ func (n *Node) start(ctx context.Context, table []resident, lasting bool) *errgr
 // settler settles what the queue brings, in batches.
 func (n *Node) settler() *settle.Settler {
 	s := &settle.Settler{Queue: n.queue, Store: n.store, Gate: n.gate, Log: n.log, Batch: n.config.Limits.Batch, Metrics: n.settled,
-		Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
+		Genuine: n.genuine, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 	if n.rabbit != nil {
 		s.Refused = n.rabbit.queue.Park
 	}
 	return s
+}
+
+// vouchTime is how long the gate may take to say whether it knows a ticket.
+const vouchTime = 3 * time.Second
+
+// genuine tells whether the gate has admitted a ticket of the queue: it carries the gate's
+// seal, or the gate itself holds it as it is and waits for its outcome. So are those that
+// an earlier version has sent, or a node with the next secret. While the gate is away
+// nobody vouches: what is genuine is in the outbox, and is sent again with its seal.
+func (n *Node) genuine(ctx context.Context, t seckill.Ticket) bool {
+	if n.seals.Genuine(&t) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, vouchTime)
+	defer cancel()
+	p, err := n.gate.Find(ctx, t.Sale, t.Buyer, t.ID)
+	return err == nil && !p.Final && p.Ticket.ID == t.ID && p.Ticket.Quantity == t.Quantity && p.Ticket.Seq == t.Seq
 }
 
 // deadSettler settles dead letters, one at a time; nil with the embedded queue.

@@ -39,6 +39,8 @@ type journal struct {
 	unsent [][]seckill.Ticket // committed, not yet taken by the relay; of segments, blank where finished
 	seq    int64              // of the last segment
 	store  string             // whose tickets they are; empty: not known yet
+	trust  trust
+	aside  prometheus.Counter // tickets and rows that could not be read, or were not the gate's
 
 	wake   duty.Signal // there is something to commit
 	sent   duty.Signal // there is something unsent
@@ -80,16 +82,17 @@ func (s *segment) committed(ctx context.Context) error {
 
 // openJournal opens or makes the journal in file, which belongs to this process
 // alone, and reads what an earlier process left there.
-func openJournal(ctx context.Context, file string, gap time.Duration, lost func()) (*journal, error) {
+func openJournal(ctx context.Context, file string, gap time.Duration, lost func(), trust trust) (*journal, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("gate journal: %w", err)
 	}
 	j := &journal{
-		file: file, idle: time.Second, gap: gap, lost: lost,
+		file: file, idle: time.Second, gap: gap, lost: lost, trust: trust,
 		wake: duty.NewSignal(), sent: duty.NewSignal(), done: make(chan struct{}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_tickets", Help: "Tickets in one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seckill_journal_commit_seconds", Help: "Time of one group commit of the journal.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 12)}),
 	}
+	j.aside = NewAside("journal")
 	if err := j.open(ctx); err != nil {
 		return nil, err
 	}
@@ -110,7 +113,7 @@ func (j *journal) open(ctx context.Context) error {
 		return fmt.Errorf("gate journal %s: %w", j.file, err)
 	}
 	db.SetMaxOpenConns(1)
-	live, seq, err := readJournal(ctx, db)
+	live, seq, err := j.read(ctx, db)
 	if err != nil {
 		db.Close()
 		return fmt.Errorf("gate journal %s: %w", j.file, err)
@@ -118,54 +121,6 @@ func (j *journal) open(ctx context.Context) error {
 	j.db, j.live, j.dead, j.unsent, j.seq, j.broken = db, live, nil, nil, seq, nil
 	j.next = j.segment(0)
 	return nil
-}
-
-// readJournal reads all rows in a transaction that could write: with it the file
-// is locked for this process until it is closed, reading alone would not do.
-func readJournal(ctx context.Context, db *sql.DB) (live map[int64]*segment, seq int64, err error) {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY, tickets BLOB NOT NULL)"); err != nil {
-		return nil, 0, err
-	}
-	rows, err := tx.QueryContext(ctx, "SELECT seq, tickets FROM journal ORDER BY seq")
-	if err != nil {
-		return nil, 0, err
-	}
-	defer rows.Close()
-	live = map[int64]*segment{}
-	for rows.Next() {
-		var row []byte
-		s := &segment{done: make(chan struct{})}
-		close(s.done)
-		if err := rows.Scan(&s.seq, &row); err != nil {
-			return nil, 0, err
-		}
-		if s.tickets, err = decodeRow(row); err != nil {
-			return nil, 0, fmt.Errorf("row %d: %w", s.seq, err)
-		}
-		s.waiting = len(s.tickets)
-		live[s.seq], seq = s, s.seq
-	}
-	if err := rows.Err(); err != nil {
-		return nil, 0, err
-	}
-	return live, seq, tx.Commit()
-}
-
-// decodeRow reads the tickets of one row, at least one.
-func decodeRow(row []byte) (tickets []seckill.Ticket, err error) {
-	for first := true; first || len(row) > 0; first = false {
-		var t seckill.Ticket
-		if t, row, err = seckill.CutTicket(row); err != nil {
-			return nil, err
-		}
-		tickets = append(tickets, t)
-	}
-	return tickets, nil
 }
 
 func encodeRow(tickets []seckill.Ticket) []byte {
@@ -330,7 +285,13 @@ func (j *journal) commit() {
 		j.live[s.seq] = s
 	}
 	j.dead = nil
-	tickets := s.tickets
+	tickets := slices.Clone(s.tickets)
+	j.mu.Unlock()
+	for i := range tickets { // here, where no buyer waits for a lock
+		tickets[i].Seal = j.trust.seals.Make(&tickets[i])
+	}
+	j.mu.Lock()
+	copy(s.tickets, tickets)
 	j.mu.Unlock()
 
 	crash.Here("2-before-commit", len(tickets) > 0)
@@ -346,7 +307,7 @@ func (j *journal) commit() {
 		}
 		// First to the relay, then to the buyers: nobody hears of a ticket that
 		// is not on its way.
-		j.send(tickets)
+		j.send(s.tickets)
 		close(s.done)
 		return
 	}

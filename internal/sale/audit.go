@@ -69,6 +69,10 @@ func (s *Auditor) Audit(ctx context.Context, id seckill.SaleID) (r seckill.Repor
 		moving := v.Returning > 0 || v.Growing > 0 || slices.ContainsFunc(moves, func(m seckill.Move) bool { return m.Sale == id })
 		atRest := len(cut.Outbox)+len(after.Outbox) == 0 && !moving && cut.Left == after.Left && cut.Seq == after.Seq && cut.Epoch == after.Epoch
 		r = seckill.Examine(&cut, &v, atRest)
+		r.Aside = after.Aside
+		if cut.Epoch == after.Epoch {
+			r.Violations = append(r.Violations, seckill.Unadmitted(v.Active, after.Seq)...)
+		}
 		kinds := make([]string, 0, len(r.Violations))
 		for _, violation := range r.Violations {
 			kinds = append(kinds, seckill.Broken(violation))

@@ -64,11 +64,15 @@ type Settler struct {
 	Log    *slog.Logger
 	Batch  int // most tickets in one transaction, 0 for Batch
 
+	// Genuine tells whether the gate has admitted a ticket, and MUST NOT wait for long. A
+	// ticket that it has not is put aside. nil: every ticket is genuine.
+	Genuine func(ctx context.Context, ticket seckill.Ticket) bool
 	// Last reports that a ticket which came as the only one of its batch will not be
 	// delivered again. Then it is refused without another try. nil: never.
 	Last func(ticket string) bool
-	// Refused hears of every ticket that was refused as poison, and why. It MUST NOT
-	// wait. nil: nobody.
+	// Refused hears of every ticket that was refused as poison, that no version of its
+	// sale would have admitted, or that was put aside, and why. It MUST NOT wait. nil:
+	// nobody.
 	Refused func(ticket seckill.Ticket, why error)
 	Metrics *Metrics // shared by the settlers of a node; nil: nothing is counted
 }
@@ -78,6 +82,7 @@ type Metrics struct {
 	outcomes *prometheus.CounterVec
 	retries  prometheus.Counter
 	drift    prometheus.Counter
+	aside    prometheus.Counter
 }
 
 // NewMetrics makes and registers metrics.
@@ -87,8 +92,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		retries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_settle_retries_total", Help: "Batches that were tried again because the store or the gate failed."}),
 		drift:    prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_drift_units_total", Help: "Units that the gate had promised and the store did not have."}),
 	}
-	r.MustRegister(m.outcomes, m.retries, m.drift)
-	m.outcomes.WithLabelValues(string(seckill.ReasonPoison)) // an alert asks for its increase: it begins at 0
+	m.aside = prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_settle_aside_total", Help: "Tickets of the queue that no gate has admitted, and that were put aside instead of settled."})
+	r.MustRegister(m.outcomes, m.retries, m.drift, m.aside)
+	for _, reason := range []seckill.Reason{seckill.ReasonPoison, seckill.ReasonNotAdmitted} {
+		m.outcomes.WithLabelValues(string(reason)) // an alert asks for its increase: it begins at 0
+	}
 	return m
 }
 
@@ -135,6 +143,11 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 			continue
 		}
 		pause.Reset()
+		if tickets = s.genuine(work, tickets); len(tickets) == 0 {
+			batches <- decided{nil, done}
+			continue
+		}
+		// It is tried for as long as it takes.
 		var outcomes []seckill.Outcome
 		err = s.insist(work, "the store does not settle the batch", func() (err error) {
 			outcomes, err = s.decide(work, tickets)
@@ -150,12 +163,24 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 
 // finish brings the outcomes of a batch to the gate, and then acknowledges it.
 func (s *Settler) finish(work context.Context, b decided) {
+	if len(b.outcomes) == 0 { // all were put aside
+		_ = b.done(true)
+		return
+	}
 	crash.Here("6-before-finish", true)
 	if err := s.insist(work, "the gate does not take outcomes", func() error { return s.Gate.Finish(work, b.outcomes) }); err != nil {
 		s.stopped(len(b.outcomes), b.done, err)
 		return
 	}
 	s.count(b.outcomes)
+	for _, o := range b.outcomes {
+		if o.Reason == seckill.ReasonNotAdmitted {
+			s.Log.Error("settle: the ticket is refused, since it was not to be admitted", "ticket", o.Ticket.ID, "sale", o.Ticket.Sale, "error", errTerms)
+			if s.Refused != nil {
+				s.Refused(o.Ticket, errTerms)
+			}
+		}
+	}
 	crash.Here("7-before-ack", true)
 	if err := b.done(true); err != nil {
 		s.Log.Warn("settle: the batch could not be acknowledged; it may be delivered again", "tickets", len(b.outcomes), "error", err)
@@ -166,6 +191,44 @@ func (s *Settler) stopped(tickets int, done func(bool) error, err error) {
 	s.Log.Warn("settle: stopped before the batch was settled; it will be delivered again", "tickets", tickets, "error", err)
 	done(false)
 }
+
+// errForged is why a ticket is put aside.
+var errForged = errors.New("no gate has admitted it: it carries no genuine seal, and its sale's gate does not know it")
+
+// genuine returns the tickets that a gate has admitted. The others are put aside: they
+// have no right to an outcome, which may be that of the ticket whose id they carry.
+func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []seckill.Ticket {
+	if s.Genuine == nil {
+		return tickets
+	}
+	forged := map[int]bool{}
+	for i, t := range tickets {
+		if s.Genuine(ctx, t) {
+			continue
+		}
+		forged[i] = true
+		s.Log.Error("settle: a ticket is put aside", "ticket", t.ID, "sale", t.Sale, "buyer", t.Buyer, "error", errForged)
+		if s.Metrics != nil {
+			s.Metrics.aside.Inc()
+		}
+		if s.Refused != nil {
+			s.Refused(t, errForged)
+		}
+	}
+	if len(forged) == 0 {
+		return tickets
+	}
+	genuine := make([]seckill.Ticket, 0, len(tickets)-len(forged)) // the batch is the queue's
+	for i, t := range tickets {
+		if !forged[i] {
+			genuine = append(genuine, t)
+		}
+	}
+	return genuine
+}
+
+// errTerms is why a ticket is refused although it carries the gate's seal.
+var errTerms = errors.New("no version of its sale would have admitted it: it is outside of the window, or above the limit")
 
 // errLast is why a ticket is refused that its queue would not deliver again.
 var errLast = errors.New("it was delivered again and again and never settled: perhaps every node that tries it dies")

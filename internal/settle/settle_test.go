@@ -523,7 +523,63 @@ func TestTheMetricsCountOutcomesAndDrift(t *testing.T) {
 		}
 		assert.Equal(t, map[string]float64{
 			"seckill_outcomes_total placed": 1, "seckill_outcomes_total poison": 1, "seckill_outcomes_total sold_out": 2, "seckill_outcomes_total limit": 1,
-			"seckill_drift_units_total": 4, "seckill_settle_retries_total": 2,
+			"seckill_drift_units_total": 4, "seckill_settle_retries_total": 2, "seckill_outcomes_total not_admitted": 0, "seckill_settle_aside_total": 0,
 		}, got)
+	})
+}
+
+// What no gate has admitted is put aside, counted and listed: it is acknowledged, it
+// never reaches the store or the gate, and the tickets beside it are settled.
+func TestWhatNoGateHasAdmittedIsPutAside(t *testing.T) {
+	for name, batch := range map[string]int{"among others": 10, "alone": 1} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				all := tickets(6)
+				forged := map[string]bool{all[0].ID: true, all[3].ID: true, all[5].ID: true}
+				s := newStage(slices.Clone(all)...)
+				r := prometheus.NewRegistry()
+				var listed []string
+				stop := s.run(t, func(v *Settler) {
+					v.Batch, v.Metrics = batch, NewMetrics(r)
+					v.Genuine = func(_ context.Context, t seckill.Ticket) bool { return !forged[t.ID] }
+					v.Refused = func(t seckill.Ticket, why error) { listed = append(listed, t.ID+": "+why.Error()[:7]) }
+				})
+				synctest.Wait()
+				stop()
+				assert.Len(t, s.acked, 6)
+				assert.ElementsMatch(t, all, s.acked, "the queue's batch is as it was")
+				assert.Len(t, s.outcomes, 3)
+				assert.Len(t, s.finished, 3)
+				for id := range forged {
+					assert.NotContains(t, s.outcomes, id)
+				}
+				assert.Equal(t, []string{"t00000: no gate", "t00003: no gate", "t00005: no gate"}, listed)
+				families, err := r.Gather()
+				require.NoError(t, err)
+				for _, f := range families {
+					if f.GetName() == "seckill_settle_aside_total" {
+						assert.EqualValues(t, 3, f.GetMetric()[0].GetCounter().GetValue())
+					}
+				}
+			})
+		})
+	}
+}
+
+// A ticket that its sale would never have admitted is refused by the store; a person
+// hears of it.
+func TestARefusalBecauseOfTheTermsIsListed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(2)
+		s := newStage(all...)
+		s.outcomes[all[1].ID] = seckill.Outcome{Ticket: all[1], Reason: seckill.ReasonNotAdmitted}
+		var listed []string
+		stop := s.run(t, func(v *Settler) {
+			v.Refused = func(t seckill.Ticket, _ error) { listed = append(listed, t.ID) }
+		})
+		synctest.Wait()
+		stop()
+		assert.Equal(t, []string{all[1].ID}, listed)
+		assert.Len(t, s.finished, 2)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -46,10 +47,12 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tickets := rapid.SliceOfN(anyTicket, 0, 30).Draw(t, "tickets")
 		k := known{outcomes: rapid.MapOf(rapid.StringMatching(`t1?[0-9]`), reason).Draw(t, "outcomes"), active: map[mark]bool{}, terms: map[seckill.SaleID]terms{}}
+		limits := map[seckill.SaleID]int{4: seckill.MaxQuantity}
 		left, active, outcomes := map[seckill.SaleID]int64{}, map[mark]bool{}, map[string]seckill.Reason{}
 		for id := range seckill.SaleID(3) { // sale 4 does not exist
 			n := rapid.Int64Range(0, 8).Draw(t, "left")
-			k.terms[id+1], left[id+1] = terms{left: n}, n
+			limit := rapid.IntRange(1, 3).Draw(t, "the highest limit it ever had")
+			k.terms[id+1], left[id+1], limits[id+1] = terms{left: n, closes: math.MaxInt64, opens: math.MinInt64, limit: limit}, n, limit
 			if rapid.Bool().Draw(t, "someone holds an order") {
 				m := mark{id + 1, buyer.Draw(t, "who")}
 				k.active[m], active[m] = true, true
@@ -64,7 +67,12 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 		wantSold, wantSeq, wantFresh := map[seckill.SaleID]int64{}, map[seckill.SaleID]int64{}, []int(nil)
 		for i, ticket := range tickets {
 			_, was := outcomes[ticket.ID]
-			want := rules(ticket, outcomes, active, left)
+			var want seckill.Reason
+			if !was && ticket.Quantity > limits[ticket.Sale] {
+				want = seckill.ReasonNotAdmitted
+			} else {
+				want = rules(ticket, outcomes, active, left)
+			}
 			require.Equal(t, ticket, got[i].Ticket)
 			require.Equal(t, want, got[i].Reason, "ticket %d", i)
 			if was {
@@ -76,7 +84,11 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 				wantSold[ticket.Sale] += int64(ticket.Quantity)
 			}
 			if ticket.Sale != 4 {
-				wantSeq[ticket.Sale] = max(wantSeq[ticket.Sale], ticket.Seq)
+				number := ticket.Seq
+				if want == seckill.ReasonNotAdmitted {
+					number = 0
+				}
+				wantSeq[ticket.Sale] = max(wantSeq[ticket.Sale], number)
 			}
 		}
 		require.Equal(t, wantFresh, fresh, "what must be written, once each")

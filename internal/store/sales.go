@@ -40,12 +40,35 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 		if err != nil {
 			return err
 		}
-		return t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
+		err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
 			sale, err = t.scanSale(r)
 			return err
 		})
+		if err != nil {
+			return err
+		}
+		return t.widen(ctx, sale)
 	})
 	return sale, err
+}
+
+// widest are the widest terms that a sale s has had, as the table terms, w, has them. A
+// sale that a node of an earlier version has made since has those that it has now.
+const widest = "COALESCE(w.opens, s.opens_at), COALESCE(w.closes, s.closes_at), COALESCE(w.most, s.limit_per_buyer)"
+
+// widen notes the terms of a sale before its gate can admit by them.
+func (t *tx) widen(ctx context.Context, s seckill.Sale) error {
+	n, err := t.exec(ctx, `UPDATE terms SET opens = CASE WHEN opens < ? THEN opens ELSE ? END, closes = CASE WHEN closes > ? THEN closes ELSE ? END,
+		most = CASE WHEN most > ? THEN most ELSE ? END WHERE sale = ?`,
+		ms(s.OpensAt), ms(s.OpensAt), ms(s.ClosesAt), ms(s.ClosesAt), s.LimitPerBuyer, s.LimitPerBuyer, s.ID)
+	if err != nil || n > 0 {
+		return err
+	}
+	err = t.one(ctx, "SELECT 1 FROM terms WHERE sale = ?", []any{s.ID}, func(scanner) error { return nil })
+	if err == seckill.ErrNotFound { // MySQL counts only rows that it changes
+		_, err = t.exec(ctx, "INSERT INTO terms (sale, opens, closes, most) VALUES (?, ?, ?, ?)", s.ID, ms(s.OpensAt), ms(s.ClosesAt), s.LimitPerBuyer)
+	}
+	return err
 }
 
 // Sale returns one sale, or seckill.ErrNotFound.
@@ -119,6 +142,11 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		sale.Version++
 		if err := t.keepTitle(ctx, before, sale); err != nil {
 			return err
+		}
+		for _, version := range []seckill.Sale{before, sale} { // the one before may be unknown here, see widest
+			if err := t.widen(ctx, version); err != nil {
+				return err
+			}
 		}
 		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
 			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = ? WHERE id = ?`,

@@ -22,6 +22,10 @@ type terms struct {
 	price, left int64
 	currency    string
 	hold        time.Duration
+	// The widest that any version of the sale has had: the gate admits by the version in
+	// force, and nothing beyond these can have been admitted.
+	opens, closes int64 // milliseconds since 1970
+	limit         int   // units per buyer
 }
 
 // known is what the store already says about the tickets of a batch. The zero
@@ -50,13 +54,21 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 		if !decided {
 			m := mark{t.Sale, t.Buyer}
 			sale, exists := k.terms[t.Sale]
-			reason = t.Settle(exists, k.active[m] || placed[m], sale.left-sold[t.Sale])
+			if exists && (t.Quantity > sale.limit || ms(t.At) < sale.opens || ms(t.At) >= sale.closes) {
+				reason = seckill.ReasonNotAdmitted
+			} else {
+				reason = t.Settle(exists, k.active[m] || placed[m], sale.left-sold[t.Sale])
+			}
 			if reason == seckill.ReasonNone {
 				placed[m] = true
 				sold[t.Sale] += int64(t.Quantity)
 			}
 			if exists {
-				seq[t.Sale] = max(seq[t.Sale], t.Seq)
+				number := t.Seq
+				if reason == seckill.ReasonNotAdmitted {
+					number = 0 // it says nothing about how far the gate has come
+				}
+				seq[t.Sale] = max(seq[t.Sale], number)
 			}
 			seen[t.ID] = reason
 			fresh = append(fresh, i)
@@ -168,9 +180,9 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 		lock = t.lock
 	}
 	for _, sale := range sorted(buyers) {
-		err := t.rows(ctx, "SELECT price, total - sold, currency, hold_seconds FROM sales WHERE id = ?"+lock, []any{sale}, func(r scanner) error {
+		err := t.rows(ctx, "SELECT s.price, s.total - s.sold, s.currency, s.hold_seconds, "+widest+" FROM sales s LEFT JOIN terms w ON w.sale = s.id WHERE s.id = ?"+lock, []any{sale}, func(r scanner) error {
 			var s terms
-			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold)
+			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold, &s.opens, &s.closes, &s.limit)
 			s.hold *= time.Second
 			k.terms[sale] = s
 			return err

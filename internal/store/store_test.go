@@ -48,6 +48,7 @@ var behaviours = []struct {
 	{"what does not fit is refused, the rest of the batch is placed", testFit},
 	{"a buyer has one active order in a sale", testOnePerBuyer},
 	{"a ticket of an unknown sale is refused", testUnknownSale},
+	{"what no version of a sale would have admitted is refused", testTerms},
 	{"a batch whose data is rejected says so and leaves nothing", testPoison},
 	{"a ticket that fails alone can be refused", testRefuse},
 	{"any order of batches keeps the rules", testBatches},
@@ -83,7 +84,7 @@ type shop struct {
 }
 
 func newShop(t testing.TB, s *Store) *shop {
-	shop := &shop{Store: s, t: t, at: time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)}
+	shop := &shop{Store: s, t: t, at: noon}
 	s.now = shop.clock
 	return shop
 }
@@ -92,11 +93,13 @@ func (s *shop) clock() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.at
 
 func (s *shop) advance(d time.Duration) { s.mu.Lock(); defer s.mu.Unlock(); s.at = s.at.Add(d) }
 
+var noon = time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)
+
 // open makes a sale of total units, at 100 each, with a minute to pay.
 func (s *shop) open(total int64) seckill.Sale {
 	s.t.Helper()
 	sale, err := s.CreateSale(context.Background(), seckill.Sale{Title: "a sale", Price: 100, Currency: "CNY", Total: total, LimitPerBuyer: 5,
-		OpensAt: s.clock(), ClosesAt: s.clock().Add(time.Hour), HoldSeconds: 60})
+		OpensAt: noon, ClosesAt: s.clock().Add(time.Hour), HoldSeconds: 60})
 	require.NoError(s.t, err)
 	return sale
 }
@@ -111,7 +114,7 @@ func ticket(sale seckill.SaleID, buyer string, quantity int) seckill.Ticket {
 	serial.Lock()
 	defer serial.Unlock()
 	serial.n++
-	at := time.UnixMilli(1_800_000_000_000 + serial.n).UTC() // so that ids rise
+	at := noon.Add(time.Duration(serial.n) * time.Millisecond) // so that ids rise
 	return seckill.Ticket{ID: seckill.NewTicketID(at), Sale: sale, Buyer: buyer, Quantity: quantity, Seq: serial.n, At: at}
 }
 
@@ -369,6 +372,38 @@ func testUnknownSale(t *testing.T, s *shop) {
 	lost := ticket(999, "ann", 1)
 	require.Equal(t, []seckill.Reason{noSale, placed}, s.settle(lost, ticket(sale.ID, "ann", 1)))
 	require.Equal(t, []seckill.Reason{noSale}, s.settle(lost))
+	s.invariants(t)
+}
+
+// What was admitted by an older version of the sale is placed; what none of them would
+// have admitted is refused, and raises nothing.
+func testTerms(t *testing.T, s *shop) {
+	sale := s.open(100)
+	at := func(d time.Duration, quantity int) seckill.Ticket {
+		v := ticket(sale.ID, seckill.NewTicketID(noon), quantity)
+		v.At = noon.Add(d)
+		return v
+	}
+	refused := seckill.ReasonNotAdmitted
+	far := at(0, 6)
+	far.Seq = seckill.MaxSeq
+	require.Equal(t, []seckill.Reason{placed, refused, placed, refused, placed, refused},
+		s.settle(at(0, 1), at(-time.Millisecond, 1), at(time.Hour-time.Millisecond, 1), at(time.Hour, 1), at(time.Second, 5), far))
+	before, err := s.Sale(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.Less(t, before.Seq, int64(seckill.MaxSeq))
+	change := func(opens, closes time.Duration, limit int) {
+		_, err := s.UpdateSale(t.Context(), sale.ID, func(v *seckill.Sale) error {
+			v.OpensAt, v.ClosesAt, v.LimitPerBuyer = noon.Add(opens), noon.Add(closes), limit
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	change(-time.Minute, 2*time.Hour, 7)
+	require.Equal(t, []seckill.Reason{placed, refused, placed, refused, placed, refused},
+		s.settle(at(-time.Minute, 1), at(-time.Minute-1, 1), at(2*time.Hour-1, 1), at(2*time.Hour, 1), at(0, 7), at(0, 8)))
+	change(time.Minute, time.Hour, 1) // what came before may be under way
+	require.Equal(t, []seckill.Reason{placed, placed, placed}, s.settle(at(-time.Minute, 1), at(2*time.Hour-time.Millisecond, 1), at(0, 7)))
 	s.invariants(t)
 }
 

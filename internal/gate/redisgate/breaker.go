@@ -61,6 +61,10 @@ func (g *Gate) fail(bucket int, err error) error {
 	if err == nil {
 		return nil
 	}
+	if full(err) {
+		g.full.Store(time.Now().UnixNano())
+		return fmt.Errorf("gate: Redis at %s is full: nobody is admitted until outcomes have made room, or maxmemory is raised: %w: %w", g.where, seckill.ErrUnavailable, err)
+	}
 	if e, answered := rueidis.IsRedisErr(err); answered && !refuses(e) {
 		return fmt.Errorf("gate: Redis at %s: %w: %w", g.where, seckill.ErrUnavailable, err)
 	}
@@ -93,10 +97,17 @@ func (g *Gate) failed(bucket int, err error) error {
 	return g.fail(bucket, err)
 }
 
+// full tells whether Redis refuses what would need more memory. What frees memory still
+// runs, so the breaker stays as it is.
+func full(err error) bool {
+	e, answered := rueidis.IsRedisErr(err)
+	return answered && strings.HasPrefix(e.Error(), "OOM ")
+}
+
 // refuses reports whether an answer of Redis says that it takes no writes from anybody: its
-// disk or memory is full, or it is not a master, or not yet, or no longer.
+// disk is full, or it is not a master, or not yet, or no longer.
 func refuses(e *rueidis.RedisError) bool {
-	return slices.ContainsFunc([]string{"MISCONF ", "OOM ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "NOREPLICAS "}, func(kind string) bool {
+	return slices.ContainsFunc([]string{"MISCONF ", "READONLY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "NOREPLICAS "}, func(kind string) bool {
 		return strings.HasPrefix(e.Error(), kind)
 	})
 }

@@ -30,8 +30,9 @@ func TestTheBreakerOpensWhenNobodyIsAnsweredAnyMore(t *testing.T) {
 	require.ErrorIs(t, err, seckill.ErrUnavailable, "they were answered while this call was sent")
 }
 
-// A Redis that takes no writes opens the breaker, and closes it when it does.
-func TestARedisThatTakesNoWrites(t *testing.T) {
+// A Redis whose memory is full admits nobody and says so; what frees memory goes on, so
+// it sells again by itself.
+func TestARedisThatIsFullDrains(t *testing.T) {
 	t.Parallel()
 	e := stack.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
@@ -41,11 +42,61 @@ func TestARedisThatTakesNoWrites(t *testing.T) {
 	memory := func(limit string) {
 		require.NoError(t, admin.Do(ctx, admin.B().ConfigSet().ParameterValue().ParameterValue("maxmemory", limit).Build()).Error())
 	}
+	admit(t, g, sale.ID, "dan") // and the relay has begun its work
+	sent, err := g.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.NoError(t, g.Finish(ctx, []seckill.Outcome{{Ticket: sent[0]}}))
+	for _, buyer := range []string{"ann", "bob"} {
+		admit(t, g, sale.ID, buyer)
+	}
+	require.Empty(t, g.Degraded())
 	memory("1")
+	_, err = g.Reserve(ctx, sale.ID, "cid", 1)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	require.ErrorContains(t, err, "maxmemory")
+	require.Contains(t, g.Degraded(), "maxmemory")
+	require.NoError(t, g.Ping(ctx), "it answers, and what makes room must go on")
+
+	tickets, err := g.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.Len(t, tickets, 2)
+	require.NoError(t, g.Sent(ctx, tickets))
+	require.NoError(t, g.Finish(ctx, []seckill.Outcome{{Ticket: tickets[0]}, {Ticket: tickets[1], Reason: seckill.ReasonLimit}}))
+	require.NoError(t, g.Release(ctx, seckill.Return{Sale: sale.ID, Epoch: sale.Epoch, Tickets: tickets[:1]}))
+	applied, err := g.Move(ctx, seckill.Move{Sale: sale.ID, ID: "more", Delta: 2, Epoch: sale.Epoch})
+	require.NoError(t, err)
+	require.True(t, applied)
+	sale.Version, sale.Paused = 2, true
+	require.NoError(t, g.Apply(ctx, sale), "it can be paused")
+	cut, err := g.Cut(ctx, sale.ID)
+	require.NoError(t, err)
+	require.Empty(t, cut.Outbox)
+	require.EqualValues(t, 6, cut.Left)
+	sale.Version, sale.Paused = 3, false
+	require.NoError(t, g.Apply(ctx, sale))
+	memory("0")
+	a, err := g.Reserve(ctx, sale.ID, "cid", 1)
+	require.NoError(t, err)
+	require.Equal(t, seckill.Queued, a.Verdict)
+}
+
+// A Redis that takes no writes for another reason opens the breaker, and closes it when
+// it does.
+func TestARedisThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runGate(t, e.URL(), "seckill:", 10)
+	ctx := t.Context()
+	sale := onSale(t, g, 5)
+	admin := administers(t, e)
+	needs := func(replicas string) {
+		require.NoError(t, admin.Do(ctx, admin.B().ConfigSet().ParameterValue().ParameterValue("min-replicas-to-write", replicas).Build()).Error())
+	}
+	needs("1")
 	_, err := g.Reserve(ctx, sale.ID, "ann", 1)
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
 	require.ErrorIs(t, g.Ping(ctx), seckill.ErrUnavailable)
-	memory("0")
+	needs("0")
 	until(t, "it sells again", func() bool {
 		a, err := g.Reserve(ctx, sale.ID, "ann", 1)
 		return err == nil && a.Verdict == seckill.Queued

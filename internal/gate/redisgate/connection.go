@@ -15,6 +15,7 @@ import (
 const (
 	callTimeout = 800 * time.Millisecond // for one call: a lost Redis is noticed within a second
 	lookEvery   = 100 * time.Millisecond // between looks whether a lost Redis is back
+	countEvery  = 2 * time.Second        // between looks at the lengths of the outboxes
 )
 
 // Run keeps the connection until ctx is done: it connects, notices when Redis is
@@ -22,8 +23,12 @@ const (
 func (g *Gate) Run(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	var compared time.Time
+	var compared, counted time.Time
 	for {
+		if time.Since(counted) > countEvery && len(g.broken()) < bucketCount {
+			counted = time.Now()
+			g.count(ctx)
+		}
 		if g.skewed.Swap(false) || time.Since(compared) > 10*time.Second || len(g.broken()) > 0 {
 			if err := g.look(ctx); err == nil {
 				compared = time.Now()
@@ -39,6 +44,20 @@ func (g *Gate) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// count looks at the lengths of the outboxes, for the metric alone. What cannot be
+// reached keeps the length that it had.
+func (g *Gate) count(ctx context.Context) {
+	_ = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
+		return c.B().Xlen().Key(g.outboxKey(b)).Build()
+	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
+		n, err := answer.AsInt64()
+		if err == nil {
+			g.lengths[b].Store(n)
+		}
+		return err
+	})
 }
 
 // look asks Redis, of a cluster the master of each bucket, for its time, which
@@ -75,7 +94,7 @@ func (g *Gate) probe(ctx context.Context, client rueidis.Client, b int) error {
 	// still answers reads.
 	ask := client.B().EvalRo().Script("return redis.call('TIME')").Numkeys(1).Key(g.probeKey(b)).Build()
 	if g.breaker(b).down.Load() != nil {
-		ask = client.B().Eval().Script("redis.call('SET', KEYS[1], 1, 'PX', 60000) return redis.call('TIME')").Numkeys(1).Key(g.probeKey(b)).Build()
+		ask = client.B().Eval().Script(always + "redis.call('SET', KEYS[1], 1, 'PX', 60000) return redis.call('TIME')").Numkeys(1).Key(g.probeKey(b)).Build()
 	}
 	asked := time.Now()
 	t, err := client.Do(ctx, ask).AsIntSlice()

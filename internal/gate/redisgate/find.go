@@ -52,7 +52,8 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	}
 	state, t, err := parseHold(held)
 	if err != nil {
-		return p, err
+		g.damagedHold(id, buyer, held)
+		return p, seckill.ErrNotFound // the store knows those that have an outcome
 	}
 	if state == refused || ticket != "" && t.ID != ticket {
 		return p, seckill.ErrNotFound

@@ -44,6 +44,7 @@ func (g *Gate) asideKey(id seckill.SaleID, token string) string { return g.holds
 // The keys of a bucket.
 func (g *Gate) outboxKey(bucket int) string { return g.tag(bucket) + "outbox" } // stream: tickets without an outcome
 func (g *Gate) storeKey(bucket int) string  { return g.tag(bucket) + "store" }  // string: the store whose sales these are
+func (g *Gate) asidesKey(bucket int) string { return g.tag(bucket) + "aside" }  // list: what was put aside, the newest first
 func (g *Gate) probeKey(bucket int) string  { return g.tag(bucket) + "probe" }  // string: written to see whether writing works
 
 // onceKey is a string that ends by itself: what has happened once on some node.
@@ -133,6 +134,9 @@ func parseHold(s string) (state string, t seckill.Ticket, err error) {
 	if t.Quantity, err = strconv.Atoi(parts[1]); err == nil {
 		t.Seq, err = strconv.ParseInt(parts[2], 10, 64)
 	}
+	if err == nil && (!strings.Contains(pending+placed+refused+released, state) || t.Quantity < 1 || t.Quantity > seckill.MaxQuantity || t.Seq < 0 || t.Seq > seckill.MaxSeq || parts[3] == "") {
+		err = fmt.Errorf("gate: %q is not a hold", s)
+	}
 	return state, t, err
 }
 
@@ -142,16 +146,28 @@ type entry struct {
 	id     string
 }
 
-// entryField is the only field of an outbox entry, since every field costs whenever
-// an entry is written or read.
-const entryField = "t"
+// The fields of an outbox entry, few, since every field costs whenever an entry is
+// written or read. An entry of another form has both of them too, and a seal that is not
+// known here.
+const (
+	entryField = "t" // ticket, sale, quantity, admission number, time (ms since 1970) and buyer, with commas
+	sealField  = "s" // entryForm and the seal of what the buyer asked for; an earlier version had no such field
+)
 
-// parseEntry reads an entry: ticket, sale, quantity, admission number, time (ms since
-// 1970) and buyer, with commas. Only reserve.lua writes entries.
+// entryForm is the version of an entry, before its seal.
+const entryForm = "2"
+
+// sealText is a seal as it stands in an entry.
+func sealText(s seckill.Seal) string {
+	text, _ := s.MarshalText() // never fails
+	return entryForm + string(text)
+}
+
+// parseEntry reads an entry. Only reserve.lua writes entries.
 func parseEntry(e rueidis.XRangeEntry) (t seckill.Ticket, err error) {
 	f := strings.SplitN(e.FieldValues[entryField], ",", 6)
 	if len(f) != 6 {
-		return t, fmt.Errorf("gate: outbox entry %s is no ticket: %q", e.ID, e.FieldValues)
+		return t, fmt.Errorf("gate: outbox entry %s is no ticket", e.ID)
 	}
 	t.ID, t.Buyer = f[0], f[5]
 	if t.Sale, err = seckill.ParseSaleID(f[1]); err == nil {
@@ -163,8 +179,14 @@ func parseEntry(e rueidis.XRangeEntry) (t seckill.Ticket, err error) {
 			}
 		}
 	}
+	if err == nil {
+		err = t.Check()
+	}
 	if err != nil {
 		return t, fmt.Errorf("gate: outbox entry %s: %w", e.ID, err)
+	}
+	if text, known := strings.CutPrefix(e.FieldValues[sealField], entryForm); known {
+		_ = t.Seal.UnmarshalText([]byte(text)) // what is no seal is not genuine
 	}
 	return t, nil
 }

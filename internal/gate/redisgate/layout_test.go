@@ -35,7 +35,7 @@ func TestGoAndTheScriptsWriteTheSameForms(t *testing.T) {
 			ID: seckill.NewTicketID(at), At: at, Sale: seckill.SaleID(rapid.Int64Range(1, 1<<62).Draw(t, "sale")),
 			Buyer:    rapid.StringMatching(`[a-z0-9,{}:-]{1,64}`).Draw(t, "buyer"),
 			Quantity: rapid.IntRange(1, seckill.MaxQuantity).Draw(t, "quantity"),
-			Seq:      rapid.Int64Range(1, 1<<53).Draw(t, "seq"),
+			Seq:      rapid.Int64Range(1, seckill.MaxSeq).Draw(t, "seq"),
 		}
 		state := rapid.SampledFrom([]string{pending, placed, refused, released}).Draw(t, "state")
 		entry := rapid.SampledFrom([]string{noEntry, "1764230400000-0"}).Draw(t, "entry")
@@ -53,7 +53,6 @@ func TestGoAndTheScriptsWriteTheSameForms(t *testing.T) {
 		same, err := parseEntry(rueidis.XRangeEntry{ID: "1-0", FieldValues: map[string]string{entryField: inOutbox}})
 		require.NoError(t, err)
 		require.Equal(t, ticket, same)
-		require.Equal(t, []string{ticket.Sale.String()}, lua(t, "return {entry_sale({'t', ARGV[1]})}", inOutbox))
 	})
 }
 
@@ -61,7 +60,8 @@ func TestGoAndTheScriptsWriteTheSameForms(t *testing.T) {
 func TestWhatIsNoHold(t *testing.T) {
 	t.Parallel()
 	admin := administers(t, stack.Own(t, stack.KindRedis))
-	for _, s := range []string{"", "p", "pABC", "p06FQ3C5TSABCDEFGHIJKLMNOPQ", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,two,17,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,1e+15,-"} {
+	for _, s := range []string{"", "p", "pABC", "p06FQ3C5TSABCDEFGHIJKLMNOPQ", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,two,17,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,1e+15,-", "q06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,99999,17,-",
+		"p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,99999999999999999,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,"} {
 		_, _, err := parseHold(s)
 		assert.Error(t, err, "%q", s)
 		read, err := admin.Do(t.Context(), admin.B().Eval().Script(prelude()+"return #{hold_read(ARGV[1])}").Numkeys(0).Arg(s).Build()).AsInt64()
@@ -131,6 +131,7 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 	applied, err := g.Move(ctx, seckill.Move{Sale: sale.ID, ID: "more", Delta: 1, Epoch: sale.Epoch})
 	require.NoError(t, err)
 	require.True(t, applied)
+	require.NoError(t, do(t, g, "XADD", g.outboxKey(1), "*", "what", "ever").Error())
 	_, err = g.take(ctx, 1)
 	require.NoError(t, err)
 	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Room: room(0)}

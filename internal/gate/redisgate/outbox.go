@@ -24,19 +24,22 @@ const (
 	claimEvery  = 2 * time.Second
 )
 
-// entries reads a whole outbox stream, page by page.
-func (g *Gate) entries(ctx context.Context, b int, each func(entry string, t seckill.Ticket)) error {
+// entries reads an outbox stream up to the entry to, page by page. What is not a ticket
+// of the gate is put aside; of a ticket that is there twice each finds the one that its
+// hold names.
+func (g *Gate) entries(ctx context.Context, b int, to string, each func(entry string, t seckill.Ticket)) error {
+	seen := map[string]string{} // entry by ticket
 	for from := "-"; ; {
-		page, err := g.page(ctx, b, from, "+")
+		page, err := g.page(ctx, b, from, to)
 		if err != nil {
 			return err
 		}
-		for _, e := range page {
-			t, err := parseEntry(e)
-			if err != nil {
-				return err
-			}
-			each(e.ID, t)
+		tickets, err := g.read(ctx, b, page, seen)
+		if err != nil {
+			return err
+		}
+		for _, t := range tickets {
+			each(t.entry, t.Ticket)
 		}
 		if len(page) < pageSize {
 			return nil
@@ -144,7 +147,7 @@ func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err
 		if rereadFrom[b] != "" {
 			g.noteReread(b, entries, max)
 		}
-		tickets, err = g.taken(tickets, b, entries)
+		tickets, err = g.taken(ctx, tickets, b, entries)
 		return err
 	})
 	return tickets, err
@@ -180,22 +183,20 @@ func (g *Gate) group(ctx context.Context, client rueidis.Client, b int) error {
 	return err
 }
 
-func (g *Gate) taken(tickets []seckill.Ticket, b int, entries []rueidis.XRangeEntry) ([]seckill.Ticket, error) {
+func (g *Gate) taken(ctx context.Context, tickets []seckill.Ticket, b int, entries []rueidis.XRangeEntry) ([]seckill.Ticket, error) {
+	read, err := g.read(ctx, b, entries, map[string]string{})
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, e := range entries {
-		if len(e.FieldValues) == 0 {
-			continue // deleted: it has its outcome
-		}
-		t, err := parseEntry(e)
-		if err != nil {
-			return tickets, err
-		}
+	if err != nil {
+		g.rereadFrom[b] = "0" // this node has been given them, and reads them again
+		return tickets, err
+	}
+	for _, t := range read {
 		if _, mine := g.sent[t.ID]; mine {
 			continue // the relay of this node still has it
 		}
-		g.sent[t.ID] = entry{b, e.ID}
-		tickets = append(tickets, t)
+		g.sent[t.ID] = entry{b, t.entry}
+		tickets = append(tickets, t.Ticket)
 	}
 	return tickets, nil
 }
@@ -215,7 +216,7 @@ func (g *Gate) claim(ctx context.Context, max int) (tickets []seckill.Ticket, er
 		}
 		entries, err := parts[1].AsXRange()
 		if err == nil {
-			tickets, err = g.taken(tickets, b, entries)
+			tickets, err = g.taken(ctx, tickets, b, entries)
 		}
 		return err
 	})

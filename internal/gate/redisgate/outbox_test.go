@@ -22,6 +22,7 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	other := runGate(t, url, prefix, 10)
 	stopping, err := Open(url, 10, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
+	stopping.Sealed(sealsOf(t, "the tests' secret"))
 	stopping.prefix = prefix
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan struct{})

@@ -48,6 +48,7 @@ func (g *Gate) finish(ctx context.Context, id seckill.SaleID, outcomes []seckill
 	if err == nil {
 		g.pacer.settle(len(outcomes))
 		g.back(id, answer[1])
+		g.damagedHolds(id, answer[2])
 	}
 	return err
 }
@@ -70,5 +71,6 @@ func (g *Gate) Release(ctx context.Context, r seckill.Return) error {
 	}
 	g.view(r.Sale).forget()
 	g.back(r.Sale, answer[1])
+	g.damagedHolds(r.Sale, answer[2])
 	return nil
 }

@@ -12,6 +12,7 @@
 //	outcomes.go    changes.go   outcomes, returned units, stock moves and versions
 //	outbox.go      sweeper.go   from the outbox to the queue, and again what got lost
 //	rebuild.go     cut.go       closing, rebuilding and auditing a sale
+//	trust.go                    what is in the outbox and in the holds, and is not the gate's
 //	belong.go      settings.go  whose Redis this is, and whether it keeps what it is told
 //	once.go                     what may happen once among all nodes: a solved challenge
 package redisgate
@@ -53,6 +54,9 @@ type Gate struct {
 	limit    int    // tickets without an outcome, in each bucket: one hot sale may fill its own
 	node     string // this node's name among the readers of the outbox
 	log      *slog.Logger
+	seals    *seckill.Seals // nil: tickets are not sealed, in tests
+	asides   map[string]prometheus.Counter
+	full     atomic.Int64     // when Redis last had no memory for somebody, in nanoseconds since 1970
 	skewed   atomic.Bool      // look again now: a clock, or who serves what on a cluster, is not as this node believed
 	patience time.Duration    // for one call
 	clock    func() time.Time // instead of Redis' clock, in tests; else nil
@@ -65,6 +69,8 @@ type Gate struct {
 	tied     atomic.Bool           // Belong has found that this Redis belongs to the store that was named
 	lost     duty.Signal
 	added    duty.Signal // this node has written to the outbox
+
+	lengths [bucketCount]atomic.Int64 // of the outbox streams, at the last look
 
 	lines lines
 	pacer *pacer
@@ -121,7 +127,8 @@ func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Gate{
 		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout, limit: limit, node: rand.Text(), log: log,
-		lost: duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
+		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds")},
+		lost:   duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
 	for i := range g.breakers {
@@ -143,6 +150,20 @@ func (g *Gate) Ping(context.Context) (err error) {
 	return err
 }
 
+// fullFor is for how long a gate is called full after Redis has said so.
+const fullFor = 15 * time.Second
+
+// Degraded says what this gate cannot do although it answers, "" for nothing.
+func (g *Gate) Degraded() string {
+	if gone := len(g.broken()); gone > 0 && gone < bucketCount {
+		return fmt.Sprintf("%d of %d parts of the Redis Cluster at %s do not answer: their sales are closed", gone, bucketCount, g.where)
+	}
+	if time.Since(time.Unix(0, g.full.Load())) < fullFor {
+		return fmt.Sprintf("Redis at %s is full: nobody is admitted until outcomes have made room, or maxmemory is raised", g.where)
+	}
+	return ""
+}
+
 // Now is Redis' clock, as last compared with this node's; of a cluster that of one
 // master.
 func (g *Gate) Now() time.Time { return g.now(0) }
@@ -157,6 +178,14 @@ func (g *Gate) now(bucket int) time.Time {
 
 // Register makes the gate's metrics.
 func (g *Gate) Register(r prometheus.Registerer) {
+	r.MustRegister(g.asides["outbox"], g.asides["holds"],
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_pending_tickets", Help: "Admitted tickets without an outcome, as this node last saw them."}, func() float64 {
+			var n int64
+			for b := range g.lengths {
+				n += g.lengths[b].Load()
+			}
+			return float64(n)
+		}))
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_up", Help: "The share of Redis that answers: 1 is all of it, 0 none."}, func() float64 {
 		return 1 - float64(len(g.broken()))/bucketCount
 	}))

@@ -100,6 +100,7 @@ func runGate(t testing.TB, url, prefix string, limit int) *Gate {
 	g, err := Open(url, limit, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	g.prefix, g.patience = prefix, time.Minute // the machine may be busy
+	g.Sealed(sealsOf(t, "the tests' secret"))
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() { defer close(over); g.Run(ctx) }()
@@ -107,6 +108,17 @@ func runGate(t testing.TB, url, prefix string, limit int) *Gate {
 	until(t, "connected to Redis", func() bool { return len(g.broken()) == 0 })
 	require.NoError(t, g.Belong(ctx, "ours"))
 	return g
+}
+
+func sealsOf(t testing.TB, secrets ...string) *seckill.Seals {
+	t.Helper()
+	var all [][]byte
+	for _, secret := range secrets {
+		all = append(all, []byte(secret))
+	}
+	s, err := seckill.NewSeals(all...)
+	require.NoError(t, err)
+	return s
 }
 
 // onSale puts sale 1 on sale, two units for each buyer at most.

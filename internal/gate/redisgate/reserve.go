@@ -152,7 +152,7 @@ func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) er
 		g.skewed.Store(true)
 		return fmt.Errorf("gate: Redis at %s was reached too late, or the clocks differ: %w", g.where, seckill.ErrUnavailable)
 	}
-	if len(answer) != 4 {
+	if len(answer) != 5 {
 		return fmt.Errorf("gate: reserve answered %v: %w", answer, seckill.ErrUnavailable)
 	}
 	limit, err := answer[1].ToInt64()
@@ -165,6 +165,7 @@ func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) er
 		return fmt.Errorf("gate: reserve answered %d of %d: %w", len(each), len(some), seckill.ErrUnavailable)
 	}
 	g.pacer.waiting[b].Store(waiting)
+	g.damagedHolds(id, answer[4])
 	for i, a := range some {
 		a.answer, a.err = a.read(&each[i], limit)
 		if a.err == nil && a.answer.Verdict == seckill.Queued {

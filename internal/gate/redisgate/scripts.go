@@ -18,18 +18,21 @@ var luaFiles embed.FS
 
 // scripts are the decisions. Each is called by one method below (reserve by reserveScript),
 // the only one that builds its keys and arguments; their order, and what comes back,
-// stands on top of the script.
-var scripts = struct{ reserve, finish, release, move, apply, cut, open *rueidis.Lua }{
-	lua("reserve"), lua("finish"), lua("release"), lua("move"), lua("apply"), lua("cut"), lua("open"),
+// stands on top of the script. All but reserve run when Redis has no memory left: they
+// empty the outbox, bring units back, and close sales.
+var scripts = struct{ reserve, finish, release, move, apply, open *rueidis.Lua }{
+	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always),
 }
 
-// lua is a script with what all of them share before it.
-func lua(name string) *rueidis.Lua {
+const always = "#!lua flags=allow-oom\n"
+
+// lua is a script with what all of them share before it. The flags come first.
+func lua(name, flags string) *rueidis.Lua {
 	script, err := luaFiles.ReadFile("lua/" + name + ".lua")
 	if err != nil {
 		panic(err) // it is built in
 	}
-	return rueidis.NewLuaScript(prelude() + string(script))
+	return rueidis.NewLuaScript(flags + prelude() + string(script))
 }
 
 // prelude names the states of a hold, and has the functions of lua/prelude.lua.
@@ -45,10 +48,11 @@ func prelude() string {
 // reserveScript runs lua/reserve.lua for buyers of one sale. Redis decides nothing after
 // latest; now stands for its clock if it is not zero.
 func (g *Gate) reserveScript(ctx context.Context, id seckill.SaleID, now string, latest time.Time, buyers []*ask) ([]rueidis.RedisMessage, error) {
-	args := make([]string, 0, 4+3*len(buyers))
+	args := make([]string, 0, 4+4*len(buyers))
 	args = append(args, id.String(), strconv.Itoa(g.limit), now, decimal(latest.UnixMilli()))
 	for _, a := range buyers {
-		args = append(args, a.buyer, strconv.Itoa(a.quantity), a.ticket)
+		asked := seckill.Ticket{ID: a.ticket, Sale: id, Buyer: a.buyer, Quantity: a.quantity}
+		args = append(args, a.buyer, strconv.Itoa(a.quantity), a.ticket, sealText(g.seals.Make(&asked)))
 	}
 	return g.call(ctx, id, scripts.reserve, []string{g.saleKey(id), g.holdsKey(id), g.outboxKey(bucket(id))}, args)
 }
@@ -89,11 +93,6 @@ func (g *Gate) moveScript(ctx context.Context, m seckill.Move) ([]rueidis.RedisM
 func (g *Gate) applyScript(ctx context.Context, sale *seckill.Sale) ([]rueidis.RedisMessage, error) {
 	args := append([]string{decimal(sale.Version)}, versionFields(sale)...)
 	return g.call(ctx, sale.ID, scripts.apply, []string{g.saleKey(sale.ID)}, args)
-}
-
-// cutScript runs lua/cut.lua.
-func (g *Gate) cutScript(ctx context.Context, id seckill.SaleID) ([]rueidis.RedisMessage, error) {
-	return g.call(ctx, id, scripts.cut, []string{g.saleKey(id), g.outboxKey(bucket(id))}, []string{id.String()})
 }
 
 // openScript runs lua/open.lua for a sale that this node has shut with the token, and whose

@@ -2,6 +2,8 @@ package redisgate
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"time"
@@ -78,20 +80,22 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	}
 	seen, whole := map[string]bool{}, true
 	for b := range bucketCount {
-		var old []seckill.Ticket
+		var old []found
 		most := min(room, sweepAtOnce)
 		until := strconv.FormatInt(g.now(b).Add(-sweepAfter).UnixMilli(), 10)
+		read := map[string]string{}
 		for from := "-"; len(old) < most; {
 			page, gone := g.page(ctx, b, from, until)
 			if gone != nil {
 				err = gone // a part of a cluster; the others are swept
 				break
 			}
-			for _, e := range page {
-				t, err := parseEntry(e)
-				if err != nil {
-					return err
-				}
+			tickets, gone := g.read(ctx, b, page, read)
+			if gone != nil {
+				err = gone
+				break
+			}
+			for _, t := range tickets {
 				seen[t.ID] = true
 				if len(old) < most && g.due(t.ID, now) {
 					old = append(old, t)
@@ -103,10 +107,14 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 			from = "(" + page[len(page)-1].ID
 		}
 		whole = whole && len(old) < most
-		if len(old) == 0 {
+		waiting, gone := g.waiting(ctx, b, old)
+		if gone != nil {
+			err = gone
+		}
+		if len(waiting) == 0 {
 			continue
 		}
-		confirmed, err := s.Queue.Publish(ctx, old)
+		confirmed, err := s.Queue.Publish(ctx, waiting)
 		s.Log.Warn("gate: sent tickets again that have no outcome", "bucket", b, "tickets", len(confirmed), "older_than", sweepAfter)
 		if err != nil {
 			return err
@@ -124,6 +132,23 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	}
 	g.mu.Unlock()
 	return nil
+}
+
+// waiting returns the tickets of old entries that wait for their outcome. An entry whose
+// buyer holds another one, or a ticket with an outcome, would stay for ever.
+func (g *Gate) waiting(ctx context.Context, b int, old []found) (tickets []seckill.Ticket, err error) {
+	says, err := g.named(ctx, b, old)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range old {
+		if says[i] == unnamed {
+			g.putAside(ctx, b, f.entry, fmt.Sprintf("%+v", f.Ticket), errors.New("no hold waits for this entry"))
+			continue
+		}
+		tickets = append(tickets, f.Ticket)
+	}
+	return tickets, nil
 }
 
 // due reports whether a ticket may be sent again now, and notes that it is.

@@ -105,7 +105,7 @@ func (q *line) empty() {
 func Some(n int) (tickets []seckill.Ticket) {
 	at := time.UnixMilli(1_800_000_000_000).UTC()
 	for i := range n {
-		tickets = append(tickets, seckill.Ticket{ID: seckill.NewTicketID(at), Sale: 7, Buyer: fmt.Sprint("买家 ", i), Quantity: 1 + i%3, Seq: int64(i), At: at})
+		tickets = append(tickets, seckill.Ticket{ID: seckill.NewTicketID(at), Sale: 7, Buyer: fmt.Sprint("买家 ", i), Quantity: 1 + i%3, Seq: int64(i), At: at, Seal: seckill.Seal{1, byte(i)}})
 	}
 	return tickets
 }

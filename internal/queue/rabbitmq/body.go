@@ -3,7 +3,6 @@ package rabbitmq
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"strconv"
 
 	"seckill"
@@ -19,13 +18,17 @@ func encode(t seckill.Ticket) ([]byte, error) {
 	if !plain(t.ID) || !plain(t.Buyer) {
 		return json.Marshal(t)
 	}
-	b := make([]byte, 0, 160)
+	b := make([]byte, 0, 192)
 	b = append(append(b, `{"id":"`...), t.ID...)
 	b = strconv.AppendInt(append(b, `","sale":"`...), int64(t.Sale), 10)
 	b = append(append(b, `","buyer":"`...), t.Buyer...)
 	b = strconv.AppendInt(append(b, `","quantity":`...), int64(t.Quantity), 10)
 	b = strconv.AppendInt(append(b, `,"seq":`...), t.Seq, 10)
 	b, err := t.At.AppendText(append(b, `,"at":"`...))
+	if t.Seal != (seckill.Seal{}) {
+		text, _ := t.Seal.MarshalText() // never fails
+		b = append(append(b, `","seal":"`...), text...)
+	}
 	return append(b, `"}`...), err
 }
 
@@ -39,8 +42,6 @@ func plain(s string) bool {
 	return true
 }
 
-var errNoTicket = errors.New("not a ticket")
-
 // decode reads a ticket from the body of a message. Fields that it does not know
 // come from a newer version and are ignored.
 func decode(body []byte) (seckill.Ticket, error) {
@@ -51,10 +52,7 @@ func decode(body []byte) (seckill.Ticket, error) {
 			return t, err
 		}
 	}
-	if !seckill.ValidTicketID(t.ID) || t.Sale < 1 || !seckill.ValidBuyer(t.Buyer) || t.Quantity < 1 || t.Quantity > seckill.MaxQuantity || t.Seq < 0 {
-		return t, errNoTicket
-	}
-	return t, nil
+	return t, t.Check()
 }
 
 // decodePlain reads what encode wrote of a plain ticket, and nothing else.
@@ -94,6 +92,10 @@ func decodePlain(b []byte) (t seckill.Ticket, ok bool) {
 	t.Seq = number()
 	skip(`,"at":"`)
 	at := text()
+	if mark := []byte(`","seal":"`); ok && bytes.HasPrefix(b, mark) {
+		b = b[len(mark):]
+		ok = t.Seal.UnmarshalText([]byte(text())) == nil && t.Seal != seckill.Seal{}
+	}
 	skip(`"}`)
 	ok = ok && len(b) == 0 && t.Sale.UnmarshalText([]byte(sale)) == nil && t.At.UnmarshalText([]byte(at)) == nil
 	return t, ok

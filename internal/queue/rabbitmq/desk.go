@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -93,9 +94,19 @@ func readParked(m rabbit.Delivery) Parked {
 	return p
 }
 
+// Sealed tells whether the message is a ticket with a gate's seal. Whether the seal is
+// genuine is found by who settles it.
+func (p *Parked) Sealed() bool { return p.Ticket != nil && p.Ticket.Seal != seckill.Seal{} }
+
+// errUnsealed is why a ticket is not replayed.
+var errUnsealed = errors.New("it carries no seal of a gate, and would be put aside again; what a gate has admitted is in its outbox and is sent from there")
+
 // Replay sends a message to the ticket queue, and takes it away when that queue
 // has confirmed it. The broker counts its deliveries from 0 again.
 func (d *Desk) Replay(ctx context.Context, p Parked) error {
+	if p.Ticket != nil && !p.Sealed() {
+		return d.failed("replay", p, errUnsealed)
+	}
 	m := p.delivery.Afresh()
 	delete(m.Headers, causeHeader)
 	m.Exchange, m.Key = rabbit.TicketExchange, rabbit.TicketQueue

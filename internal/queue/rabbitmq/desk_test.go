@@ -110,7 +110,7 @@ func TestDeadLettersAreListedReplayedAndDropped(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, tickets[1].ID, m.MessageId)
-	require.Equal(t, "ticket", m.Type)
+	require.Equal(t, ticketType, m.Type)
 	require.NotContains(t, m.Headers, "x-death")
 }
 

@@ -10,10 +10,14 @@ import (
 	"seckill/internal/rabbit"
 )
 
+// ticketType is the type of a ticket's message with its form: in the second one tickets
+// are sealed. The first form was called "ticket".
+const ticketType = "ticket/2"
+
 // packTicket is what a ticket looks like at the broker.
 func packTicket(t seckill.Ticket) (rabbit.Message, error) {
 	body, err := encode(t)
-	return rabbit.Message{Exchange: rabbit.TicketExchange, Key: rabbit.TicketQueue, Mandatory: true, ID: t.ID, At: t.At, Type: "ticket", Body: body}, err
+	return rabbit.Message{Exchange: rabbit.TicketExchange, Key: rabbit.TicketQueue, Mandatory: true, ID: t.ID, At: t.At, Type: ticketType, Body: body}, err
 }
 
 // try sends tickets in up to MaxAttempts attempts, and returns those confirmed.

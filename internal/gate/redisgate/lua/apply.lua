@@ -1,5 +1,6 @@
 -- Puts a version of a sale in force, unless it is not newer. A retired sale takes
--- none: it must be rebuilt with it.
+-- none: it must be rebuilt with it. It runs when Redis' memory is full too: a sale can
+-- be paused and ended then.
 --
 -- KEYS  1 sale (hash)
 -- ARGV  1 version; then the fields that it sets, each with its value

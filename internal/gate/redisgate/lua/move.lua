@@ -1,6 +1,7 @@
 -- Decides a stock move, once, and only in the epoch in which it was read. Shrinking is
 -- all or nothing. The store forgets a refused move, so its id may come again with
--- another delta: that is another move.
+-- another delta: that is another move. It runs when Redis' memory is full too: what the
+-- store has begun comes to its end.
 --
 -- KEYS  1 sale (hash)   2 moves (hash)
 -- ARGV  1 id   2 delta   3 epoch

@@ -2,18 +2,24 @@
 -- hold: PENDING, PLACED, REFUSED, RELEASED. layout.go has the same two forms for Go.
 
 -- A hold is a buyer's newest ticket in a sale: state, ticket, quantity, admission number
--- and outbox entry. Of what is no hold, hold_read returns nothing.
-local function hold_read(hold) return string.match(hold, '^(%a)(%w+),(%d+),(%d+),(.+)$') end
+-- and outbox entry. Of what is no hold, or has numbers that no gate writes, hold_read
+-- returns nothing.
+local function hold_read(hold)
+  local state, ticket, quantity, seq, entry = string.match(hold, '^([porx])(%w+),(%d+),(%d+),([%d%-]+)$')
+  if not state or #quantity > 4 or #seq > 16 then return end
+  local ms, n = string.match(entry, '^(%d+)%-(%d+)$')
+  if entry ~= '-' and (not ms or #ms > 18 or #n > 18) then return end
+  return state, ticket, quantity, seq, entry
+end
 local function hold_write(state, ticket, quantity, seq, entry)
   return state .. ticket .. ',' .. quantity .. ',' .. seq .. ',' .. entry
 end
 
--- An outbox entry has one field, t: ticket, sale, quantity, admission number, time (ms
--- since 1970) and buyer.
+-- An outbox entry has the field t: ticket, sale, quantity, admission number, time (ms
+-- since 1970) and buyer; and s, the form and the seal, which Go writes and reads.
 local function entry_write(ticket, sale, quantity, seq, at, buyer)
   return ticket .. ',' .. sale .. ',' .. quantity .. ',' .. seq .. ',' .. at .. ',' .. buyer
 end
-local function entry_sale(fields) return string.match(fields[2], '^%w+,(%d+),') end
 
 -- Lua writes large numbers as 1e+15: whatever others read as a whole number goes
 -- through here.

@@ -7,9 +7,11 @@
 --       3 the time (ms since 1970) instead of Redis' clock, in tests; else empty
 --       4 the time after which nobody waits for the answer: the buyers have been told
 --         that nothing is known, and may have been told since that there is no ticket
---       then for each buyer: buyer, quantity, id for a new ticket
+--       then for each buyer: buyer, quantity, id for a new ticket, its form and seal
 -- returns {"late"} when that time is over, {"closed"} when the state is missing or shut,
---         or {"ok", limit per buyer, entries in the outbox, an answer for each}. An answer is the units left
+--         or {"ok", limit per buyer, entries in the outbox, an answer for each, the buyers and
+--         their holds that cannot be read}. Such a hold counts as none, since the store lets
+--         nobody have two orders. An answer is the units left
 --         when the new ticket is admitted, else "verdict,left,ticket" with an empty
 --         ticket where there is none; the verdict is "quantity" when the sale does not allow it
 local sale, holds, outbox = KEYS[1], KEYS[2], KEYS[3]
@@ -43,17 +45,18 @@ local function verdict(quantity, active, same)
   if waiting >= most then return 'busy' end
 end
 
-local buyers, answers, admitted, writes = {}, {}, {}, {}
-for at = FIRST, #ARGV, 3 do buyers[#buyers + 1] = ARGV[at] end
+local buyers, answers, admitted, writes, damaged = {}, {}, {}, {}, {}
+for at = FIRST, #ARGV, 4 do buyers[#buyers + 1] = ARGV[at] end
 local held, at_ms = redis.call('HMGET', holds, unpack(buyers)), whole(now)
 for i, buyer in ipairs(buyers) do
-  local at = FIRST + 3 * (i - 1)
-  local wants, ticket = ARGV[at + 1], ARGV[at + 2]
+  local at = FIRST + 4 * (i - 1)
+  local wants, ticket, seal = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local quantity, hold = tonumber(wants), admitted[buyer] or held[i]
   local active, same, theirs = false, false, nil
   if hold then
     local state, its, units = hold_read(hold)
-    active = state ~= REFUSED and state ~= RELEASED
+    active = state == PENDING or state == PLACED
+    if not state then damaged[#damaged + 1], damaged[#damaged + 2] = buyer, hold end
     same, theirs = active and tonumber(units) == quantity, its
   end
   local says = verdict(quantity, active, same)
@@ -63,7 +66,7 @@ for i, buyer in ipairs(buyers) do
   else
     seq, left, waiting = seq + 1, left - quantity, waiting + 1
     local number = whole(seq)
-    local entry = redis.call('XADD', outbox, '*', 't', entry_write(ticket, id, wants, number, at_ms, buyer))
+    local entry = redis.call('XADD', outbox, '*', 't', entry_write(ticket, id, wants, number, at_ms, buyer), 's', seal)
     hold = hold_write(PENDING, ticket, wants, number, entry)
     admitted[buyer], answers[i] = hold, left
     writes[#writes + 1], writes[#writes + 2] = buyer, hold
@@ -73,4 +76,4 @@ if #writes > 0 then
   redis.call('HSET', holds, unpack(writes))
   redis.call('HSET', sale, 'seq', whole(seq), 'left', left)
 end
-return {'ok', limit, waiting, answers}
+return {'ok', limit, waiting, answers, damaged}

@@ -133,6 +133,7 @@ export default {
     "reason.limit": "没有抢到：您在这次秒杀中已有订单。",
     "reason.no_sale": "没有抢到：这个秒杀已不存在。",
     "reason.poison": "没有抢到：这次请求无法处理，库存已退回。",
+    "reason.not_admitted": "没有抢到：这次请求不符合活动规则。",
     "reason.other": "很遗憾，没有抢到。",
 
     "dialog.success": "恭喜你，秒杀成功！查看订单?",
@@ -355,6 +356,7 @@ export default {
     "reason.limit": "You did not get it: you already have an order in this sale.",
     "reason.no_sale": "You did not get it: this sale no longer exists.",
     "reason.poison": "You did not get it: the request could not be processed. The unit was returned.",
+    "reason.not_admitted": "You did not get it: the request was outside of the sale's rules.",
     "reason.other": "Sorry, you did not get it.",
 
     "dialog.success": "Congratulations, it is yours! View the order?",

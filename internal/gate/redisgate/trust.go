@@ -1,0 +1,151 @@
+package redisgate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+// asideMost is the most entries kept aside in each bucket; older ones go.
+const asideMost = 10_000
+
+// Sealed makes the gate seal the tickets that it admits, and put aside what it finds in
+// the outbox without a seal of its own. It is called before Run.
+func (g *Gate) Sealed(seals *seckill.Seals) { g.seals = seals }
+
+// found is a ticket of the outbox and where it stands.
+type found struct {
+	seckill.Ticket
+	entry string
+}
+
+// read reads entries of an outbox and seals their tickets for the queue. What cannot be
+// read is put aside, and so is what the gate has not made: a ticket is genuine if it
+// carries the seal of its reservation, or if its buyer's hold names this entry, which
+// is so for what an earlier version or a node with the next secret has admitted. seen
+// has the entries read before, by ticket: of two with the same ticket the first one is
+// the gate's, since nobody can add an entry before another.
+func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, seen map[string]string) (tickets []found, err error) {
+	var doubtful []found
+	for _, e := range entries {
+		if len(e.FieldValues) == 0 {
+			continue // deleted: it has its outcome
+		}
+		t, err := parseEntry(e)
+		if err != nil {
+			g.putAside(ctx, b, e.ID, fmt.Sprint(e.FieldValues), err)
+			continue
+		}
+		switch before, twice := seen[t.ID]; {
+		case twice && before != e.ID:
+			g.putAside(ctx, b, e.ID, fmt.Sprintf("%+v", t), errors.New("the ticket is there twice"))
+		case g.seals.Asked(t):
+			tickets = append(tickets, found{t, e.ID})
+			seen[t.ID] = e.ID
+		default:
+			doubtful = append(doubtful, found{t, e.ID})
+		}
+	}
+	says, err := g.named(ctx, b, doubtful)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range doubtful {
+		if says[i] != named {
+			g.putAside(ctx, b, f.entry, fmt.Sprintf("%+v", f.Ticket), errors.New("the ticket has no seal of the gate, and no hold names it"))
+			continue
+		}
+		seen[f.ID] = f.entry
+		tickets = append(tickets, f)
+	}
+	for i := range tickets {
+		tickets[i].Seal = g.seals.Make(&tickets[i].Ticket)
+	}
+	return tickets, nil
+}
+
+// What the hold of a ticket's buyer says about an entry of the outbox.
+type naming uint8
+
+const (
+	unknown naming = iota // nothing: there is none, or it cannot be read
+	named                 // this entry waits for its outcome
+	unnamed               // another entry or ticket does, or the ticket has its outcome
+)
+
+// named asks the holds about entries.
+func (g *Gate) named(ctx context.Context, b int, of []found) (all []naming, err error) {
+	if len(of) == 0 {
+		return nil, nil
+	}
+	client, err := g.up(b)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	commands := make(rueidis.Commands, len(of))
+	for i, f := range of {
+		commands[i] = client.B().Hget().Key(g.holdsKey(f.Sale)).Field(f.Buyer).Build()
+	}
+	all = make([]naming, len(of))
+	for i, answer := range client.DoMulti(ctx, commands...) {
+		held, err := answer.ToString()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return nil, g.fail(b, err)
+		}
+		f := of[i]
+		if _, _, unreadable := parseHold(held); unreadable == nil {
+			all[i] = unnamed
+		}
+		if held == hold(pending, &f.Ticket, f.entry) {
+			all[i] = named
+		}
+	}
+	return all, nil
+}
+
+// putAside takes an entry out of the outbox and keeps it where a person finds it, with
+// an alarm. If it cannot be kept, since memory is full for one, the log has it.
+func (g *Gate) putAside(ctx context.Context, b int, entry, content string, why error) {
+	g.asides["outbox"].Inc()
+	content = strings.ToValidUTF8(content[:min(len(content), 1000)], "?")
+	g.log.Error("gate: an entry of the outbox is put aside", "bucket", b, "entry", entry, "content", content, "error", why)
+	client, err := g.up(b)
+	if err != nil {
+		return
+	}
+	kept, _ := json.Marshal(map[string]string{"from": "outbox", "entry": entry, "content": content, "why": why.Error(), "at": time.Now().UTC().Format(time.RFC3339)})
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	client.DoMulti(ctx,
+		client.B().Lpush().Key(g.asidesKey(b)).Element(string(kept)).Build(),
+		client.B().Ltrim().Key(g.asidesKey(b)).Start(0).Stop(asideMost-1).Build(),
+		client.B().Xack().Key(g.outboxKey(b)).Group(outboxGroup).Id(entry).Build(),
+		client.B().Xdel().Key(g.outboxKey(b)).Id(entry).Build())
+}
+
+// damagedHolds rings the alarm for holds that a script could not read: pairs of buyer
+// and hold.
+func (g *Gate) damagedHolds(id seckill.SaleID, said rueidis.RedisMessage) {
+	pairs, err := said.AsStrSlice()
+	if err != nil {
+		return
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		g.damagedHold(id, pairs[i], pairs[i+1])
+	}
+}
+
+func (g *Gate) damagedHold(id seckill.SaleID, buyer, hold string) {
+	g.asides["holds"].Inc()
+	g.log.Error("gate: a buyer's hold cannot be read and is ignored; rebuild the sale to mend it", "sale", id, "buyer", buyer, "hold", strconv.QuoteToASCII(hold[:min(len(hold), 200)]))
+}

@@ -1,0 +1,283 @@
+package redisgate
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/stack"
+)
+
+func freshGate(t testing.TB, limit int) *Gate {
+	t.Helper()
+	return runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit)
+}
+
+// do is a command of somebody who may write to the gate's Redis.
+func do(t testing.TB, g *Gate, command ...string) rueidis.RedisResult {
+	t.Helper()
+	client, err := g.up(0)
+	require.NoError(t, err)
+	answer := client.Do(t.Context(), client.B().Arbitrary(command...).Build())
+	require.NoError(t, answer.NonRedisError())
+	return answer
+}
+
+// asides is how many alarms the gate has rung for the outbox or the holds.
+func asides(t testing.TB, g *Gate, where string) float64 {
+	t.Helper()
+	var v dto.Metric
+	require.NoError(t, g.asides[where].Write(&v))
+	return v.Counter.GetValue()
+}
+
+func admit(t testing.TB, g *Gate, sale seckill.SaleID, buyer string) string {
+	t.Helper()
+	a, err := g.Reserve(t.Context(), sale, buyer, 1)
+	require.NoError(t, err)
+	require.Equal(t, seckill.Queued, a.Verdict)
+	return a.Ticket
+}
+
+// forgeries are entries of an outbox that no gate has made, or that somebody has
+// damaged; genuine is one that it has made, as fields of XADD.
+func forgeries(genuine []string) map[string][]string {
+	id := func() string { return seckill.NewTicketID(time.Now()) }
+	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
+	return map[string][]string{
+		"no ticket":           {"x", "y"},
+		"no seal":             {"t", id() + ",1,1,1," + now + ",eve"},
+		"the seal of another": {"t", id() + ",1,1,1," + now + ",eve", "s", genuine[3]},
+		"more units":          {"t", strings.Replace(genuine[1], ",1,1,", ",1,2,", 1), "s", genuine[3]},
+		"far out of range":    {"t", id() + ",1,1,9007199254740993000," + now + ",eve", "s", genuine[3]},
+		"not a number":        {"t", id() + ",1,1,9.007199254741e+18," + now + ",eve", "s", genuine[3]},
+		"too many units":      {"t", id() + ",1,100000,1," + now + ",eve", "s", genuine[3]},
+		"no buyer":            {"t", id() + ",1,1,1," + now + ",", "s", genuine[3]},
+		"doubled":             genuine,
+	}
+}
+
+// Whatever somebody puts into the outbox is put aside, each with an alarm: the relay
+// sends the genuine tickets and no other, the sale is audited and rebuilt.
+func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
+	t.Parallel()
+	for _, reader := range []string{"relay", "rebuild", "audit", "sweeper"} {
+		t.Run(reader, func(t *testing.T) {
+			t.Parallel()
+			g := freshGate(t, 100)
+			sale := onSale(t, g, 50)
+			want := []string{admit(t, g, sale.ID, "ann")}
+			page, err := g.page(t.Context(), bucket(sale.ID), "-", "+")
+			require.NoError(t, err)
+			genuine := []string{"t", page[0].FieldValues["t"], "s", page[0].FieldValues["s"]}
+			bad := forgeries(genuine)
+			for _, fields := range bad {
+				require.NoError(t, do(t, g, append([]string{"XADD", g.outboxKey(bucket(sale.ID)), "*"}, fields...)...).Error())
+			}
+			want = append(want, admit(t, g, sale.ID, "bob"))
+			var got []seckill.Ticket
+			switch reader {
+			case "relay":
+				got, err = g.Unsent(t.Context(), 100)
+				require.NoError(t, err)
+			case "rebuild":
+				outbox, err := g.Shut(t.Context(), []seckill.SaleID{sale.ID})
+				require.NoError(t, err)
+				got = outbox[sale.ID]
+				next := sale
+				next.Epoch = 2
+				require.NoError(t, g.Load(t.Context(), []seckill.Snapshot{{Sale: next, Outbox: got, Outcomes: map[string]seckill.Reason{}}}))
+				cut, err := g.Cut(t.Context(), sale.ID)
+				require.NoError(t, err)
+				require.EqualValues(t, 48, cut.Left)
+			case "audit":
+				cut, err := g.Cut(t.Context(), sale.ID)
+				require.NoError(t, err)
+				got = cut.Outbox
+				require.EqualValues(t, 48, cut.Left)
+				require.Zero(t, cut.Aside, "counted before the outbox is read")
+				cut, err = g.Cut(t.Context(), sale.ID)
+				require.NoError(t, err)
+				require.EqualValues(t, len(bad), cut.Aside)
+			case "sweeper":
+				got, err = swept(t, g, bucket(sale.ID))
+				require.NoError(t, err)
+			}
+			var ids []string
+			for _, ticket := range got {
+				ids = append(ids, ticket.ID)
+				require.True(t, g.seals.Genuine(&ticket), "sealed for the queue: %+v", ticket)
+			}
+			require.ElementsMatch(t, want, ids)
+			require.EqualValues(t, len(bad), asides(t, g, "outbox"))
+			kept, err := do(t, g, "LLEN", g.asidesKey(bucket(sale.ID))).AsInt64()
+			require.NoError(t, err)
+			require.EqualValues(t, len(bad), kept)
+			left, err := do(t, g, "XLEN", g.outboxKey(bucket(sale.ID))).AsInt64()
+			require.NoError(t, err)
+			require.EqualValues(t, len(want), left)
+		})
+	}
+}
+
+// swept is what the sweeper would send again of a bucket if all of it were old.
+func swept(t testing.TB, g *Gate, b int) (tickets []seckill.Ticket, err error) {
+	t.Helper()
+	page, err := g.page(t.Context(), b, "-", "+")
+	require.NoError(t, err)
+	read, err := g.read(t.Context(), b, page, map[string]string{})
+	require.NoError(t, err)
+	return g.waiting(t.Context(), b, read)
+}
+
+// What an earlier version has admitted has no seal, and what a node with the next
+// secret has admitted has one that is not known here: their holds name them.
+func TestWhatOtherVersionsAdmittedIsSent(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	genuine := g.seals
+	g.Sealed(sealsOf(t, "the next secret"))
+	want := []string{admit(t, g, sale.ID, "ann")}
+	g.Sealed(genuine)
+	// As version 0.1.0 wrote it.
+	old := seckill.NewTicketID(time.Now())
+	entry, err := do(t, g, "XADD", g.outboxKey(bucket(sale.ID)), "*", "t", fmt.Sprintf("%s,1,2,7,%d,bob,y", old, time.Now().UnixMilli())).ToString()
+	require.NoError(t, err)
+	require.NoError(t, do(t, g, "HSET", g.holdsKey(sale.ID), "bob,y", fmt.Sprintf("p%s,2,7,%s", old, entry)).Error())
+	tickets, err := g.Unsent(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, tickets, 2)
+	want = append(want, old)
+	for i := range tickets {
+		require.Equal(t, want[i], tickets[i].ID)
+		require.True(t, genuine.Genuine(&tickets[i]))
+	}
+	require.Zero(t, asides(t, g, "outbox"))
+	require.NoError(t, g.Finish(t.Context(), []seckill.Outcome{{Ticket: tickets[0]}, {Ticket: tickets[1]}}))
+	left, err := do(t, g, "XLEN", g.outboxKey(bucket(sale.ID))).AsInt64()
+	require.NoError(t, err)
+	require.Zero(t, left)
+}
+
+// An entry whose ticket has its outcome leaves the outbox, whoever has put it there.
+func TestAnEntryThatNobodyWaitsForIsPutAside(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	admit(t, g, sale.ID, "ann")
+	page, err := g.page(t.Context(), bucket(sale.ID), "-", "+")
+	require.NoError(t, err)
+	tickets, err := g.Unsent(t.Context(), 10)
+	require.NoError(t, err)
+	require.NoError(t, g.Finish(t.Context(), []seckill.Outcome{{Ticket: tickets[0]}}))
+	require.NoError(t, do(t, g, "XADD", g.outboxKey(bucket(sale.ID)), "*", "t", page[0].FieldValues["t"], "s", page[0].FieldValues["s"]).Error())
+	again, err := swept(t, g, bucket(sale.ID))
+	require.NoError(t, err)
+	require.Empty(t, again)
+	require.EqualValues(t, 1, asides(t, g, "outbox"))
+}
+
+// A hold that cannot be read stops neither those who ask with its buyer, nor the
+// outcomes of the others; each look at it is counted.
+func TestADamagedHoldStopsNobody(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(hold string) string{
+		"cut":        func(hold string) string { return hold[:30] },
+		"no number":  func(hold string) string { return strings.Replace(hold, ",1,", ",one,", 1) },
+		"no entry":   func(hold string) string { return hold[:strings.LastIndex(hold, ",")] },
+		"empty":      func(string) string { return "" },
+		"not a hold": func(string) string { return strings.Repeat("?", 40) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := freshGate(t, 100)
+			sale := onSale(t, g, 50)
+			for _, buyer := range []string{"ann", "bob", "cid"} {
+				admit(t, g, sale.ID, buyer)
+			}
+			holds := g.holdsKey(sale.ID)
+			hold, err := do(t, g, "HGET", holds, "bob").ToString()
+			require.NoError(t, err)
+			require.NoError(t, do(t, g, "HSET", holds, "bob", damage(hold)).Error())
+
+			tickets, err := g.Unsent(t.Context(), 10)
+			require.NoError(t, err)
+			require.Len(t, tickets, 3, "bob's ticket too: it has its seal")
+			var outcomes []seckill.Outcome
+			for _, ticket := range tickets {
+				outcomes = append(outcomes, seckill.Outcome{Ticket: ticket})
+			}
+			require.NoError(t, g.Finish(t.Context(), outcomes))
+			for _, buyer := range []string{"ann", "cid"} {
+				p, err := g.Find(t.Context(), sale.ID, buyer, "")
+				require.NoError(t, err)
+				require.True(t, p.Final)
+			}
+			_, err = g.Find(t.Context(), sale.ID, "bob", "")
+			require.ErrorIs(t, err, seckill.ErrNotFound)
+			require.NotErrorIs(t, err, seckill.ErrNoTicket, "the store knows")
+			require.NoError(t, g.Release(t.Context(), seckill.Return{Sale: sale.ID, Epoch: sale.Epoch, Tickets: tickets}))
+			require.NotZero(t, asides(t, g, "holds"))
+			admit(t, g, sale.ID, "bob")
+			admit(t, g, sale.ID, "ann")
+		})
+	}
+}
+
+// Admission numbers are written with all their digits, as far as they may go.
+func TestLargeAdmissionNumbersAreExact(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	require.NoError(t, do(t, g, "HSET", g.saleKey(sale.ID), "seq", strconv.FormatInt(seckill.MaxSeq-2, 10)).Error())
+	admit(t, g, sale.ID, "ann")
+	admit(t, g, sale.ID, "bob")
+	tickets, err := g.Unsent(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, tickets, 2)
+	require.EqualValues(t, seckill.MaxSeq-1, tickets[0].Seq)
+	require.EqualValues(t, seckill.MaxSeq, tickets[1].Seq)
+	require.NoError(t, g.Finish(t.Context(), []seckill.Outcome{{Ticket: tickets[0]}, {Ticket: tickets[1]}}))
+	cut, err := g.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.EqualValues(t, seckill.MaxSeq, cut.Seq)
+	for _, field := range []string{"seq", "finished"} {
+		v, err := do(t, g, "HGET", g.saleKey(sale.ID), field).ToString()
+		require.NoError(t, err)
+		require.Equal(t, strconv.FormatInt(seckill.MaxSeq, 10), v)
+	}
+}
+
+// A long outbox is read in pages by the audit too: the cut is as of its first look, and
+// no command reads more than a page.
+func TestALongOutboxIsCutInPages(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 10*pageSize)
+	sale := onSale(t, g, 10*pageSize)
+	const all = 2*pageSize + 7
+	errs := make(chan error, all)
+	for i := range all {
+		go func() {
+			_, err := g.Reserve(context.Background(), sale.ID, fmt.Sprint("buyer ", i), 1)
+			errs <- err
+		}()
+	}
+	for range all {
+		require.NoError(t, <-errs)
+	}
+	cut, err := g.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.Len(t, cut.Outbox, all)
+	require.EqualValues(t, all, cut.Seq)
+	require.EqualValues(t, 10*pageSize-all, cut.Left)
+}

@@ -1,0 +1,103 @@
+package seckill
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func seals(t testing.TB, secrets ...string) *Seals {
+	t.Helper()
+	var keys [][]byte
+	for _, s := range secrets {
+		keys = append(keys, []byte(s))
+	}
+	s, err := NewSeals(keys...)
+	require.NoError(t, err)
+	return s
+}
+
+// A seal holds every field of its ticket: with another one it is not genuine.
+func TestASealHoldsEveryField(t *testing.T) {
+	t.Parallel()
+	s := seals(t, "a secret")
+	genuine := aTicket()
+	require.False(t, s.Genuine(&genuine), "no seal at all")
+	genuine.Seal = s.Make(&genuine)
+	require.True(t, s.Genuine(&genuine))
+	for name, change := range map[string]func(*Ticket){
+		"id":       func(v *Ticket) { v.ID = NewTicketID(noon) },
+		"sale":     func(v *Ticket) { v.Sale++ },
+		"buyer":    func(v *Ticket) { v.Buyer += "a" },
+		"quantity": func(v *Ticket) { v.Quantity++ },
+		"number":   func(v *Ticket) { v.Seq++ },
+		"time":     func(v *Ticket) { v.At = v.At.Add(time.Millisecond) },
+		"seal":     func(v *Ticket) { v.Seal[15] ^= 1 },
+	} {
+		forged := genuine
+		change(&forged)
+		require.False(t, s.Genuine(&forged), name)
+	}
+	require.False(t, seals(t, "another secret").Genuine(&genuine))
+}
+
+// While secrets rotate, what the previous one has sealed is genuine, and new seals are
+// made with the new one.
+func TestSealsOfThePreviousSecret(t *testing.T) {
+	t.Parallel()
+	before, rotating, after := seals(t, "old"), seals(t, "new", "old"), seals(t, "new")
+	ticket := aTicket()
+	ticket.Seal = before.Make(&ticket)
+	require.True(t, rotating.Genuine(&ticket))
+	require.False(t, after.Genuine(&ticket))
+	ticket.Seal = rotating.Make(&ticket)
+	require.True(t, after.Genuine(&ticket))
+	require.False(t, before.Genuine(&ticket))
+	require.Equal(t, before.Prints()[0], rotating.Prints()[1])
+	require.NotEqual(t, before.Prints()[0], after.Prints()[0])
+}
+
+// What was sealed before the ticket had its number and time says who asked, and is no
+// seal of the whole ticket.
+func TestASealOfWhatWasAsked(t *testing.T) {
+	t.Parallel()
+	s := seals(t, "a secret")
+	asked := aTicket()
+	asked.Seq, asked.At = 0, time.Time{}
+	ticket := aTicket()
+	ticket.Seal = s.Make(&asked)
+	require.True(t, s.Asked(ticket))
+	require.False(t, s.Genuine(&ticket))
+	ticket.Seal = s.Make(&ticket)
+	require.False(t, s.Asked(ticket))
+}
+
+func TestASealInJSON(t *testing.T) {
+	t.Parallel()
+	ticket := aTicket()
+	ticket.Seal = seals(t, "a secret").Make(&ticket)
+	b, err := json.Marshal(ticket)
+	require.NoError(t, err)
+	var v Ticket
+	require.NoError(t, json.Unmarshal(b, &v))
+	require.Equal(t, ticket, v)
+	for _, text := range []string{`"AAAAAAAAAAAAAAAAAAAAA"`, `"AAAAAAAAAAAAAAAAAAAAAB"`, `"AAAAAAAAAAAAAAAAAAAA=="`, `"AAAAAAAAAAAAAAAAAAAA++"`, `7`} {
+		var s Seal
+		require.Error(t, json.Unmarshal([]byte(text), &s), text)
+	}
+}
+
+// The cost of a seal, which each admitted ticket bears three times on its way.
+func BenchmarkSeal(b *testing.B) {
+	s := seals(b, "a secret")
+	ticket := aTicket()
+	ticket.Seal = s.Make(&ticket)
+	b.ReportAllocs()
+	for b.Loop() {
+		if !s.Genuine(&ticket) {
+			b.Fatal("not genuine")
+		}
+	}
+}
