@@ -12,9 +12,27 @@ const EventVersion = 1
 type Event struct {
 	V     int       `json:"v"`
 	ID    string    `json:"id"`
-	Type  string    `json:"type"` // order.placed, order.paid, order.cancelled, order.expired, order.refunded
+	Type  string    `json:"type"` // order.placed, order.paid, order.cancelled, order.expired, order.partly_refunded, order.refunded
 	At    time.Time `json:"at"`
 	Order Order     `json:"order"`
+
+	Buyer   string        `json:"buyer"`             // the order's buyer
+	Payment *EventPayment `json:"payment,omitempty"` // once there is one
+	Changed EventChange   `json:"changed"`
+}
+
+// EventPayment names the payment of an order at its provider.
+type EventPayment struct {
+	Provider  Provider `json:"provider"`
+	Reference string   `json:"reference"`
+}
+
+// EventChange is what an event changed: the order's state, From empty for a new
+// order, or of a part that was given back nothing but the order's refunded_amount
+// and returned_units.
+type EventChange struct {
+	From OrderState `json:"from,omitempty"`
+	To   OrderState `json:"to"`
 }
 
 // EventMessage is an event that is ready to be sent.

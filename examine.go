@@ -15,6 +15,8 @@ type Report struct {
 	Returning  int64    `json:"returning"`       // L: on their way back to the gate
 	Aside      int64    `json:"aside,omitempty"` // no units: entries of the outbox that could not be read or were not the gate's, those of other sales in the same bucket included
 	Violations []string `json:"violations"`      // "name of the invariant: what was seen"
+
+	Money []Money `json:"money,omitempty"` // of the sale, for each currency
 }
 
 // Broken is the name of the invariant that a violation of a report is about.
@@ -47,9 +49,10 @@ func Examine(cut *Cut, v *Snapshot, atRest bool) Report {
 	var settledBefore int64
 	buyers := make(map[string]string, len(v.Active))
 	for _, t := range v.Active {
-		r.Active += int64(t.Quantity)
+		units := int64(t.Quantity - v.GivenUp[t.ID])
+		r.Active += units
 		if t.Seq <= cut.Seq {
-			settledBefore += int64(t.Quantity)
+			settledBefore += units
 		}
 		if other, twice := buyers[t.Buyer]; twice {
 			broken("one per buyer: buyer %q holds the active tickets %s and %s", t.Buyer, other, t.ID)
@@ -90,6 +93,12 @@ func Examine(cut *Cut, v *Snapshot, atRest bool) Report {
 	}
 	if sum := cut.Left + r.Pending + r.Returning + r.Active; atRest && settledBefore == r.Active && sum != r.Total {
 		broken("conservation: gate %d + pending %d + active %d + returning %d is %d, the total is %d", cut.Left, r.Pending, r.Active, r.Returning, sum, r.Total)
+	}
+	r.Money = v.Money
+	for _, m := range v.Money {
+		if m.Unexplained() != 0 {
+			broken("money: %s: captured %d − refunded %d is %d, but paid orders hold %d, %d is due, %d late and %d put aside", m.Currency, m.Captured, m.Refunded, m.Captured-m.Refunded, m.Held, m.Due, m.Late, m.Aside)
+		}
 	}
 	return r
 }

@@ -40,6 +40,16 @@ type Order struct {
 	// ServerNow is the clock that decides about ExpiresAt, filled in by whoever shows
 	// the order.
 	ServerNow time.Time `json:"server_now,omitzero"`
+
+	// Of a paid order of which a part was given back: the money that has gone back or
+	// is about to, and the units that it has given up.
+	RefundedAmount int64 `json:"refunded_amount,omitempty"`
+	ReturnedUnits  int   `json:"returned_units,omitempty"`
+}
+
+// Holds is the money that a paid order holds, and the units.
+func (o *Order) Holds() (amount int64, units int) {
+	return o.Amount - o.RefundedAmount, o.Quantity - o.ReturnedUnits
 }
 
 // Become decides the change of an order's state at the time now. It returns

@@ -60,6 +60,15 @@ const (
 	StateEnded     SaleState = "ended"
 )
 
+// LatePayment is what becomes of money that comes for an order that has ended.
+type LatePayment string
+
+// The rules for late payments.
+const (
+	LateRefund LatePayment = "refund" // it goes back; also the empty rule
+	LateRetake LatePayment = "retake" // it takes units again, if there are any; else it goes back
+)
+
 // Sale is an item offered at a price. Price and ListPrice are minor units of
 // Currency (cents, 分); Total counts units; times are UTC to the millisecond.
 //
@@ -87,6 +96,9 @@ type Sale struct {
 
 	// Access is who may ask for a ticket, and what asking costs.
 	Access
+
+	// LatePayment says what becomes of money that comes for an order that has ended.
+	LatePayment LatePayment `json:"late_payment,omitempty"`
 
 	// Paused and Ended are the switches of an administrator.
 	Paused bool `json:"-"`
@@ -145,6 +157,8 @@ func (s *Sale) Validate() error {
 	switch n := utf8.RuneCountInString(s.Title); {
 	case strings.TrimSpace(s.Title) == "" || n > MaxTitle || !printable(s.Title, ""):
 		return &FieldError{"title", fmt.Sprintf("must be 1 to %d printable characters", MaxTitle)}
+	case s.LatePayment != "" && s.LatePayment != LateRefund && s.LatePayment != LateRetake:
+		return &FieldError{"late_payment", "must be refund or retake"}
 	case utf8.RuneCountInString(s.Description) > MaxDescription || !printable(s.Description, "\n\r\t"):
 		return &FieldError{"description", fmt.Sprintf("must be at most %d printable characters", MaxDescription)}
 	case !validImage(s.Image):

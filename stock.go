@@ -8,7 +8,8 @@ type Move struct {
 	ID    string
 	Delta int64
 	Done  bool
-	Epoch int64 // of the sale when the move was read: a gate of another epoch was rebuilt with or without it
+	By    string // who asked, for the ledger
+	Epoch int64  // of the sale when the move was read: a gate of another epoch was rebuilt with or without it
 }
 
 // Return is units of ended orders of one sale on their way back to the gate.
@@ -28,6 +29,8 @@ type Snapshot struct {
 	Active    []Ticket          // the placed tickets of active orders; for a rebuild none of a retired sale
 	Outbox    []Ticket          // what the gate's outbox held
 	Outcomes  map[string]Reason // of the outbox tickets that have one
+	GivenUp   map[string]int    // units that active orders gave back in parts, by ticket
+	Money     []Money           // of the sale, for the audit
 }
 
 // Pending returns the outbox tickets that have no outcome.

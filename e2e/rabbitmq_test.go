@@ -32,7 +32,7 @@ import (
 func command(t *testing.T, env []string, args ...string) (stdout string, err error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), binary(t), args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "SECKILL_AUTH_SECRET=" + string(node.Secret)}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "SECKILL_AUTH_SECRET=" + string(node.Secret), "SECKILL_PAYMENT_PROVIDER=test"}, env...)
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	if err = cmd.Run(); err != nil {

@@ -126,7 +126,7 @@ A crowd of buyers:
 		fmt.Fprintf(&b, `
 A node on these engines:
 
-  SECKILL_AUTH_SECRET=%s \
+  SECKILL_AUTH_SECRET=%s SECKILL_PAYMENT_PROVIDER=test \
   seckill serve \
     --gate %s \
     --queue %s \

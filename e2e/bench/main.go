@@ -428,7 +428,7 @@ func (b *bench) start(ctx context.Context, args ...string) (*node, error) {
 	}
 	n := &node{dir: dir}
 	n.cmd = exec.CommandContext(ctx, b.binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir", dir}, args...)...)
-	n.cmd.Env = append(os.Environ(), "SECKILL_AUTH_SECRET="+secret, "SECKILL_LIMITS_OUTBOX=5000000")
+	n.cmd.Env = append(os.Environ(), "SECKILL_AUTH_SECRET="+secret, "SECKILL_PAYMENT_PROVIDER=test", "SECKILL_LIMITS_OUTBOX=5000000")
 	log, err := n.cmd.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -113,7 +113,7 @@ func Start(c Config) (*Node, error) {
 	n := &Node{ready: make(chan struct{}), done: make(chan struct{}), news: make(chan struct{})}
 	args := append([]string{"serve", "--listen", c.Listen, "--ops-listen", "127.0.0.1:0", "--data-dir", c.Dir}, c.Args...)
 	n.cmd = exec.Command(c.Binary, args...)
-	n.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.Dir, "SECKILL_AUTH_SECRET=" + string(Secret)}, c.Env...)
+	n.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.Dir, "SECKILL_AUTH_SECRET=" + string(Secret), "SECKILL_PAYMENT_PROVIDER=test"}, c.Env...)
 	// A node does not outlive who started it.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	n.cmd.Stdout = io.Discard

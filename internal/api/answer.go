@@ -15,6 +15,7 @@ import (
 	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/packed"
+	"seckill/internal/payment"
 )
 
 // problem is an RFC 9457 document.
@@ -96,6 +97,12 @@ func code(err error) (code, detail string) {
 		return "unauthorized", err.Error()
 	case errors.Is(err, account.ErrToken):
 		return "unauthorized", "log in, or send a valid token as Authorization: Bearer …"
+	case errors.Is(err, payment.ErrSignature):
+		return "unauthorized", payment.ErrSignature.Error()
+	case errors.Is(err, payment.ErrBody):
+		return "bad_json", err.Error()
+	case errors.Is(err, payment.ErrBusy):
+		return "busy", ""
 	case errors.Is(err, access.ErrPass):
 		return "pass_required", err.Error()
 	case errors.Is(err, access.ErrNotEligible):

@@ -28,6 +28,7 @@ import (
 	"seckill/internal/account"
 	"seckill/internal/crash"
 	"seckill/internal/order"
+	"seckill/internal/payment"
 	"seckill/internal/room"
 	"seckill/internal/sale"
 )
@@ -57,6 +58,15 @@ type Store interface {
 	Now() time.Time
 }
 
+// Money is what administrators read of orders and payments.
+type Money interface {
+	AllOrders(ctx context.Context, f seckill.OrderFilter) ([]seckill.Order, error)
+	AnyOrder(ctx context.Context, id string) (seckill.Order, error)
+	Payments(ctx context.Context, f seckill.PaymentFilter) ([]seckill.Payment, error)
+	RefundsOf(ctx context.Context, order string) ([]seckill.Refund, error)
+	History(ctx context.Context, order string, max int) ([]seckill.Entry, error)
+}
+
 // Listeners are a node's end of the queue that takes tickets.
 type Listeners interface {
 	StartListeners()
@@ -70,6 +80,8 @@ type Config struct {
 	Store    Store
 	Sales    *sale.Sales
 	Orders   *order.Orders
+	Payments *payment.Payments
+	Money    Money
 	Accounts *account.Accounts
 	Access   *access.Guard // who may ask, before the gate
 	Lists    Lists
@@ -161,6 +173,9 @@ func New(c Config) *API {
 		{"GET", "/api/sales/{sale}", public, a.getSale},
 		{"GET", "/api/openapi.json", public, a.document.serve},
 
+		// The payment provider, known by its signature. A repeat changes nothing.
+		{"POST", "/api/payments/{provider}", public, a.callback},
+
 		// Buyers.
 		{"POST", "/api/sales/{sale}/ticket", buyers, a.buy}, // a repeat is the same ticket
 		{"GET", "/api/sales/{sale}/ticket", buyers, a.limited(a.ticket)},
@@ -189,7 +204,13 @@ func New(c Config) *API {
 		{"POST", "/api/admin/access", admins, a.setEntry},
 		{"POST", "/api/admin/access/remove", admins, a.removeEntry}, // a repeat is not found
 		{"POST", "/api/admin/invites", admins, a.invite},            // another one each time
-		{"POST", "/api/admin/orders/{order}/refund", admins, a.refund},
+		{"GET", "/api/admin/orders", admins, a.listAllOrders},
+		{"GET", "/api/admin/orders/{order}", admins, a.getAnyOrder},
+		{"POST", "/api/admin/orders/{order}/cancel", admins, a.cancelFor},
+		{"POST", "/api/admin/orders/{order}/refund", admins, a.refund}, // a repeat of a part needs its id
+		{"GET", "/api/admin/payments", admins, a.listPayments},
+		{"GET", "/api/admin/books", admins, a.books},
+		{"GET", "/api/admin/books/differences", admins, a.differences},
 		{"POST", "/api/admin/listeners/start", admins, a.listeners(true)}, // of the node that answers
 		{"POST", "/api/admin/listeners/stop", admins, a.listeners(false)},
 	}

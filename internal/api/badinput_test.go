@@ -47,6 +47,8 @@ func (s *system) refused(t *testing.T, rows []row) {
 	}
 }
 
+const callbackRoute = "/api/payments/{provider}"
+
 // samples are good bodies for the routes that take one. A route that is not
 // listed takes no field. A new route with fields must be added here:
 // TestTheSamplesAreGood says so.
@@ -65,12 +67,18 @@ func (s *system) samples() map[string]string {
 		"POST /api/admin/sales":                 s.newSale(saleBody{"description": "words", "image": "/img/a.webp", "list_price": 2 * thePrice}),
 		"PATCH /api/admin/sales/{sale}":         `{"title":"another title"}`,
 		"POST /api/admin/sales/{sale}/stock":    `{"id":"restock-1","delta":5}`,
+
+		"POST /api/admin/orders/{order}/refund": `{"reason":"broken"}`,
+		"POST /api/admin/orders/{order}/cancel": `{"reason":"bought by a robot"}`,
 	}
 }
 
 // good is a request that the route accepts.
 func (s *system) good(r route) call {
 	path := strings.NewReplacer("{sale}", s.open.ID.String(), "{order}", s.order).Replace(r.path)
+	if strings.HasPrefix(r.path, "/api/admin/books") {
+		path += "?from=2026-11-01&to=2026-11-30&zone=Asia/Shanghai"
+	}
 	c := call{method: r.method, path: path, body: s.samples()[r.method+" "+r.path]}
 	switch r.audience {
 	case buyers:
@@ -126,6 +134,9 @@ func TestTheSamplesAreGood(t *testing.T) {
 	s.as(ownerName+refund, "POST", "/api/orders/"+orders[refund]+"/pay", "").is(200)
 	doc, _ := document()
 	for _, r := range s.api.routes {
+		if r.path == callbackRoute || strings.HasSuffix(r.path, "/differences") {
+			continue // not with the provider "test"
+		}
 		t.Run(r.method+" "+r.path, func(t *testing.T) {
 			s := s.in(t)
 			c := s.good(r)
@@ -190,7 +201,8 @@ func (s *system) common(r route, allow map[string][]string) (rows []row) {
 	}
 	good := s.good(r)
 
-	add("unknown path", good.withPath(good.path+"/nope/nope"), 404, "not_found", nil)
+	path, _, _ := strings.Cut(good.path, "?")
+	add("unknown path", good.withPath(path+"/nope/nope"), 404, "not_found", nil)
 	add("unknown path with two slashes", good.withPath("/"+good.path), 404, "not_found", nil)
 	add("unknown path with dots", good.withPath("/api/x/.."+strings.TrimPrefix(good.path, "/api")), 404, "not_found", nil)
 
@@ -261,6 +273,8 @@ func (s *system) common(r route, allow map[string][]string) (rows []row) {
 	for _, field := range slices.Sorted(maps.Keys(schema.Properties)) {
 		values := []string{"null", "true", "[]", "{}"}
 		switch property := schema.Properties[field].Value; {
+		case property.Type.Is("boolean"):
+			values = []string{"null", "1", `"true"`, "[]", "{}"}
 		case property.Format == "date-time":
 			values = append(values, "5", `""`, `"yesterday"`, `"2026-11-11"`, `"2026-11-11T12:00:00"`)
 		case property.Type.Is("string"):
@@ -299,6 +313,9 @@ func TestBadInputOnEveryRoute(t *testing.T) {
 		slices.Sort(allow[r.path])
 	}
 	for _, r := range s.api.routes {
+		if r.path == callbackRoute {
+			continue // its body is signed: see TestACallbackIsTheProvidersOrRefused
+		}
 		t.Run(r.method+" "+r.path, func(t *testing.T) { s.refused(t, s.in(t).common(r, allow)) })
 	}
 }

@@ -45,24 +45,12 @@ func (a *API) shown(o seckill.Order) seckill.Order {
 	return o
 }
 
-func (a *API) pay(w http.ResponseWriter, r *request) error { return a.turn(w, r, a.Orders.Pay) }
 func (a *API) cancel(w http.ResponseWriter, r *request) error {
 	return a.turn(w, r, func(ctx context.Context, id, buyer string) (seckill.Order, error) {
 		o, err := a.Orders.Cancel(ctx, id, buyer)
 		if err == nil {
 			a.Access.Cancelled(buyer)
 			a.Access.Wake() // the try that it was
-		}
-		return o, err
-	})
-}
-
-// refund takes a paid order back, whoever's it is.
-func (a *API) refund(w http.ResponseWriter, r *request) error {
-	return a.turn(w, r, func(ctx context.Context, id, _ string) (seckill.Order, error) {
-		o, err := a.Orders.Refund(ctx, id)
-		if err == nil {
-			a.Log.Info("admin: refund", "request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "order", id)
 		}
 		return o, err
 	})

@@ -58,17 +58,18 @@ func (a *API) getSale(w http.ResponseWriter, r *request) error {
 
 func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	var body struct {
-		Title         string    `json:"title"`
-		Description   string    `json:"description"`
-		Image         string    `json:"image"`
-		Price         *int64    `json:"price"`
-		ListPrice     int64     `json:"list_price"`
-		Currency      string    `json:"currency"`
-		Total         int64     `json:"total"`
-		LimitPerBuyer int       `json:"limit_per_buyer"`
-		OpensAt       time.Time `json:"opens_at"`
-		ClosesAt      time.Time `json:"closes_at"`
-		HoldSeconds   int       `json:"hold_seconds"`
+		Title         string              `json:"title"`
+		Description   string              `json:"description"`
+		Image         string              `json:"image"`
+		Price         *int64              `json:"price"`
+		ListPrice     int64               `json:"list_price"`
+		Currency      string              `json:"currency"`
+		Total         int64               `json:"total"`
+		LimitPerBuyer int                 `json:"limit_per_buyer"`
+		OpensAt       time.Time           `json:"opens_at"`
+		ClosesAt      time.Time           `json:"closes_at"`
+		HoldSeconds   int                 `json:"hold_seconds"`
+		LatePayment   seckill.LatePayment `json:"late_payment"`
 
 		Pass              bool              `json:"pass"`
 		Challenge         seckill.Challenge `json:"challenge"`
@@ -85,7 +86,7 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	}
 	sale, err := a.Sales.Create(r.Context(), seckill.Sale{
 		Title: body.Title, Description: body.Description, Image: body.Image, Price: *body.Price, ListPrice: body.ListPrice, Currency: body.Currency,
-		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds,
+		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds, LatePayment: body.LatePayment,
 		Access: seckill.Access{Pass: body.Pass, Challenge: body.Challenge, TriesPerBuyer: body.TriesPerBuyer, CooldownSeconds: body.CooldownSeconds,
 			Eligible: body.Eligible, AccountAgeSeconds: body.AccountAgeSeconds},
 	})
@@ -126,7 +127,7 @@ func (a *API) moveStock(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
 	}
-	sale, err := a.Sales.Stock(r.Context(), seckill.Move{Sale: id, ID: body.ID, Delta: body.Delta})
+	sale, err := a.Sales.Stock(r.Context(), seckill.Move{Sale: id, ID: body.ID, Delta: body.Delta, By: r.who.Buyer})
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ import (
 	"seckill/internal/account"
 	"seckill/internal/gate"
 	"seckill/internal/order"
+	"seckill/internal/payment"
 	"seckill/internal/queue"
 	"seckill/internal/sale"
 	"seckill/internal/settle"
@@ -68,6 +69,7 @@ type system struct {
 	sales    *sale.Sales
 	accounts *account.Accounts
 	guard    *access.Guard
+	payments *payment.Payments
 	stop     func() // as a stopping node does: waits end
 	log      *log
 	settling *valve
@@ -114,18 +116,23 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	stopping, stopWaits := context.WithCancel(context.Background())
 	s.stop = stopWaits
 	config := Config{
-		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Accounts: s.accounts, Tokens: tokens,
+		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Accounts: s.accounts, Tokens: tokens,
 		Access: s.guard, Lists: s.store,
 		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
 	}
 	for _, o := range options {
 		o(&config)
 	}
+	if config.Payments == nil {
+		config.Payments = payment.New(payment.Config{Store: s.store, Gate: s.gate, Orders: orders, Provider: payment.Test{}, Log: logger, Metrics: noMetrics()})
+	}
+	s.payments = config.Payments
 	s.api = New(config)
 
 	var duties sync.WaitGroup
 	for _, duty := range []func(context.Context) error{
 		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run, s.guard.Run,
+		payment.Refunder{Payments: s.payments}.Run, payment.Retaker{Payments: s.payments}.Run,
 	} {
 		duties.Go(func() {
 			if err := duty(ctx); err != nil {

@@ -19,6 +19,7 @@ import (
 	"seckill/internal/account"
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/order"
+	"seckill/internal/payment"
 	"seckill/internal/sale"
 	"seckill/internal/settle"
 	"seckill/internal/store"
@@ -37,6 +38,7 @@ type Node struct {
 	only     *onlyNode  // keeps a second node off a shared store; nil without embedded parts beside it
 	sales    *sale.Sales
 	orders   *order.Orders
+	payments *payment.Payments
 	accounts *account.Accounts
 	access   *access.Guard
 	tokens   *account.Verifier
@@ -102,6 +104,9 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	n.sales = sale.New(n.store, n.gate, log, changes)
 	n.orders = order.New(n.store, n.gate, log)
 	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife); err != nil {
+		return nil, err
+	}
+	if n.payments, err = n.openPayments(); err != nil {
 		return nil, err
 	}
 	n.settled = settle.NewMetrics(n.metrics)

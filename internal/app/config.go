@@ -65,6 +65,19 @@ type Config struct {
 		StopTimeout    time.Duration `koanf:"stop_timeout" help:"how long a stopping node waits for requests under way"`
 	} `koanf:"http"`
 
+	Payment struct {
+		Provider     string         `koanf:"provider" help:"who takes the money: test (nobody does: whoever asks has paid), shop (the shop's own server says so) or stripe; empty: test on embedded parts, and beyond them the node does not start"`
+		Secret       seckill.Secret `koanf:"secret" help:"checks callbacks: the shop's whsec_…, or Stripe's signing secret of the webhook"`
+		SecretFile   string         `koanf:"secret_file" help:"a file that holds payment.secret"`
+		Key          seckill.Secret `koanf:"key" help:"Stripe's API key (sk_… or rk_…)"`
+		KeyFile      string         `koanf:"key_file" help:"a file that holds payment.key"`
+		URL          string         `koanf:"url" help:"where a buyer pays at the shop ({order}, {payment}, {amount} and {currency} are filled in), or where Stripe sends the buyer back to ({order}); empty: the order's page"`
+		RefundURL    string         `koanf:"refund_url" help:"where the shop is asked for refunds, signed; empty: it reads the list of refunds"`
+		StatementURL string         `koanf:"statement_url" help:"where the shop says what it took and gave back, for the books"`
+		Grace        time.Duration  `koanf:"grace" help:"how much longer an order is kept once its payment has been started"`
+		OutageCredit time.Duration  `koanf:"outage_credit" help:"the most time in a day that buyers get back because the store or all nodes were away; 0: none"`
+	} `koanf:"payment"`
+
 	RabbitMQ rabbit.Settings `koanf:"rabbitmq"`
 
 	Redis struct {
@@ -115,6 +128,7 @@ func Defaults() Config {
 	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond
 	c.HTTP.LoginTries, c.HTTP.AddressTries = 10, 300
 	c.HTTP.StopTimeout = 35 * time.Second
+	c.Payment.Grace, c.Payment.OutageCredit = 2*time.Minute, time.Hour
 	c.Limits.Outbox, c.Limits.Queue, c.Limits.Batch = 1_000_000, 10_000, 1024
 	c.Limits.Retention = 24 * time.Hour
 	c.Log.Format = "auto"
@@ -317,6 +331,15 @@ func (c *Config) check() error {
 	}
 	if c.Auth.MaxTokenLife < c.Auth.TokenLife {
 		bad("auth.max_token_life", "must be at least auth.token_life (%s), or no login would be accepted", c.Auth.TokenLife)
+	}
+	if !slices.Contains([]string{"", seckill.ProviderTest, seckill.ProviderShop, seckill.ProviderStripe}, c.Payment.Provider) {
+		bad("payment.provider", "%q is no provider: want test, shop or stripe", c.Payment.Provider)
+	}
+	if c.Payment.Grace < 0 || c.Payment.Grace > time.Hour {
+		bad("payment.grace", "must be 0s to 1h")
+	}
+	if c.Payment.OutageCredit < 0 || c.Payment.OutageCredit > 24*time.Hour {
+		bad("payment.outage_credit", "must be 0s to 24h")
 	}
 	if c.HTTP.DrainDelay < 0 || c.HTTP.StopTimeout <= 0 {
 		bad("http.stop_timeout", "must be positive, and http.drain_delay not negative")

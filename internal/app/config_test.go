@@ -163,6 +163,9 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			if some, ok := map[string]string{"log.format": "json", "auth.registration": "closed", "access.registration_challenge": "both"}[key]; ok {
 				value = some
 			}
+			if key == "payment.provider" {
+				value = "shop"
+			}
 			if key == "rabbitmq.password_file" {
 				value = write(t, "text")
 			}

@@ -45,7 +45,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	if n.store, err = store.Open(ctx, c.storeURL(), c.Embedded()); err != nil {
 		return err
 	}
-	n.store.Retention = c.Limits.Retention
+	n.store.Retention, n.store.Credit = c.Limits.Retention, c.Payment.OutageCredit
 	if c.Embedded() && !c.Store.embedded() {
 		if n.only, err = takeStore(ctx, n.store, n.log); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"seckill/internal/gate"
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/order"
+	"seckill/internal/payment"
 	"seckill/internal/settle"
 	"seckill/internal/store"
 )
@@ -51,6 +52,10 @@ func (n *Node) residents() []resident {
 		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, run: n.announcer().Run},
 		{name: "expirer of orders", role: RoleExpire, run: order.Expirer{Orders: n.orders}.Run},
 		{name: "returner of units", role: RoleExpire, run: order.Returner{Orders: n.orders}.Run},
+		{name: "pulse of the store", role: RoleAPI, run: payment.Pulse{Payments: n.payments}.Run},
+		{name: "refunder", role: RoleExpire, run: payment.Refunder{Payments: n.payments}.Run},
+		{name: "retaker of late payments", role: RoleExpire, run: payment.Retaker{Payments: n.payments}.Run},
+		{name: "auditor of money", role: RoleExpire, run: payment.Auditor{Payments: n.payments}.Run},
 	}
 }
 

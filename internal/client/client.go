@@ -8,6 +8,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,7 @@ type Client struct {
 	Server string       // base address, such as http://127.0.0.1:8080
 	Token  string       // sent as Authorization: Bearer; empty: nobody in particular
 	HTTP   *http.Client // nil: http.DefaultClient
+	Most   int64        // bytes of an answer that are read; 0: MaxAnswer
 }
 
 // Answer is what a server said.
@@ -117,7 +119,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (a Answe
 	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
 		a.RetryAfter = time.Duration(n) * time.Second
 	}
-	if a.Body, err = io.ReadAll(io.LimitReader(res.Body, MaxAnswer)); err != nil {
+	if a.Body, err = io.ReadAll(io.LimitReader(res.Body, cmp.Or(c.Most, MaxAnswer))); err != nil {
 		return a, err
 	}
 	if a.Status >= 400 {
@@ -134,11 +136,19 @@ func (c *Client) Call(ctx context.Context, method, path string, body, v any) err
 	if err != nil {
 		return err
 	}
-	if a.Status >= 300 {
-		if p, ok := a.Problem(); ok {
-			return p
-		}
-		return fmt.Errorf("%s %s: %d %s", method, path, a.Status, http.StatusText(a.Status))
+	if err := a.Refusal(method, path); err != nil {
+		return err
 	}
 	return a.Into(v)
+}
+
+// Refusal is the error of an answer that says no, as a *Problem if it is one.
+func (a Answer) Refusal(method, path string) error {
+	if a.Status < 300 {
+		return nil
+	}
+	if p, ok := a.Problem(); ok {
+		return p
+	}
+	return fmt.Errorf("%s %s: %d %s", method, path, a.Status, http.StatusText(a.Status))
 }

@@ -11,17 +11,18 @@ import (
 
 // NewSale is what a sale is created from. Times are sent in UTC.
 type NewSale struct {
-	Title         string    `json:"title"`
-	Description   string    `json:"description,omitempty"`
-	Image         string    `json:"image,omitempty"`
-	Price         int64     `json:"price"` // minor units
-	ListPrice     int64     `json:"list_price,omitempty"`
-	Currency      string    `json:"currency"`
-	Total         int64     `json:"total"` // units
-	LimitPerBuyer int       `json:"limit_per_buyer"`
-	OpensAt       time.Time `json:"opens_at"`
-	ClosesAt      time.Time `json:"closes_at"`
-	HoldSeconds   int       `json:"hold_seconds"`
+	Title         string              `json:"title"`
+	Description   string              `json:"description,omitempty"`
+	Image         string              `json:"image,omitempty"`
+	Price         int64               `json:"price"` // minor units
+	ListPrice     int64               `json:"list_price,omitempty"`
+	Currency      string              `json:"currency"`
+	Total         int64               `json:"total"` // units
+	LimitPerBuyer int                 `json:"limit_per_buyer"`
+	OpensAt       time.Time           `json:"opens_at"`
+	ClosesAt      time.Time           `json:"closes_at"`
+	HoldSeconds   int                 `json:"hold_seconds"`
+	LatePayment   seckill.LatePayment `json:"late_payment,omitempty"`
 }
 
 // Said is everything that an answer on the ticket route, or a problem

@@ -28,9 +28,10 @@ func (o Expirer) Run(ctx context.Context) error {
 		}
 		pause := expireCheck
 		if err == nil {
-			var next time.Time
-			if next, err = o.store.NextExpiry(ctx); err == nil && !next.IsZero() {
-				pause = max(time.Millisecond, min(pause, time.Until(next)))
+			var next time.Duration
+			var some bool
+			if next, some, err = o.store.NextExpiry(ctx); err == nil && some {
+				pause = max(time.Millisecond, min(pause, next))
 			}
 		}
 		if err != nil && ctx.Err() == nil {

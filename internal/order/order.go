@@ -18,10 +18,14 @@ import (
 
 // Store is what the package needs of the store.
 type Store interface {
-	// Transition MUST write the units' way back in the same transaction.
-	Transition(ctx context.Context, id, buyer string, to seckill.OrderState) (seckill.Order, error)
+	// TransitionBy MUST write the units' way back in the same transaction.
+	TransitionBy(ctx context.Context, id, buyer string, to seckill.OrderState, by, why string) (seckill.Order, error)
+	// Refund MUST write the units' way back, and the money that is due, in the same
+	// transaction.
+	Refund(ctx context.Context, f seckill.RefundRequest) (seckill.Order, error)
 	Expire(ctx context.Context, max int) (int, error)
-	NextExpiry(ctx context.Context) (time.Time, error)
+	// NextExpiry MUST count by the clock by which Expire decides.
+	NextExpiry(ctx context.Context) (wait time.Duration, some bool, err error)
 	// Returns MUST leave out the sales in without.
 	Returns(ctx context.Context, max int, without ...seckill.SaleID) ([]seckill.Return, error)
 	// Returned MUST do nothing when the sale's epoch is another.
@@ -47,21 +51,30 @@ func New(store Store, gate Gate, log *slog.Logger) *Orders {
 	return &Orders{store: store, gate: gate, log: log, returned: duty.NewSignal()}
 }
 
-// Pay, Cancel and Refund change an order by the rule of seckill.Order.Become;
-// Pay and Cancel only the buyer's own.
+// Pay makes the buyer's own unpaid order paid, by the buyer's word alone: that is
+// the provider "test", see package payment.
 func (o *Orders) Pay(ctx context.Context, id, buyer string) (seckill.Order, error) {
-	return o.store.Transition(ctx, id, buyer, seckill.Paid)
+	return o.store.TransitionBy(ctx, id, buyer, seckill.Paid, buyer, seckill.ProviderTest)
 }
 
-// Cancel gives up an unpaid order.
+// Cancel gives up the buyer's own unpaid order.
 func (o *Orders) Cancel(ctx context.Context, id, buyer string) (seckill.Order, error) {
-	return o.end(o.store.Transition(ctx, id, buyer, seckill.Cancelled))
+	return o.end(o.store.TransitionBy(ctx, id, buyer, seckill.Cancelled, buyer, ""))
 }
 
-// Refund takes back a paid order, for an administrator.
-func (o *Orders) Refund(ctx context.Context, id string) (seckill.Order, error) {
-	return o.end(o.store.Transition(ctx, id, "", seckill.Refunded))
+// CancelFor ends somebody's unpaid order, for an administrator.
+func (o *Orders) CancelFor(ctx context.Context, id, by, why string) (seckill.Order, error) {
+	return o.end(o.store.TransitionBy(ctx, id, "", seckill.Cancelled, by, why))
 }
+
+// Refund gives a paid order back, or a part of it, for an administrator. The money
+// is due from then on; see package payment.
+func (o *Orders) Refund(ctx context.Context, f seckill.RefundRequest) (seckill.Order, error) {
+	return o.end(o.store.Refund(ctx, f))
+}
+
+// Wake says that units may be on their way back to the gate.
+func (o *Orders) Wake() { o.returned.Send() }
 
 func (o *Orders) end(order seckill.Order, err error) (seckill.Order, error) {
 	if err == nil {

@@ -70,7 +70,11 @@ func (s *shop) become(o *seckill.Order, to seckill.OrderState) error {
 	return nil
 }
 
-func (s *shop) Transition(_ context.Context, id, buyer string, to seckill.OrderState) (seckill.Order, error) {
+func (s *shop) Refund(ctx context.Context, f seckill.RefundRequest) (seckill.Order, error) {
+	return s.TransitionBy(ctx, f.Order, "", seckill.Refunded, f.By, f.Reason)
+}
+
+func (s *shop) TransitionBy(_ context.Context, id, buyer string, to seckill.OrderState, _, _ string) (seckill.Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.orders[id]
@@ -102,15 +106,15 @@ func (s *shop) Expire(_ context.Context, max int) (n int, err error) {
 	return n, nil
 }
 
-func (s *shop) NextExpiry(context.Context) (at time.Time, err error) {
+func (s *shop) NextExpiry(context.Context) (wait time.Duration, some bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.orders {
-		if o.State == seckill.Unpaid && (at.IsZero() || o.ExpiresAt.Before(at)) {
-			at = o.ExpiresAt
+		if left := time.Until(o.ExpiresAt); o.State == seckill.Unpaid && (!some || left < wait) {
+			wait, some = left, true
 		}
 	}
-	return at, s.store
+	return wait, some, s.store
 }
 
 func (s *shop) Returns(_ context.Context, max int, without ...seckill.SaleID) (all []seckill.Return, err error) {
@@ -228,7 +232,7 @@ func TestWhatABuyerAndAnAdministratorMayDo(t *testing.T) {
 		require.ErrorIs(t, err, seckill.ErrNotFound)
 		_, err = o.Cancel(ctx, "a", "bob")
 		require.ErrorIs(t, err, seckill.ErrNotFound)
-		_, err = o.Refund(ctx, "a")
+		_, err = o.Refund(ctx, seckill.RefundRequest{Order: "a", Restock: true, By: "admin"})
 		require.ErrorIs(t, err, seckill.ErrState, "it is not paid")
 		for range 2 {
 			order, err := o.Pay(ctx, "a", "ann")
@@ -238,7 +242,7 @@ func TestWhatABuyerAndAnAdministratorMayDo(t *testing.T) {
 		_, err = o.Cancel(ctx, "a", "ann")
 		require.ErrorIs(t, err, seckill.ErrState)
 		for range 2 {
-			order, err := o.Refund(ctx, "a")
+			order, err := o.Refund(ctx, seckill.RefundRequest{Order: "a", Restock: true, By: "admin"})
 			require.NoError(t, err)
 			require.Equal(t, seckill.Refunded, order.State)
 		}
@@ -262,7 +266,7 @@ func TestUnitsOfAnEndedOrderAreAtTheGateAtOnce(t *testing.T) {
 			func() (seckill.Order, error) { return o.Cancel(t.Context(), "a", "ann") },
 			func() (seckill.Order, error) {
 				_, _ = o.Pay(t.Context(), "b", "ann")
-				return o.Refund(t.Context(), "b")
+				return o.Refund(t.Context(), seckill.RefundRequest{Order: "b", Restock: true, By: "admin"})
 			},
 		} {
 			synctest.Wait() // the returner waits
@@ -282,7 +286,7 @@ func TestReturnsThatNobodyToldOfAreFoundWithinASecond(t *testing.T) {
 		defer stop()
 		s.place("a", 1, time.Minute)
 		synctest.Wait()
-		_, err := s.Transition(t.Context(), "a", "ann", seckill.Cancelled) // by another node
+		_, err := s.TransitionBy(t.Context(), "a", "ann", seckill.Cancelled, "ann", "") // by another node
 		require.NoError(t, err)
 		time.Sleep(returnCheck)
 		synctest.Wait()
@@ -373,7 +377,7 @@ func TestMoreReturnsThanABatchComeBack(t *testing.T) {
 		for i := range 2*returnBatch + 1 {
 			id := fmt.Sprint("o", i)
 			s.place(id, seckill.SaleID(1+i%3), time.Minute)
-			_, err := s.Transition(t.Context(), id, "ann", seckill.Cancelled)
+			_, err := s.TransitionBy(t.Context(), id, "ann", seckill.Cancelled, "ann", "")
 			require.NoError(t, err)
 		}
 		start := time.Now()

@@ -12,17 +12,18 @@ import (
 
 // Patch is a change of a sale's fields; nil leaves a field as it is.
 type Patch struct {
-	Title         *string    `json:"title"`
-	Description   *string    `json:"description"`
-	Image         *string    `json:"image"`
-	Price         *int64     `json:"price"`
-	ListPrice     *int64     `json:"list_price"`
-	Currency      *string    `json:"currency"`
-	Total         *int64     `json:"total"`
-	LimitPerBuyer *int       `json:"limit_per_buyer"`
-	OpensAt       *time.Time `json:"opens_at"`
-	ClosesAt      *time.Time `json:"closes_at"`
-	HoldSeconds   *int       `json:"hold_seconds"`
+	Title         *string              `json:"title"`
+	Description   *string              `json:"description"`
+	Image         *string              `json:"image"`
+	Price         *int64               `json:"price"`
+	ListPrice     *int64               `json:"list_price"`
+	Currency      *string              `json:"currency"`
+	Total         *int64               `json:"total"`
+	LimitPerBuyer *int                 `json:"limit_per_buyer"`
+	OpensAt       *time.Time           `json:"opens_at"`
+	ClosesAt      *time.Time           `json:"closes_at"`
+	HoldSeconds   *int                 `json:"hold_seconds"`
+	LatePayment   *seckill.LatePayment `json:"late_payment"`
 
 	Pass              *bool              `json:"pass"`
 	Challenge         *seckill.Challenge `json:"challenge"`
@@ -91,6 +92,7 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 		set(&sale.CooldownSeconds, p.CooldownSeconds)
 		set(&sale.Eligible, p.Eligible)
 		set(&sale.AccountAgeSeconds, p.AccountAgeSeconds)
+		set(&sale.LatePayment, p.LatePayment)
 		if p.Total != nil && (*p.Total < 1 || *p.Total > seckill.MaxTotal) {
 			return &seckill.FieldError{Field: "total", Must: fmt.Sprintf("must be 1 to %d units", seckill.MaxTotal)}
 		}

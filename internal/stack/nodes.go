@@ -27,7 +27,8 @@ func (s *Stack) node(number int, binary string) *spec {
 		prepare: func(context.Context, *Engine) error { return nil },
 		command: func(e *Engine) *exec.Cmd {
 			cmd := exec.Command(binary, "serve", "--listen", e.Addr(), "--ops-listen", e.addr(nodeOpsPort), "--data-dir", e.path(dataFolder))
-			cmd.Env = environment(e.folder.path)
+			// The engines are for trying out. What the caller's environment says counts.
+			cmd.Env = append(environment(e.folder.path), "SECKILL_PAYMENT_PROVIDER=test")
 			for _, v := range os.Environ() { // settings of a node, but for those below
 				if strings.HasPrefix(v, "SECKILL_") {
 					cmd.Env = append(cmd.Env, v)

@@ -100,7 +100,7 @@ func (s *Store) AccessRules(ctx context.Context, closesAfter time.Time) (rules m
 // remove it is taken off; one that is not there is seckill.ErrNotFound.
 func (s *Store) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remove bool) (seckill.AccessEntry, error) {
 	subject := subjectOf(e)
-	e.CreatedAt = s.now().UTC().Truncate(time.Millisecond)
+	e.CreatedAt = s.here().UTC().Truncate(time.Millisecond)
 	err := s.writeAccess(ctx, "access entry", func(t *tx) error {
 		n, err := t.exec(ctx, "DELETE FROM access_entries WHERE sale = ? AND subject = ?", e.Sale, subject)
 		if err != nil {
@@ -288,7 +288,7 @@ func (s *Store) TriesSince(ctx context.Context, from seckill.Tries, max int) (al
 
 // Invite keeps an invitation by the hash of its code.
 func (s *Store) Invite(ctx context.Context, hash string, uses int, until time.Time) error {
-	now := s.now()
+	now := s.here()
 	return s.write(ctx, "invite", func(t *tx) error {
 		if _, err := t.exec(ctx, "DELETE FROM access_invites WHERE until <= ? OR uses = 0", ms(now)); err != nil {
 			return err

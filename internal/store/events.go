@@ -29,15 +29,34 @@ func (t *tx) tell(ctx context.Context, orders []seckill.Order, now time.Time) er
 	if !t.s.KeepEvents || len(orders) == 0 {
 		return nil
 	}
-	for i := range orders {
-		// They would not fit, and are read with the event.
-		orders[i].Title, orders[i].Image = "", ""
-	}
 	slices.SortFunc(orders, func(a, b seckill.Order) int {
 		return cmp.Or(cmp.Compare(a.Sale, b.Sale), cmp.Compare(a.Quantity, b.Quantity), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 	})
 	state := orders[0].State
 	step, kind := eventStep(state)
+	return t.tellAs(ctx, step, kind, orders, now)
+}
+
+// tellPart leaves an event about a part of a paid order that was given back. Its id
+// comes between those of the order's paying and of its end.
+func (t *tx) tellPart(ctx context.Context, o seckill.Order, now time.Time) error {
+	if !t.s.KeepEvents {
+		return nil
+	}
+	parts := int64(0)
+	err := t.one(ctx, "SELECT COUNT(*) FROM refunds WHERE order_id = ? AND held = 1", []any{o.ID}, func(r scanner) error { return r.Scan(&parts) })
+	if err != nil {
+		return err
+	}
+	return t.tellAs(ctx, fmt.Sprintf("-2%02d", min(parts, 99)), "order.partly_refunded", []seckill.Order{o}, now)
+}
+
+func (t *tx) tellAs(ctx context.Context, step, kind string, orders []seckill.Order, now time.Time) error {
+	state := orders[0].State
+	for i := range orders {
+		// They would not fit, and are read with the event.
+		orders[i].Title, orders[i].Image = "", ""
+	}
 	var args []any
 	for len(orders) > 0 {
 		n := 1
@@ -69,7 +88,7 @@ func (t *tx) tell(ctx context.Context, orders []seckill.Order, now time.Time) er
 // alike tells whether orders differ in nothing but their ids, as far as an event
 // tells of them.
 func alike(a, b seckill.Order) bool {
-	a.ID, a.Ticket, a.Buyer = b.ID, b.Ticket, b.Buyer
+	a.ID, a.Ticket, a.Buyer, a.Title, a.Image = b.ID, b.Ticket, b.Buyer, b.Title, b.Image
 	return a == b
 }
 
@@ -113,13 +132,13 @@ func (s *Store) Events(ctx context.Context, max int) (rows []seckill.EventRow, e
 		if err != nil {
 			return err
 		}
-		about, err := t.about(ctx, ids)
+		known, err := t.about(ctx, ids)
 		if err != nil {
 			return err
 		}
 		rows = nil
 		for _, k := range kept {
-			row, err := k.row(about)
+			row, err := k.row(known)
 			if err != nil {
 				return err
 			}
@@ -155,13 +174,18 @@ func (k *keptEvents) decode(body []byte) error {
 }
 
 // row makes the events of a row.
-func (k *keptEvents) row(about map[string]seckill.Order) (row seckill.EventRow, err error) {
+func (k *keptEvents) row(about map[string]about) (row seckill.EventRow, err error) {
 	row.ID = k.id
 	step := strings.TrimPrefix(k.id, k.order.ID)
 	for _, id := range k.orders {
 		e := seckill.Event{V: seckill.EventVersion, ID: id + step, Type: k.kind, At: k.at, Order: k.order}
 		e.Order.ID, e.Order.Ticket = id, id
-		e.Order.Title, e.Order.Image = about[id].Title, about[id].Image
+		known := about[id]
+		e.Order.Title, e.Order.Image, e.Buyer = known.order.Title, known.order.Image, known.order.Buyer
+		if e.Order.State == seckill.Paid || e.Order.State == seckill.Refunded {
+			e.Payment = known.payment
+		}
+		e.Changed = changed(k.kind, e.Order.State)
 		body, err := json.Marshal(e)
 		if err != nil {
 			return row, err
@@ -171,13 +195,44 @@ func (k *keptEvents) row(about map[string]seckill.Order) (row seckill.EventRow, 
 	return row, nil
 }
 
-// about reads what the events of orders say beside what their rows hold.
-func (t *tx) about(ctx context.Context, ids []any) (map[string]seckill.Order, error) {
-	all := make(map[string]seckill.Order, len(ids))
+// changed is what an event of that type says of the order's state.
+func changed(kind string, state seckill.OrderState) seckill.EventChange {
+	switch {
+	case kind == "order.placed":
+		return seckill.EventChange{To: state}
+	case kind == "order.partly_refunded", state == seckill.Refunded:
+		return seckill.EventChange{From: seckill.Paid, To: state}
+	}
+	return seckill.EventChange{From: seckill.Unpaid, To: state}
+}
+
+// about is what the events of an order say beside what their row holds.
+type about struct {
+	order   seckill.Order
+	payment *seckill.EventPayment // the one that the order holds, or held
+}
+
+// about reads that for orders.
+func (t *tx) about(ctx context.Context, ids []any) (map[string]about, error) {
+	all := make(map[string]about, len(ids))
 	for some := range slices.Chunk(ids, t.s.dialect.chunk) {
-		err := t.rows(ctx, "SELECT "+orderColumns+" AND t.id IN ("+list(len(some), 1)+")", some, func(r scanner) error {
+		in := " IN (" + list(len(some), 1) + ")"
+		err := t.rows(ctx, "SELECT "+orderColumns+" AND t.id"+in, some, func(r scanner) error {
 			o, err := scanOrder(r)
-			all[o.ID] = o
+			all[o.ID] = about{order: o}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		// The first that was captured is the one that paid.
+		err = t.rows(ctx, "SELECT order_id, provider, reference FROM payments WHERE order_id"+in+" AND state IN ('kept', 'returned') ORDER BY seen_at DESC", some, func(r scanner) error {
+			var id string
+			var p seckill.EventPayment
+			err := r.Scan(&id, &p.Provider, &p.Reference)
+			a := all[id]
+			a.payment = &p
+			all[id] = a
 			return err
 		})
 		if err != nil {

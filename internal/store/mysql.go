@@ -49,7 +49,7 @@ func openMySQL(raw string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{where: where, now: time.Now, dialect: dialect{
+	s := &Store{where: where, dialect: dialect{
 		name:   "mysql",
 		goose:  database.DialectMySQL,
 		class:  classMySQL,
@@ -61,6 +61,7 @@ func openMySQL(raw string) (*Store, error) {
 		clock:  "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
 		max:    "GREATEST",
 		active: "active_buyer",
+		credit: "UPDATE tickets SET expires_at = expires_at + ? WHERE unpaid_until > ? AND created_at <= ?",
 		due:    "SELECT id, unpaid_until FROM tickets WHERE unpaid_until <= ? ORDER BY unpaid_until LIMIT ?",
 	}}
 	if s.w, err = openSession(c, "READ COMMITTED"); err != nil {

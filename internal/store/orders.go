@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -11,7 +12,7 @@ import (
 	"seckill/internal/crash"
 )
 
-const orderColumns = `t.id, t.sale, t.buyer, t.quantity, t.amount, s.currency, t.state, t.created_at, t.expires_at, ` + bought + `
+const orderColumns = `t.id, t.sale, t.buyer, t.quantity, t.amount, s.currency, t.state, t.created_at, t.expires_at, ` + bought + `, ` + givenBack + `
 	FROM tickets t JOIN sales s ON s.id = t.sale WHERE t.state <> 'refused'`
 
 // bought is the title and the image that the sale had when the ticket was bought:
@@ -19,9 +20,13 @@ const orderColumns = `t.id, t.sale, t.buyer, t.quantity, t.amount, s.currency, t
 const bought = `COALESCE((SELECT v.title FROM titles v WHERE v.sale = t.sale AND v.seq >= t.seq ORDER BY v.seq LIMIT 1), s.title),
 	COALESCE((SELECT v.image FROM titles v WHERE v.sale = t.sale AND v.seq >= t.seq ORDER BY v.seq LIMIT 1), s.image)`
 
+// givenBack is what of a paid order has gone back: money and units.
+const givenBack = `(SELECT COALESCE(SUM(r.amount), 0) FROM refunds r WHERE r.order_id = t.id AND r.held = 1),
+	(SELECT COALESCE(SUM(r.units), 0) FROM refunds r WHERE r.order_id = t.id AND r.held = 1)`
+
 func scanOrder(r scanner) (o seckill.Order, err error) {
 	var created, expires int64
-	err = r.Scan(&o.ID, &o.Sale, &o.Buyer, &o.Quantity, &o.Amount, &o.Currency, &o.State, &created, &expires, &o.Title, &o.Image)
+	err = r.Scan(&o.ID, &o.Sale, &o.Buyer, &o.Quantity, &o.Amount, &o.Currency, &o.State, &created, &expires, &o.Title, &o.Image, &o.RefundedAmount, &o.ReturnedUnits)
 	o.Ticket, o.CreatedAt, o.ExpiresAt = o.ID, fromMS(created), fromMS(expires)
 	o.Price = o.Amount / int64(o.Quantity) // exact: the amount was made from it
 	return o, err
@@ -89,15 +94,22 @@ func (s *Store) Outcomes(ctx context.Context, buyer, before string, max int) (al
 	return all, err
 }
 
-// Now is the clock that decides how long an order can be paid.
-func (s *Store) Now() time.Time { return s.now() }
-
 // Transition changes an order's state by the rule of seckill.Order.Become. An
 // empty buyer is an administrator. When the order stops being active its units
 // are on their way back to the gate in the same transaction.
+//
+// It becomes paid by the word of its buyer, which is the provider "test", and refunded
+// as a whole. See Receive and Refund.
 func (s *Store) Transition(ctx context.Context, id, buyer string, to seckill.OrderState) (o seckill.Order, err error) {
-	now := s.now()
-	err = s.write(ctx, "order "+string(to), func(t *tx) error {
+	return s.TransitionBy(ctx, id, buyer, to, cmp.Or(buyer, "administrator"), "")
+}
+
+// TransitionBy is Transition; the ledger says who did it, and why.
+func (s *Store) TransitionBy(ctx context.Context, id, buyer string, to seckill.OrderState, by, why string) (o seckill.Order, err error) {
+	if to == seckill.Refunded {
+		return s.Refund(ctx, seckill.RefundRequest{Order: id, Restock: true, By: by, Reason: why})
+	}
+	err = s.reckoned(ctx, "order "+string(to), func(t *tx) error {
 		found, err := t.hold(ctx, []any{id})
 		if err != nil {
 			return err
@@ -106,12 +118,23 @@ func (s *Store) Transition(ctx context.Context, id, buyer string, to seckill.Ord
 			return seckill.ErrNotFound
 		}
 		o = found[0]
+		now, err := t.awake(ctx)
+		if err != nil {
+			return err
+		}
 		changed, err := o.Become(to, now)
 		if err != nil || !changed {
 			return err
 		}
+		if to == seckill.Paid && o.Amount > 0 {
+			name := seckill.ProviderTest + "-" + o.ID
+			if err := t.keep1(ctx, seckill.Payment{Provider: seckill.ProviderTest, Event: name, Reference: name, Order: o.ID, Sale: o.Sale, Amount: o.Amount,
+				Currency: o.Currency, State: seckill.PaymentKept, At: now, SeenAt: now}); err != nil {
+				return err
+			}
+		}
 		o.State = to
-		return t.change(ctx, to, []seckill.Order{o}, now)
+		return t.change(ctx, change{to: to, by: by, why: why}, []seckill.Order{o}, now)
 	})
 	return o, err
 }
@@ -119,11 +142,14 @@ func (s *Store) Transition(ctx context.Context, id, buyer string, to seckill.Ord
 // Expire ends up to max unpaid orders whose time to pay is over, and returns how
 // many.
 func (s *Store) Expire(ctx context.Context, max int) (n int, err error) {
-	now := s.now()
-	err = s.write(ctx, "expire", func(t *tx) error {
+	err = s.reckoned(ctx, "expire", func(t *tx) error {
 		n = 0
+		now, err := t.awake(ctx)
+		if err != nil {
+			return err
+		}
 		var ids []any
-		err := t.rows(ctx, t.s.dialect.due, []any{ms(now), max}, func(r scanner) error {
+		err = t.rows(ctx, t.s.dialect.due, []any{ms(now), max}, func(r scanner) error {
 			var id string
 			var at int64
 			err := r.Scan(&id, &at)
@@ -145,23 +171,29 @@ func (s *Store) Expire(ctx context.Context, max int) (n int, err error) {
 			}
 		}
 		n = len(due)
-		return t.change(ctx, seckill.Expired, due, now)
+		return t.change(ctx, change{to: seckill.Expired, by: "expiry"}, due, now)
 	})
 	return n, err
 }
 
-// NextExpiry returns when the next unpaid order expires; the zero time if none.
-func (s *Store) NextExpiry(ctx context.Context) (at time.Time, err error) {
+// NextExpiry returns how long it is until the next unpaid order expires, by the
+// store's clock; some is false if there is none.
+func (s *Store) NextExpiry(ctx context.Context) (wait time.Duration, some bool, err error) {
 	err = s.ask(ctx, "next expiry", func(t *tx) error {
+		some = false
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
 		return t.rows(ctx, t.s.dialect.due, []any{int64(math.MaxInt64), 1}, func(r scanner) error {
 			var id string
 			var n int64
 			err := r.Scan(&id, &n)
-			at = fromMS(n)
+			wait, some = fromMS(n).Sub(now), true
 			return err
 		})
 	})
-	return at, err
+	return wait, some, err
 }
 
 // hold reads orders that nobody else changes until the transaction ends.
@@ -190,42 +222,70 @@ func (t *tx) hold(ctx context.Context, ids []any) (orders []seckill.Order, err e
 	return orders, nil
 }
 
+// change is what happens to orders that become to.
+type change struct {
+	to      seckill.OrderState
+	by, why string // for the ledger
+	scrap   bool   // units of refunded orders are not sold again: they leave the sale
+}
+
 // change writes the new state of orders that this transaction holds. Tickets
 // first, then sales in order of id: the order in which everybody locks.
-func (t *tx) change(ctx context.Context, to seckill.OrderState, orders []seckill.Order, now time.Time) error {
+func (t *tx) change(ctx context.Context, c change, orders []seckill.Order, now time.Time) error {
 	freed := map[seckill.SaleID]int64{}
+	entries := make([]seckill.Entry, 0, len(orders))
 	for some := range slices.Chunk(orders, t.s.dialect.chunk) {
-		args, returns := []any{string(to)}, []any{}
+		args, returns := []any{string(c.to)}, []any{}
 		for _, o := range some {
+			amount, units := o.Holds()
+			entries = append(entries, seckill.Entry{Order: o.ID, Sale: o.Sale, What: "order." + string(c.to), Units: int64(units), Amount: amount, Currency: o.Currency, Who: c.by, Why: c.why})
 			args = append(args, o.ID)
-			returns = append(returns, o.ID, o.Sale, o.Buyer, o.Quantity)
+			back := units
+			if c.scrap {
+				back = 0 // the return only frees the buyer
+			}
+			returns = append(returns, o.ID, o.Sale, o.Buyer, back)
 		}
 		if _, err := t.exec(ctx, "UPDATE tickets"+t.s.dialect.byKey+" SET state = ? WHERE id IN ("+list(len(some), 1)+")", args...); err != nil {
 			return err
 		}
-		if to.Active() {
+		if c.to.Active() {
 			continue
 		}
 		for _, o := range some {
-			freed[o.Sale] += int64(o.Quantity)
+			_, units := o.Holds()
+			freed[o.Sale] += int64(units)
 		}
 		if _, err := t.exec(ctx, "INSERT INTO returns (ticket, sale, buyer, quantity) VALUES "+list(len(some), 4), returns...); err != nil {
 			return err
 		}
 	}
+	if err := t.enter(ctx, now, entries...); err != nil {
+		return err
+	}
 	if err := t.tell(ctx, orders, now); err != nil {
 		return err
 	}
-	if err := t.noteTries(ctx, to, orders, now); err != nil {
+	if err := t.noteTries(ctx, c.to, orders, now); err != nil {
 		return err
 	}
 	for _, sale := range sorted(freed) {
-		if _, err := t.exec(ctx, "UPDATE sales SET sold = sold - ? WHERE id = ?", freed[sale], sale); err != nil {
+		if err := t.free(ctx, sale, freed[sale], c.scrap); err != nil {
 			return err
 		}
 	}
 	crash.Here("9-before-commit", len(freed) > 0)
 	return nil
+}
+
+// free takes units from what a sale has sold. Scrapped ones leave its total too.
+func (t *tx) free(ctx context.Context, sale seckill.SaleID, units int64, scrap bool) error {
+	q, args := "UPDATE sales SET sold = sold - ? WHERE id = ?", []any{units, sale}
+	if scrap {
+		q, args = "UPDATE sales SET sold = sold - ?, total = total - ? WHERE id = ?", []any{units, units, sale}
+	}
+	_, err := t.exec(ctx, q, args...)
+	return err
 }
 
 // Returns lists up to max tickets whose units are on their way back to the gate,

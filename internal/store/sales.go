@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -9,18 +10,22 @@ import (
 )
 
 const saleColumns = `id, title, description, image, price, list_price, currency, total, sold, limit_per_buyer,
-	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch, access`
+	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch, access,
+	(SELECT COUNT(*) FROM retakes r WHERE r.sale = sales.id)`
 
 func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
-	var opens, closes int64
+	var opens, closes, retakes int64
 	var access string
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
-		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access)
+		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &retakes)
 	if err == nil {
 		s.Access, err = accessOf(access)
 	}
+	if retakes > 0 {
+		s.LatePayment = seckill.LateRetake
+	}
 	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
-	s.Retired = t.s.Retention > 0 && !t.s.now().Before(s.ClosesAt.Add(t.s.Retention))
+	s.Retired = t.s.Retention > 0 && !t.s.here().Before(s.ClosesAt.Add(t.s.Retention))
 	return s, err
 }
 
@@ -38,6 +43,9 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 		}
 		id, err := res.LastInsertId()
 		if err != nil {
+			return err
+		}
+		if err := t.late(ctx, seckill.SaleID(id), sale.LatePayment); err != nil {
 			return err
 		}
 		err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
@@ -68,6 +76,15 @@ func (t *tx) widen(ctx context.Context, s seckill.Sale) error {
 	if err == seckill.ErrNotFound { // MySQL counts only rows that it changes
 		_, err = t.exec(ctx, "INSERT INTO terms (sale, opens, closes, most) VALUES (?, ?, ?, ?)", s.ID, ms(s.OpensAt), ms(s.ClosesAt), s.LimitPerBuyer)
 	}
+	return err
+}
+
+// late writes the rule for late payments of a sale.
+func (t *tx) late(ctx context.Context, id seckill.SaleID, rule seckill.LatePayment) error {
+	if _, err := t.exec(ctx, "DELETE FROM retakes WHERE sale = ?", id); err != nil || rule != seckill.LateRetake {
+		return err
+	}
+	_, err := t.exec(ctx, "INSERT INTO retakes (sale) VALUES (?)", id)
 	return err
 }
 
@@ -155,7 +172,10 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		if err == nil && (sale.Access != before.Access || sale.Access != (seckill.Access{})) {
 			err = t.touch(ctx, rulesState)
 		}
-		return err
+		if err != nil || before.LatePayment == sale.LatePayment {
+			return err
+		}
+		return t.late(ctx, id, sale.LatePayment)
 	})
 	return sale, err
 }
@@ -224,6 +244,9 @@ func (s *Store) BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, er
 			if _, err := t.exec(ctx, "UPDATE sales SET total = total + ? WHERE id = ?", m.Delta, m.Sale); err != nil {
 				return err
 			}
+			if err := t.enterMove(ctx, m); err != nil {
+				return err
+			}
 		}
 		_, err = t.exec(ctx, "INSERT INTO moves (sale, id, delta) VALUES (?, ?, ?)", m.Sale, m.ID, m.Delta)
 		return err
@@ -250,10 +273,21 @@ func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool) (d
 		if err != nil || n == 0 || m.Delta > 0 {
 			return err
 		}
-		_, err = t.exec(ctx, "UPDATE sales SET total = total + ? WHERE id = ?", m.Delta, m.Sale)
-		return err
+		if _, err = t.exec(ctx, "UPDATE sales SET total = total + ? WHERE id = ?", m.Delta, m.Sale); err != nil {
+			return err
+		}
+		return t.enterMove(ctx, m)
 	})
 	return done && err == nil, err
+}
+
+// enterMove notes in the ledger that units have joined or left the total.
+func (t *tx) enterMove(ctx context.Context, m seckill.Move) error {
+	now, err := t.clock(ctx)
+	if err != nil {
+		return err
+	}
+	return t.enter(ctx, now, seckill.Entry{Sale: m.Sale, What: entryStock, Units: m.Delta, Who: cmp.Or(m.By, "administrator"), Why: m.ID})
 }
 
 // OpenMoves returns the moves that have not been finished.

@@ -34,6 +34,7 @@ type known struct {
 	outcomes map[string]seckill.Reason // by ticket id
 	active   map[mark]bool
 	terms    map[seckill.SaleID]terms
+	now      time.Time // by the store's clock
 }
 
 // decide applies the rule of settling (seckill.Ticket.Settle) to a batch, without
@@ -111,7 +112,6 @@ var errFit = errors.New("the units do not fit")
 // it again: the optimistic one then becomes careful, or the careful one finds
 // the outcome.
 func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bool) (outcomes []seckill.Outcome, err error) {
-	now := s.now()
 	err = s.write(ctx, "settle", func(t *tx) error {
 		k, err := t.known(ctx, tickets, careful)
 		if err != nil {
@@ -120,7 +120,7 @@ func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bo
 		var fresh []int
 		var sold, seq map[seckill.SaleID]int64
 		outcomes, fresh, sold, seq = decide(tickets, k)
-		if err := t.insert(ctx, outcomes, fresh, k.terms, now); err != nil {
+		if err := t.insert(ctx, outcomes, fresh, k.terms, k.now); err != nil {
 			return err
 		}
 		// In order of sale id, so that two batches never wait for each other.
@@ -147,7 +147,6 @@ func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bo
 // outcome already; it returns the one that stands. A quantity that the database
 // would reject again is not written.
 func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckill.Reason) (o seckill.Outcome, err error) {
-	now := s.now()
 	err = s.write(ctx, "refuse", func(t *tx) error {
 		k, err := t.known(ctx, []seckill.Ticket{ticket}, true)
 		if err != nil {
@@ -160,7 +159,7 @@ func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckil
 		}
 		row := o
 		row.Ticket.Quantity = min(max(row.Ticket.Quantity, 1), seckill.MaxQuantity)
-		return t.insert(ctx, []seckill.Outcome{row}, []int{0}, nil, now)
+		return t.insert(ctx, []seckill.Outcome{row}, []int{0}, nil, k.now)
 	})
 	return o, err
 }
@@ -180,11 +179,12 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 		lock = t.lock
 	}
 	for _, sale := range sorted(buyers) {
-		err := t.rows(ctx, "SELECT s.price, s.total - s.sold, s.currency, s.hold_seconds, "+widest+" FROM sales s LEFT JOIN terms w ON w.sale = s.id WHERE s.id = ?"+lock, []any{sale}, func(r scanner) error {
+		err := t.rows(ctx, "SELECT s.price, s.total - s.sold, s.currency, s.hold_seconds, "+widest+", "+t.s.dialect.clock+" FROM sales s LEFT JOIN terms w ON w.sale = s.id WHERE s.id = ?"+lock, []any{sale}, func(r scanner) error {
 			var s terms
-			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold, &s.opens, &s.closes, &s.limit)
+			var now int64
+			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold, &s.opens, &s.closes, &s.limit, &now)
 			s.hold *= time.Second
-			k.terms[sale] = s
+			k.terms[sale], k.now = s, fromMS(now)
 			return err
 		})
 		if err != nil || !careful {
@@ -206,10 +206,15 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 			}
 		}
 	}
+	var err error
+	if t.s.now != nil || k.now.IsZero() {
+		if k.now, err = t.clock(ctx); err != nil {
+			return k, err
+		}
+	}
 	if !careful {
 		return k, nil
 	}
-	var err error
 	k.outcomes, err = t.outcomes(ctx, ids)
 	return k, err
 }
@@ -240,6 +245,7 @@ const stateRefused = "refused"
 func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int, sales map[seckill.SaleID]terms, now time.Time) error {
 	slices.SortFunc(fresh, func(a, b int) int { return strings.Compare(outcomes[a].Ticket.ID, outcomes[b].Ticket.ID) })
 	var placed []seckill.Order
+	var free []seckill.Order // they are paid from the start
 	args := make([]any, 0, min(len(fresh), t.s.dialect.chunk)*10)
 	for some := range slices.Chunk(fresh, t.s.dialect.chunk) {
 		args = args[:0]
@@ -247,11 +253,18 @@ func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int
 			o := outcomes[i]
 			sale := sales[o.Ticket.Sale]
 			state, amount, expires := string(seckill.Unpaid), sale.price*int64(o.Ticket.Quantity), now.Add(sale.hold)
+			if o.Placed() && amount == 0 {
+				state = string(seckill.Paid)
+			}
 			if !o.Placed() {
 				state, amount, expires = stateRefused, 0, now
 			} else if t.s.KeepEvents {
 				placed = append(placed, seckill.Order{ID: o.Ticket.ID, Sale: o.Ticket.Sale, Ticket: o.Ticket.ID, Quantity: o.Ticket.Quantity,
 					Price: sale.price, Amount: amount, Currency: sale.currency, State: seckill.Unpaid, CreatedAt: fromMS(ms(now)), ExpiresAt: fromMS(ms(expires))})
+				if amount == 0 {
+					free = append(free, placed[len(placed)-1])
+					free[len(free)-1].State = seckill.Paid
+				}
 			}
 			args = append(args, o.Ticket.ID, int64(o.Ticket.Sale), o.Ticket.Buyer, o.Ticket.Quantity, o.Ticket.Seq,
 				state, string(o.Reason), amount, ms(now), ms(expires))
@@ -261,7 +274,10 @@ func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int
 			return err
 		}
 	}
-	return t.tell(ctx, placed, now)
+	if err := t.tell(ctx, placed, now); err != nil {
+		return err
+	}
+	return t.tell(ctx, free, now)
 }
 
 func sorted[V any](m map[seckill.SaleID]V) []seckill.SaleID {

@@ -74,9 +74,29 @@ func (s *Store) Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ti
 		if v, err = t.snapshot(ctx, id, outbox); err == nil {
 			v.Active, err = t.holders(ctx, id)
 		}
+		if err == nil {
+			v.GivenUp, err = t.givenUp(ctx, id)
+		}
+		if err == nil {
+			v.Money, err = t.money(ctx, id)
+		}
 		return err
 	})
 	return v, err
+}
+
+// givenUp reads the units that active orders of a sale gave back in parts.
+func (t *tx) givenUp(ctx context.Context, id seckill.SaleID) (map[string]int, error) {
+	all := map[string]int{}
+	q := "SELECT r.order_id, SUM(r.units) FROM refunds r JOIN tickets t ON t.id = r.order_id WHERE r.sale = ? AND r.held = 1 AND t.state = 'paid' GROUP BY r.order_id"
+	err := t.rows(ctx, q, []any{id}, func(r scanner) error {
+		var order string
+		var units int
+		err := r.Scan(&order, &units)
+		all[order] = units
+		return err
+	})
+	return all, err
 }
 
 func (t *tx) snapshot(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (v seckill.Snapshot, err error) {

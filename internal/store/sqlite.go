@@ -32,6 +32,7 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		clock:  "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 		max:    "MAX",
 		active: "state IN ('unpaid', 'paid') AND buyer",
+		credit: "UPDATE tickets SET expires_at = expires_at + ? WHERE state = 'unpaid' AND expires_at > ? AND created_at <= ?",
 		due:    "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
 	}, now: time.Now, stmts: map[stmtKey]*sql.Stmt{}}
 	if exclusive {

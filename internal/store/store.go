@@ -43,11 +43,15 @@ type Store struct {
 	// Retention is how long after its end a sale is retired, 0 for never. It is set
 	// before the store is used.
 	Retention time.Duration
+	// Credit is the most time that outages of a day give back to the buyers who could
+	// not pay meanwhile, 0 for none. It is set before the store is used.
+	Credit time.Duration
 
 	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
 	dialect dialect
-	where   string // for messages: what was opened, without secrets
-	now     func() time.Time
+	where   string           // for messages: what was opened, without secrets
+	now     func() time.Time // nil: the database has its own
+	skew    atomic.Int64     // see Skew
 	release func() error
 
 	preparing sync.Mutex
@@ -74,6 +78,7 @@ type dialect struct {
 	clock  string         // the database's own clock, in milliseconds
 	max    string         // the function that returns the greater of two numbers
 	active string         // the buyer of a ticket whose order is active, else nothing that matches
+	credit string         // gives so many milliseconds to the orders that were unpaid at a moment, which comes twice
 	due    string         // the ids and times of at most so many unpaid orders that expire until then
 }
 

@@ -1,0 +1,519 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/order"
+	"seckill/internal/payment"
+)
+
+const shopSecret = "whsec_c2hvcC1zZWNyZXQtb2YtdGhlc2UtdGVzdHM="
+
+// newShop is a system whose money is taken by a shop.
+func newShop(t testing.TB, refunds string, options ...func(*payment.Config)) *system {
+	t.Helper()
+	return newSystem(t, func(c *Config) {
+		shop, err := payment.NewShop(shopSecret, "https://shop.example/pay?order={order}&payment={payment}&amount={amount}", refunds, "")
+		require.NoError(t, err)
+		p := payment.Config{Store: c.Money.(payment.Store), Gate: c.Gate, Orders: c.Orders, Provider: shop, Grace: 2 * time.Minute, Log: c.Log, Metrics: noMetrics()}
+		for _, o := range options {
+			o(&p)
+		}
+		c.Payments = payment.New(p)
+	})
+}
+
+var _ payment.Orders = (*order.Orders)(nil)
+
+// message is what a shop says, as JSON.
+func message(event string, kind seckill.CallbackType, order, reference string, amount int64, currency string) string {
+	b, _ := json.Marshal(seckill.Callback{Event: event, Type: kind, Order: order, Reference: reference, Amount: amount, Currency: currency, At: time.Now()})
+	return string(b)
+}
+
+// signed is a request of the shop.
+func signed(t testing.TB, secret, body string, at time.Time) call {
+	t.Helper()
+	hook, err := webhooks.NewWebhook(secret)
+	require.NoError(t, err)
+	signature, err := hook.Sign("msg-1", at, []byte(body))
+	require.NoError(t, err)
+	return call{method: "POST", path: "/api/payments/shop", body: body, header: []string{"webhook-id", "msg-1", "webhook-timestamp", fmt.Sprint(at.Unix()), "webhook-signature", signature}}
+}
+
+func (s *system) tells(body string) *answer {
+	s.t.Helper()
+	return s.do(signed(s.t, shopSecret, body, time.Now()))
+}
+
+func (s *system) captured(event, order, reference string, amount int64) {
+	s.t.Helper()
+	s.tells(message(event, seckill.Captured, order, reference, amount, "CNY")).is(200)
+}
+
+// whole is what an administrator sees of an order.
+type whole struct {
+	seckill.Order
+	Buyer    string            `json:"buyer"`
+	Payments []seckill.Payment `json:"payments"`
+	Refunds  []seckill.Refund  `json:"refunds"`
+	History  []seckill.Entry   `json:"history"`
+}
+
+func (s *system) whole(order string) (w whole) {
+	s.t.Helper()
+	s.admin("GET", "/api/admin/orders/"+order, "").is(200).into(&w)
+	return w
+}
+
+func (w whole) told() (all []string) {
+	for _, e := range w.History {
+		all = append(all, e.What)
+	}
+	return all
+}
+
+// money is the audit of a sale's money, in one currency.
+func (s *system) money(id seckill.SaleID) seckill.Money {
+	s.t.Helper()
+	var r struct {
+		OK    bool            `json:"ok"`
+		Money []seckill.Money `json:"money"`
+	}
+	s.admin("GET", "/api/admin/sales/"+id.String()+"/audit", "").is(200).into(&r)
+	require.True(s.t, r.OK)
+	require.NotEmpty(s.t, r.Money)
+	return r.Money[0]
+}
+
+type paid struct {
+	seckill.Order
+	Payment *seckill.Checkout `json:"payment"`
+}
+
+func (s *system) startsToPay(buyer, order string) (p paid) {
+	s.t.Helper()
+	s.as(buyer, "POST", "/api/orders/"+order+"/pay", "").is(200).into(&p)
+	return p
+}
+
+func TestABuyerCannotMakeAnOrderPaid(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	first := s.startsToPay(ownerName, s.order)
+	require.Equal(t, seckill.Unpaid, first.State)
+	require.NotNil(t, first.Payment)
+	require.Equal(t, "https://shop.example/pay?order="+s.order+"&payment="+first.Payment.ID+"&amount="+fmt.Sprint(first.Amount), first.Payment.URL)
+	again := s.startsToPay(ownerName, s.order)
+	require.Equal(t, first.Payment, again.Payment, "a repeat is the same payment")
+	require.Equal(t, first.ExpiresAt, again.ExpiresAt, "and keeps the order no longer")
+	require.Equal(t, seckill.Unpaid, s.orderOf(ownerName, s.order).State)
+	s.as(otherName, "POST", "/api/orders/"+s.order+"/pay", "").problem(404, "not_found")
+
+	s.captured("e1", s.order, "r1", first.Amount)
+	require.Equal(t, seckill.Paid, s.orderOf(ownerName, s.order).State)
+	require.Nil(t, s.startsToPay(ownerName, s.order).Payment, "nothing is left to pay")
+	w := s.whole(s.order)
+	require.Equal(t, []string{"order.placed", "payment.started", "payment.captured", "order.paid"}, w.told())
+	require.Equal(t, ownerName, w.Buyer)
+	require.Len(t, w.Payments, 1)
+	require.Equal(t, seckill.PaymentKept, w.Payments[0].State)
+	require.Equal(t, seckill.Money{Currency: "CNY", Captured: first.Amount, Held: first.Amount}, s.money(s.open.ID))
+}
+
+func TestACallbackIsTheProvidersOrRefused(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	amount := s.orderOf(ownerName, s.order).Amount
+	good := message("e1", seckill.Captured, s.order, "r1", amount, "CNY")
+	now := time.Now()
+	fine := signed(t, shopSecret, good, now)
+	tampered := fine.withBody(strings.Replace(good, "r1", "r2", 1))
+	longer := strings.TrimSuffix(good, "}") + `,"x":"` + strings.Repeat("x", maxCallback) + `"}`
+	rows := []row{
+		{"without headers", call{method: "POST", path: "/api/payments/shop", body: good}, 401, "unauthorized", nil},
+		{"another secret", signed(t, "whsec_YW5vdGhlciBzZWNyZXQgb2YgdGhlc2U=", good, now), 401, "unauthorized", nil},
+		{"six minutes old", signed(t, shopSecret, good, now.Add(-6*time.Minute)), 401, "unauthorized", nil},
+		{"six minutes ahead", signed(t, shopSecret, good, now.Add(6*time.Minute)), 401, "unauthorized", nil},
+		{"another body", tampered, 401, "unauthorized", nil},
+		{"an admin's token is no signature", call{method: "POST", path: "/api/payments/shop", body: good, token: token(t, adminName, seckill.RoleAdmin)}, 401, "unauthorized", nil},
+		{"another provider", fine.withPath("/api/payments/stripe"), 404, "not_found", nil},
+		{"the provider test", fine.withPath("/api/payments/test"), 404, "not_found", nil},
+		{"no provider", fine.withPath("/api/payments/"), 404, "not_found", nil},
+		{"cross-site", fine.withHeader("Origin", "https://evil.example"), 403, "forbidden", nil},
+		{"too large", signed(t, shopSecret, longer, now), 413, "body_too_large", nil},
+		{"compressed", fine.withHeader("Content-Encoding", "gzip"), 415, "unsupported_media_type", nil},
+	}
+	for name, body := range map[string]string{"no JSON": "x", "cut short": good[:len(good)-1], "a list": "[]", "an amount that is no number": strings.Replace(good, fmt.Sprint(amount), `"1"`, 1)} {
+		rows = append(rows, row{name, signed(t, shopSecret, body, now), 400, "bad_json", nil})
+	}
+	for name, c := range map[string]seckill.Callback{
+		"no event":         {Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1, Currency: "CNY"},
+		"unknown type":     {Event: "e", Type: "taken", Order: s.order, Reference: "r", Amount: 1, Currency: "CNY"},
+		"no order":         {Event: "e", Type: seckill.Captured, Reference: "r", Amount: 1, Currency: "CNY"},
+		"no reference":     {Event: "e", Type: seckill.Captured, Order: s.order, Amount: 1, Currency: "CNY"},
+		"nothing":          {Event: "e", Type: seckill.Captured, Order: s.order, Reference: "r", Currency: "CNY"},
+		"less":             {Event: "e", Type: seckill.Captured, Order: s.order, Reference: "r", Amount: -1, Currency: "CNY"},
+		"too much":         {Event: "e", Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1 << 60, Currency: "CNY"},
+		"no currency":      {Event: "e", Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1},
+		"control byte":     {Event: "e\x00", Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1, Currency: "CNY"},
+		"a long reference": {Event: "e", Type: seckill.Captured, Order: s.order, Reference: strings.Repeat("r", 201), Amount: 1, Currency: "CNY"},
+	} {
+		b, err := json.Marshal(c)
+		require.NoError(t, err)
+		rows = append(rows, row{name, signed(t, shopSecret, string(b), now), 422, "invalid_field", nil})
+	}
+	s.refused(t, rows)
+	s.do(fine).is(200)
+	s.do(fine).is(200)
+	require.Equal(t, seckill.Paid, s.orderOf(ownerName, s.order).State)
+	require.Len(t, s.whole(s.order).Payments, 1, "a replay is the same payment")
+}
+
+// Each kind of money that does not simply pay its order.
+func TestEveryCapturedPaymentHasOneEnd(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	amount := int64(thePrice)
+	order := func(buyer string) string { return s.bought(buyer, s.open.ID, 1) }
+
+	doubled := order("doubled")
+	s.captured("d1", doubled, "d", amount)
+	s.captured("d2", doubled, "d", amount)
+	require.Len(t, s.whole(doubled).Payments, 1, "one payment, however many messages tell of it")
+
+	second := order("second")
+	s.captured("s1", second, "s-a", amount)
+	s.captured("s2", second, "s-b", amount)
+	w := s.whole(second)
+	require.Equal(t, seckill.Paid, w.State)
+	require.Len(t, w.Refunds, 1)
+	require.Equal(t, "s-b", w.Refunds[0].Reference)
+	require.Zero(t, w.RefundedAmount, "the order keeps what it cost")
+
+	late := order("late")
+	s.as("late", "POST", "/api/orders/"+late+"/cancel", "").is(200)
+	s.captured("l1", late, "l", amount)
+	w = s.whole(late)
+	require.Equal(t, seckill.Cancelled, w.State)
+	require.Equal(t, seckill.PaymentReturned, w.Payments[0].State)
+	require.Equal(t, seckill.RefundDue, w.Refunds[0].State)
+
+	wrong := order("wrong")
+	s.captured("w1", wrong, "w", amount-1)
+	s.tells(message("w2", seckill.Captured, wrong, "w-usd", amount, "USD")).is(200)
+	w = s.whole(wrong)
+	require.Equal(t, seckill.Unpaid, w.State)
+	for _, p := range w.Payments {
+		require.Equal(t, seckill.PaymentAside, p.State)
+		require.NotEmpty(t, p.Note)
+	}
+	require.Contains(t, s.log.String(), "money was put aside")
+
+	unknown := strings.Repeat("9", seckill.TicketIDLen)
+	s.captured("u1", unknown, "u", amount)
+	var list struct {
+		Items []seckill.Payment `json:"items"`
+		Next  string            `json:"next"`
+	}
+	s.admin("GET", "/api/admin/payments?state=aside", "").is(200).into(&list)
+	require.Len(t, list.Items, 3)
+
+	contradicts := order("contradicts")
+	s.captured("c1", contradicts, "d", amount) // another order's payment
+	s.captured("c2", doubled, "d", amount+5)
+	require.Equal(t, seckill.Unpaid, s.whole(contradicts).State)
+	require.Contains(t, s.log.String(), "contradicts itself")
+
+	reordered := order("reordered")
+	s.tells(message("o2", seckill.GivenBack, reordered, "o", amount, "CNY")).is(200)
+	require.Equal(t, seckill.Unpaid, s.whole(reordered).State)
+	s.captured("o1", reordered, "o", amount)
+	w = s.whole(reordered)
+	require.Equal(t, seckill.Refunded, w.State, "a refund that was told before its payment")
+	require.Equal(t, seckill.RefundDone, w.Refunds[0].State)
+
+	failed := order("failed")
+	one := s.startsToPay("failed", failed)
+	s.tells(message("f1", seckill.Failed, failed, "f", amount, "CNY")).is(200)
+	require.NotEqual(t, one.Payment.ID, s.startsToPay("failed", failed).Payment.ID, "another try is another payment")
+
+	m := s.money(s.open.ID)
+	require.Equal(t, seckill.Money{Currency: "CNY", Captured: 6*amount - 1, Refunded: amount, Held: 2 * amount, Due: 2 * amount, Aside: amount - 1}, m)
+
+	t.Log("what was put aside goes back when a person says so")
+	s.admin("POST", "/api/admin/orders/"+wrong+"/refund", `{"payment":"w","reason":"a cent too little"}`).is(200)
+	s.admin("POST", "/api/admin/orders/"+wrong+"/refund", `{"payment":"w"}`).is(200)
+	require.Len(t, s.whole(wrong).Refunds, 1)
+	s.admin("POST", "/api/admin/orders/"+doubled+"/refund", `{"payment":"d"}`).problem(409, "state")
+	s.admin("POST", "/api/admin/orders/"+wrong+"/refund", `{"payment":"nope"}`).problem(404, "not_found")
+}
+
+// shopServer is a shop that is asked for refunds.
+type shopServer struct {
+	mu    sync.Mutex
+	asked map[string]int // how often, by the refund's id
+	fail  int            // so many answers first are 500
+	*httptest.Server
+}
+
+func newShopServer(t testing.TB) *shopServer {
+	s := &shopServer{asked: map[string]int{}}
+	hook, err := webhooks.NewWebhook(shopSecret)
+	require.NoError(t, err)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ Refund string }
+		b := make([]byte, 4096)
+		n, _ := r.Body.Read(b)
+		if hook.Verify(b[:n], r.Header) != nil || json.Unmarshal(b[:n], &body) != nil || body.Refund != r.Header.Get("webhook-id") {
+			w.WriteHeader(401)
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked[body.Refund]++
+		if s.fail--; s.fail >= 0 {
+			w.WriteHeader(500)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestRefundsWholeAndInPart(t *testing.T) {
+	t.Parallel()
+	shop := newShopServer(t)
+	shop.fail = 1
+	s := newShop(t, shop.URL)
+	id := s.create(saleBody{"total": 10, "limit_per_buyer": 3}).ID
+	buy := func(buyer string) string {
+		order := s.bought(buyer, id, 3)
+		s.captured("paid "+order, order, "pay "+order, 3*thePrice)
+		return order
+	}
+	refund := func(order, body string) (o seckill.Order) {
+		t.Helper()
+		s.admin("POST", "/api/admin/orders/"+order+"/refund", body).is(200).into(&o)
+		return o
+	}
+	part := buy("part")
+	s.atTheGate(id, 7)
+	o := refund(part, `{"id":"one","units":1,"reason":"broken"}`)
+	require.Equal(t, []any{seckill.Paid, int64(thePrice), 1}, []any{o.State, o.RefundedAmount, o.ReturnedUnits})
+	refund(part, `{"id":"one","units":1}`) // a repeat
+	s.admin("POST", "/api/admin/orders/"+part+"/refund", `{"id":"one","units":2}`).problem(409, "state")
+	s.atTheGate(id, 8)
+	o = refund(part, `{"id":"scrapped","units":1,"restock":false}`)
+	require.Equal(t, 2, o.ReturnedUnits)
+	s.atTheGate(id, 8)
+	require.EqualValues(t, 9, s.sale(id).Total, "a unit that is not sold again leaves the sale")
+	o = refund(part, `{"id":"sorry","amount":100}`)
+	require.Equal(t, []any{int64(2*thePrice + 100), 2}, []any{o.RefundedAmount, o.ReturnedUnits})
+	s.admin("POST", "/api/admin/orders/"+part+"/refund", fmt.Sprintf(`{"amount":%d}`, thePrice)).problem(409, "state")
+	s.as("part", "POST", ticketPath(id), `{"quantity":3}`).is(202) // the same ticket still
+	o = refund(part, "")
+	require.Equal(t, []any{seckill.Refunded, int64(3 * thePrice), 3}, []any{o.State, o.RefundedAmount, o.ReturnedUnits})
+	s.atTheGate(id, 9)
+
+	scrapped := buy("scrapped")
+	s.atTheGate(id, 6)
+	refund(scrapped, `{"restock":false,"reason":"lost"}`)
+	require.EqualValues(t, 6, s.sale(id).Total)
+	require.Eventually(t, func() bool { return s.as("scrapped", "POST", ticketPath(id), "").status == 202 }, 20*time.Second, 10*time.Millisecond, "the buyer is free again")
+	require.NotEqual(t, scrapped, s.outcome("scrapped", id).Order)
+	require.JSONEq(t, `{"ok":true,"total":6,"gate":5,"pending":0,"active":1,"returning":0,"violations":[]}`, s.audit(id))
+
+	t.Log("the shop is asked until it confirms, with the same id")
+	w := s.whole(part)
+	require.Len(t, w.Refunds, 4)
+	require.Eventually(t, func() bool {
+		shop.mu.Lock()
+		defer shop.mu.Unlock()
+		return len(shop.asked) == 5
+	}, 20*time.Second, 10*time.Millisecond)
+	for _, r := range append(w.Refunds, s.whole(scrapped).Refunds...) {
+		require.Equal(t, seckill.RefundDue, r.State)
+		s.tells(message("back "+r.ID, seckill.GivenBack, r.Order, r.ID, r.Amount, "CNY")).is(200)
+		s.tells(message("back again "+r.ID, seckill.GivenBack, r.Order, r.ID, r.Amount, "CNY")).is(200)
+	}
+	require.Equal(t, seckill.Money{Currency: "CNY", Captured: 6 * thePrice, Refunded: 6 * thePrice}, s.money(id))
+	require.Equal(t, []string{"order.placed", "payment.captured", "order.paid", "refund.due", "refund.due", "refund.due", "refund.due", "order.refunded", "refund.done", "refund.done", "refund.done", "refund.done"}, s.whole(part).told())
+}
+
+func TestAStartedPaymentKeepsItsOrderForTheGrace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t, "")
+		started, not := s.bought("started", s.open.ID, 1), s.bought("not", s.open.ID, 1)
+		before := s.orderOf("started", started).ExpiresAt
+		pass(theHold - 10*time.Second)
+		o := s.startsToPay("started", started)
+		require.Equal(t, before.Add(2*time.Minute), o.ExpiresAt)
+		pass(12 * time.Second)
+		require.Equal(t, seckill.Expired, s.orderOf("not", not).State)
+		s.as("not", "POST", "/api/orders/"+not+"/pay", "").problem(409, "state")
+		require.Equal(t, seckill.Unpaid, s.orderOf("started", started).State)
+		s.captured("e", started, "r", thePrice)
+		require.Equal(t, seckill.Paid, s.orderOf("started", started).State)
+	})
+}
+
+func TestALatePaymentTakesUnitsAgainOrGoesBack(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	id := s.create(saleBody{"total": 2, "late_payment": "retake"}).ID
+	require.Equal(t, seckill.LateRetake, s.sale(id).LatePayment)
+	late := func(buyer string) string {
+		order := s.bought(buyer, id, 1)
+		s.as(buyer, "POST", "/api/orders/"+order+"/cancel", "").is(200)
+		return order
+	}
+	one, two := late("one"), late("two")
+	s.atTheGate(id, 2)
+	s.captured("e1", one, "r1", thePrice)
+	require.Eventually(t, func() bool {
+		orders := s.ordersOf("one")
+		return len(orders) == 2 && orders[0].State == seckill.Paid
+	}, 20*time.Second, 10*time.Millisecond)
+	newer := s.ordersOf("one")[0]
+	require.Equal(t, seckill.Cancelled, s.whole(one).State, "an outcome is final: the units are another order's")
+	require.Equal(t, []string{"order.placed", "payment.retaken", "order.paid"}, s.whole(newer.ID).told())
+	require.Contains(t, s.whole(one).told(), "payment.retaken")
+	s.captured("e1", one, "r1", thePrice) // a repeat
+	s.captured("e1 again", one, "r1", thePrice)
+
+	s.bought("somebody", id, 1)
+	s.captured("e2", two, "r2", thePrice)
+	require.Eventually(t, func() bool { return len(s.whole(two).Refunds) == 1 }, 20*time.Second, 10*time.Millisecond)
+	require.Contains(t, s.whole(two).Payments[0].Note, "sold_out")
+	require.Equal(t, seckill.Money{Currency: "CNY", Captured: 2 * thePrice, Held: thePrice, Due: thePrice}, s.money(id))
+
+	s.admin("PATCH", s.adminPath(id, ""), `{"late_payment":"refund"}`).is(200)
+	require.Empty(t, s.sale(id).LatePayment)
+}
+
+func (s *system) ordersOf(buyer string) []seckill.Order {
+	s.t.Helper()
+	var l struct{ Items []seckill.Order }
+	s.as(buyer, "GET", "/api/orders", "").is(200).into(&l)
+	return l.Items
+}
+
+func TestAFreeItemIsPaidFromTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t, "")
+		id := s.create(saleBody{"price": 0, "total": 5}).ID
+		order := s.bought("lucky", id, 1)
+		require.Equal(t, seckill.Paid, s.orderOf("lucky", order).State)
+		require.Nil(t, s.startsToPay("lucky", order).Payment)
+		pass(2 * theHold)
+		require.Equal(t, seckill.Paid, s.orderOf("lucky", order).State)
+		s.admin("POST", "/api/admin/orders/"+order+"/refund", "").is(200)
+		s.atTheGate(id, 5)
+	})
+}
+
+func TestAnAdministratorCancelsSomebodysUnpaidOrder(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	path := "/api/admin/orders/" + s.order + "/cancel"
+	s.as(ownerName, "POST", path, "").problem(403, "forbidden")
+	s.admin("POST", path, `{"reason":"`+strings.Repeat("x", 201)+`"}`).problem(422, "invalid_field")
+	for range 2 {
+		var o seckill.Order
+		s.admin("POST", path, `{"reason":"a robot"}`).is(200).into(&o)
+		require.Equal(t, seckill.Cancelled, o.State)
+	}
+	w := s.whole(s.order)
+	require.Equal(t, []string{"order.placed", "order.cancelled"}, w.told())
+	require.Equal(t, []string{adminName, "a robot"}, []string{w.History[1].Who, w.History[1].Why})
+	paid := s.bought("paid", s.open.ID, 1)
+	s.as("paid", "POST", "/api/orders/"+paid+"/pay", "").is(200)
+	s.admin("POST", "/api/admin/orders/"+paid+"/cancel", "").problem(409, "state")
+}
+
+func TestAdministratorsSearchOrdersAndPayments(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	var mine []string
+	for i := range 5 {
+		buyer := fmt.Sprint("b", i%2)
+		sale := s.create(saleBody{"total": 5}).ID
+		order := s.bought(buyer, sale, 1)
+		mine = append([]string{order}, mine...)
+		if i < 3 {
+			s.as(buyer, "POST", "/api/orders/"+order+"/pay", "").is(200)
+		}
+	}
+	search := func(query string) (ids []string) {
+		t.Helper()
+		for cursor := ""; ; {
+			var l struct {
+				Items []whole
+				Next  string
+			}
+			s.admin("GET", "/api/admin/orders?limit=2&"+query+"&cursor="+cursor, "").is(200).into(&l)
+			for _, o := range l.Items {
+				ids = append(ids, o.ID)
+			}
+			if cursor = l.Next; cursor == "" {
+				return ids
+			}
+		}
+	}
+	require.Equal(t, []string{mine[1], mine[3]}, search("buyer=b1"))
+	require.Equal(t, []string{mine[0], mine[2], mine[4]}, search("buyer=b0"))
+	require.Equal(t, mine[2:], search("state=paid")[:3])
+	require.Equal(t, []string{mine[4]}, search("payment=test-"+mine[4]))
+	require.Subset(t, search(""), mine)
+	for _, bad := range []string{"?state=gone", "?sale=x", "?cursor=x", "?limit=0", "?buyer=%00"} {
+		s.admin("GET", "/api/admin/orders"+bad, "").problem(422, "invalid_field")
+	}
+	for _, bad := range []string{"?state=gone", "?cursor=x", "?cursor=1_", "?limit=101"} {
+		s.admin("GET", "/api/admin/payments"+bad, "").problem(422, "invalid_field")
+	}
+	n := 0
+	for _, page := range pages[seckill.Payment](s, call{method: "GET", path: "/api/admin/payments", token: token(t, adminName, seckill.RoleAdmin)}, 2) {
+		n += len(page)
+	}
+	require.Equal(t, 3, n)
+}
+
+func TestTheBooksMeetTheAudit(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	order := s.bought("b", s.open.ID, 2)
+	s.as("b", "POST", "/api/orders/"+order+"/pay", "").is(200)
+	s.as(ownerName, "POST", "/api/orders/"+s.order+"/pay", "").is(200)
+	s.admin("POST", "/api/admin/orders/"+order+"/refund", `{"amount":500,"reason":"late"}`).is(200)
+	require.Eventually(t, func() bool { return s.money(s.open.ID).Refunded == 500 }, 20*time.Second, 10*time.Millisecond)
+	m := s.money(s.open.ID)
+	today := time.Now().UTC()
+	period := "?from=" + today.AddDate(0, 0, -1).Format(time.DateOnly) + "&to=" + today.AddDate(0, 0, 1).Format(time.DateOnly)
+	var b payment.Books
+	s.admin("GET", "/api/admin/books"+period+"&zone=Asia/Shanghai", "").is(200).into(&b)
+	require.Equal(t, []payment.BookSums{{Currency: "CNY", Captured: m.Captured, Refunded: m.Refunded, Closing: m.Captured - m.Refunded}}, b.Sums)
+	require.Len(t, b.Items, 3)
+	require.Equal(t, 8*3600, func() int { _, offset := b.From.Zone(); return offset }())
+	csv := s.admin("GET", "/api/admin/books"+period+"&format=csv", "").is(200)
+	require.Equal(t, "text/csv; charset=utf-8", csv.header.Get("Content-Type"))
+	require.Contains(t, string(csv.body), ",-5.00,-500,CNY,done")
+	require.Contains(t, string(csv.body), "sum: closing")
+	s.admin("GET", "/api/admin/books/differences"+period, "").problem(409, "state")
+	for _, bad := range []string{"", "?from=x&to=2026-11-11", "?from=2026-11-11", "?from=2026-11-12&to=2026-11-10", "?from=2020-01-01&to=2026-11-11", "?from=2026-11-11&to=2026-11-11&zone=Nowhere", "?from=2026-11-11&to=2026-11-11&format=xml"} {
+		s.admin("GET", "/api/admin/books"+bad, "").problem(422, "invalid_field")
+	}
+}

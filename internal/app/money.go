@@ -1,0 +1,62 @@
+package app
+
+import (
+	"fmt"
+
+	"seckill"
+	"seckill/internal/payment"
+)
+
+// openPayments makes the payments of the node.
+func (n *Node) openPayments() (*payment.Payments, error) {
+	provider, err := n.config.provider()
+	if err != nil {
+		return nil, err
+	}
+	if provider.Name() == seckill.ProviderTest {
+		n.log.Warn("payment.provider is \"test\": nobody pays anything, whoever presses the button has paid; a shop that sells sets shop or stripe")
+	}
+	return payment.New(payment.Config{Store: n.store, Gate: n.gate, Orders: n.orders, Provider: provider, Grace: n.config.Payment.Grace, Log: n.log, Metrics: n.metrics}), nil
+}
+
+// provider is who takes the money. Beyond embedded parts nobody sells by the word of
+// buyers unless the configuration says so.
+func (c *Config) provider() (payment.Provider, error) {
+	if c.Payment.Provider == "" && !c.Embedded() {
+		return nil, fmt.Errorf("payment.provider (%s) is not set: name shop or stripe, or test, with which every buyer has paid who says so", EnvName("payment.provider"))
+	}
+	secret, err := secretOf(c.Payment.Secret, c.Payment.SecretFile, "payment.secret_file")
+	if err != nil {
+		return nil, err
+	}
+	needs := func(key string, value []byte) error {
+		if len(value) == 0 {
+			return fmt.Errorf("%s (%s) is not set, and payment.provider is %q: set it, or %s_file", key, EnvName(key), c.Payment.Provider, key)
+		}
+		return nil
+	}
+	switch c.Payment.Provider {
+	case seckill.ProviderShop:
+		if err := needs("payment.secret", secret); err != nil {
+			return nil, err
+		}
+		shop, err := payment.NewShop(string(secret), c.Payment.URL, c.Payment.RefundURL, c.Payment.StatementURL)
+		if err != nil {
+			return nil, fmt.Errorf("payment.secret (%s): %w", EnvName("payment.secret"), err)
+		}
+		return shop, nil
+	case seckill.ProviderStripe:
+		key, err := secretOf(c.Payment.Key, c.Payment.KeyFile, "payment.key_file")
+		if err != nil {
+			return nil, err
+		}
+		if err := needs("payment.secret", secret); err != nil {
+			return nil, err
+		}
+		if err := needs("payment.key", key); err != nil {
+			return nil, err
+		}
+		return payment.NewStripe(string(key), string(secret), c.Payment.URL)
+	}
+	return payment.Test{}, nil
+}

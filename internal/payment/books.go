@@ -1,0 +1,213 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"seckill"
+)
+
+const (
+	// BooksMost is the longest period of one set of books.
+	BooksMost = 367 * 24 * time.Hour
+	booksRows = 1_000_000
+	// statementEdge is how far the provider's date of a booking may be from ours: what
+	// lies that close to the edges of the period is looked for beyond them.
+	statementEdge = 24 * time.Hour
+)
+
+var errBooksLong = &seckill.FieldError{Field: "to", Must: fmt.Sprintf("must leave at most %d lines: ask for a shorter period", booksRows)}
+
+// Books are the payments and refunds of a period, each by its own moment, with their
+// sums. Amounts are minor units.
+type Books struct {
+	From  time.Time         `json:"from"`
+	To    time.Time         `json:"to"` // not included
+	Zone  string            `json:"zone"`
+	Sums  []BookSums        `json:"sums"`
+	Items []seckill.Booking `json:"items"`
+}
+
+// BookSums are the sums of one currency: what there was before, came and went in the
+// period, and is there after it. After the last booking Closing is what the audit
+// calls captured less refunded.
+type BookSums struct {
+	Currency string `json:"currency"`
+	Opening  int64  `json:"opening"`
+	Captured int64  `json:"captured"`
+	Refunded int64  `json:"refunded"`
+	Closing  int64  `json:"closing"`
+}
+
+// Books returns the books from from until before to, with times in zone.
+func (p *Payments) Books(ctx context.Context, from, to time.Time, zone *time.Location) (b Books, err error) {
+	b = Books{From: from.In(zone), To: to.In(zone), Zone: zone.String(), Items: []seckill.Booking{}, Sums: []BookSums{}}
+	by := map[string]int{}
+	sums := func(currency string) *BookSums {
+		i, known := by[currency]
+		if !known {
+			i = len(b.Sums)
+			by[currency] = i
+			b.Sums = append(b.Sums, BookSums{Currency: currency})
+		}
+		return &b.Sums[i]
+	}
+	before, err := p.Store.MoneySums(ctx, from)
+	if err != nil {
+		return b, err
+	}
+	for _, m := range before {
+		sums(m.Currency).Opening = m.Captured - m.Refunded
+	}
+	err = p.Store.Bookings(ctx, from, to, func(v seckill.Booking) error {
+		if len(b.Items) == booksRows {
+			return errBooksLong
+		}
+		v.At = v.At.In(zone)
+		b.Items = append(b.Items, v)
+		if v.Amount > 0 {
+			sums(v.Currency).Captured += v.Amount
+		} else {
+			sums(v.Currency).Refunded -= v.Amount
+		}
+		return nil
+	})
+	for i := range b.Sums {
+		s := &b.Sums[i]
+		s.Closing = s.Opening + s.Captured - s.Refunded
+	}
+	return b, err
+}
+
+// CSV returns the books as rows, the header first. Amounts have the currency's own
+// digits; text that a spreadsheet would take for a formula is marked as text.
+func (b Books) CSV() [][]string {
+	rows := [][]string{{"at", "kind", "provider", "reference", "refund", "order", "amount", "minor_units", "currency", "state"}}
+	for _, v := range b.Items {
+		rows = append(rows, []string{v.At.Format(time.RFC3339), v.Kind, v.Provider, text(v.Reference), v.Refund, text(v.Order),
+			decimal(v.Amount, v.Currency), strconv.FormatInt(v.Amount, 10), v.Currency, v.State})
+	}
+	for _, s := range b.Sums {
+		for _, line := range []struct {
+			kind   string
+			amount int64
+		}{{"opening", s.Opening}, {"captured", s.Captured}, {"refunded", -s.Refunded}, {"closing", s.Closing}} {
+			rows = append(rows, []string{"", "sum: " + line.kind, "", "", "", "", decimal(line.amount, s.Currency), strconv.FormatInt(line.amount, 10), s.Currency, ""})
+		}
+	}
+	return rows
+}
+
+func text(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
+
+// Difference is one line in which the provider's statement and our books differ.
+type Difference struct {
+	Kind      string           `json:"kind"` // payment or refund
+	Reference string           `json:"reference"`
+	Refund    string           `json:"refund,omitempty"`
+	What      string           `json:"what"`
+	Ours      *seckill.Booking `json:"ours,omitempty"`
+	Theirs    *seckill.Booking `json:"theirs,omitempty"`
+}
+
+// Differences holds the provider's statement from from until before to against our
+// books, line by line. A line that the two date differently is no difference.
+func (p *Payments) Differences(ctx context.Context, from, to time.Time) ([]Difference, error) {
+	theirs, err := p.Provider.Statement(ctx, from, to)
+	if errors.Is(err, ErrNoStatement) {
+		return nil, fmt.Errorf("payment provider %q gives no statement (payment.statement_url): %w", p.Provider.Name(), seckill.ErrState)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("payment provider %q: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, err)
+	}
+	var ours []seckill.Booking
+	by := map[bookKey][]int{}
+	err = p.Store.Bookings(ctx, from.Add(-statementEdge), to.Add(statementEdge), func(v seckill.Booking) error {
+		if v.Provider != p.Provider.Name() {
+			return nil
+		}
+		if len(ours) == booksRows {
+			return errBooksLong
+		}
+		k := bookKey{v.Kind, v.Reference}
+		by[k] = append(by[k], len(ours))
+		ours = append(ours, v)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return differ(ours, by, theirs, from, to), nil
+}
+
+// bookKey is what a payment and its refunds are known by on both sides.
+type bookKey struct{ kind, reference string }
+
+// differ is the comparison, without storage.
+func differ(ours []seckill.Booking, by map[bookKey][]int, theirs []seckill.Booking, from, to time.Time) (all []Difference) {
+	within := func(at time.Time) bool { return !at.Before(from) && at.Before(to) }
+	used := make([]bool, len(ours))
+	// Of several refunds of a payment the one with the id is meant, else one of the
+	// same amount, else any.
+	match := func(t *seckill.Booking) *seckill.Booking {
+		best, rank := -1, 0
+		for _, i := range by[bookKey{t.Kind, t.Reference}] {
+			r := 1
+			if ours[i].Amount == t.Amount {
+				r = 2
+			}
+			if t.Refund != "" && ours[i].Refund == t.Refund {
+				r = 3
+			}
+			if !used[i] && r > rank {
+				best, rank = i, r
+			}
+		}
+		if best < 0 {
+			return nil
+		}
+		used[best] = true
+		return &ours[best]
+	}
+	for i := range theirs {
+		t := &theirs[i]
+		if t.Kind == "refund" && t.Amount > 0 {
+			t.Amount = -t.Amount
+		}
+		d := Difference{Kind: t.Kind, Reference: t.Reference, Refund: t.Refund, Theirs: t, Ours: match(t)}
+		switch {
+		case d.Ours == nil && !within(t.At):
+			continue
+		case d.Ours == nil:
+			d.What = "only the provider has it"
+		case d.Ours.Currency != t.Currency:
+			d.What = "the currency differs"
+		case d.Ours.Amount != t.Amount:
+			d.What = "the amount differs"
+		default:
+			continue
+		}
+		all = append(all, d)
+	}
+	for i := range ours {
+		if o := &ours[i]; !used[i] && within(o.At) {
+			all = append(all, Difference{Kind: o.Kind, Reference: o.Reference, Refund: o.Refund, What: "only we have it", Ours: o})
+		}
+	}
+	return all
+}
+
+// decimal writes minor units with the digits of the currency, for a spreadsheet.
+func decimal(minor int64, currency string) string {
+	amount, _, _ := strings.Cut(seckill.FormatMoney(minor, currency), " ")
+	return amount
+}

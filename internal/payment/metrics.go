@@ -1,0 +1,29 @@
+package payment
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	callbacks, refunds             *prometheus.CounterVec
+	aside, late, due, dueAge, skew prometheus.Gauge
+	unexplained                    *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		r.MustRegister(g)
+		return g
+	}
+	m := metrics{
+		callbacks:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_payment_callbacks_total", Help: "Callbacks of the payment provider, by what they became: captured, failed, refunded, repeat, late, aside, conflict, irrelevant, refused."}, []string{"result"}),
+		refunds:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_refunds_total", Help: "Tries to give money back: confirmed, asked (the provider will tell) or failed."}, []string{"result"}),
+		unexplained: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_money_unexplained", Help: "Money of the sales of today, in minor units, that neither orders nor refunds account for; 0 when all is well."}, []string{"currency"}),
+		aside:       gauge("seckill_payments_aside", "Payments that fit no order and wait for a person."),
+		late:        gauge("seckill_payments_late", "Payments of ended orders for which units are being asked for."),
+		due:         gauge("seckill_refunds_due", "Refunds that the provider has not confirmed."),
+		dueAge:      gauge("seckill_refunds_due_age_seconds", "How long the oldest refund that is not confirmed has been due."),
+		skew:        gauge("seckill_clock_skew_seconds", "How far the store's clock is ahead of this node's."),
+	}
+	r.MustRegister(m.callbacks, m.refunds, m.unexplained)
+	return m
+}

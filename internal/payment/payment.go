@@ -1,0 +1,234 @@
+// Package payment is the money of an order: a provider takes it, says so, and gives
+// it back.
+//
+// Nothing here believes a buyer. POST …/pay starts a payment at the provider; a
+// signed callback of the provider (Callback) is what makes an order paid, in one
+// transaction of the store that compares it with the order first. Every captured
+// payment has one end: it pays the order, takes units again for one that had ended
+// (the retaker), goes back (the refunder), or is put aside for a person.
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"seckill"
+	"seckill/internal/duty"
+)
+
+// Errors of callbacks.
+var (
+	// ErrSignature says that a callback is not the provider's, or too old.
+	ErrSignature = errors.New("the signature is missing, wrong or too old")
+	// ErrBody says that a callback with the right signature cannot be read.
+	ErrBody = errors.New("the callback cannot be read")
+)
+
+// Provider takes money and gives it back.
+type Provider interface {
+	Name() seckill.Provider
+	// Start begins the payment of an order and returns where its buyer pays. The same
+	// checkout MUST be the same payment, however often it is started.
+	Start(ctx context.Context, o seckill.Order, checkout string) (url string, err error)
+	// Verify MUST return an error that wraps ErrSignature for whatever the provider
+	// did not sign, or signed long ago.
+	Verify(h http.Header, body []byte) (seckill.Callback, error)
+	// Refund gives money back, once for each id of a refund. confirmed says that it
+	// has; else a callback will, or Refund is called again.
+	Refund(ctx context.Context, r seckill.Refund) (confirmed bool, err error)
+	// Statement lists what the provider took and gave back from from until before to.
+	Statement(ctx context.Context, from, to time.Time) ([]seckill.Booking, error)
+}
+
+// Store is what the package needs of the store.
+type Store interface {
+	// Checkout MUST return the open checkout of an order instead of a second one.
+	Checkout(ctx context.Context, order, buyer string, provider seckill.Provider, id string, grace time.Duration) (seckill.Order, *seckill.Checkout, error)
+	CheckoutAt(ctx context.Context, id, url string) error
+	// Receive MUST change something once for each event id and for each payment.
+	Receive(ctx context.Context, c seckill.Callback) (seckill.Received, error)
+	LatePayments(ctx context.Context, max int) ([]seckill.Payment, error)
+	Retake(ctx context.Context, late seckill.Payment, order, why string) (paid bool, err error)
+	DueRefunds(ctx context.Context, max int) ([]seckill.Refund, error)
+	RefundTried(ctx context.Context, r seckill.Refund, confirmed bool, pause time.Duration, why string) error
+	Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
+	Pulse(ctx context.Context) (time.Time, error)
+	Skew() time.Duration
+	MoneyState(ctx context.Context) (seckill.MoneyState, error)
+	Money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, error)
+	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
+	Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error
+	MoneySums(ctx context.Context, to time.Time) ([]seckill.Money, error)
+	Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error)
+	Unlease(ctx context.Context, name, owner string) error
+}
+
+// Gate gives units for a late payment.
+type Gate interface {
+	Over(sale seckill.SaleID) bool
+	Reserve(ctx context.Context, sale seckill.SaleID, buyer string, quantity int) (seckill.Answer, error)
+}
+
+// Orders are paid by their buyers' word where the provider is "test".
+type Orders interface {
+	Pay(ctx context.Context, id, buyer string) (seckill.Order, error)
+	// Wake says that units may be on their way back.
+	Wake()
+}
+
+// Config is what payments are made of; everything is required.
+type Config struct {
+	Store    Store
+	Gate     Gate
+	Orders   Orders
+	Provider Provider
+	Grace    time.Duration // that a started payment keeps its order
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Payments moves the money of orders.
+type Payments struct {
+	Config
+	metrics metrics
+
+	due  duty.Signal // there may be a refund to ask for
+	late duty.Signal // there may be a late payment
+
+	mu     sync.Mutex
+	starts map[string]*start // payments that are being started, by checkout
+}
+
+// start is one call to the provider, for all who ask for the same checkout.
+type start struct {
+	done chan struct{}
+	url  string
+	err  error
+}
+
+// New returns the payments of a store at a provider.
+func New(c Config) *Payments {
+	return &Payments{Config: c, metrics: newMetrics(c.Metrics), due: duty.NewSignal(), late: duty.NewSignal(), starts: map[string]*start{}}
+}
+
+// Limits of a call to a provider.
+const (
+	startTime  = 10 * time.Second
+	startsMost = 256 // payments that are being started at once; beyond it the answer is busy
+)
+
+// ErrBusy says that too many payments are being started.
+var ErrBusy = fmt.Errorf("the payment provider is busy: %w", seckill.ErrUnavailable)
+
+// Pay starts the payment of the buyer's order and returns it with where to pay. A
+// repeat is the same payment. An order that is paid, or that the provider "test" or
+// a price of nothing makes paid, has no checkout.
+func (p *Payments) Pay(ctx context.Context, id, buyer string) (seckill.Order, *seckill.Checkout, error) {
+	if p.Provider.Name() == seckill.ProviderTest {
+		o, err := p.Orders.Pay(ctx, id, buyer)
+		return o, nil, err
+	}
+	o, c, err := p.Store.Checkout(ctx, id, buyer, p.Provider.Name(), seckill.NewTicketID(time.Now()), p.Grace)
+	if err != nil || c == nil || c.URL != "" {
+		return o, c, err
+	}
+	c.URL, err = p.start(ctx, o, c.ID)
+	return o, c, err
+}
+
+// start asks the provider where the buyer pays, once for all who ask at the same
+// time. The call goes on when the buyer goes away: the next request finds its end.
+func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) (string, error) {
+	p.mu.Lock()
+	s := p.starts[checkout]
+	if s == nil {
+		if len(p.starts) >= startsMost {
+			p.mu.Unlock()
+			return "", ErrBusy
+		}
+		s = &start{done: make(chan struct{})}
+		p.starts[checkout] = s
+		go func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime)
+			defer cancel()
+			s.url, s.err = p.Provider.Start(ctx, o, checkout)
+			if s.err == nil {
+				s.err = p.Store.CheckoutAt(ctx, checkout, s.url)
+			} else {
+				s.err = fmt.Errorf("payment provider %s: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, s.err)
+			}
+			p.mu.Lock()
+			delete(p.starts, checkout)
+			p.mu.Unlock()
+			close(s.done)
+		}()
+	}
+	p.mu.Unlock()
+	select {
+	case <-s.done:
+		return s.url, s.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// Callback takes what a provider tells. A repeat changes nothing. An error that
+// wraps ErrSignature or ErrBody is the caller's; any other asks for a repeat.
+func (p *Payments) Callback(ctx context.Context, provider string, h http.Header, body []byte) error {
+	if provider != p.Provider.Name() || provider == seckill.ProviderTest {
+		return fmt.Errorf("payment provider %q: %w", provider, seckill.ErrNotFound)
+	}
+	c, err := p.Provider.Verify(h, body)
+	if err != nil {
+		p.metrics.callbacks.WithLabelValues("refused").Inc()
+		return err
+	}
+	if c.Type == seckill.Irrelevant {
+		p.metrics.callbacks.WithLabelValues("irrelevant").Inc()
+		return nil
+	}
+	c.Provider = provider
+	if err := c.Validate(); err != nil {
+		p.metrics.callbacks.WithLabelValues("refused").Inc()
+		return err
+	}
+	r, err := p.Store.Receive(ctx, c)
+	if err != nil {
+		return err
+	}
+	result := string(c.Type)
+	switch {
+	case r.Repeat:
+		result = "repeat"
+	case r.Conflict:
+		result = "conflict"
+		p.Log.Error("payment: the provider contradicts itself: compare its statement with the books", "provider", provider, "event", c.Event, "order", c.Order, "reason", r.Note)
+	case r.Aside:
+		result = "aside"
+		p.Log.Error("payment: money was put aside, a person must decide", "provider", provider, "reference", c.Reference, "order", c.Order, "amount", c.Amount, "currency", c.Currency, "reason", r.Note)
+	case r.Due || r.Late:
+		result = "late"
+		p.Log.Warn("payment: money came that its order does not hold", "provider", provider, "reference", c.Reference, "order", c.Order, "reason", r.Note)
+	}
+	p.metrics.callbacks.WithLabelValues(result).Inc()
+	if r.Due {
+		p.due.Send()
+	}
+	if r.Late {
+		p.late.Send()
+	}
+	if r.Returned {
+		p.Orders.Wake()
+	}
+	return nil
+}
+
+// RefundIsDue says that there is a refund to ask the provider for.
+func (p *Payments) RefundIsDue() { p.due.Send() }

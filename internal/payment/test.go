@@ -1,0 +1,35 @@
+package payment
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"seckill"
+)
+
+// Test is the provider of a shop that is tried out: nobody pays anything, and
+// whoever asks for it has paid. It has no callbacks, and gives back at once.
+type Test struct{}
+
+// Name is part of Provider.
+func (Test) Name() seckill.Provider { return seckill.ProviderTest }
+
+// Start is never called: Payments.Pay does not ask this provider.
+func (Test) Start(context.Context, seckill.Order, string) (string, error) {
+	return "", fmt.Errorf("the provider %q starts no payments", seckill.ProviderTest)
+}
+
+// Verify is part of Provider: nobody may speak for it.
+func (Test) Verify(http.Header, []byte) (seckill.Callback, error) {
+	return seckill.Callback{}, ErrSignature
+}
+
+// Refund is part of Provider.
+func (Test) Refund(context.Context, seckill.Refund) (bool, error) { return true, nil }
+
+// Statement is part of Provider: it has none.
+func (Test) Statement(context.Context, time.Time, time.Time) ([]seckill.Booking, error) {
+	return nil, ErrNoStatement
+}

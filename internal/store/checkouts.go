@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"seckill"
+)
+
+// Checkout starts the payment of the buyer's order at provider, or returns the one
+// that is open: a repeat is the same one. The first one of an order keeps it for
+// grace more. An order that is paid, or that costs nothing and is paid hereby, has
+// none. id names a new checkout.
+func (s *Store) Checkout(ctx context.Context, order, buyer string, provider seckill.Provider, id string, grace time.Duration) (o seckill.Order, c *seckill.Checkout, err error) {
+	err = s.reckoned(ctx, "checkout", func(t *tx) error {
+		c = nil
+		found, err := t.hold(ctx, []any{order})
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 || found[0].Buyer != buyer {
+			return seckill.ErrNotFound
+		}
+		o = found[0]
+		now, err := t.awake(ctx)
+		if err != nil {
+			return err
+		}
+		if changed, err := o.Become(seckill.Paid, now); err != nil || !changed {
+			return err
+		}
+		if o.Amount == 0 {
+			o.State = seckill.Paid
+			return t.change(ctx, change{to: seckill.Paid, by: buyer}, []seckill.Order{o}, now)
+		}
+		open, all := "", 0
+		err = t.rows(ctx, "SELECT id, url, closed, provider FROM checkouts WHERE order_id = ? ORDER BY at", []any{order}, func(r scanner) error {
+			var id, url, by string
+			var closed bool
+			err := r.Scan(&id, &url, &closed, &by)
+			if all++; !closed && by == provider {
+				open, c = id, &seckill.Checkout{ID: id, URL: url}
+			}
+			return err
+		})
+		if err != nil || open != "" {
+			return err
+		}
+		c = &seckill.Checkout{ID: id}
+		if _, err := t.exec(ctx, "INSERT INTO checkouts (id, order_id, provider, at) VALUES (?, ?, ?, ?)", id, order, provider, ms(now)); err != nil {
+			return err
+		}
+		if all == 0 {
+			o.ExpiresAt = o.ExpiresAt.Add(grace)
+			if _, err := t.exec(ctx, "UPDATE tickets"+t.s.dialect.byKey+" SET expires_at = ? WHERE id = ?", ms(o.ExpiresAt), order); err != nil {
+				return err
+			}
+		}
+		return t.enter(ctx, now, seckill.Entry{Order: order, Sale: o.Sale, What: entryStarted, Amount: o.Amount, Currency: o.Currency, Who: buyer, Why: provider + " " + id})
+	})
+	return o, c, err
+}
+
+// CheckoutAt notes where the buyer pays.
+func (s *Store) CheckoutAt(ctx context.Context, id, url string) error {
+	return s.write(ctx, "checkout", func(t *tx) error {
+		_, err := t.exec(ctx, "UPDATE checkouts SET url = ? WHERE id = ?", url, id)
+		return err
+	})
+}

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"seckill"
+)
+
+// The store's clock decides how long an order may be paid, and nothing else does:
+// nodes whose clocks differ end an order at the same moment. A store in this process
+// has the process's clock.
+
+// clock is the time by the store's clock.
+func (t *tx) clock(ctx context.Context) (now time.Time, err error) {
+	if t.s.now != nil {
+		return t.s.now(), nil
+	}
+	err = t.one(ctx, "SELECT "+t.s.dialect.clock, nil, func(r scanner) error {
+		var n int64
+		err := r.Scan(&n)
+		now = fromMS(n)
+		return err
+	})
+	return now, err
+}
+
+// here is the time for what no order depends on.
+func (s *Store) here() time.Time {
+	if s.now != nil {
+		return s.now()
+	}
+	return time.Now()
+}
+
+// Clock returns the store's clock, to the millisecond.
+func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
+	err = s.ask(ctx, "clock", func(t *tx) error {
+		now, err = t.clock(ctx)
+		return err
+	})
+	return now, err
+}
+
+// Now is the store's clock as this process knows it since the last pulse, without
+// asking it: for what is shown, not for what is decided.
+func (s *Store) Now() time.Time { return s.here().Add(s.Skew()) }
+
+// Skew is how far the store's clock was ahead of this process's at the last pulse.
+func (s *Store) Skew() time.Duration { return time.Duration(s.skew.Load()) }
+
+const (
+	// pulse is the name of the lease that says when the store was last reached by a
+	// node that takes payments: its until is that moment.
+	pulse = "pulse"
+	// pulseEvery is how old the pulse becomes before it is renewed.
+	pulseEvery = 800 * time.Millisecond
+	// outageFrom is the age of the pulse from which on buyers could not pay.
+	outageFrom = 5 * time.Second
+)
+
+// errOutage says that time to pay was lost and has not been given back yet.
+var errOutage = errors.New("the store or all nodes were away")
+
+// Pulse notes that the store can be reached, and returns its clock. The first
+// pulse after an outage gives the time back that was lost (see reckon).
+func (s *Store) Pulse(ctx context.Context) (now time.Time, err error) {
+	asked := time.Now()
+	err = s.ask(ctx, "pulse", func(t *tx) error {
+		now, err = t.awake(ctx)
+		return err
+	})
+	if took := time.Since(asked); s.now == nil && !now.IsZero() && took < time.Second {
+		s.skew.Store(int64(now.Sub(asked.Add(took / 2))))
+	}
+	if errors.Is(err, errOutage) {
+		return now, s.reckon(ctx)
+	}
+	if err != nil {
+		return now, err
+	}
+	var last time.Time
+	if last, err = s.lastPulse(ctx); err != nil || now.Sub(last) < pulseEvery {
+		return now, err
+	}
+	return now, s.write(ctx, "pulse", func(t *tx) error { return t.beat(ctx, last, now) })
+}
+
+func (s *Store) lastPulse(ctx context.Context) (last time.Time, err error) {
+	err = s.ask(ctx, "pulse", func(t *tx) error {
+		last, err = t.pulse(ctx)
+		return err
+	})
+	return last, err
+}
+
+// pulse is the moment of the last pulse, zero if there never was one.
+func (t *tx) pulse(ctx context.Context) (last time.Time, err error) {
+	err = t.rows(ctx, "SELECT until FROM leases WHERE name = ?", []any{pulse}, func(r scanner) error {
+		var n int64
+		err := r.Scan(&n)
+		last = fromMS(n)
+		return err
+	})
+	return last, err
+}
+
+// beat moves the pulse from last to now, unless somebody else has moved it.
+func (t *tx) beat(ctx context.Context, last, now time.Time) error {
+	if last.IsZero() {
+		_, err := t.exec(ctx, "INSERT INTO leases (name, owner, until) VALUES (?, '', ?)", pulse, ms(now))
+		if errors.Is(err, errDuplicate) {
+			return nil
+		}
+		return err
+	}
+	_, err := t.exec(ctx, "UPDATE leases SET until = ? WHERE name = ? AND until = ?", ms(now), pulse, ms(last))
+	return err
+}
+
+// awake returns the store's clock, or errOutage when the time that buyers have lost
+// must be given back first. Whatever decides by ExpiresAt asks it, in its own
+// transaction. A store that nobody has ever given a pulse knows of no outages.
+func (t *tx) awake(ctx context.Context) (now time.Time, err error) {
+	last, err := t.pulse(ctx)
+	if err != nil {
+		return now, err
+	}
+	if now, err = t.clock(ctx); err != nil {
+		return now, err
+	}
+	if t.s.Credit > 0 && !last.IsZero() && now.Sub(last) >= outageFrom {
+		return now, errOutage
+	}
+	return now, nil
+}
+
+// reckon gives the time back during which nobody could pay: every order that was
+// unpaid when the outage began has as long to pay after it as it had before. All
+// outages of a day together give back at most Credit. It is one transaction with
+// the pulse, so one outage is given back once, whoever sees it first.
+func (s *Store) reckon(ctx context.Context) error {
+	return s.write(ctx, "outage", func(t *tx) error {
+		last, err := t.pulse(ctx)
+		if err != nil {
+			return err
+		}
+		now, err := t.clock(ctx)
+		if err != nil || now.Sub(last) < outageFrom {
+			return err
+		}
+		n, err := t.exec(ctx, "UPDATE leases SET until = ? WHERE name = ? AND until = ?", ms(now), pulse, ms(last))
+		if err != nil || n == 0 {
+			return err // somebody else has just done it
+		}
+		var given int64
+		err = t.one(ctx, "SELECT COALESCE(SUM(units), 0) FROM ledger WHERE order_id = ? AND at > ?", []any{entryOutage, ms(now.Add(-24 * time.Hour))},
+			func(r scanner) error { return r.Scan(&given) })
+		if err != nil {
+			return err
+		}
+		credit := min(now.Sub(last), s.Credit-time.Duration(given)*time.Millisecond)
+		if credit <= 0 {
+			return nil
+		}
+		if _, err := t.exec(ctx, t.s.dialect.credit, credit.Milliseconds(), ms(last), ms(last)); err != nil {
+			return err
+		}
+		return t.enter(ctx, now, seckill.Entry{Order: entryOutage, What: entryOutage, Units: credit.Milliseconds(), Who: "store",
+			Why: "nobody could pay since " + last.Format(time.RFC3339) + "; milliseconds were added to the time to pay"})
+	})
+}
+
+// reckoned runs f, a write, after the time of an outage has been given back.
+func (s *Store) reckoned(ctx context.Context, what string, f func(*tx) error) error {
+	err := s.write(ctx, what, f)
+	for range maxTries {
+		if !errors.Is(err, errOutage) {
+			return err
+		}
+		if err = s.reckon(ctx); err == nil {
+			err = s.write(ctx, what, f)
+		}
+	}
+	return err
+}

@@ -1,0 +1,244 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"seckill"
+)
+
+// money counts the money of a sale, for each currency, as of one moment. What paid
+// orders hold is counted from the orders, everything else from the payments and
+// refunds: the two agree or something is unexplained.
+func (t *tx) money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, error) {
+	sums, err := t.moved(ctx, "WHERE sale = ?", sale)
+	if err != nil {
+		return nil, err
+	}
+	q := `SELECT s.currency, COALESCE(SUM(t.amount), 0) FROM tickets t JOIN sales s ON s.id = t.sale
+		WHERE t.sale = ? AND ` + t.s.dialect.active + ` IS NOT NULL AND t.state = 'paid' GROUP BY s.currency`
+	held := func(sign int64) func(scanner) error {
+		return func(r scanner) error {
+			var currency string
+			var n int64
+			err := r.Scan(&currency, &n)
+			if n != 0 {
+				sums.of(currency).Held += sign * n
+			}
+			return err
+		}
+	}
+	if err := t.rows(ctx, q, []any{sale}, held(1)); err != nil {
+		return nil, err
+	}
+	q = `SELECT r.currency, COALESCE(SUM(r.amount), 0) FROM refunds r JOIN tickets t ON t.id = r.order_id
+		WHERE r.sale = ? AND r.held = 1 AND t.state = 'paid' GROUP BY r.currency`
+	if err := t.rows(ctx, q, []any{sale}, held(-1)); err != nil {
+		return nil, err
+	}
+	return sums.list(), nil
+}
+
+// sums are sums of money by currency.
+type sums map[string]*seckill.Money
+
+func (s sums) of(currency string) *seckill.Money {
+	if s[currency] == nil {
+		s[currency] = &seckill.Money{Currency: currency}
+	}
+	return s[currency]
+}
+
+func (s sums) list() (all []seckill.Money) {
+	all = []seckill.Money{}
+	for _, c := range slices.Sorted(maps.Keys(s)) {
+		all = append(all, *s[c])
+	}
+	return all
+}
+
+// moved adds up payments and refunds; where chooses rows of both.
+func (t *tx) moved(ctx context.Context, where string, args ...any) (sums, error) {
+	all := sums{}
+	err := t.rows(ctx, "SELECT currency, state, SUM(amount) FROM payments "+where+" GROUP BY currency, state", args, func(r scanner) error {
+		var currency string
+		var state seckill.PaymentState
+		var n int64
+		err := r.Scan(&currency, &state, &n)
+		m := all.of(currency)
+		m.Captured += n
+		switch state {
+		case seckill.PaymentLate:
+			m.Late += n
+		case seckill.PaymentAside:
+			m.Aside += n
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = t.rows(ctx, "SELECT currency, state, SUM(amount) FROM refunds "+where+" GROUP BY currency, state", args, func(r scanner) error {
+		var currency string
+		var state seckill.RefundState
+		var n int64
+		err := r.Scan(&currency, &state, &n)
+		if n == 0 {
+			return err
+		}
+		if state == seckill.RefundDone {
+			all.of(currency).Refunded += n
+		} else {
+			all.of(currency).Due += n
+		}
+		return err
+	})
+	return all, err
+}
+
+// Money is the audit of the money of one sale, or, of sale 0, of what no order is
+// known for.
+func (s *Store) Money(ctx context.Context, sale seckill.SaleID) (all []seckill.Money, err error) {
+	err = s.read(ctx, "money", func(t *tx) error {
+		all, err = t.money(ctx, sale)
+		return err
+	})
+	return all, err
+}
+
+// MoneyState reads that from the keys of the states: it costs what waits.
+func (s *Store) MoneyState(ctx context.Context) (m seckill.MoneyState, err error) {
+	err = s.read(ctx, "money", func(t *tx) error {
+		if m.Now, err = t.clock(ctx); err != nil {
+			return err
+		}
+		count := func(n *int64) func(scanner) error { return func(r scanner) error { return r.Scan(n) } }
+		if err := t.one(ctx, "SELECT COUNT(*) FROM payments WHERE state = ?", []any{string(seckill.PaymentAside)}, count(&m.Aside)); err != nil {
+			return err
+		}
+		if err := t.one(ctx, "SELECT COUNT(*) FROM payments WHERE state = ?", []any{string(seckill.PaymentLate)}, count(&m.Late)); err != nil {
+			return err
+		}
+		return t.one(ctx, "SELECT COUNT(*), COALESCE(MIN(made_at), 0) FROM refunds WHERE state = ?", []any{string(seckill.RefundDue)}, func(r scanner) error {
+			var oldest int64
+			err := r.Scan(&m.Due, &oldest)
+			if m.OldestDue = (time.Time{}); oldest > 0 {
+				m.OldestDue = fromMS(oldest)
+			}
+			return err
+		})
+	})
+	return m, err
+}
+
+// Bookings calls each for every payment that the store has seen, and every refund
+// that was confirmed, from from until before to, in the order of their moments.
+func (s *Store) Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error {
+	return s.read(ctx, "books", func(t *tx) error {
+		var refunds []seckill.Booking
+		err := t.rows(ctx, "SELECT done_at, provider, reference, id, order_id, amount, currency, state FROM refunds WHERE done_at >= ? AND done_at < ? AND state = 'done' AND amount > 0 ORDER BY done_at, id",
+			[]any{ms(from), ms(to)}, func(r scanner) error {
+				b := seckill.Booking{Kind: "refund"}
+				var at int64
+				err := r.Scan(&at, &b.Provider, &b.Reference, &b.Refund, &b.Order, &b.Amount, &b.Currency, &b.State)
+				b.At, b.Amount = fromMS(at), -b.Amount
+				refunds = append(refunds, b)
+				return err
+			})
+		if err != nil {
+			return err
+		}
+		err = t.rows(ctx, "SELECT seen_at, provider, reference, order_id, amount, currency, state FROM payments WHERE seen_at >= ? AND seen_at < ? ORDER BY seen_at, reference",
+			[]any{ms(from), ms(to)}, func(r scanner) error {
+				b := seckill.Booking{Kind: "payment"}
+				var at int64
+				if err := r.Scan(&at, &b.Provider, &b.Reference, &b.Order, &b.Amount, &b.Currency, &b.State); err != nil {
+					return err
+				}
+				b.At = fromMS(at)
+				for len(refunds) > 0 && refunds[0].At.Before(b.At) {
+					if err := each(refunds[0]); err != nil {
+						return err
+					}
+					refunds = refunds[1:]
+				}
+				return each(b)
+			})
+		for _, b := range refunds {
+			err = cmp.Or(err, each(b))
+		}
+		return err
+	})
+}
+
+// MoneySums adds up all payments and refunds until before to: what the books carry
+// over. Held is what is left of them.
+func (s *Store) MoneySums(ctx context.Context, to time.Time) (all []seckill.Money, err error) {
+	err = s.read(ctx, "books", func(t *tx) error {
+		sums := sums{}
+		err := t.rows(ctx, "SELECT currency, SUM(amount) FROM payments WHERE seen_at < ? GROUP BY currency", []any{ms(to)}, func(r scanner) error {
+			var currency string
+			var n int64
+			err := r.Scan(&currency, &n)
+			sums.of(currency).Captured = n
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = t.rows(ctx, "SELECT currency, SUM(amount) FROM refunds WHERE state = 'done' AND done_at < ? GROUP BY currency", []any{ms(to)}, func(r scanner) error {
+			var currency string
+			var n int64
+			err := r.Scan(&currency, &n)
+			sums.of(currency).Refunded = n
+			return err
+		})
+		all = sums.list()
+		return err
+	})
+	return all, err
+}
+
+// AllOrders lists orders, newest first.
+func (s *Store) AllOrders(ctx context.Context, f seckill.OrderFilter) (orders []seckill.Order, err error) {
+	where, args := "", []any{}
+	and := func(clause string, v ...any) { where, args = where+" AND "+clause, append(args, v...) }
+	if f.Buyer != "" {
+		and("t.buyer = ?", f.Buyer)
+	}
+	if f.Sale != 0 {
+		and("t.sale = ?", int64(f.Sale))
+	}
+	if f.State != "" {
+		and("t.state = ?", string(f.State))
+	}
+	if f.Payment != "" {
+		and("t.id IN (SELECT order_id FROM payments WHERE provider IN ('test', 'shop', 'stripe') AND reference = ?)", f.Payment)
+	}
+	if f.Before != "" {
+		and("t.id < ?", f.Before)
+	}
+	err = s.ask(ctx, "orders", func(t *tx) error {
+		orders = nil
+		return t.rows(ctx, "SELECT "+orderColumns+where+" ORDER BY t.id DESC LIMIT ?", append(args, f.Max), func(r scanner) error {
+			o, err := scanOrder(r)
+			orders = append(orders, o)
+			return err
+		})
+	})
+	return orders, err
+}
+
+// AnyOrder returns one order, whoever's it is.
+func (s *Store) AnyOrder(ctx context.Context, id string) (o seckill.Order, err error) {
+	err = s.ask(ctx, "order", func(t *tx) error {
+		return t.one(ctx, "SELECT "+orderColumns+" AND t.id = ?", []any{id}, func(r scanner) (err error) {
+			o, err = scanOrder(r)
+			return err
+		})
+	})
+	return o, err
+}

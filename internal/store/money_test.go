@@ -1,0 +1,323 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"seckill"
+)
+
+func init() {
+	behaviours = append(behaviours, []struct {
+		name string
+		test func(t *testing.T, s *shop)
+	}{
+		{"time in which the store was away does not count against a buyer", testOutage},
+		{"a free order is paid from the start", testFree},
+		{"whatever happens to orders and their money, every cent is explained", testMoneyModel},
+		{"payment, expiry, cancelling and refund of an order race to one legal end", testMoneyRaces},
+		{"a payment, a refund and their repeats are one", testPaymentsOnce},
+	}...)
+}
+
+// The pulse stops for a while: whoever looks first gives the time back, once.
+func testOutage(t *testing.T, s *shop) {
+	s.Credit = time.Minute
+	sale := s.open(10)
+	beat := func() {
+		t.Helper()
+		_, err := s.Pulse(t.Context())
+		require.NoError(t, err)
+	}
+	beat()
+	v, w := s.place(sale.ID, "ann", 1), s.place(sale.ID, "bob", 1)
+	for range 55 {
+		s.advance(time.Second)
+		beat()
+	}
+	s.advance(37 * time.Second) // 5 s were left
+	require.Equal(t, seckill.Paid, s.become(seckill.Paid, v).State, "paying is possible before anybody has noticed")
+	n, err := s.Expire(t.Context(), 10)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	o, err := s.Order(t.Context(), w.ID, "bob")
+	require.NoError(t, err)
+	require.Equal(t, 5*time.Second, o.ExpiresAt.Sub(s.clock()), "what was left is left")
+	s.advance(4 * time.Second)
+	beat()
+	s.advance(time.Second)
+	n, err = s.Expire(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+
+	x := s.place(sale.ID, "cid", 1)
+	beat()
+	s.advance(time.Hour)
+	beat()
+	o, err = s.Order(t.Context(), x.ID, "cid")
+	require.NoError(t, err)
+	require.Equal(t, 60*time.Second+23*time.Second, o.ExpiresAt.Sub(o.CreatedAt), "outages of a day give back a minute at most")
+	s.invariants(t)
+}
+
+func testFree(t *testing.T, s *shop) {
+	s.KeepEvents = true
+	sale, err := s.CreateSale(t.Context(), seckill.Sale{Title: "free", Currency: "CNY", Total: 3, LimitPerBuyer: 3, OpensAt: s.clock(), ClosesAt: s.clock().Add(time.Hour), HoldSeconds: 60})
+	require.NoError(t, err)
+	v := s.place(sale.ID, "ann", 2)
+	o, err := s.Order(t.Context(), v.ID, "ann")
+	require.NoError(t, err)
+	require.Equal(t, seckill.Paid, o.State)
+	rows, err := s.Events(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{v.ID + "-1", v.ID + "-2"}, []string{rows[0].ID, rows[1].ID}, "who listens for paid orders hears of it")
+	s.advance(2 * time.Minute)
+	n, err := s.Expire(t.Context(), 10)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	s.become(seckill.Refunded, v)
+	require.Empty(t, s.money(sale.ID))
+	s.invariants(t)
+}
+
+// money is what the audit counts; all of it must be explained.
+func (s *shop) money(sale seckill.SaleID) []seckill.Money {
+	s.t.Helper()
+	all, err := s.Money(s.t.Context(), sale)
+	require.NoError(s.t, err)
+	for _, m := range all {
+		require.Zero(s.t, m.Unexplained(), "%+v", m)
+	}
+	return all
+}
+
+func (s *shop) captures(event, order, reference string, amount int64) seckill.Received {
+	s.t.Helper()
+	r, err := s.Receive(s.t.Context(), seckill.Callback{Provider: "shop", Event: event, Type: seckill.Captured, Order: order, Reference: reference, Amount: amount, Currency: "CNY", At: s.clock()})
+	require.NoError(s.t, err)
+	return r
+}
+
+func (s *shop) givesBack(event, order, reference string, amount int64) seckill.Received {
+	s.t.Helper()
+	r, err := s.Receive(s.t.Context(), seckill.Callback{Provider: "shop", Event: event, Type: seckill.GivenBack, Order: order, Reference: reference, Amount: amount, Currency: "CNY", At: s.clock()})
+	require.NoError(s.t, err)
+	return r
+}
+
+func testPaymentsOnce(t *testing.T, s *shop) {
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 2)
+	var wg sync.WaitGroup
+	for i := range 8 { // the same payment by two messages, each four times at once
+		wg.Go(func() { s.captures(fmt.Sprint("e", i%2), v.ID, "r", 200) })
+	}
+	wg.Wait()
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200, Held: 200}}, s.money(sale.ID))
+	one, all := 1, int64(100)
+	for range 4 {
+		wg.Go(func() {
+			_, err := s.Refund(t.Context(), seckill.RefundRequest{ID: "part", Order: v.ID, Units: &one, Restock: true, By: "root"})
+			require.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	due, err := s.DueRefunds(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, due, 1)
+	require.Equal(t, all, due[0].Amount)
+	require.NoError(t, s.RefundTried(t.Context(), due[0], false, time.Minute, "away"))
+	due, err = s.DueRefunds(t.Context(), 10)
+	require.NoError(t, err)
+	require.Empty(t, due, "not before its time")
+	s.advance(time.Minute)
+	due, err = s.DueRefunds(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, []any{"away", 1}, []any{due[0].Error, due[0].Tries})
+	for range 4 {
+		wg.Go(func() { require.NoError(t, s.RefundTried(t.Context(), due[0], true, 0, "")) })
+		wg.Go(func() { s.givesBack("done", v.ID, due[0].ID, 100) })
+	}
+	wg.Wait()
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200, Refunded: 100, Held: 100}}, s.money(sale.ID))
+	require.EqualValues(t, 1, s.sold(sale.ID))
+	history, err := s.History(t.Context(), v.ID, 100)
+	require.NoError(t, err)
+	var told []string
+	for _, e := range history {
+		told = append(told, e.What)
+	}
+	require.Equal(t, []string{"payment.captured", "order.paid", "refund.due", "refund.done"}, told)
+	s.unitsHold(t)
+}
+
+// testMoneyModel plays random histories of one sale, with a provider that repeats,
+// reorders and lies, and holds the money, the units and each payment's end against
+// what may be.
+func testMoneyModel(t *testing.T, s *shop) {
+	rapid.Check(t, func(r *rapid.T) {
+		sale := s.open(20)
+		var orders []seckill.Ticket
+		references := map[string]int64{} // what the provider says it took
+		event := 0
+		next := func() string { event++; return fmt.Sprintf("e-%s-%d", sale.ID, event) }
+		pick := func() seckill.Ticket { return orders[rapid.IntRange(0, len(orders)-1).Draw(r, "order")] }
+		for range rapid.IntRange(5, 25).Draw(r, "steps") {
+			if len(orders) == 0 {
+				orders = append(orders, s.place(sale.ID, fmt.Sprint("b", len(orders)), rapid.IntRange(1, 3).Draw(r, "quantity")))
+				continue
+			}
+			v := pick()
+			amount := int64(v.Quantity) * 100
+			switch rapid.IntRange(0, 9).Draw(r, "step") {
+			case 0:
+				if len(orders) < 5 {
+					orders = append(orders, s.place(sale.ID, fmt.Sprint("b", len(orders)), rapid.IntRange(1, 3).Draw(r, "quantity")))
+				}
+			case 1, 2, 3:
+				ref := fmt.Sprintf("r-%s-%d", v.ID, rapid.IntRange(0, 1).Draw(r, "reference"))
+				if rapid.IntRange(0, 5).Draw(r, "lie") == 0 {
+					amount++
+				}
+				if got := s.captures(next(), v.ID, ref, amount); references[ref] == 0 && (got.Paid || got.Due || got.Aside) {
+					references[ref] = amount
+				}
+			case 4:
+				_, _ = s.Transition(t.Context(), v.ID, "", seckill.Cancelled)
+			case 5:
+				s.advance(time.Duration(rapid.IntRange(1, 40).Draw(r, "seconds")) * time.Second)
+				_, err := s.Expire(t.Context(), 10)
+				require.NoError(t, err)
+			case 6:
+				_, _ = s.Refund(t.Context(), seckill.RefundRequest{Order: v.ID, Restock: rapid.Bool().Draw(r, "restock"), By: "root"})
+			case 7:
+				units := rapid.IntRange(0, 2).Draw(r, "units")
+				back := rapid.Int64Range(0, 150).Draw(r, "amount")
+				_, _ = s.Refund(t.Context(), seckill.RefundRequest{Order: v.ID, Units: &units, Amount: &back, Restock: rapid.Bool().Draw(r, "restock"), By: "root"})
+			case 8:
+				due, err := s.DueRefunds(t.Context(), 3)
+				require.NoError(t, err)
+				for _, f := range due {
+					require.NoError(t, s.RefundTried(t.Context(), f, rapid.Bool().Draw(r, "confirmed"), 0, "later"))
+				}
+			case 9:
+				// Told without being asked, maybe before the payment, maybe too much.
+				s.givesBack(next(), v.ID, fmt.Sprintf("r-%s-%d", v.ID, rapid.IntRange(0, 1).Draw(r, "reference")), rapid.Int64Range(1, amount+50).Draw(r, "back"))
+			}
+			s.money(sale.ID)
+		}
+		var captured int64
+		for _, n := range references {
+			captured += n
+		}
+		var m seckill.Money
+		for _, m = range s.money(sale.ID) {
+		}
+		require.Equal(t, captured, m.Captured, "what the provider took is what we have")
+		// At rest each payment has one end.
+		for {
+			due, err := s.DueRefunds(t.Context(), 100)
+			require.NoError(t, err)
+			if len(due) == 0 {
+				break
+			}
+			for _, f := range due {
+				require.NoError(t, s.RefundTried(t.Context(), f, true, 0, ""))
+			}
+		}
+		for _, v := range orders {
+			o, err := s.AnyOrder(t.Context(), v.ID)
+			require.NoError(t, err)
+			payments, err := s.Payments(t.Context(), seckill.PaymentFilter{Order: v.ID, Max: 100})
+			require.NoError(t, err)
+			kept := 0
+			for _, p := range payments {
+				if p.State == seckill.PaymentKept {
+					kept++
+				}
+				require.NotEqual(t, seckill.PaymentLate, p.State, "the sale gives late money back")
+			}
+			require.Equal(t, o.State == seckill.Paid, kept == 1, "%s has %d payments", o.State, kept)
+			money, units := o.Holds()
+			require.True(t, money >= 0 && units >= 0 && money <= o.Amount, "%+v", o)
+		}
+		for _, m = range s.money(sale.ID) {
+			require.Zero(t, m.Due)
+		}
+	})
+	s.unitsHold(t)
+}
+
+// unitsHold is the counter's rule, less what was given back in parts.
+func (s *shop) unitsHold(t *testing.T) {
+	t.Helper()
+	sales, err := s.Sales(t.Context(), 0, 1000)
+	require.NoError(t, err)
+	for _, sale := range sales {
+		v := s.look(sale.ID)
+		active := seckill.Units(v.Active)
+		for _, n := range v.GivenUp {
+			active -= int64(n)
+		}
+		require.Equal(t, v.Sale.Sold, active)
+		require.GreaterOrEqual(t, v.Left(), int64(0))
+	}
+}
+
+// races is how often each pair is raced; go test -run … -count raises it.
+const races = 12
+
+// testMoneyRaces lets two or three things happen to an order at the same moment.
+func testMoneyRaces(t *testing.T, s *shop) {
+	rounds := races
+	if !testing.Short() && s.dialect.name == "sqlite" {
+		rounds = 60
+	}
+	moves := map[string]func(v seckill.Ticket, i int){
+		"pay":    func(v seckill.Ticket, i int) { _, _ = s.Transition(t.Context(), v.ID, v.Buyer, seckill.Paid) },
+		"told":   func(v seckill.Ticket, i int) { s.captures("e"+v.ID, v.ID, "r"+v.ID, 100) },
+		"expire": func(v seckill.Ticket, i int) { s.advance(61 * time.Second); _, _ = s.Expire(t.Context(), 100) },
+		"cancel": func(v seckill.Ticket, i int) { _, _ = s.Transition(t.Context(), v.ID, v.Buyer, seckill.Cancelled) },
+		"refund": func(v seckill.Ticket, i int) { _, _ = s.Transition(t.Context(), v.ID, "", seckill.Refunded) },
+	}
+	names := []string{"pay", "told", "expire", "cancel", "refund"}
+	sale := s.open(seckill.MaxTotal)
+	for i, a := range names {
+		for _, b := range names[i:] {
+			for round := range rounds {
+				v := s.place(sale.ID, fmt.Sprint(a, b, round, rand.Int64()), 1)
+				var wg sync.WaitGroup
+				for _, name := range []string{a, b} {
+					wg.Go(func() { moves[name](v, round) })
+				}
+				wg.Wait()
+				o, err := s.AnyOrder(t.Context(), v.ID)
+				require.NoError(t, err)
+				payments, err := s.Payments(t.Context(), seckill.PaymentFilter{Order: v.ID, Max: 10})
+				require.NoError(t, err)
+				refunds, err := s.RefundsOf(t.Context(), v.ID)
+				require.NoError(t, err)
+				kept := 0
+				for _, p := range payments {
+					if p.State == seckill.PaymentKept {
+						kept++
+					}
+				}
+				told := strings.Contains(a+b, "told")
+				legal := o.State == seckill.Paid && kept == 1 || o.State != seckill.Paid && kept == 0
+				// Each payment that no order keeps goes back.
+				legal = legal && len(refunds) == len(payments)-kept && (!told || len(payments) > 0)
+				require.True(t, legal, "%s and %s: %s with %d payments, %d kept, %d refunds", a, b, o.State, len(payments), kept, len(refunds))
+			}
+		}
+	}
+	s.money(sale.ID)
+	s.unitsHold(t)
+}

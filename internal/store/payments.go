@@ -1,0 +1,318 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"seckill"
+	"seckill/internal/crash"
+)
+
+// What a callback changed, as its row says.
+const (
+	becamePayment  = "payment"
+	becameRefund   = "refund"
+	becameFailed   = "failed"
+	becameRepeat   = "repeat"   // of a payment that another message has told of
+	becameEarly    = "early"    // a refund of a payment that is not known yet
+	becameConflict = "conflict" // it contradicts an earlier message, and changes nothing
+)
+
+// Receive takes a verified callback: once for each event id of its provider, and
+// once for each payment. The order's row is held while the money finds its end, so
+// that payments, expiry, cancelling and refunds of an order come one after another.
+func (s *Store) Receive(ctx context.Context, c seckill.Callback) (r seckill.Received, err error) {
+	err = errDuplicate
+	// A duplicate is the same message, or another one about the same payment, at the
+	// same moment: the second look finds it.
+	for try := 0; try < maxTries && errors.Is(err, errDuplicate); try++ {
+		err = s.write(ctx, "payment", func(t *tx) error {
+			r = seckill.Received{}
+			return t.receive(ctx, c, &r)
+		})
+	}
+	return r, err
+}
+
+func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Received) error {
+	held := c.Order
+	payment, err := t.payment(ctx, c.Provider, c.Reference)
+	if err == nil && c.Type == seckill.GivenBack {
+		held = payment.Order // by another name if it was retaken
+	} else if err != nil && err != seckill.ErrNotFound {
+		return err
+	}
+	orders, err := t.hold(ctx, []any{held})
+	if err != nil {
+		return err
+	}
+	err = t.one(ctx, "SELECT 1 FROM callbacks WHERE provider = ? AND event = ?", []any{c.Provider, c.Event}, func(scanner) error { return nil })
+	if err == nil {
+		r.Repeat = true
+		return nil
+	} else if err != seckill.ErrNotFound {
+		return err
+	}
+	now, err := t.clock(ctx)
+	if err != nil {
+		return err
+	}
+	var became string
+	switch c.Type {
+	case seckill.Captured:
+		became, err = t.captured(ctx, c, orders, now, r)
+	case seckill.GivenBack:
+		became, err = t.returned(ctx, c, orders, now, r)
+	default:
+		became, err = becameFailed, t.failed(ctx, c, orders, now)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, "INSERT INTO callbacks (provider, event, type, order_id, reference, amount, currency, at, seen_at, became) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		c.Provider, c.Event, string(c.Type), c.Order, c.Reference, c.Amount, c.Currency, ms(c.At), ms(now), became)
+	if err != nil {
+		return err
+	}
+	crash.Here("13-before-commit", r.Paid || r.Due || r.Late)
+	return nil
+}
+
+// captured gives money that was taken its end.
+func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
+	switch was, err := t.payment(ctx, c.Provider, c.Reference); {
+	case err == nil && was.Amount == c.Amount && was.Currency == c.Currency && (was.Order == c.Order || was.State == seckill.PaymentKept):
+		// Of a retaken one the message names the order that it was first paid for.
+		return becameRepeat, nil
+	case err == nil:
+		r.Conflict, r.Note = true, fmt.Sprintf("payment %s of %d %s for order %s is told again as %d %s for order %s", c.Reference, was.Amount, was.Currency, was.Order, c.Amount, c.Currency, c.Order)
+		return becameConflict, t.enter(ctx, now, seckill.Entry{Order: was.Order, Sale: was.Sale, What: entryConflict, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: r.Note})
+	case err != seckill.ErrNotFound:
+		return "", err
+	}
+	p := seckill.Payment{Provider: c.Provider, Event: c.Event, Reference: c.Reference, Order: c.Order, Amount: c.Amount, Currency: c.Currency, At: c.At, SeenAt: now}
+	end := seckill.EndAside
+	p.Note = "there is no such order"
+	var o seckill.Order
+	if len(orders) > 0 {
+		o = orders[0]
+		p.Sale = o.Sale
+		end, p.Note = o.Take(c.Amount, c.Currency)
+	}
+	r.Note = p.Note
+	entries := []seckill.Entry{{Order: p.Order, Sale: p.Sale, What: entryCaptured, Amount: p.Amount, Currency: p.Currency, Who: p.Provider, Why: p.Reference}}
+	because := func(what string) {
+		entries = append(entries, seckill.Entry{Order: p.Order, Sale: p.Sale, What: what, Amount: p.Amount, Currency: p.Currency, Who: p.Provider, Why: p.Note})
+	}
+	switch end {
+	case seckill.EndPays:
+		p.State, r.Paid = seckill.PaymentKept, true
+	case seckill.EndSecond:
+		p.State, r.Due = seckill.PaymentReturned, true
+	case seckill.EndLate:
+		p.State, r.Due = seckill.PaymentReturned, true
+		because(entryLate)
+		retake := false
+		err := t.rows(ctx, "SELECT 1 FROM retakes WHERE sale = ?", []any{o.Sale}, func(scanner) error { retake = true; return nil })
+		if err != nil {
+			return "", err
+		}
+		if retake && o.State != seckill.Refunded {
+			p.State, r.Due, r.Late = seckill.PaymentLate, false, true
+		}
+	case seckill.EndAside:
+		p.State, r.Aside = seckill.PaymentAside, true
+		because(entryAside)
+	}
+	if err := t.keep1(ctx, p); err != nil {
+		return "", err
+	}
+	if err := t.enter(ctx, now, entries...); err != nil {
+		return "", err
+	}
+	if r.Due {
+		if err := t.due(ctx, p, p.Amount, p.Note, now); err != nil {
+			return "", err
+		}
+	}
+	if r.Paid {
+		o.State = seckill.Paid
+		if err := t.change(ctx, change{to: seckill.Paid, by: p.Provider, why: p.Reference}, []seckill.Order{o}, now); err != nil {
+			return "", err
+		}
+	}
+	return becamePayment, t.early(ctx, p, now, r)
+}
+
+// early takes up the refunds of a payment that came before it.
+func (t *tx) early(ctx context.Context, p seckill.Payment, now time.Time, r *seckill.Received) error {
+	var early []seckill.Callback
+	err := t.rows(ctx, "SELECT event, order_id, amount, currency, at FROM callbacks WHERE provider = ? AND reference = ? AND became = ?",
+		[]any{p.Provider, p.Reference, becameEarly}, func(s scanner) error {
+			c := seckill.Callback{Provider: p.Provider, Type: seckill.GivenBack, Reference: p.Reference}
+			var at int64
+			err := s.Scan(&c.Event, &c.Order, &c.Amount, &c.Currency, &at)
+			c.At = fromMS(at)
+			early = append(early, c)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	for _, c := range early {
+		orders, err := t.hold(ctx, []any{p.Order})
+		if err != nil {
+			return err
+		}
+		became, err := t.returned(ctx, c, orders, now, r)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, "UPDATE callbacks SET became = ? WHERE provider = ? AND event = ?", became, c.Provider, c.Event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failed closes the checkouts of an order, so that its buyer can start another one.
+func (t *tx) failed(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time) error {
+	if len(orders) == 0 {
+		return nil
+	}
+	if _, err := t.exec(ctx, "UPDATE checkouts SET closed = 1 WHERE order_id = ? AND provider = ?", c.Order, c.Provider); err != nil {
+		return err
+	}
+	return t.enter(ctx, now, seckill.Entry{Order: c.Order, Sale: orders[0].Sale, What: entryFailed, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: c.Reference})
+}
+
+const paymentColumns = "provider, event, reference, order_id, sale, amount, currency, state, note, at, seen_at"
+
+func scanPayment(r scanner) (p seckill.Payment, err error) {
+	var at, seen int64
+	err = r.Scan(&p.Provider, &p.Event, &p.Reference, &p.Order, &p.Sale, &p.Amount, &p.Currency, &p.State, &p.Note, &at, &seen)
+	p.At, p.SeenAt = fromMS(at), fromMS(seen)
+	return p, err
+}
+
+func (t *tx) payment(ctx context.Context, provider seckill.Provider, reference string) (p seckill.Payment, err error) {
+	err = t.one(ctx, "SELECT "+paymentColumns+" FROM payments WHERE provider = ? AND reference = ?", []any{provider, reference}, func(r scanner) (err error) {
+		p, err = scanPayment(r)
+		return err
+	})
+	return p, err
+}
+
+// keep1 writes a payment.
+func (t *tx) keep1(ctx context.Context, p seckill.Payment) error {
+	_, err := t.exec(ctx, "INSERT INTO payments ("+paymentColumns+") VALUES "+list(1, 11), p.Provider, p.Event, p.Reference, p.Order, int64(p.Sale), p.Amount, p.Currency,
+		string(p.State), cut(p.Note, 200), ms(p.At), ms(p.SeenAt))
+	return err
+}
+
+// become moves a payment to a state and an order.
+func (t *tx) become(ctx context.Context, p seckill.Payment) error {
+	_, err := t.exec(ctx, "UPDATE payments SET state = ?, order_id = ?, note = ? WHERE provider = ? AND reference = ?", string(p.State), p.Order, cut(p.Note, 200), p.Provider, p.Reference)
+	return err
+}
+
+// Payments lists payments, newest first.
+func (s *Store) Payments(ctx context.Context, f seckill.PaymentFilter) (all []seckill.Payment, err error) {
+	where, args := "1 = 1", []any{}
+	and := func(clause string, v ...any) { where, args = where+" AND "+clause, append(args, v...) }
+	if f.Order != "" {
+		and("order_id = ?", f.Order)
+	}
+	if f.State != "" {
+		and("state = ?", string(f.State))
+	}
+	if f.Provider != "" {
+		and("provider = ?", f.Provider)
+	}
+	if f.Before.Reference != "" {
+		and("(seen_at < ? OR seen_at = ? AND reference < ?)", ms(f.Before.SeenAt), ms(f.Before.SeenAt), f.Before.Reference)
+	}
+	err = s.ask(ctx, "payments", func(t *tx) error {
+		all = nil
+		return t.rows(ctx, "SELECT "+paymentColumns+" FROM payments WHERE "+where+" ORDER BY seen_at DESC, reference DESC LIMIT ?", append(args, f.Max), func(r scanner) error {
+			p, err := scanPayment(r)
+			all = append(all, p)
+			return err
+		})
+	})
+	return all, err
+}
+
+// LatePayments lists up to max payments whose orders had ended and whose units are
+// to be taken again, oldest first, each with its order's sale, buyer and quantity.
+func (s *Store) LatePayments(ctx context.Context, max int) (all []seckill.Payment, err error) {
+	err = s.ask(ctx, "late payments", func(t *tx) error {
+		all = nil
+		return t.rows(ctx, "SELECT p.provider, p.reference, p.order_id, p.sale, p.amount, p.currency, p.seen_at, t.buyer, t.quantity FROM payments p JOIN tickets t ON t.id = p.order_id WHERE p.state = ? ORDER BY p.seen_at LIMIT ?",
+			[]any{string(seckill.PaymentLate), max}, func(r scanner) error {
+				p := seckill.Payment{State: seckill.PaymentLate}
+				var seen int64
+				err := r.Scan(&p.Provider, &p.Reference, &p.Order, &p.Sale, &p.Amount, &p.Currency, &seen, &p.Buyer, &p.Quantity)
+				p.SeenAt = fromMS(seen)
+				all = append(all, p)
+				return err
+			})
+	})
+	return all, err
+}
+
+// Retake ends a late payment: it pays the order that its buyer has got for it, if
+// that is unpaid and costs as much; else, and without an order, it goes back.
+func (s *Store) Retake(ctx context.Context, late seckill.Payment, order, why string) (paid bool, err error) {
+	err = s.write(ctx, "retake", func(t *tx) error {
+		paid = false
+		ids := []any{late.Order}
+		if order != "" {
+			ids = append(ids, order)
+		}
+		orders, err := t.hold(ctx, ids)
+		if err != nil {
+			return err
+		}
+		p, err := t.payment(ctx, late.Provider, late.Reference)
+		if err != nil || p.State != seckill.PaymentLate {
+			return err // somebody else has ended it
+		}
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		first := p.Order
+		for _, o := range orders {
+			if end, _ := o.Take(p.Amount, p.Currency); o.ID != order || o.Buyer != late.Buyer || end != seckill.EndPays {
+				continue
+			}
+			p.State, p.Order, p.Note, paid = seckill.PaymentKept, order, "retaken: it was paid for order "+first, true
+			if err := t.become(ctx, p); err != nil {
+				return err
+			}
+			if err := t.enter(ctx, now, seckill.Entry{Order: first, Sale: p.Sale, What: entryRetaken, Amount: p.Amount, Currency: p.Currency, Who: "late payments", Why: "it pays order " + order},
+				seckill.Entry{Order: order, Sale: p.Sale, What: entryRetaken, Amount: p.Amount, Currency: p.Currency, Who: "late payments", Why: p.Note}); err != nil {
+				return err
+			}
+			o.State = seckill.Paid
+			if err := t.change(ctx, change{to: seckill.Paid, by: p.Provider, why: p.Reference}, []seckill.Order{o}, now); err != nil {
+				return err
+			}
+		}
+		if !paid {
+			p.State, p.Note = seckill.PaymentReturned, cut(p.Note+"; "+why, 200)
+			if err := t.become(ctx, p); err != nil {
+				return err
+			}
+			if err := t.due(ctx, p, p.Amount, p.Note, now); err != nil {
+				return err
+			}
+		}
+		crash.Here("14-before-commit", true)
+		return nil
+	})
+	return paid, err
+}

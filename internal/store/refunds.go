@@ -1,0 +1,380 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"seckill"
+	"seckill/internal/crash"
+)
+
+// Refund gives money of a paid order back. That it is due is written together with
+// what the order gives up; see DueRefunds. A repeat changes nothing.
+func (s *Store) Refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Order, err error) {
+	err = errDuplicate // of the same refund at the same moment
+	for try := 0; try < maxTries && errors.Is(err, errDuplicate); try++ {
+		err = s.write(ctx, "refund", func(t *tx) error {
+			o, err = t.refund(ctx, f)
+			return err
+		})
+	}
+	return o, err
+}
+
+func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Order, err error) {
+	found, err := t.hold(ctx, []any{f.Order})
+	if err != nil {
+		return o, err
+	}
+	if len(found) == 0 {
+		return o, seckill.ErrNotFound
+	}
+	o = found[0]
+	now, err := t.clock(ctx)
+	if err != nil {
+		return o, err
+	}
+	if f.Payment != "" {
+		return o, t.refundAside(ctx, f, now)
+	}
+	if f.ID != "" {
+		known := false
+		err := t.rows(ctx, "SELECT order_id, amount, units FROM refunds WHERE id = ?", []any{f.ID}, func(r scanner) error {
+			var order string
+			var amount int64
+			var units int
+			known = true
+			if err := r.Scan(&order, &amount, &units); err != nil {
+				return err
+			}
+			if order != f.Order || f.Amount != nil && *f.Amount != amount || f.Units != nil && *f.Units != units {
+				return fmt.Errorf("refund %q was made for order %s with amount %d and %d units: %w", f.ID, order, amount, units, seckill.ErrState)
+			}
+			return nil
+		})
+		if err != nil || known {
+			return o, err
+		}
+	}
+	if changed, err := o.Become(seckill.Refunded, now); err != nil || !changed {
+		return o, err
+	}
+	money, units := o.Holds()
+	amount, back := money, units
+	whole := f.Amount == nil && f.Units == nil
+	if f.Units != nil {
+		back = *f.Units
+		amount = min(money, int64(back)*o.Price)
+		whole = back == units && (f.Amount == nil || *f.Amount == money)
+		if whole {
+			amount = money
+		}
+	} else if !whole {
+		back = 0
+	}
+	if f.Amount != nil {
+		amount = *f.Amount
+	}
+	switch {
+	case back < 0 || amount < 0 || back == 0 && amount == 0 && !whole:
+		return o, &seckill.FieldError{Field: "amount", Must: "must be positive, or units must be"}
+	case amount > money:
+		return o, fmt.Errorf("order %s holds %d, so %d cannot be given back: %w", o.ID, money, amount, seckill.ErrState)
+	case back > units || back == units && !whole:
+		return o, fmt.Errorf("order %s holds %d units and %d: give back fewer units, or all of it: %w", o.ID, units, money, seckill.ErrState)
+	}
+	p, err := t.kept(ctx, o, now)
+	if err != nil {
+		return o, err
+	}
+	id := cmp.Or(f.ID, seckill.NewTicketID(now))
+	r := seckill.Refund{ID: id, Order: o.ID, Provider: p.Provider, Reference: p.Reference, Amount: amount, Currency: o.Currency, Units: back, Restock: f.Restock, Reason: f.Reason, By: f.By}
+	if whole {
+		// What the order gives up is in its change of state.
+		if o.Amount > 0 {
+			if err := t.owe(ctx, r, p.Sale, true, now); err != nil {
+				return o, err
+			}
+			if p.State = seckill.PaymentReturned; o.RefundedAmount > 0 {
+				p.Note = "given back in parts"
+			}
+			if err := t.become(ctx, p); err != nil {
+				return o, err
+			}
+		}
+		held := o
+		held.State = seckill.Refunded
+		err = t.change(ctx, change{to: seckill.Refunded, by: f.By, why: f.Reason, scrap: !f.Restock}, []seckill.Order{held}, now)
+		o.State, o.RefundedAmount, o.ReturnedUnits = seckill.Refunded, o.Amount, o.Quantity
+		if o.Amount == 0 {
+			o.ReturnedUnits = held.ReturnedUnits
+		}
+		return o, err
+	}
+	if err := t.owe(ctx, r, p.Sale, true, now); err != nil {
+		return o, err
+	}
+	o.RefundedAmount += amount
+	o.ReturnedUnits += back
+	if err := t.tellPart(ctx, o, now); err != nil {
+		return o, err
+	}
+	if back > 0 {
+		if f.Restock {
+			// A return of its own: it frees no buyer, who still has the order.
+			if _, err := t.exec(ctx, "INSERT INTO returns (ticket, sale, buyer, quantity) VALUES (?, ?, '', ?)", seckill.NewTicketID(now), o.Sale, back); err != nil {
+				return o, err
+			}
+		}
+		if err := t.free(ctx, o.Sale, int64(back), !f.Restock); err != nil {
+			return o, err
+		}
+	}
+	crash.Here("15-before-commit", true)
+	return o, nil
+}
+
+// kept is the payment that a paid order holds. Nodes from before there were payments
+// leave none: then the buyer's word paid for it.
+func (t *tx) kept(ctx context.Context, o seckill.Order, now time.Time) (p seckill.Payment, err error) {
+	err = t.one(ctx, "SELECT "+paymentColumns+" FROM payments WHERE order_id = ? AND state = ?", []any{o.ID, string(seckill.PaymentKept)}, func(r scanner) (err error) {
+		p, err = scanPayment(r)
+		return err
+	})
+	if err != seckill.ErrNotFound || o.Amount == 0 {
+		if err == seckill.ErrNotFound {
+			p.Sale, err = o.Sale, nil
+		}
+		return p, err
+	}
+	name := seckill.ProviderTest + "-" + o.ID
+	p = seckill.Payment{Provider: seckill.ProviderTest, Event: name, Reference: name, Order: o.ID, Sale: o.Sale, Amount: o.Amount, Currency: o.Currency,
+		State: seckill.PaymentKept, Note: "from before there were payments", At: now, SeenAt: now}
+	return p, t.keep1(ctx, p)
+}
+
+// refundAside gives back a payment that was put aside.
+func (t *tx) refundAside(ctx context.Context, f seckill.RefundRequest, now time.Time) error {
+	var p seckill.Payment
+	err := t.one(ctx, "SELECT "+paymentColumns+" FROM payments WHERE order_id = ? AND reference = ?", []any{f.Order, f.Payment}, func(r scanner) (err error) {
+		p, err = scanPayment(r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	switch p.State {
+	case seckill.PaymentReturned:
+		return nil
+	case seckill.PaymentAside:
+		p.State = seckill.PaymentReturned
+		if err := t.become(ctx, p); err != nil {
+			return err
+		}
+		return t.owe(ctx, seckill.Refund{ID: seckill.NewTicketID(now), Order: p.Order, Provider: p.Provider, Reference: p.Reference, Amount: p.Amount, Currency: p.Currency,
+			Reason: f.Reason, By: f.By}, p.Sale, false, now)
+	}
+	return fmt.Errorf("payment %s is not put aside but %s: %w", p.Reference, p.State, seckill.ErrState)
+}
+
+// due notes that a payment which no order holds goes back.
+func (t *tx) due(ctx context.Context, p seckill.Payment, amount int64, why string, now time.Time) error {
+	return t.owe(ctx, seckill.Refund{ID: seckill.NewTicketID(now), Order: p.Order, Provider: p.Provider, Reference: p.Reference, Amount: amount, Currency: p.Currency,
+		Reason: why, By: "payments"}, p.Sale, false, now)
+}
+
+// owe writes a refund that is due. held says that the order held the money. One
+// without money is done.
+func (t *tx) owe(ctx context.Context, r seckill.Refund, sale seckill.SaleID, held bool, now time.Time) error {
+	state, done := seckill.RefundDue, int64(0)
+	if r.Amount == 0 {
+		state, done = seckill.RefundDone, ms(now)
+	}
+	_, err := t.exec(ctx, "INSERT INTO refunds (id, order_id, sale, provider, reference, amount, currency, units, restock, held, reason, who, state, made_at, done_at) VALUES "+list(1, 15),
+		r.ID, r.Order, int64(sale), r.Provider, r.Reference, r.Amount, r.Currency, r.Units, r.Restock, held, cut(r.Reason, 200), r.By, string(state), ms(now), done)
+	if err != nil {
+		return err
+	}
+	return t.enter(ctx, now, seckill.Entry{Order: r.Order, Sale: sale, What: entryDue, Units: int64(r.Units), Amount: r.Amount, Currency: r.Currency, Who: r.By, Why: r.Reason})
+}
+
+// returned takes a provider's word that money went back: of a refund that is due, or
+// of one that nobody here asked for.
+func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
+	// By our own id, where the provider keeps it.
+	for _, id := range []string{c.Refund, c.Reference} {
+		if id == "" {
+			continue
+		}
+		f, err := t.refundBy(ctx, "id = ? AND provider = ?", id, c.Provider)
+		if err == seckill.ErrNotFound {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if f.Amount != c.Amount || f.Currency != c.Currency {
+			return t.conflict(ctx, c, f.Order, now, r, fmt.Sprintf("refund %s of %d %s is told as %d %s", f.ID, f.Amount, f.Currency, c.Amount, c.Currency))
+		}
+		return becameRefund, t.done(ctx, f, now)
+	}
+	p, err := t.payment(ctx, c.Provider, c.Reference)
+	if err == seckill.ErrNotFound {
+		return becameEarly, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if p.Currency != c.Currency {
+		return t.conflict(ctx, c, p.Order, now, r, fmt.Sprintf("payment %s of %s is given back in %s", p.Reference, p.Currency, c.Currency))
+	}
+	f, err := t.refundBy(ctx, "provider = ? AND reference = ? AND amount = ? AND state = 'due' ORDER BY made_at, id LIMIT 1", c.Provider, c.Reference, c.Amount)
+	if err == nil {
+		return becameRefund, t.done(ctx, f, now)
+	} else if err != seckill.ErrNotFound {
+		return "", err
+	}
+	// Nobody asked for it here: it was made at the provider.
+	var gone int64
+	if err := t.one(ctx, "SELECT COALESCE(SUM(amount), 0) FROM refunds WHERE provider = ? AND reference = ?", []any{c.Provider, c.Reference}, func(s scanner) error { return s.Scan(&gone) }); err != nil {
+		return "", err
+	}
+	if gone+c.Amount > p.Amount {
+		return t.conflict(ctx, c, p.Order, now, r, fmt.Sprintf("of payment %s, %d of %d is given back already, and now %d more", p.Reference, gone, p.Amount, c.Amount))
+	}
+	return becameRefund, t.unasked(ctx, p, c, orders, now, r)
+}
+
+// unasked enters a refund that was made at the provider: the order gives up the
+// money, and if that was all of it, its units too.
+func (t *tx) unasked(ctx context.Context, p seckill.Payment, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) error {
+	const reason = "given back at the provider"
+	f := seckill.Refund{ID: seckill.NewTicketID(now), Order: p.Order, Provider: p.Provider, Reference: p.Reference, Amount: c.Amount, Currency: c.Currency, Restock: true, Reason: reason, By: c.Provider}
+	held := p.State == seckill.PaymentKept && len(orders) > 0 && orders[0].State == seckill.Paid
+	if held {
+		o := orders[0]
+		if money, units := o.Holds(); c.Amount == money {
+			f.Units = units
+			o.State = seckill.Refunded
+			p.State = seckill.PaymentReturned
+			r.Returned = true
+			if err := t.change(ctx, change{to: seckill.Refunded, by: c.Provider, why: reason}, []seckill.Order{o}, now); err != nil {
+				return err
+			}
+		}
+	} else if p.State == seckill.PaymentLate || p.State == seckill.PaymentAside {
+		p.State = seckill.PaymentReturned
+		if c.Amount < p.Amount {
+			// The rest follows: no order holds this money.
+			if err := t.due(ctx, p, p.Amount-c.Amount, "the rest of what was "+reason, now); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.become(ctx, p); err != nil {
+		return err
+	}
+	if err := t.owe(ctx, f, p.Sale, held, now); err != nil {
+		return err
+	}
+	if held && f.Units == 0 {
+		o := orders[0]
+		o.RefundedAmount += c.Amount
+		if err := t.tellPart(ctx, o, now); err != nil {
+			return err
+		}
+	}
+	return t.done(ctx, f, now)
+}
+
+func (t *tx) conflict(ctx context.Context, c seckill.Callback, order string, now time.Time, r *seckill.Received, note string) (string, error) {
+	r.Conflict, r.Note = true, note
+	return becameConflict, t.enter(ctx, now, seckill.Entry{Order: order, What: entryConflict, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: note})
+}
+
+// done notes that the provider has confirmed a refund. A repeat changes nothing.
+func (t *tx) done(ctx context.Context, f seckill.Refund, now time.Time) error {
+	n, err := t.exec(ctx, "UPDATE refunds SET state = ?, done_at = ?, failure = '' WHERE id = ? AND state = ?", string(seckill.RefundDone), ms(now), f.ID, string(seckill.RefundDue))
+	if err != nil || n == 0 {
+		return err
+	}
+	crash.Here("16-before-commit", true)
+	return t.enter(ctx, now, seckill.Entry{Order: f.Order, What: entryDone, Amount: f.Amount, Currency: f.Currency, Who: f.Provider, Why: f.ID})
+}
+
+const refundColumns = "id, order_id, provider, reference, amount, currency, units, restock, reason, who, state, made_at, done_at, tries, failure"
+
+func scanRefund(r scanner) (f seckill.Refund, err error) {
+	var made, done int64
+	err = r.Scan(&f.ID, &f.Order, &f.Provider, &f.Reference, &f.Amount, &f.Currency, &f.Units, &f.Restock, &f.Reason, &f.By, &f.State, &made, &done, &f.Tries, &f.Error)
+	f.MadeAt = fromMS(made)
+	if done > 0 {
+		at := fromMS(done)
+		f.DoneAt = &at
+	}
+	return f, err
+}
+
+func (t *tx) refundBy(ctx context.Context, where string, args ...any) (f seckill.Refund, err error) {
+	err = t.one(ctx, "SELECT "+refundColumns+" FROM refunds WHERE "+where, args, func(r scanner) (err error) {
+		f, err = scanRefund(r)
+		return err
+	})
+	return f, err
+}
+
+// RefundsOf lists the refunds of an order, oldest first.
+func (s *Store) RefundsOf(ctx context.Context, order string) (all []seckill.Refund, err error) {
+	return s.refunds(ctx, "order_id = ? ORDER BY made_at, id", order)
+}
+
+// DueRefunds lists up to max refunds that the provider is to be asked for now.
+func (s *Store) DueRefunds(ctx context.Context, max int) (all []seckill.Refund, err error) {
+	err = s.ask(ctx, "due refunds", func(t *tx) error {
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		all = nil
+		return t.rows(ctx, "SELECT "+refundColumns+" FROM refunds WHERE state = 'due' AND next_at <= ? ORDER BY next_at, id LIMIT ?", []any{ms(now), max}, func(r scanner) error {
+			f, err := scanRefund(r)
+			all = append(all, f)
+			return err
+		})
+	})
+	return all, err
+}
+
+func (s *Store) refunds(ctx context.Context, where string, args ...any) (all []seckill.Refund, err error) {
+	err = s.ask(ctx, "refunds", func(t *tx) error {
+		all = nil
+		return t.rows(ctx, "SELECT "+refundColumns+" FROM refunds WHERE "+where, args, func(r scanner) error {
+			f, err := scanRefund(r)
+			all = append(all, f)
+			return err
+		})
+	})
+	return all, err
+}
+
+// RefundTried notes what asking the provider for a refund came to: confirmed, or
+// that it is to be asked again after pause, and why.
+func (s *Store) RefundTried(ctx context.Context, f seckill.Refund, confirmed bool, pause time.Duration, why string) error {
+	return s.write(ctx, "refund", func(t *tx) error {
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		if confirmed {
+			if _, err := t.hold(ctx, []any{f.Order}); err != nil {
+				return err
+			}
+			return t.done(ctx, f, now)
+		}
+		_, err = t.exec(ctx, "UPDATE refunds SET tries = tries + 1, next_at = ?, failure = ? WHERE id = ? AND state = 'due'", ms(now.Add(pause)), cut(why, 200), f.ID)
+		return err
+	})
+}
