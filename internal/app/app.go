@@ -97,7 +97,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.access, err = n.guard(secrets); err != nil {
 		return nil, err
 	}
-	changes := sale.Options{Alone: c.Embedded(), Ruled: func(ctx context.Context, fresh bool) { n.access.Ruled(ctx, fresh, c.Embedded()) }}
+	changes := sale.Options{OnlyNode: c.Embedded(), Ruled: func(ctx context.Context, fresh bool) { n.access.Ruled(ctx, fresh, c.Embedded()) }}
 	if n.rabbit != nil {
 		changes.Notice = n.rabbit.notices.Send
 	}
@@ -126,7 +126,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	return n, nil
 }
 
-// Close gives back what Open took.
+// Close closes the listeners and the parts that Open has opened.
 func (n *Node) Close() error {
 	var errs []error
 	for _, l := range []net.Listener{n.public, n.ops} {
@@ -155,7 +155,8 @@ func (n *Node) URL() string {
 // OpsURL is where the operations listener answers.
 func (n *Node) OpsURL() string { return "http://" + reachable(n.ops.Addr()) }
 
-// reachable turns "every address" into this machine's own.
+// reachable is an address under which a browser on this machine reaches the listener: one
+// that listens on every address is shown as localhost.
 func reachable(a net.Addr) string {
 	t, ok := a.(*net.TCPAddr)
 	if !ok || !t.IP.IsUnspecified() {

@@ -16,15 +16,17 @@ const (
 	onlyTime  = 15 * time.Second // of the lease: how long a node waits for one that was killed
 )
 
-// onlyNode keeps a second node off a shared store while a part of this one is embedded:
-// an embedded part belongs to one process.
+// onlyNode makes sure that no second node uses a shared store while a part of this node is
+// embedded. An embedded part belongs to one process, so the two would not see each other's
+// tickets.
 type onlyNode struct {
 	lease duty.Lease
 	log   *slog.Logger
 }
 
-// takeStore takes the lease, for which the store must be there: such a node does not start
-// without its store. A node that was killed holds the lease until its time is over.
+// takeStore takes the lease. The store must be there, so such a node does not start without
+// its store. When another node holds the lease, takeStore waits until the lease would have
+// ended if that node was killed.
 func takeStore(ctx context.Context, s *store.Store, log *slog.Logger) (*onlyNode, error) {
 	if err := s.Prepare(ctx); err != nil {
 		return nil, fmt.Errorf("with an embedded part (--gate, --queue) the store must be there at the start: %w", err)
@@ -38,7 +40,7 @@ func takeStore(ctx context.Context, s *store.Store, log *slog.Logger) (*onlyNode
 	return o, err
 }
 
-// hold tells whether the lease is held, and renews it when it is time to.
+// hold renews the lease when it is time to. It returns an error when the lease is not held.
 func (o *onlyNode) hold(ctx context.Context) error {
 	held, err := o.lease.Held(ctx)
 	if err == nil && !held {

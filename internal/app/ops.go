@@ -21,7 +21,8 @@ const healthTime = 2 * time.Second
 // operations serves the operations listener, which is not for the public.
 func (n *Node) operations() http.Handler {
 	mux := http.NewServeMux()
-	// The process lives. Nothing else is asked: a restart mends no database.
+	// This says only that the process lives. It does not look at the engines, because
+	// restarting the process does not bring a database back.
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}))

@@ -92,8 +92,8 @@ func (n *Node) checks() (checks []func(context.Context) ([]string, error)) {
 	return append(checks, n.store.Weak)
 }
 
-// room is how many tickets the queue can take. While it holds a backlog nothing
-// in it is lost, it is only late.
+// room is how many tickets the sweeper may put into the queue. While the queue holds more than
+// a batch, tickets are late and not lost, so nothing needs to be sent again.
 func (n *Node) room(context.Context) (int, error) {
 	limit := n.config.Limits.Queue
 	if !n.config.Queue.embedded() {

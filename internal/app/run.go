@@ -17,8 +17,8 @@ import (
 func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 	defer n.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	// Each outlives the one before: the residents settle what the listener still admits,
-	// and need the connections until they have.
+	// The listener stops first, then the residents, which settle what it has admitted, and
+	// the connections last, which the residents need until then.
 	waits, stopWaits := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWaits()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -81,10 +81,9 @@ const (
 	reachPause = 10 * time.Millisecond
 )
 
-// reach waits until gate and store are there, but no longer than reachTime: after
-// it, answers that can be given without them are given. Who connects meanwhile
-// waits in the listener's queue. So a restart among other nodes, which is felt at
-// once, answers no buyer with 503.
+// reach waits until gate and store can be reached, for reachTime at most. Connections wait in
+// the listener's queue meanwhile, so a node that restarts among others does not answer its
+// first buyers with 503. After reachTime it serves anyway: some answers need neither.
 func (n *Node) reach(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()

@@ -259,9 +259,9 @@ func (r *run) plan(b *buyer, after time.Duration) {
 	}
 }
 
-// lateness is how long ago the next request of a buyer should have started. It
-// belongs to its latency: a stall of the server delays the requests behind it,
-// and whoever leaves that out measures only the lucky ones.
+// lateness is how long ago the next request of a buyer should have started. It counts as
+// part of the latency: when the server stalls, the requests behind start late, and a
+// measurement that begins at their real start would leave that wait out.
 func (b *buyer) lateness() time.Duration {
 	if b.due.IsZero() {
 		return 0
@@ -507,7 +507,7 @@ func (r *run) follow(cl *caller, b *buyer) (wait time.Duration, final bool) {
 
 // pollAfter is how long to wait before the query number polls: what the server
 // asked for or half a second, half as much again after each query in vain, and
-// up to a quarter more or less so that the buyers do not march in step.
+// up to a quarter more or less, so that buyers do not all ask at the same moment.
 func pollAfter(a reply, polls int) time.Duration {
 	d := time.Duration(a.PollAfterMS) * time.Millisecond
 	if d <= 0 {

@@ -1,7 +1,7 @@
-// Package load stands outside the five stages: it is the crowd. It sends real
-// HTTP to one or more servers, many buyers at once, takes every buyer to a
-// final outcome, and then holds its own log of what each of them was told
-// against the sale, the orders and the server's audit.
+// Package load is the load generator: a crowd of buyers from outside. It sends real HTTP to
+// one or more servers, many buyers at once, takes every buyer to a final outcome, and then
+// compares its own log of what each buyer was told with the sale, the orders and the
+// server's audit.
 //
 // A run has these parts, in this order:
 //
@@ -267,7 +267,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load: waiting for the sale to come to rest: %w", err)
 	}
-	// Who never asks has an outcome all the same.
+	// Buyers who never ask have an outcome too; the check asks for it.
 	if !c.BuyOnly {
 		if err := r.settle(ctx, r.buyers); err != nil {
 			return nil, fmt.Errorf("load: asking for those who never ask: %w", err)

@@ -20,7 +20,7 @@ type AuditGate interface {
 	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
 }
 
-// Auditor holds the gate and the store against each other.
+// Auditor compares what the gate has with what the store has.
 type Auditor struct {
 	store AuditStore
 	gate  AuditGate
@@ -31,9 +31,9 @@ const (
 	auditPause = 50 * time.Millisecond
 )
 
-// Audit holds the gate and the store against each other: one cut of the gate,
-// then one snapshot of the store. Only what stands on every look is reported,
-// since the two are not read at the same moment.
+// Audit takes a cut of the gate and then a snapshot of the store, and compares them by
+// seckill.Examine. The two are not read at the same moment, so it looks up to auditLooks
+// times and reports only the violations that it has seen every time.
 func (s *Auditor) Audit(ctx context.Context, id seckill.SaleID) (r seckill.Report, err error) {
 	var standing []string
 	for look := range auditLooks {
@@ -44,7 +44,7 @@ func (s *Auditor) Audit(ctx context.Context, id seckill.SaleID) (r seckill.Repor
 				return r, ctx.Err()
 			}
 		}
-		// A sale that does not exist is not found, whatever the gate says.
+		// The gate may still know a sale that the store does not have.
 		if _, err = s.store.Sale(ctx, id); err != nil {
 			return r, err
 		}
@@ -64,8 +64,8 @@ func (s *Auditor) Audit(ctx context.Context, id seckill.SaleID) (r seckill.Repor
 		if err != nil {
 			return r, err
 		}
-		// What is on its way between store and gate may be counted at both ends, or
-		// at none.
+		// Units that move between store and gate at this moment may be counted at both, or
+		// at neither.
 		moving := v.Returning > 0 || v.Growing > 0 || slices.ContainsFunc(moves, func(m seckill.Move) bool { return m.Sale == id })
 		atRest := len(cut.Outbox)+len(after.Outbox) == 0 && !moving && cut.Left == after.Left && cut.Seq == after.Seq && cut.Epoch == after.Epoch
 		r = seckill.Examine(&cut, &v, atRest)

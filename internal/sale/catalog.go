@@ -9,11 +9,12 @@ import (
 	"seckill"
 )
 
-// catalogLife is how long a node shows a sale as it was read; while the store is
-// down, the last one read is shown for as long as it takes.
+// catalogLife is how long a node shows a sale as it has read it from the store. While the
+// store cannot be reached it goes on showing what it read last.
 const catalogLife = time.Second
 
-// catalogSize bounds what a node keeps: beyond it everything is read anew.
+// catalogSize is the most sales that a node keeps. When there are more it forgets all of them
+// and reads again what is asked for.
 const catalogSize = 20_000
 
 // CatalogStore is what the catalogue needs of the store.
@@ -38,7 +39,7 @@ type Catalog struct {
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
 	lists map[listKey]cachedList
-	// orders are those of the open sales by which walks under way go on, oldest first.
+	// orders are the orders of the open sales that lists under way go on with, oldest first.
 	orders []snapshot
 }
 
@@ -122,7 +123,7 @@ func (s *Catalog) show(sale seckill.Sale) seckill.Sale {
 	return sale.Show(s.gate.Now(), left)
 }
 
-// Forget makes this node read the sale again, instead of within a second.
+// Forget makes this node read the sale from the store when it is asked for next.
 func (s *Catalog) Forget(id seckill.SaleID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -46,7 +46,7 @@ func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, 
 	if err != nil {
 		return sale, err
 	}
-	c.tell(sale)
+	c.changed(sale)
 	c.ruled(ctx, sale, true)
 	crash.Here("10-before-open", true)
 	err = c.keeper.Rebuild(ctx, sale.ID)
@@ -65,17 +65,17 @@ func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, 
 func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sale *seckill.Sale, now time.Time) error) (seckill.Sale, error) {
 	bring := c.keeper.apply
 	sale, err := c.store.UpdateSale(ctx, id, func(sale *seckill.Sale) error {
-		if sale.Retired { // the gate takes no version of it without its buyers
+		if sale.Retired { // the gate has forgotten its buyers; a rebuild brings them back
 			bring = func(ctx context.Context, sale seckill.Sale) error { return c.keeper.Rebuild(ctx, sale.ID) }
 		}
-		// The time at which the sale is locked: to wait for the store must not let
-		// through what the sale's opening forbids.
+		// The time is read here, while the sale is locked in the store, and not before the
+		// wait for that lock: the sale may have opened meanwhile, which forbids some changes.
 		if err := change(sale, c.clock.Now()); err != nil {
 			return err
 		}
 		sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
 		sale.Access = sale.Access.Complete()
-		// The total is not changed here, and stock moves may have brought it to 0.
+		// Stock moves may have brought the total to 0, which no new sale may have.
 		valid := *sale
 		valid.Total = max(1, valid.Total)
 		return valid.Validate()
@@ -83,7 +83,7 @@ func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sal
 	if err != nil {
 		return sale, err
 	}
-	c.tell(sale)
+	c.changed(sale)
 	c.ruled(ctx, sale, false)
 	if err := bring(ctx, sale); err != nil {
 		c.keeper.changed.Send()
@@ -134,8 +134,8 @@ func notEnded(sale *seckill.Sale) error {
 	return nil
 }
 
-// Renew rebuilds one sale because an administrator wants it, when no other node
-// rebuilds any.
+// Renew rebuilds one sale because an administrator asks for it. While another node holds the
+// lease of rebuilds it waits, for up to twice the lease's life.
 func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
 	if sale, err = c.store.Sale(ctx, id); err != nil {
 		return sale, err
@@ -156,8 +156,8 @@ func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sa
 	return c.catalog.show(sale), err
 }
 
-// tell has this node and the others read a sale again that the store has changed.
-func (c *Changes) tell(sale seckill.Sale) {
+// changed makes this node and the others read a sale again that was changed in the store.
+func (c *Changes) changed(sale seckill.Sale) {
 	c.catalog.Forget(sale.ID)
 	if c.notice != nil {
 		c.notice(sale.ID, sale.Version)

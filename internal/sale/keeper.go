@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	keeperPause = time.Second     // between looks at what the gate has not heard of
+	keeperPause = time.Second     // between two looks for changes and moves that the gate does not have
 	keeperTry   = 5 * time.Second // for one look
 	keeperPage  = 1000            // sales looked at, and rebuilt, together
-	keeperCheck = time.Minute     // between looks at every sale, for those to be retired
+	keeperCheck = time.Minute     // between two looks at every sale, to retire those that closed long ago
 
-	keeperGap = 100 * time.Millisecond // between two looks that buyers of closed sales ask for
+	keeperGap = 100 * time.Millisecond // between two looks because a buyer found a sale shut at the gate
 )
 
 // KeeperStore is what the keeper needs of the store.
@@ -52,7 +52,7 @@ type KeeperGate interface {
 	// Outdated MUST return the sales whose state is missing, shut, of another epoch
 	// than the one given, lacks what is settled, or is to be retired.
 	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
-	// Lost receives when there may be stale sales.
+	// Lost receives a token when sales may be outdated at the gate.
 	Lost() <-chan struct{}
 }
 
@@ -61,7 +61,7 @@ type Keeper struct {
 	store KeeperStore
 	gate  KeeperGate
 	log   *slog.Logger
-	alone bool   // there is no other node
+	only  bool   // this is the only node
 	node  string // among those that rebuild
 
 	changed duty.Signal   // there is something to do
@@ -69,8 +69,8 @@ type Keeper struct {
 	once    sync.Once
 
 	rebuilding sync.Mutex              // one rebuild at a time
-	newborn    map[seckill.SaleID]bool // sales without a state that restore has left to who creates them
-	unsure     atomic.Bool             // there may be stale sales
+	newborn    map[seckill.SaleID]bool // new sales that restore has left to the node that creates them
+	unsure     atomic.Bool             // sales may be outdated at the gate: look at all of them
 	identity   string                  // of the store, once it has been asked for
 }
 
@@ -94,7 +94,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			if ctx.Err() == nil {
 				k.log.Warn("sale: the gate is not up to date; trying again", "pause", keeperPause, "error", err)
 			}
-			changed, lost = nil, nil // at the pace of the ticker while something is down
+			changed, lost = nil, nil // while something is down, once in keeperPause is enough
 		}
 		select {
 		case <-tick.C:
@@ -134,7 +134,7 @@ func (k *Keeper) catchUp(ctx context.Context) error {
 	for _, sale := range sales {
 		err := k.apply(ctx, sale)
 		if errors.Is(err, seckill.ErrClosed) {
-			// It may be about to open: whoever made it rebuilds it just now.
+			// The gate does not have the sale. The node that creates it may open it just now.
 			k.unsure.Store(true)
 		}
 		errs = append(errs, err)
@@ -155,7 +155,7 @@ func (k *Keeper) apply(ctx context.Context, sale seckill.Sale) error {
 		return err
 	}
 	crash.Here("10-after-apply", true)
-	// The gate has it; that the store hears so is the keeper's business too.
+	// The change is in force. If the store cannot be told, the keeper applies it once more.
 	if err := k.store.Applied(ctx, sale.ID, sale.Version); err != nil {
 		k.log.Warn("sale: the change is in force, but not noted as such", "sale", sale.ID, "version", sale.Version, "error", err)
 	}

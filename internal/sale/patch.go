@@ -37,8 +37,8 @@ type Patch struct {
 // everything but the price, its currency and the total.
 func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckill.Sale, error) {
 	if p.Total != nil {
-		// A shrinking move lowers the total when it ends: until then nobody can tell
-		// how far the total is from the wanted one.
+		// A move that takes units out lowers the total when it ends. Until then the
+		// difference to the wanted total is not known.
 		c.totals.Lock()
 		defer c.totals.Unlock()
 		moves, err := c.store.OpenMoves(ctx)
@@ -68,7 +68,8 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 			fixed(p.Price != nil && *p.Price != sale.Price, "price"),
 			fixed(p.Currency != nil && *p.Currency != sale.Currency, "currency"),
 			fixed(grow != 0, "total"),
-			// Or the price could change after all, under those who are queued.
+			// A sale that opens again later could change its price, while buyers are queued
+			// at the old one.
 			fixed(p.OpensAt != nil && p.OpensAt.After(now), "opens_at, to a time to come,"))
 		if err != nil {
 			return err
@@ -101,7 +102,7 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 	if err != nil || grow == 0 {
 		return sale, err
 	}
-	// A total is units, and units only ever move.
+	// Changing the total means moving units, so it is done by a stock move.
 	return c.Stock(ctx, seckill.Move{Sale: id, ID: fmt.Sprintf("total:%d", sale.Version), Delta: grow})
 }
 

@@ -15,12 +15,12 @@ import (
 
 const (
 	rebuildLease = "rebuild"
-	rebuildTime  = 5 * time.Second // of the lease, which is renewed meanwhile: how long others wait for a dead node
+	rebuildTime  = 5 * time.Second // life of the lease: how long others wait when the rebuilding node has died
 	rebuildSome  = 64              // sales shut at the same time
 )
 
-// errPart says that some sales could not be looked at, since a part of the gate is
-// gone, for one. The others need not wait for them.
+// errPart says that some sales could not be looked at, for example because one master of a
+// Redis Cluster is away. The other sales do not wait for them.
 var errPart = errors.New("some sales have to wait")
 
 // Rebuild makes the gate's state of sales anew from the outbox and one snapshot of
@@ -30,7 +30,7 @@ func (k *Keeper) Rebuild(ctx context.Context, ids ...seckill.SaleID) error {
 	err := k.rebuild(ctx, ids)
 	k.rebuilding.Unlock()
 	if err != nil {
-		// They may be shut now: somebody must open them.
+		// The sales may be shut now, and the keeper must open them.
 		k.unsure.Store(true)
 		k.changed.Send()
 	}
@@ -50,7 +50,8 @@ func (k *Keeper) rebuild(ctx context.Context, ids []seckill.SaleID) error {
 	}
 	for i := range snapshots {
 		// Units that came back may have been sold again before the store noted their
-		// return. The gate owes them until then, and that is no promise too many.
+		// return. Then the gate begins below zero and admits nobody until the store has
+		// noted it, so nothing is sold twice.
 		v := &snapshots[i]
 		if left := v.Left() + v.Returning + v.Growing; left < 0 {
 			k.log.Error("sale: more units are promised than exist; the gate owes them", "sale", v.Sale.ID, "short", -left)
@@ -64,9 +65,9 @@ func (k *Keeper) rebuild(ctx context.Context, ids []seckill.SaleID) error {
 	return nil
 }
 
-// restore rebuilds the sales whose state at the gate is not that of the store. One
-// node at a time does; it would be right without the lease too (see Rebuild), but
-// two that rebuild the same sales undo each other's work.
+// restore rebuilds the sales whose state at the gate is outdated. One node at a time does
+// it, under a lease. Two nodes would be right too, because each rebuild has an epoch of its
+// own, but each would shut again what the other has just opened.
 func (k *Keeper) restore(ctx context.Context) error {
 	if k.identity == "" {
 		id, err := k.store.Identity(ctx)
@@ -99,13 +100,13 @@ func (k *Keeper) restore(ctx context.Context) error {
 // restoring is one round of restore.
 type restoring struct {
 	*Keeper
-	before seckill.SaleID // what comes next
-	end    func()         // gives the lease back; nil: it is not ours yet
+	before seckill.SaleID // the next page has the sales below this id
+	end    func()         // gives the lease back; nil while this node does not hold it
 }
 
-// page restores one page of sales, as far as the gate can be reached, and reports
-// whether there are more. Nobody on this node opens a sale meanwhile, so what is
-// stale stays so.
+// page restores one page of sales, as far as the gate can be reached, and reports whether
+// there are more. It holds the lock of rebuilds, so no other goroutine of this node opens a
+// sale between the question which ones are outdated and their rebuild.
 func (r *restoring) page(ctx context.Context) (more bool, err error) {
 	r.rebuilding.Lock()
 	defer r.rebuilding.Unlock()
@@ -117,14 +118,14 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 	if len(stale) > 0 {
 		if r.end == nil {
 			r.end, err = r.lead(ctx)
-			return err == nil, err // another node may have done it all just now: look again
+			return err == nil, err // look again: another node may have rebuilt them just now
 		}
 		if stale = r.born(sales, stale); len(stale) < 1 {
 			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
 		} else {
 			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
 			for some := range slices.Chunk(stale, rebuildSome) {
-				// What cannot be reached keeps no other sale shut.
+				// A sale whose part of the gate is away does not keep the others shut.
 				failed = errors.Join(failed, r.rebuild(ctx, some))
 			}
 		}
@@ -133,8 +134,8 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 	return true, failed
 }
 
-// born leaves out the sales that never had a state and are seen so for the first
-// time: another node is about to open them.
+// born leaves out the sales that have never been opened and are seen for the first time: the
+// node that creates such a sale is about to open it.
 func (r *restoring) born(sales []seckill.Sale, stale []seckill.SaleID) (old []seckill.SaleID) {
 	for _, sale := range sales {
 		if !slices.Contains(stale, sale.ID) {
@@ -151,10 +152,10 @@ func (r *restoring) born(sales []seckill.Sale, stale []seckill.SaleID) (old []se
 	return old
 }
 
-// lead takes the lease that lets one node rebuild, and keeps it until end. A node
-// that is alone needs none.
+// lead takes the lease that lets one node rebuild, and keeps it until end. The only node
+// needs none.
 func (k *Keeper) lead(ctx context.Context) (end func(), err error) {
-	if k.alone {
+	if k.only {
 		return func() {}, nil
 	}
 	lease := &duty.Lease{Leases: k.store, Name: rebuildLease, Owner: k.node, Life: rebuildTime}
@@ -165,13 +166,13 @@ func (k *Keeper) lead(ctx context.Context) (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	// If it is lost another node rebuilds too, which is right, only slow.
+	// If the lease is lost another node rebuilds too, which is right but slow.
 	return lease.Keep(ctx), nil
 }
 
-// opened waits for a new sale that another node has shut: it saw it before it was
-// open, rebuilds it now, and then it is. Where that does not come true the error is
-// the given one.
+// opened waits until a new sale is open that another node has shut: that node saw the sale
+// before this one had opened it, took it for lost, and rebuilds it. When the sale is not
+// open within keeperTry, opened returns the given error.
 func (k *Keeper) opened(ctx context.Context, id seckill.SaleID, closed error) error {
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)
 	defer cancel()

@@ -31,13 +31,13 @@ type Gate interface {
 	AuditGate
 }
 
-// Options are what a node with others, or without, says of itself.
+// Options say whether there are other nodes and how they hear of changes.
 type Options struct {
 	// Notice hears of every change that this node has stored. It MUST NOT wait. nil:
 	// nobody hears.
 	Notice func(id seckill.SaleID, version int64)
-	// Alone says that there is no other node.
-	Alone bool
+	// OnlyNode says that there is no other node, so that no lease is needed.
+	OnlyNode bool
 	// Ruled puts the rules about who may buy in force, once the store has them. A fresh
 	// sale that has rules is opened at the gate after that, so that nobody slips in
 	// before. nil: nobody keeps rules.
@@ -55,7 +55,7 @@ type Sales struct {
 // New returns the sales of a store and a gate.
 func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
 	catalog := &Catalog{store: store, gate: gate, cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
-	keeper := &Keeper{store: store, gate: gate, log: log, alone: o.Alone, node: rand.Text(),
+	keeper := &Keeper{store: store, gate: gate, log: log, only: o.OnlyNode, node: rand.Text(),
 		changed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
 	keeper.unsure.Store(true)
 	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice, inForce: o.Ruled}

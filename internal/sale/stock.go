@@ -17,7 +17,7 @@ func (c *Changes) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, erro
 	if m.Delta == 0 || m.Delta > seckill.MaxTotal || m.Delta < -seckill.MaxTotal {
 		return seckill.Sale{}, &seckill.FieldError{Field: "delta", Must: fmt.Sprintf("must be -%d to %d and not 0", seckill.MaxTotal, seckill.MaxTotal)}
 	}
-	// A rebuild in between asks for another look, and there is hardly ever one.
+	// A rebuild between the two steps makes the move stale, and it begins again. That is rare.
 	for try := 1; ; try++ {
 		begun, err := c.store.BeginMove(ctx, m)
 		if err != nil {
@@ -36,7 +36,7 @@ func (c *Changes) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, erro
 	c.catalog.Forget(m.Sale)
 	sale, err := c.store.Sale(ctx, m.Sale)
 	if err == nil {
-		c.tell(sale)
+		c.changed(sale)
 	}
 	return c.catalog.show(sale), err
 }
