@@ -20,7 +20,7 @@ const (
 	mariaDatabase    = "seckill"
 	mariaBufferPool  = "256M"
 	mariaRedoLog     = "96M"
-	mariaConnections = 300
+	mariaConnections = 600 // of several nodes with 32 each, and of the tests that share one
 )
 
 // mariadb commits to the disk (innodb_flush_log_at_trx_commit and sync_binlog

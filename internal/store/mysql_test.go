@@ -32,7 +32,7 @@ import (
 // TestMySQL is everything on a MariaDB that the tests share.
 func TestMySQL(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindMariaDB)
+	e := stack.Shared(t, stack.KindMariaDB)
 	t.Run("tests", func(t *testing.T) { // ends when all of them have
 		testStore(t, func(t testing.TB) *Store { s, _ := freshMySQL(t, e); return s })
 		for _, b := range []struct {
