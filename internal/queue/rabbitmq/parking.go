@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ const (
 	causeHeader    = "seckill-cause" // why a ticket was refused
 	causeLimit     = 1000            // bytes of it
 	refusedWaiting = 1000            // copies to be parked; more than that are dropped
+	parkedTogether = 100             // copies that are sent together
 )
 
 // refused is a ticket that was refused as poison, and why.
@@ -54,7 +56,7 @@ func newParking(q *Queue) *parking {
 }
 
 // Park has a copy of a ticket that was refused as poison sent to the parked messages. It
-// does not wait. While the broker is away up to refusedWaiting copies wait in memory; a
+// does not wait. While the broker is away some refusedWaiting copies wait in memory; a
 // copy beyond that, or one that cannot be sent before the process ends, is lost, and only
 // the log names the ticket.
 func (q *Queue) Park(ticket seckill.Ticket, cause error) {
@@ -82,29 +84,49 @@ func (p *parking) run(ctx context.Context, keep func(context.Context)) {
 	for {
 		select {
 		case r := <-p.out:
-			p.insist(linked, r)
+			p.insist(linked, p.waiting(r))
 			continue
 		default:
 		}
 		select {
 		case r := <-p.out:
-			p.insist(linked, r)
+			p.insist(linked, p.waiting(r))
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// insist sends a copy until it is confirmed, refused, or ctx is done.
-func (p *parking) insist(ctx context.Context, r refused) {
+// waiting is a copy and others that wait, to be sent together, because a stopping node has
+// little time.
+func (p *parking) waiting(first refused) []refused {
+	some := []refused{first}
+	for len(some) < parkedTogether {
+		select {
+		case r := <-p.out:
+			some = append(some, r)
+		default:
+			return some
+		}
+	}
+	return some
+}
+
+// insist sends copies until each is confirmed, the broker refuses them, or ctx is done.
+func (p *parking) insist(ctx context.Context, copies []refused) {
 	pause := duty.Backoff{First: rabbit.MinPause, Most: rabbit.MaxPause}
 	for {
-		sent, err := p.Send(ctx, []refused{r})
-		if len(sent) > 0 {
+		sent, err := p.Send(ctx, copies)
+		copies = slices.DeleteFunc(copies, func(r refused) bool {
+			return slices.ContainsFunc(sent, func(s refused) bool { return s.ticket.ID == r.ticket.ID })
+		})
+		if len(copies) == 0 {
 			return
 		}
 		if ctx.Err() != nil || err != nil && !errors.Is(err, seckill.ErrUnavailable) {
-			p.log.Warn("queue: a refused ticket is not listed among the dead letters", "ticket", r.ticket.ID, "error", err)
+			for _, r := range copies {
+				p.log.Warn("queue: a refused ticket is not listed among the dead letters", "ticket", r.ticket.ID, "error", err)
+			}
 			return
 		}
 		duty.Rest(ctx, pause.Next())
