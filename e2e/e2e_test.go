@@ -90,7 +90,7 @@ func begin(t *testing.T, c node.Config) *node.Node {
 	t.Cleanup(func() {
 		n.Kill()
 		if t.Failed() {
-			t.Logf("the log of the node:\n%s", n.Log())
+			t.Logf("the node at %s ends with:\n%s", n.URL, tail(n.Log()))
 		}
 	})
 	return n

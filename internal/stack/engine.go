@@ -25,7 +25,7 @@ const (
 	vacantLimit  = 5 * time.Second       // for a port of ours that somebody still has
 	vacantPause  = 50 * time.Millisecond // between two looks at it
 	stopLimit    = 30 * time.Second      // from SIGTERM to the end; then SIGKILL
-	orphansLimit = 5 * time.Second       // for an ended engine's own children to end too
+	orphansLimit = 30 * time.Second      // for an ended engine's own children to end too
 	orphansEvery = 10 * time.Millisecond // between two looks at them
 	logTailLines = 15                    // of the log, in an error
 	logTailBytes = 8 << 10               // at most

@@ -352,7 +352,7 @@ func needEngines(t *testing.T) {
 // eventually waits until what is not nothing any more.
 func eventually(t *testing.T, what func() string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
