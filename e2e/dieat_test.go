@@ -37,6 +37,10 @@ func TestDieAt(t *testing.T) {
 }
 
 func dieAt(t *testing.T, moment, when string, seed uint64) {
+	if ofMoney(moment) {
+		dieAtMoney(t, moment, when)
+		return
+	}
 	file, err := crashBinary()
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)

@@ -15,7 +15,7 @@ import (
 // each rule that was broken; every test that they name exists.
 func TestEveryMistakeHasItsTest(t *testing.T) {
 	t.Parallel()
-	for page, rows := range map[string]int{"mistakes.md": 18, "drills.md": 31, "INVARIANTS.md": 12} {
+	for page, rows := range map[string]int{"mistakes.md": 18, "drills.md": 31, "INVARIANTS.md": 15} {
 		found := 0
 		for _, row := range rowsOf(t, page) {
 			found++

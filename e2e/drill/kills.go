@@ -173,7 +173,7 @@ func (r *run) life(ctx context.Context, c node.Config) (n *node.Node, where stri
 	dice := r.random.IntN(10)
 	switch {
 	case dice < 3:
-		moment = node.Moments[r.random.IntN(len(node.Moments))].Name
+		moment = node.Purchases[r.random.IntN(len(node.Purchases))].Name
 		after = momentTime
 		stay := time.Duration(r.random.Int64N(int64(stayTime))) * time.Duration(r.random.IntN(2))
 		c.Env = append(c.Env, fmt.Sprintf("SECKILL_CRASH=%s:%d:%v", moment, 1+r.random.IntN(12), stay))

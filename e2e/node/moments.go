@@ -1,5 +1,10 @@
 package node
 
+import (
+	"slices"
+	"strings"
+)
+
 // Moment is one at which a node built with the tag "crash" can be told to die: a
 // mark in the code and a line of docs/ORDER-CYCLE.md.
 type Moment struct {
@@ -34,4 +39,16 @@ var Moments = []Moment{
 	{"12-before-snapshot", 1},
 	{"12-before-load", 1},
 	{"12-after-load", 1},
+	{"13-before-commit", 8},
+	{"14-after-reserve", 3},
+	{"14-before-retake", 3},
+	{"14-before-commit", 3},
+	{"15-before-commit", 3},
+	{"15-before-refund", 4},
+	{"15-before-confirm", 3},
+	{"16-before-commit", 3},
 }
+
+// Purchases are the moments that a crowd of buyers comes to, those of steps 1 to 12.
+// The others are of money.
+var Purchases = Moments[:slices.IndexFunc(Moments, func(m Moment) bool { return strings.HasPrefix(m.Name, "13-") })]

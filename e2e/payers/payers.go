@@ -1,0 +1,330 @@
+// Package payers is everybody around the money of a node that dies under them: buyers
+// who pay, twice, too late or with another amount, a shop whose server repeats,
+// reorders and loses what it tells, and an administrator who gives back whole orders
+// and parts.
+//
+// The shop keeps its own books. Finish holds them against those of the node.
+package payers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"seckill"
+	"seckill/internal/account"
+	"seckill/internal/client"
+	"seckill/internal/duty"
+)
+
+// Secret is the shop's, and Env what a node is told of it.
+const Secret = "whsec_dGhlIHNob3Agb2YgdGhlIHBheWVycyBoYXMgYSBzZWNyZXQ="
+
+const (
+	price = 100
+	again = 20 * time.Millisecond // before a request is repeated
+	units = 4000                  // of the sale: some are left whenever one is wanted
+)
+
+// Payers is one run against one node.
+type Payers struct {
+	URL     string // where the node is, when it is up
+	Token   []byte // the node's auth.secret
+	Workers int
+	Most    int64 // payments to make; 0: until Stop
+
+	Captured, Late, Parts, Wholes, Wrong atomic.Int64
+
+	hook  *webhooks.Webhook
+	admin string
+	sale  string
+	run   string
+	next  atomic.Int64
+	shop  *http.Server
+	at    string
+
+	mu    sync.Mutex
+	took  map[string]int64 // by reference: what the shop has
+	gave  map[string]int64 // by our refund's id: what it gave back
+	asked int              // for refunds, repeats included
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+// New starts the shop; nobody pays before Start.
+func New(url string, token []byte, workers int) (*Payers, error) {
+	hook, err := webhooks.NewWebhook(Secret)
+	if err != nil {
+		return nil, err
+	}
+	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]int64{}, gave: map[string]int64{}, run: seckill.NewTicketID(time.Now())[9:17]}
+	if p.admin, err = account.Mint(token, "treasurer", seckill.RoleAdmin, 24*time.Hour); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p.at = "http://" + l.Addr().String()
+	p.shop = &http.Server{Handler: http.HandlerFunc(p.refund)}
+	go p.shop.Serve(l)
+	return p, nil
+}
+
+// Env is what the node must be told.
+func (p *Payers) Env() []string {
+	return []string{"SECKILL_PAYMENT_PROVIDER=shop", "SECKILL_PAYMENT_SECRET=" + Secret, "SECKILL_PAYMENT_REFUND_URL=" + p.at + "/refunds"}
+}
+
+// Close ends the shop.
+func (p *Payers) Close() error { return p.shop.Close() }
+
+// refund is the shop's server: it gives back once for each id, and says so at once, by
+// a callback, or not at all.
+func (p *Payers) refund(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	var f struct {
+		Refund, Order, Reference, Currency string
+		Amount                             int64
+	}
+	if err != nil || p.hook.Verify(body, r.Header) != nil || json.Unmarshal(body, &f) != nil {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	p.mu.Lock()
+	p.gave[f.Refund] = f.Amount
+	p.asked++
+	p.mu.Unlock()
+	switch rand.IntN(4) {
+	case 0:
+		w.WriteHeader(http.StatusInternalServerError) // done, and nobody hears of it
+	case 1:
+		c := seckill.Callback{Event: "back " + f.Refund, Type: seckill.GivenBack, Order: f.Order, Reference: f.Refund, Amount: f.Amount, Currency: f.Currency, At: time.Now()}
+		p.tellOnce(r.Context(), c)
+	default:
+		fmt.Fprint(w, `{"status":"refunded"}`)
+	}
+}
+
+// tellOnce sends a callback once, and reports whether the node has taken it.
+func (p *Payers) tellOnce(ctx context.Context, c seckill.Callback) bool {
+	body, err := json.Marshal(c)
+	if err != nil {
+		return false
+	}
+	now := time.Now()
+	signature, err := p.hook.Sign(c.Event, now, body)
+	if err != nil {
+		return false
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/api/payments/shop", strings.NewReader(string(body)))
+	if err != nil {
+		return false
+	}
+	r.Header.Set("webhook-id", c.Event)
+	r.Header.Set("webhook-timestamp", fmt.Sprint(now.Unix()))
+	r.Header.Set("webhook-signature", signature)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return false
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// tell sends a callback until the node has taken it, and sometimes once more.
+func (p *Payers) tell(ctx context.Context, c seckill.Callback) {
+	c.At, c.Currency = time.Now(), "CNY"
+	for !p.tellOnce(ctx, c) {
+		if duty.Rest(ctx, again) != nil {
+			return
+		}
+	}
+	if rand.IntN(3) == 0 {
+		p.tellOnce(ctx, c)
+	}
+}
+
+// capture takes money for an order and tells of it: doubled under other ids, and after
+// a rest.
+func (p *Payers) capture(ctx context.Context, order, reference string, amount int64) {
+	p.mu.Lock()
+	p.took[reference] = amount
+	p.mu.Unlock()
+	p.Captured.Add(1)
+	for i := range 1 + rand.IntN(2) {
+		duty.Rest(ctx, time.Duration(rand.IntN(10))*time.Millisecond) // messages of several orders come in no order
+		p.tell(ctx, seckill.Callback{Event: fmt.Sprint(reference, " ", i), Type: seckill.Captured, Order: order, Reference: reference, Amount: amount})
+	}
+}
+
+// insist sends a request until the answer is usable.
+func (p *Payers) insist(ctx context.Context, token, method, path string, body any) (client.Answer, error) {
+	c := client.Client{Server: p.URL, Token: token, HTTP: &http.Client{Timeout: 5 * time.Second}}
+	for {
+		a, err := c.Do(ctx, method, path, body)
+		if err == nil && a.Usable() {
+			return a, nil
+		}
+		if err := duty.Rest(ctx, again); err != nil {
+			return a, err
+		}
+	}
+}
+
+// Start creates the sale, whose late payments take units again, and lets buyers in.
+func (p *Payers) Start(ctx context.Context) error {
+	now := time.Now().UTC()
+	a, err := p.insist(ctx, p.admin, "POST", "/api/admin/sales", map[string]any{"title": "paid " + p.run, "price": price, "currency": "CNY", "total": units,
+		"limit_per_buyer": 3, "opens_at": now, "closes_at": now.Add(24 * time.Hour), "hold_seconds": 600, "late_payment": "retake"})
+	if err != nil {
+		return err
+	}
+	var s seckill.Sale
+	if err := a.Into(&s); err != nil || s.ID == 0 {
+		return fmt.Errorf("no sale: %v %w", a, err)
+	}
+	p.sale = s.ID.String()
+	ctx, p.stop = context.WithCancel(ctx)
+	for range p.Workers {
+		p.wg.Go(func() {
+			for ctx.Err() == nil && (p.Most == 0 || p.Captured.Load() < p.Most) {
+				p.live(ctx)
+			}
+		})
+	}
+	return nil
+}
+
+// Stop lets nobody in any more. What was begun is left as it is.
+func (p *Payers) Stop() { p.stop(); p.wg.Wait() }
+
+// Wait returns when Most payments were made.
+func (p *Payers) Wait() { p.wg.Wait() }
+
+// live is one buyer.
+func (p *Payers) live(ctx context.Context) {
+	name := fmt.Sprintf("payer %s %d", p.run, p.next.Add(1))
+	token, err := account.Mint(p.Token, name, "", 24*time.Hour)
+	if err != nil {
+		return
+	}
+	if _, err := p.insist(ctx, token, "POST", "/api/sales/"+p.sale+"/ticket", map[string]int{"quantity": 2}); err != nil {
+		return
+	}
+	var said struct{ Order string }
+	for said.Order == "" {
+		a, err := p.insist(ctx, token, "GET", "/api/sales/"+p.sale+"/ticket?wait=2s", nil)
+		if err != nil {
+			return
+		}
+		if a.Status != http.StatusOK || !a.Says(&said) || strings.Contains(string(a.Body), "refused") {
+			return
+		}
+	}
+	order, ref := said.Order, "pay "+said.Order
+	refund := func(body any) {
+		_, _ = p.insist(ctx, p.admin, "POST", "/api/admin/orders/"+order+"/refund", body)
+	}
+	p.insist(ctx, token, "POST", "/api/orders/"+order+"/pay", nil)
+	switch rand.IntN(8) {
+	case 0, 1: // late: units again, or back
+		p.insist(ctx, token, "POST", "/api/orders/"+order+"/cancel", nil)
+		p.Late.Add(1)
+		p.capture(ctx, order, ref, 2*price)
+	case 2: // twice
+		p.capture(ctx, order, ref, 2*price)
+		p.capture(ctx, order, ref+" again", 2*price)
+	case 3: // a part goes back
+		p.capture(ctx, order, ref, 2*price)
+		p.Parts.Add(1)
+		refund(map[string]any{"id": "part " + order, "units": 1, "restock": rand.IntN(2) == 0, "reason": "broken"})
+	case 4: // all of it goes back
+		p.capture(ctx, order, ref, 2*price)
+		p.Wholes.Add(1)
+		refund(nil)
+	case 5: // the shop lies about the amount, and gives it back when it is told to
+		p.capture(ctx, order, ref, 2*price-1)
+		p.Wrong.Add(1)
+		refund(map[string]any{"payment": ref})
+		p.insist(ctx, token, "POST", "/api/orders/"+order+"/cancel", nil)
+	case 6: // cancelled while the money comes
+		var both sync.WaitGroup
+		both.Go(func() { p.capture(ctx, order, ref, 2*price) })
+		both.Go(func() { p.insist(ctx, token, "POST", "/api/orders/"+order+"/cancel", nil) })
+		both.Wait()
+	default:
+		p.capture(ctx, order, ref, 2*price)
+	}
+}
+
+// Finish waits until nothing is due any more, and holds the shop's books against the
+// node's. What it finds is empty when every cent is explained.
+func (p *Payers) Finish(ctx context.Context) (found []string) {
+	bad := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	// What the shop took and could not tell, it tells now.
+	p.mu.Lock()
+	took := make(map[string]int64, len(p.took))
+	for r, n := range p.took {
+		took[r] = n
+	}
+	p.mu.Unlock()
+	for r, n := range took {
+		p.tell(ctx, seckill.Callback{Event: r + " at last", Type: seckill.Captured, Order: strings.Fields(r)[1], Reference: r, Amount: n})
+	}
+	var report seckill.Report
+	for {
+		a, err := p.insist(ctx, p.admin, "GET", "/api/admin/sales/"+p.sale+"/audit", nil)
+		if err != nil || a.Into(&report) != nil {
+			bad("no audit: %v %v", a, err)
+			return found
+		}
+		rest := int64(0)
+		for _, m := range report.Money {
+			rest += m.Due + m.Late
+		}
+		if rest == 0 && report.Pending == 0 && report.Returning == 0 {
+			break
+		}
+		if duty.Rest(ctx, 200*time.Millisecond) != nil {
+			bad("money still waits: %+v", report)
+			return found
+		}
+	}
+	if !report.OK {
+		bad("the audit: %v", report.Violations)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var captured, gave int64
+	for _, n := range p.took {
+		captured += n
+	}
+	for _, n := range p.gave {
+		gave += n
+	}
+	if len(report.Money) != 1 || report.Money[0].Captured != captured || report.Money[0].Refunded != gave {
+		bad("the shop took %d and gave back %d, the node says %+v", captured, gave, report.Money)
+	}
+	return found
+}
+
+// String says what was done.
+func (p *Payers) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times",
+		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked)
+}

@@ -1,0 +1,260 @@
+package payment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/stripe/stripe-go/v84/webhook"
+
+	"seckill"
+)
+
+const stripeSecret = "whsec_of_these_tests"
+
+var anOrder = seckill.Order{ID: "1K757LBJ8K7QX2MZB4TWJ5RVCA", Title: "Mechanical keyboard", Price: 9900, Quantity: 2, Amount: 19800, Currency: "CNY"}
+
+// fakeStripe keeps what Stripe keeps: refunds by payment, and idempotency keys until
+// they are forgotten.
+type fakeStripe struct {
+	mu       sync.Mutex
+	keys     map[string]string // idempotency key → answer
+	refunds  []map[string]any
+	sessions []url.Values
+	status   string // of new refunds
+	*httptest.Server
+}
+
+func newFakeStripe(t *testing.T) (*fakeStripe, *Stripe) {
+	f := &fakeStripe{keys: map[string]string{}, status: "succeeded"}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	s, err := newStripe("sk_test_x", stripeSecret, "https://shop.example/order/detail/{order}", &f.URL)
+	require.NoError(t, err)
+	return f, s
+}
+
+func (f *fakeStripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.ParseForm()
+	w.Header().Set("Content-Type", "application/json")
+	key := r.Header.Get("Idempotency-Key")
+	if was, ok := f.keys[key]; ok && r.Method == http.MethodPost {
+		fmt.Fprint(w, was)
+		return
+	}
+	var answer any
+	switch r.Method + " " + r.URL.Path {
+	case "POST /v1/checkout/sessions":
+		f.sessions = append(f.sessions, r.PostForm)
+		answer = map[string]any{"id": fmt.Sprint("cs_", len(f.sessions)), "object": "checkout.session", "url": fmt.Sprint("https://checkout.stripe.com/c/", len(f.sessions))}
+	case "POST /v1/refunds":
+		refund := map[string]any{"id": fmt.Sprint("re_", len(f.refunds)+1), "object": "refund", "status": f.status, "payment_intent": r.PostForm.Get("payment_intent"), "currency": "cny",
+			"amount": json.Number(r.PostForm.Get("amount")), "created": time.Now().Unix(), "metadata": map[string]string{"seckill_refund": r.PostForm.Get("metadata[seckill_refund]"), "seckill_order": r.PostForm.Get("metadata[seckill_order]")}}
+		f.refunds = append(f.refunds, refund)
+		answer = refund
+	case "GET /v1/refunds":
+		var some []map[string]any
+		for _, v := range f.refunds {
+			if pi := r.Form.Get("payment_intent"); pi == "" || v["payment_intent"] == pi {
+				some = append(some, v)
+			}
+		}
+		answer = map[string]any{"object": "list", "data": some, "has_more": false, "url": "/v1/refunds"}
+	case "GET /v1/charges":
+		answer = map[string]any{"object": "list", "has_more": false, "url": "/v1/charges", "data": []map[string]any{
+			{"id": "ch_1", "object": "charge", "captured": true, "status": "succeeded", "amount_captured": 19800, "currency": "cny", "created": time.Now().Unix(), "payment_intent": "pi_1", "metadata": map[string]string{"seckill_order": anOrder.ID}},
+			{"id": "ch_2", "object": "charge", "captured": true, "status": "succeeded", "amount_captured": 5, "currency": "cny", "created": time.Now().Unix(), "payment_intent": "pi_2", "metadata": map[string]string{}},
+		}}
+	default:
+		w.WriteHeader(404)
+		return
+	}
+	b, _ := json.Marshal(answer)
+	if key != "" {
+		f.keys[key] = string(b)
+	}
+	w.Write(b)
+}
+
+func TestStripeStartsOnePaymentForACheckout(t *testing.T) {
+	t.Parallel()
+	f, s := newFakeStripe(t)
+	for range 3 {
+		at, err := s.Start(t.Context(), anOrder, "checkout-1")
+		require.NoError(t, err)
+		require.Equal(t, "https://checkout.stripe.com/c/1", at)
+	}
+	require.Len(t, f.sessions, 1)
+	got := f.sessions[0]
+	require.Equal(t, []string{anOrder.ID, "payment", "2", "9900", "cny", anOrder.ID, "https://shop.example/order/detail/" + anOrder.ID}, []string{got.Get("client_reference_id"), got.Get("mode"),
+		got.Get("line_items[0][quantity]"), got.Get("line_items[0][price_data][unit_amount]"), got.Get("line_items[0][price_data][currency]"), got.Get("payment_intent_data[metadata][seckill_order]"), got.Get("success_url")})
+}
+
+func TestStripeGivesBackOnceForEachID(t *testing.T) {
+	t.Parallel()
+	f, s := newFakeStripe(t)
+	r := seckill.Refund{ID: "refund-1", Order: anOrder.ID, Reference: "pi_1", Amount: 500, Currency: "CNY"}
+	f.status = "pending"
+	confirmed, err := s.Refund(t.Context(), r)
+	require.NoError(t, err)
+	require.False(t, confirmed, "a callback, or another look, says when it is done")
+	f.mu.Lock()
+	f.keys = map[string]string{} // Stripe forgets them
+	f.refunds[0]["status"] = "succeeded"
+	f.mu.Unlock()
+	confirmed, err = s.Refund(t.Context(), r)
+	require.NoError(t, err)
+	require.True(t, confirmed)
+	require.Len(t, f.refunds, 1)
+	f.refunds[0]["status"] = "failed"
+	_, err = s.Refund(t.Context(), r)
+	require.ErrorContains(t, err, "give the money back another way")
+
+	all, err := s.Statement(t.Context(), time.Now().Add(-time.Hour), time.Now())
+	require.NoError(t, err)
+	require.Len(t, all, 1, "charges that are not for us are left out, and refunds that failed")
+	require.Equal(t, []any{"pi_1", anOrder.ID, int64(19800), "CNY"}, []any{all[0].Reference, all[0].Order, all[0].Amount, all[0].Currency})
+}
+
+func TestStripesEventsAreVerifiedAndRead(t *testing.T) {
+	t.Parallel()
+	_, s := newFakeStripe(t)
+	signed := func(body string, at time.Time, secret string) http.Header {
+		p := webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body), Secret: secret, Timestamp: at})
+		return http.Header{"Stripe-Signature": {p.Header}}
+	}
+	event := func(kind, object string) string {
+		return fmt.Sprintf(`{"id":"evt_1","object":"event","type":%q,"created":1795355596,"data":{"object":%s}}`, kind, object)
+	}
+	session := `{"id":"cs_1","object":"checkout.session","client_reference_id":"` + anOrder.ID + `","payment_status":"paid","payment_intent":"pi_1","amount_total":19800,"currency":"cny"}`
+	paid := event("checkout.session.completed", session)
+	now := time.Now()
+	c, err := s.Verify(signed(paid, now, stripeSecret), []byte(paid))
+	require.NoError(t, err)
+	require.Equal(t, seckill.Callback{Event: "evt_1", Type: seckill.Captured, Order: anOrder.ID, Reference: "pi_1", Amount: 19800, Currency: "CNY", At: time.Unix(1795355596, 0).UTC()}, c)
+	for name, h := range map[string]http.Header{"another secret": signed(paid, now, "whsec_x"), "old": signed(paid, now.Add(-6*time.Minute), stripeSecret), "none": {}, "another body": signed(paid+" ", now, stripeSecret)} {
+		_, err := s.Verify(h, []byte(paid))
+		require.ErrorIs(t, err, ErrSignature, name)
+	}
+	for kind, c := range map[string]struct {
+		object string
+		want   seckill.CallbackType
+	}{
+		"checkout.session.expired":                 {session, seckill.Failed},
+		"checkout.session.async_payment_failed":    {session, seckill.Failed},
+		"checkout.session.async_payment_succeeded": {session, seckill.Captured},
+		"refund.updated":                           {`{"id":"re_1","object":"refund","status":"succeeded","payment_intent":"pi_1","amount":500,"currency":"cny","metadata":{"seckill_refund":"r1"}}`, seckill.GivenBack},
+		"refund.created":                           {`{"id":"re_1","object":"refund","status":"pending","payment_intent":"pi_1","amount":500,"currency":"cny"}`, seckill.Irrelevant},
+		"customer.created":                         {`{"id":"cus_1","object":"customer"}`, seckill.Irrelevant},
+	} {
+		body := event(kind, c.object)
+		got, err := s.Verify(signed(body, now, stripeSecret), []byte(body))
+		require.NoError(t, err, kind)
+		require.Equal(t, c.want, got.Type, kind)
+		if got.Type != seckill.Irrelevant {
+			require.NoError(t, got.Validate(), kind)
+		}
+	}
+	unpaid := event("checkout.session.completed", strings.Replace(session, `"paid"`, `"unpaid"`, 1))
+	got, err := s.Verify(signed(unpaid, now, stripeSecret), []byte(unpaid))
+	require.NoError(t, err)
+	require.Equal(t, seckill.Irrelevant, got.Type, "the money is not there yet")
+	for currency, factor := range map[string]int64{"JPY": 1, "CNY": 1, "KWD": 1, "ISK": 100, "UGX": 100} {
+		require.Equal(t, factor, stripeUnits(currency))
+	}
+}
+
+// What we ask is what Stripe's own description of its API takes.
+func TestStripeMockTakesWhatWeAsk(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds stripe-mock")
+	}
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "install", "github.com/stripe/stripe-mock@v0.203.0")
+	build.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod")
+	build.Dir = dir
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	mock := exec.Command(filepath.Join(dir, "stripe-mock"), "-http-addr", addr)
+	mock.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, mock.Start())
+	t.Cleanup(func() { mock.Process.Kill(); mock.Wait() })
+	at := "http://" + addr
+	s, err := newStripe("sk_test_123", stripeSecret, "https://shop.example/{order}", &at)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}, time.Minute, 20*time.Millisecond)
+	_, err = s.Start(t.Context(), anOrder, "checkout-1")
+	require.NoError(t, err)
+	// Its fixtures are of no order of ours: what counts is that it takes the questions.
+	if _, err = s.Refund(t.Context(), seckill.Refund{ID: "r1", Order: anOrder.ID, Reference: "pi_1", Amount: 5, Currency: "CNY"}); err != nil {
+		require.ErrorContains(t, err, "give the money back another way")
+	}
+	_, err = s.Statement(t.Context(), time.Now().Add(-time.Hour), time.Now())
+	require.NoError(t, err)
+}
+
+func TestTheStatementIsHeldAgainstTheBooksLineByLine(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 11, 11, 0, 0, 0, 0, time.UTC)
+	at := func(h int) time.Time { return day.Add(time.Duration(h) * time.Hour) }
+	pay := func(ref string, amount int64, h int) seckill.Booking {
+		return seckill.Booking{Kind: "payment", Reference: ref, Amount: amount, Currency: "CNY", At: at(h)}
+	}
+	back := func(ref, refund string, amount int64, h int) seckill.Booking {
+		return seckill.Booking{Kind: "refund", Reference: ref, Refund: refund, Amount: amount, Currency: "CNY", At: at(h)}
+	}
+	ours := []seckill.Booking{pay("same", 100, 1), pay("less", 90, 2), pay("ours", 5, 3), pay("yesterday for us", 7, -1), pay("tomorrow", 7, 30), back("same", "r1", -10, 4), back("same", "r2", -20, 5)}
+	theirs := []seckill.Booking{pay("same", 100, 1), pay("less", 100, 2), pay("theirs", 6, 3), pay("yesterday for us", 7, 1), back("same", "", -20, 5), back("same", "r1", 10, 4)}
+	by := map[bookKey][]int{}
+	for i, o := range ours {
+		by[bookKey{o.Kind, o.Reference}] = append(by[bookKey{o.Kind, o.Reference}], i)
+	}
+	var said []string
+	for _, d := range differ(ours, by, theirs, day, day.AddDate(0, 0, 1)) {
+		said = append(said, d.Reference+": "+d.What)
+	}
+	require.Equal(t, []string{"less: the amount differs", "theirs: only the provider has it", "ours: only we have it"}, said)
+}
+
+func TestASecretMustBeOne(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64 at all, but long enough"} {
+		_, err := NewShop(bad, "", "", "")
+		require.ErrorContains(t, err, "whsec_ and at least 16 random bytes", bad)
+	}
+	_, err := NewShop("whsec_c2hvcC1zZWNyZXQtb2YtdGhlc2UtdGVzdHM=", "ftp://x", "", "")
+	require.ErrorContains(t, err, "payment.url must be an http")
+	_, err = NewStripe("sk", "whsec", "")
+	require.ErrorContains(t, err, "payment.url")
+	_, err = Test{}.Verify(nil, nil)
+	require.True(t, errors.Is(err, ErrSignature))
+	_, err = Test{}.Statement(context.Background(), time.Time{}, time.Time{})
+	require.ErrorIs(t, err, ErrNoStatement)
+}
