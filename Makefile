@@ -1,6 +1,6 @@
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test test-debian13 drill bench soak fuzz fmt deps
+.PHONY: help build run check test test-debian13 drill bench soak fuzz fmt deps screens
 
 # Debian packages that the tests use; everything else comes with Go.
 PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx curl systemd
@@ -44,6 +44,10 @@ deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 drill: ## break every part 20 times in the middle of sales, kill a node 200 times; writes docs/drills.md
 	go run ./e2e/drill --kills 200 --out docs/drills.md
 	go run ./e2e/drill --engines --rounds 20 --out docs/drills.md
+
+screens: ## a picture of every page in every state, wide and narrow, light and dark, in both languages; writes docs/screens
+	mkdir -p docs/screens
+	go test -count=1 -timeout 1h -run TestScreens ./internal/web -screens=$(CURDIR)/docs/screens
 
 bench: ## every figure of docs/benchmarks.md, against a bare net/http handler (needs wrk)
 	go run ./e2e/bench -out docs/benchmarks.md
