@@ -90,6 +90,9 @@ type Sale struct {
 	HoldSeconds   int       `json:"hold_seconds"`
 	State         SaleState `json:"state"`
 	ServerNow     time.Time `json:"server_now"`
+	// AsOf is when a copy was read that is shown although it is old, since the store
+	// does not answer; nil: just now.
+	AsOf *time.Time `json:"as_of,omitempty"`
 	// Waiting estimates how many wait for the opening at the node that answers; only
 	// before it, and 0 when nothing is known.
 	Waiting int64 `json:"waiting,omitempty"`

@@ -1,5 +1,7 @@
 package seckill
 
+import "time"
+
 // Move is a stock move of Delta units, applied once at both ends. Growth goes
 // from the store to the gate; shrinking (a negative Delta) is taken from the
 // gate, all or nothing, before the store's total is lowered.
@@ -85,4 +87,12 @@ func Units(tickets []Ticket) int64 {
 		n += int64(t.Quantity)
 	}
 	return n
+}
+
+// Stop is an emergency stop: an administrator paused or ended a sale while the store was
+// away. The gate has it in force, and keeps it until the store has learned of it.
+type Stop struct {
+	Sale SaleID    `json:"sale"`
+	End  bool      `json:"end"` // for ever; else until it is resumed
+	At   time.Time `json:"at"`  // by the gate's clock
 }

@@ -284,6 +284,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// The mux would answer with a redirect to a path that nobody asked for.
 		a.fail(w, r, id, seckill.ErrNotFound)
 	default:
+		if bound := a.rooms.bound(place); bound > 0 {
+			ctx, cancel := context.WithTimeout(r.Context(), bound)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
 		a.mux.ServeHTTP(w, r)
 	}
 }

@@ -66,7 +66,7 @@ func (a *API) unknownSale(r *request, sale seckill.SaleID, err error) error {
 	if !errors.Is(err, seckill.ErrUnavailable) {
 		return err
 	}
-	if _, serr := a.Sales.Get(r.Context(), sale); errors.Is(serr, seckill.ErrNotFound) {
+	if a.Sales.Missing(r.Context(), sale) {
 		return seckill.ErrNotFound
 	}
 	return err

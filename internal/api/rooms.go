@@ -28,7 +28,21 @@ const (
 	auditPlaces   = 2  // on a node: each reads all that a sale has at the gate and in the store
 	auditWaiting  = 32 // in front of them
 	auditWait     = 10 * time.Second
+
+	// storeBound is the longest that a request of a buyer waits for the store, in all:
+	// pages, orders, payments and logins. Then the answer is 503, and it is asked again.
+	storeBound = 5 * time.Second
 )
+
+// bound is how long a request in that room may take, waits for outcomes and
+// streams of administrators aside; 0: no bound.
+func (r *rooms) bound(place *room.Room) time.Duration {
+	switch place {
+	case r.pages, r.orders, r.accounts:
+		return storeBound
+	}
+	return 0
+}
 
 func newRooms(most int, m *room.Metrics) rooms {
 	return rooms{

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"seckill"
@@ -19,6 +20,7 @@ func (a *API) listSales(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	age(w, sales...)
 	return writeList(w, r, list[seckill.Sale]{Items: sales, Next: next})
 }
 
@@ -38,7 +40,15 @@ func (a *API) listAllSales(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	age(w, sales...)
 	return writeList(w, r, newList(sales, limit, func(s seckill.Sale) string { return s.ID.String() }))
+}
+
+// age says how old a copy is that is shown while the store does not answer.
+func age(w http.ResponseWriter, sales ...seckill.Sale) {
+	if len(sales) > 0 && sales[0].AsOf != nil {
+		w.Header().Set("Age", strconv.Itoa(int(time.Since(*sales[0].AsOf)/time.Second)))
+	}
 }
 
 func (a *API) getSale(w http.ResponseWriter, r *request) error {
@@ -53,6 +63,7 @@ func (a *API) getSale(w http.ResponseWriter, r *request) error {
 	if sale.State == seckill.StateScheduled && r.who.Buyer == "" { // not of who runs the shop
 		sale.Waiting = a.watchers.seen(id, a.watcher(r.Request), time.Now())
 	}
+	age(w, sale)
 	return writeJSON(w, http.StatusOK, sale)
 }
 

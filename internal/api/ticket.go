@@ -15,6 +15,9 @@ import (
 // maxWait is how long a request may wait for an outcome.
 const maxWait = 30 * time.Second
 
+// outcomeBound is the longest wait for the store, for what the gate does not know.
+const outcomeBound = 2 * time.Second
+
 // ticket shows the caller where their newest ticket in the sale stands, or the
 // one they name; with wait it waits for the outcome first.
 func (a *API) ticket(w http.ResponseWriter, r *request) error {
@@ -79,11 +82,13 @@ func (a *API) find(r *request, sale seckill.SaleID, ticket string) (seckill.Prog
 	if err == nil || errors.Is(err, seckill.ErrNoTicket) {
 		return p, err
 	}
-	o, serr := a.Store.Outcome(r.Context(), sale, r.who.Buyer, ticket)
+	ctx, cancel := context.WithTimeout(r.Context(), outcomeBound)
+	defer cancel()
+	o, serr := a.Store.Outcome(ctx, sale, r.who.Buyer, ticket)
 	if serr == nil && ticket == "" && !errors.Is(err, seckill.ErrNotFound) {
 		// The gate cannot tell, and may know of a newer ticket: only while this one's
 		// order is active can there be none.
-		order, oerr := a.Store.Order(r.Context(), o.Ticket.ID, r.who.Buyer)
+		order, oerr := a.Store.Order(ctx, o.Ticket.ID, r.who.Buyer)
 		if oerr != nil || !order.State.Active() {
 			return p, err
 		}

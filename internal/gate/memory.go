@@ -23,6 +23,7 @@ type Memory struct {
 	flags   *Flags
 	waiters Waiters
 	journal *journal
+	stops   *stops
 	limit   int64 // tickets without an outcome
 	pending atomic.Int64
 	now     func() time.Time
@@ -98,6 +99,9 @@ func openMemory(ctx context.Context, file string, limit int, gap time.Duration, 
 		sales: map[seckill.SaleID]*memorySale{}, lost: duty.NewSignal(),
 	}
 	var err error
+	if m.stops, err = openStops(file + ".stops"); err != nil {
+		return nil, err
+	}
 	m.journal, err = openJournal(ctx, file, gap, m.lose, trust)
 	return m, err
 }

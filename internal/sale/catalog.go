@@ -3,8 +3,11 @@ package sale
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"seckill"
 )
@@ -33,19 +36,27 @@ type CatalogGate interface {
 
 // Catalog shows sales to buyers, and to whoever runs the shop.
 type Catalog struct {
-	store CatalogStore
-	gate  CatalogGate
+	store  CatalogStore
+	gate   CatalogGate
+	asking singleflight.Group
+
+	oneQuestion sync.Mutex // for the newest sale, at a time
+	asked       time.Time  // when the last one was
 
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
 	lists map[listKey]cachedList
+	// missing are ids below the newest that no sale has.
+	missing      map[seckill.SaleID]time.Time
+	nextQuestion *question // for the newest sale, not asked yet
 	// orders are the orders of the open sales that lists under way go on with, oldest first.
 	orders []snapshot
 }
 
 type cached struct {
-	sale seckill.Sale
-	at   time.Time
+	sale  seckill.Sale
+	at    time.Time // it was read
+	tried time.Time // to read it again; zero: not since
 }
 
 type listKey struct {
@@ -59,6 +70,43 @@ type cachedList struct {
 	sales []seckill.Sale
 	next  string // of Shelves
 	at    time.Time
+	tried time.Time
+}
+
+// Limits of the catalogue's questions to the store. While the store hangs, one
+// request a second waits for it; all others are shown the copy, with its age.
+const (
+	storeTime = 2 * time.Second        // for one question; then who has no copy is told that nothing is known
+	copyWait  = 100 * time.Millisecond // for whom a copy is there
+	newestGap = 20 * time.Millisecond  // between questions for the newest sale
+)
+
+// errHangs says that the store did not answer in time.
+var errHangs = fmt.Errorf("the store does not answer in time: %w", seckill.ErrUnavailable)
+
+// ask asks the store a question that all who have it meanwhile share, and does not
+// wait for the answer without a bound. copied says that there is a copy to show.
+func ask[T any](s *Catalog, ctx context.Context, key string, copied bool, f func(context.Context) (T, error)) (answer T, err error) {
+	said := s.asking.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+		defer cancel()
+		return f(ctx)
+	})
+	wait := storeTime
+	if copied {
+		wait = copyWait
+	}
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	select {
+	case r := <-said:
+		answer, _ = r.Val.(T)
+		return answer, r.Err
+	case <-late.C:
+		return answer, errHangs
+	case <-ctx.Done():
+		return answer, ctx.Err()
+	}
 }
 
 // Get shows one sale, with the units left at the gate and the gate's clock.
@@ -66,40 +114,126 @@ func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 	now := time.Now()
 	s.mu.Lock()
 	was, ok := s.cache[id]
-	s.mu.Unlock()
-	if ok && now.Sub(was.at) < catalogLife {
-		return s.show(was.sale), nil
+	if ok && (now.Sub(was.at) < catalogLife || now.Sub(was.tried) < catalogLife) {
+		s.mu.Unlock()
+		return s.show(was.sale, was.at), nil
 	}
-	sale, err := s.store.Sale(ctx, id)
-	if err != nil {
-		if ok && !errors.Is(err, seckill.ErrNotFound) {
-			return s.show(was.sale), nil
+	gone, known := s.missing[id]
+	if ok {
+		was.tried = now
+		s.cache[id] = was
+	}
+	s.mu.Unlock()
+	if !ok {
+		if known && now.Sub(gone) < catalogLife {
+			return seckill.Sale{}, seckill.ErrNotFound
 		}
+		newest, err := s.newest(ctx)
+		if err != nil {
+			return seckill.Sale{}, err
+		}
+		if id > newest {
+			return seckill.Sale{}, seckill.ErrNotFound
+		}
+	}
+	sale, err := ask(s, ctx, id.String(), ok, func(ctx context.Context) (seckill.Sale, error) { return s.store.Sale(ctx, id) })
+	switch {
+	case errors.Is(err, seckill.ErrNotFound):
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.missing) >= catalogSize {
+			clear(s.missing)
+		}
+		s.missing[id] = now
+		return sale, err
+	case err != nil && ok:
+		return s.show(was.sale, was.at), nil
+	case err != nil:
 		return sale, err
 	}
 	s.mu.Lock()
 	if len(s.cache) >= catalogSize {
 		clear(s.cache)
 	}
-	s.cache[id] = cached{sale, now}
+	s.cache[id] = cached{sale: sale, at: now}
 	s.mu.Unlock()
-	return s.show(sale), nil
+	return s.show(sale, now), nil
 }
 
-// List shows up to max sales with ids below before (0: from the newest), newest
-// first, to whoever runs the shop. Buyers read Shelves.
-func (s *Catalog) List(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
-	now, key := time.Now(), listKey{before: before, max: max}
+// Missing reports whether there is no such sale. Where there is one, and the gate has
+// nothing of it, it wakes who rebuilds.
+func (s *Sales) Missing(ctx context.Context, id seckill.SaleID) bool {
+	_, err := s.Get(ctx, id)
+	if err == nil {
+		s.Keeper.look()
+	}
+	return errors.Is(err, seckill.ErrNotFound)
+}
+
+// newest returns the highest id of a sale, as of a moment after the call: ids that
+// nobody has made yet are answered together, by one question for all who ask.
+func (s *Catalog) newest(ctx context.Context) (seckill.SaleID, error) {
+	s.mu.Lock()
+	q := s.nextQuestion
+	if q == nil {
+		q = &question{answered: make(chan struct{})}
+		s.nextQuestion = q
+		go s.askNewest(q)
+	}
+	s.mu.Unlock()
+	select {
+	case <-q.answered:
+		return q.id, q.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// question is one for the newest sale. Whoever comes after it was asked shares the
+// next one.
+type question struct {
+	answered chan struct{}
+	id       seckill.SaleID
+	err      error
+}
+
+func (s *Catalog) askNewest(q *question) {
+	defer close(q.answered)
+	s.oneQuestion.Lock()
+	defer s.oneQuestion.Unlock()
+	time.Sleep(newestGap - time.Since(s.asked))
+	s.mu.Lock()
+	s.nextQuestion = nil
+	s.mu.Unlock()
+	s.asked = time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
+	sales, err := s.store.Sales(ctx, 0, 1)
+	if q.err = err; len(sales) > 0 {
+		q.id = sales[0].ID
+	}
+}
+
+// list shows a list that is read by f, or its copy.
+func (s *Catalog) list(ctx context.Context, key listKey, f func(context.Context) (cachedList, error)) ([]seckill.Sale, string, error) {
+	now := time.Now()
 	s.mu.Lock()
 	was, ok := s.lists[key]
+	read := !ok || now.Sub(was.at) >= catalogLife && now.Sub(was.tried) >= catalogLife
+	if read && ok {
+		was.tried = now
+		s.lists[key] = was
+	}
 	s.mu.Unlock()
-	if !ok || now.Sub(was.at) >= catalogLife {
-		sales, err := s.store.Sales(ctx, before, max)
-		if err != nil && !ok {
-			return nil, err
-		}
-		if err == nil {
-			was = cachedList{sales: sales, at: now}
+	if read {
+		l, err := ask(s, ctx, fmt.Sprintf("%+v", key), ok, f)
+		var field *seckill.FieldError
+		switch {
+		case err != nil && (!ok || errors.As(err, &field)):
+			return nil, "", err
+		case err == nil:
+			was = l
+			was.at = now
 			s.mu.Lock()
 			if len(s.lists) >= catalogSize/100 {
 				clear(s.lists)
@@ -110,17 +244,34 @@ func (s *Catalog) List(ctx context.Context, before seckill.SaleID, max int) ([]s
 	}
 	shown := make([]seckill.Sale, len(was.sales))
 	for i, sale := range was.sales {
-		shown[i] = s.show(sale)
+		shown[i] = s.show(sale, was.at)
 	}
-	return shown, nil
+	return shown, was.next, nil
 }
 
-func (s *Catalog) show(sale seckill.Sale) seckill.Sale {
+// List shows up to max sales with ids below before (0: from the newest), newest
+// first, to whoever runs the shop. Buyers read Shelves.
+func (s *Catalog) List(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
+	sales, _, err := s.list(ctx, listKey{before: before, max: max}, func(ctx context.Context) (cachedList, error) {
+		sales, err := s.store.Sales(ctx, before, max)
+		return cachedList{sales: sales}, err
+	})
+	return sales, err
+}
+
+// show fills in what the gate knows. A copy that is older than it should be says of
+// when it is.
+func (s *Catalog) show(sale seckill.Sale, at time.Time) seckill.Sale {
 	left, ok := s.gate.Left(sale.ID)
 	if !ok {
 		left = max(0, sale.Total-sale.Sold)
 	}
-	return sale.Show(s.gate.Now(), left)
+	sale = sale.Show(s.gate.Now(), left)
+	if time.Since(at) >= 2*catalogLife {
+		at = at.UTC().Truncate(time.Millisecond)
+		sale.AsOf = &at
+	}
+	return sale
 }
 
 // Forget makes this node read the sale from the store when it is asked for next.
@@ -128,5 +279,6 @@ func (s *Catalog) Forget(id seckill.SaleID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.cache, id)
+	delete(s.missing, id)
 	clear(s.lists)
 }

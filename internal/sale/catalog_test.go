@@ -1,10 +1,15 @@
 package sale
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
@@ -47,5 +52,105 @@ func TestANoticeHastensWhatHappensAnyway(t *testing.T) {
 		require.Equal(t, []int64{3, 3}, heard)
 		h.create()
 		require.Equal(t, []int64{3, 3, 1}, heard)
+	})
+}
+
+// hanging is a store that answers nothing while it hangs, and counts its questions.
+type hanging struct {
+	*faultyStore
+	hangs atomic.Bool
+	asked atomic.Int64
+}
+
+func (h *hanging) wait(ctx context.Context) error {
+	h.asked.Add(1)
+	if !h.hangs.Load() {
+		return nil
+	}
+	<-ctx.Done()
+	return fmt.Errorf("%w: %w", seckill.ErrUnavailable, ctx.Err())
+}
+
+func (h *hanging) Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	if err := h.wait(ctx); err != nil {
+		return seckill.Sale{}, err
+	}
+	return h.faultyStore.Sale(ctx, id)
+}
+
+func (h *hanging) Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
+	if err := h.wait(ctx); err != nil {
+		return nil, err
+	}
+	return h.faultyStore.Sales(ctx, before, max)
+}
+
+// While the store hangs, a page shows its copy with its age, and only one request in
+// a second waits for the store, for a moment. What has no copy is unavailable soon.
+func TestAStoreThatHangsDelaysNoPage(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		store := &hanging{faultyStore: h.store}
+		sales := New(store, h.gate, slog.New(slog.DiscardHandler), Options{})
+		sale, unread := h.create(), h.create()
+		read := time.Now()
+		fresh, err := sales.Get(t.Context(), sale.ID)
+		require.NoError(t, err)
+		require.Nil(t, fresh.AsOf)
+		_, err = sales.List(t.Context(), 0, 10)
+		require.NoError(t, err)
+		store.hangs.Store(true)
+		time.Sleep(5 * time.Second)
+		began, waited := time.Now(), 0
+		for range 300 {
+			one := time.Now()
+			copied, err := sales.Get(t.Context(), sale.ID)
+			require.NoError(t, err)
+			require.NotNil(t, copied.AsOf)
+			require.WithinDuration(t, read, *copied.AsOf, time.Second)
+			all, err := sales.List(t.Context(), 0, 10)
+			require.NoError(t, err)
+			require.NotNil(t, all[0].AsOf)
+			if time.Since(one) > 0 {
+				waited++
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.LessOrEqual(t, waited, 8, "in %s", time.Since(began))
+		one := time.Now()
+		_, err = sales.Get(t.Context(), unread.ID)
+		require.ErrorIs(t, err, seckill.ErrUnavailable)
+		require.LessOrEqual(t, time.Since(one), storeTime+newestGap)
+
+		store.hangs.Store(false)
+		time.Sleep(2 * catalogLife)
+		fresh, err = sales.Get(t.Context(), sale.ID)
+		require.NoError(t, err)
+		require.Nil(t, fresh.AsOf)
+	})
+}
+
+// Ids that no sale has cost the store a question for all who ask, and a sale that has
+// just been made elsewhere is found at once.
+func TestIDsThatNoSaleHasCostLittle(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		store := &hanging{faultyStore: h.store}
+		sales := New(store, h.gate, slog.New(slog.DiscardHandler), Options{})
+		h.create()
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 50 {
+			for i := range 200 {
+				all.Go(func() {
+					_, err := sales.Get(t.Context(), seckill.SaleID(1000+i))
+					assert.ErrorIs(t, err, seckill.ErrNotFound)
+				})
+			}
+			all.Wait()
+		}
+		require.LessOrEqual(t, store.asked.Load(), int64(time.Since(began)/newestGap)+2, "10,000 requests")
+		made := h.create()
+		found, err := sales.Get(t.Context(), made.ID)
+		require.NoError(t, err)
+		require.Equal(t, made.ID, found.ID)
 	})
 }

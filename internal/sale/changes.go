@@ -57,7 +57,7 @@ func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, 
 		c.keeper.changed.Send()
 		return sale, fmt.Errorf("sale %s is created and will open when the gate is back: %w", sale.ID, err)
 	}
-	return c.catalog.show(sale), nil
+	return c.catalog.show(sale, time.Now()), nil
 }
 
 // Change applies change to the sale and puts the new version in force at the
@@ -87,9 +87,9 @@ func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sal
 	c.ruled(ctx, sale, false)
 	if err := bring(ctx, sale); err != nil {
 		c.keeper.changed.Send()
-		return sale, fmt.Errorf("sale %s is changed and the change will be in force when the gate is back: %w", id, err)
+		return sale, notInForce{fmt.Errorf("sale %s is changed and the change will be in force when the gate is back: %w", id, err)}
 	}
-	return c.catalog.show(sale), nil
+	return c.catalog.show(sale, time.Now()), nil
 }
 
 // ruled puts the rules that the store has now in force.
@@ -99,31 +99,11 @@ func (c *Changes) ruled(ctx context.Context, sale seckill.Sale, fresh bool) {
 	}
 }
 
-// Pause stops a sale until Resume. A repeat changes nothing.
-func (c *Changes) Pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
-		sale.Paused = true
-		return notEnded(sale)
-	})
-}
-
 // Resume opens a paused sale again.
 func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
 		sale.Paused = false
 		return notEnded(sale)
-	})
-}
-
-// End closes a sale for ever: an open one closes now. Tickets that were admitted
-// are honoured.
-func (c *Changes) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
-		if now = now.Truncate(time.Millisecond); !sale.Ended && now.After(sale.OpensAt) && now.Before(sale.ClosesAt) {
-			sale.ClosesAt = now
-		}
-		sale.Ended = true
-		return nil
 	})
 }
 
@@ -140,6 +120,9 @@ func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sa
 	if sale, err = c.store.Sale(ctx, id); err != nil {
 		return sale, err
 	}
+	if err := c.keeper.learnStops(ctx); err != nil {
+		return sale, err
+	}
 	end, err := c.keeper.lead(ctx)
 	for until := time.Now().Add(2 * rebuildTime); err != nil && time.Now().Before(until); end, err = c.keeper.lead(ctx) {
 		select {
@@ -153,7 +136,7 @@ func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sa
 	}
 	defer end()
 	err = c.keeper.Rebuild(ctx, id)
-	return c.catalog.show(sale), err
+	return c.catalog.show(sale, time.Now()), err
 }
 
 // changed makes this node and the others read a sale again that was changed in the store.

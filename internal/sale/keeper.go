@@ -52,6 +52,12 @@ type KeeperGate interface {
 	// Outdated MUST return the sales whose state is missing, shut, of another epoch
 	// than the one given, lacks what is settled, or is to be retired.
 	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
+	// Stop MUST have the stop in force when it returns, and keep it, over a rebuild and a
+	// restart of any node, until it is Learned. A closed sale is seckill.ErrClosed.
+	Stop(ctx context.Context, stop seckill.Stop) error
+	// Stops returns those that the store has not learned of, as far as they can be read.
+	Stops(ctx context.Context) ([]seckill.Stop, error)
+	Learned(ctx context.Context, stop seckill.Stop) error
 	// Lost receives a token when sales may be outdated at the gate.
 	Lost() <-chan struct{}
 }
@@ -64,7 +70,10 @@ type Keeper struct {
 	only  bool   // this is the only node
 	node  string // among those that rebuild
 
+	learn func(ctx context.Context) error // brings emergency stops to the store
+
 	changed duty.Signal   // there is something to do
+	closed  duty.Signal   // buyers met a sale that is closed at the gate
 	loaded  chan struct{} // closed, once, when everything has been loaded for the first time
 	once    sync.Once
 
@@ -76,6 +85,9 @@ type Keeper struct {
 
 // Loaded is closed when the gate has its state for the first time.
 func (k *Keeper) Loaded() <-chan struct{} { return k.loaded }
+
+// look makes the keeper look at every sale soon: the gate has nothing of one.
+func (k *Keeper) look() { k.closed.Send() }
 
 // Run rebuilds what the gate has lost, and brings to the gate the changes and stock moves
 // that it did not hear of, until ctx is done.
@@ -89,17 +101,20 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if err == nil {
 			k.once.Do(func() { close(k.loaded) })
 		}
-		changed, lost := k.changed, k.gate.Lost()
+		changed, lost, closed := k.changed, k.gate.Lost(), k.closed
 		if err != nil {
 			if ctx.Err() == nil {
 				k.log.Warn("sale: the gate is not up to date; trying again", "pause", keeperPause, "error", err)
 			}
-			changed, lost = nil, nil // while something is down, once in keeperPause is enough
+			changed, lost, closed = nil, nil, nil // while something is down, once in keeperPause is enough
 		}
 		select {
 		case <-tick.C:
 		case <-changed:
 		case <-lost:
+			_ = duty.Rest(ctx, keeperGap-time.Since(looked))
+			k.unsure.Store(true)
+		case <-closed:
 			// Buyers of a sale that is closed at the gate ask again and again. Their
 			// questions lead to no more than one look in keeperGap.
 			_ = duty.Rest(ctx, keeperGap-time.Since(looked))
@@ -113,11 +128,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 func (k *Keeper) keep(ctx context.Context) error {
-	var failed error
+	// First of all: a rebuild from a store that does not know of a stop would undo it.
+	failed := k.learnStops(ctx)
 	if k.unsure.Swap(false) {
-		if failed = k.restore(ctx); failed != nil {
+		if err := k.restore(ctx); err != nil {
 			k.unsure.Store(true)
-			if !errors.Is(failed, errPart) {
+			failed = errors.Join(failed, err)
+			if !errors.Is(err, errPart) {
 				return failed
 			}
 		}
@@ -125,6 +142,12 @@ func (k *Keeper) keep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)
 	defer cancel()
 	return errors.Join(failed, k.catchUp(ctx))
+}
+
+func (k *Keeper) learnStops(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, keeperTry)
+	defer cancel()
+	return k.learn(ctx)
 }
 
 func (k *Keeper) catchUp(ctx context.Context) error {

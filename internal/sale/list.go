@@ -60,32 +60,10 @@ type snapshot struct {
 // meanwhile is neither missed nor met twice. A sale that sells out, or has units
 // again, may be.
 func (s *Catalog) Shelves(ctx context.Context, cursor string, max int) (shown []seckill.Sale, next string, err error) {
-	key := listKey{of: "shelves", cursor: cursor, max: max}
-	now := time.Now()
-	s.mu.Lock()
-	was, ok := s.lists[key]
-	s.mu.Unlock()
-	if !ok || now.Sub(was.at) >= catalogLife {
+	return s.list(ctx, listKey{of: "shelves", cursor: cursor, max: max}, func(ctx context.Context) (cachedList, error) {
 		sales, next, err := s.walk(ctx, cursor, max)
-		var field *seckill.FieldError
-		if err != nil && (!ok || errors.As(err, &field)) {
-			return nil, "", err
-		}
-		if err == nil {
-			was = cachedList{sales: sales, next: next, at: now}
-			s.mu.Lock()
-			if len(s.lists) >= catalogSize/100 {
-				clear(s.lists)
-			}
-			s.lists[key] = was
-			s.mu.Unlock()
-		}
-	}
-	shown = make([]seckill.Sale, len(was.sales))
-	for i, sale := range was.sales {
-		shown[i] = s.show(sale)
-	}
-	return shown, was.next, nil
+		return cachedList{sales: sales, next: next}, err
+	})
 }
 
 // walk reads a page from the store. It reads one sale more than it returns, to know
@@ -159,7 +137,7 @@ func (s *Catalog) order(ctx context.Context, at time.Time) (snapshot, error) {
 	}
 	until := make(map[seckill.SaleID]time.Time, len(sales))
 	for _, sale := range sales {
-		until[sale.ID] = over(s.show(sale))
+		until[sale.ID] = over(s.show(sale, time.Now()))
 	}
 	slices.SortStableFunc(sales, func(a, b seckill.Sale) int { return until[a.ID].Compare(until[b.ID]) })
 	s.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"time"
 
 	"seckill"
 	"seckill/internal/duty"
@@ -54,10 +55,11 @@ type Sales struct {
 
 // New returns the sales of a store and a gate.
 func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
-	catalog := &Catalog{store: store, gate: gate, cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}}
+	catalog := &Catalog{store: store, gate: gate, cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}, missing: map[seckill.SaleID]time.Time{}}
 	keeper := &Keeper{store: store, gate: gate, log: log, only: o.OnlyNode, node: rand.Text(),
-		changed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
+		changed: duty.NewSignal(), closed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
 	keeper.unsure.Store(true)
 	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice, inForce: o.Ruled}
+	keeper.learn = changes.learn
 	return &Sales{catalog, changes, keeper, &Auditor{store, gate}}
 }

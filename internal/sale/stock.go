@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"seckill"
 )
@@ -38,5 +39,5 @@ func (c *Changes) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, erro
 	if err == nil {
 		c.changed(sale)
 	}
-	return c.catalog.show(sale), err
+	return c.catalog.show(sale, time.Now()), err
 }

@@ -39,7 +39,9 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 		return p, g.fail(bucket(id), err)
 	}
 	if sale[0] != "1" {
-		g.lost.Send()
+		if g.known(id) != nil {
+			g.lost.Send()
+		}
 		return p, gate.Closed(id)
 	}
 	held, err := answers[1].ToString()

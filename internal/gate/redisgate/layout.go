@@ -45,6 +45,7 @@ func (g *Gate) asideKey(id seckill.SaleID, token string) string { return g.holds
 func (g *Gate) outboxKey(bucket int) string { return g.tag(bucket) + "outbox" } // stream: tickets without an outcome
 func (g *Gate) storeKey(bucket int) string  { return g.tag(bucket) + "store" }  // string: the store whose sales these are
 func (g *Gate) asidesKey(bucket int) string { return g.tag(bucket) + "aside" }  // list: what was put aside, the newest first
+func (g *Gate) stopsKey(bucket int) string  { return g.tag(bucket) + "stops" }  // hash: by sale: an emergency stop that the store has not learned of
 func (g *Gate) probeKey(bucket int) string  { return g.tag(bucket) + "probe" }  // string: written to see whether writing works
 
 // onceKey is a string that ends by itself: what has happened once on some node.

@@ -138,6 +138,7 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 	require.NoError(t, sweeper.sweep(ctx, time.Now()))
 	_, err = g.Once(ctx, "formula x", time.Minute)
 	require.NoError(t, err)
+	require.NoError(t, g.Stop(ctx, seckill.Stop{Sale: sale.ID, At: time.Now()}))
 	sale.Epoch++
 	_, err = g.Shut(ctx, []seckill.SaleID{sale.ID})
 	require.NoError(t, err)

@@ -123,7 +123,11 @@ func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua,
 	g.breaker(b).heard.Store(time.Now().UnixNano())
 	switch first, _ := answer[0].ToString(); first {
 	case "closed":
-		g.lost.Send()
+		// Buyers may ask for any id: whether there is such a sale is asked of the catalogue
+		// first, and it wakes who rebuilds (sale.Catalog.Missing).
+		if script != scripts.reserve || g.known(id) != nil {
+			g.lost.Send()
+		}
 		return nil, gate.Closed(id)
 	case "stale":
 		g.lost.Send() // or the gate missed a rebuild

@@ -12,6 +12,7 @@ import (
 const (
 	viewFresh = 200 * time.Millisecond // a look at the sale is not repeated sooner
 	viewLife  = time.Second            // and is not used for longer
+	lookWait  = 100 * time.Millisecond // the longest wait for a look
 	viewSize  = 100_000                // placed tickets remembered of one sale
 )
 
@@ -25,8 +26,9 @@ type view struct {
 	mu      sync.Mutex
 	left    int64
 	freed   string
-	at      time.Time // of the last look; zero: never
-	looking bool
+	at      time.Time                   // of the last look; zero: never
+	looking chan struct{}               // closed when the look under way is over; nil: there is none
+	began   time.Time                   // of that look
 	placed  map[string]seckill.Progress // by buyer
 }
 
@@ -87,21 +89,23 @@ func (v *view) forget() {
 func (v *view) refresh(g *Gate) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.looking || time.Since(v.at) < viewFresh {
+	if v.looking != nil || time.Since(v.at) < viewFresh {
 		return
 	}
 	client, err := g.up(bucket(v.id))
 	if err != nil {
 		return
 	}
-	v.looking = true
+	looked := make(chan struct{})
+	v.looking, v.began = looked, time.Now()
 	go func() {
+		defer close(looked)
 		ctx, cancel := context.WithTimeout(context.Background(), g.patience)
 		defer cancel()
 		s, err := client.Do(ctx, client.B().Hmget().Key(g.saleKey(v.id)).Field(fieldOpen, fieldFreed, fieldLeft).Build()).AsStrSlice()
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.looking = false
+		v.looking = nil
 		if err != nil || s[0] != "1" {
 			v.at = time.Time{}
 			return
@@ -112,10 +116,24 @@ func (v *view) refresh(g *Gate) {
 }
 
 // Left returns the units that the gate held a moment ago; ok is false if it
-// cannot tell.
+// cannot tell. Where the last look is too old it waits for the next one, for
+// lookWait at most: a page that is asked for once a minute shows what is left now,
+// and not what the store had settled by then.
 func (g *Gate) Left(id seckill.SaleID) (left int64, ok bool) {
 	v := g.view(id)
 	v.refresh(g)
+	v.mu.Lock()
+	looking, old := v.looking, time.Since(v.at) >= viewLife
+	wait := lookWait - time.Since(v.began) // who comes while Redis hangs does not wait again
+	v.mu.Unlock()
+	if looking != nil && old && wait > 0 {
+		late := time.NewTimer(wait)
+		select {
+		case <-looking:
+		case <-late.C:
+		}
+		late.Stop()
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.left, time.Since(v.at) < viewLife

@@ -1,0 +1,87 @@
+package redisgate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"seckill"
+	"seckill/internal/gate"
+)
+
+// Stop stops a sale while the store is away: for all nodes, at once. The note of it is
+// written first, and a rebuild leaves it as it is, so that the store learns of it
+// before a rebuild could open the sale again.
+func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
+	b := bucket(stop.Sale)
+	client, err := g.up(b)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	open, err := client.Do(ctx, client.B().Hget().Key(g.saleKey(stop.Sale)).Field(fieldOpen).Build()).ToString()
+	if err != nil || open != "1" {
+		return gate.Closed(stop.Sale)
+	}
+	note, err := json.Marshal(stop)
+	if err != nil {
+		return err
+	}
+	field := fieldPaused
+	if stop.End {
+		field = fieldEnded
+	}
+	for _, answer := range client.DoMulti(ctx,
+		client.B().Hset().Key(g.stopsKey(b)).FieldValue().FieldValue(stop.Sale.String(), string(note)).Build(),
+		client.B().Hset().Key(g.saleKey(stop.Sale)).FieldValue().FieldValue(field, "1").Build()) {
+		if err := answer.Error(); err != nil {
+			return g.fail(b, err)
+		}
+	}
+	g.flags.Clear(stop.Sale)
+	return nil
+}
+
+// Stops returns the stops that the store has not learned of, of all masters that can be
+// reached.
+func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	for b := range bucketCount {
+		client, gone := g.up(b)
+		if gone != nil {
+			continue // its sales are closed
+		}
+		notes, gone := client.Do(ctx, client.B().Hgetall().Key(g.stopsKey(b)).Build()).AsStrMap()
+		if gone != nil {
+			err = errors.Join(err, g.fail(b, gone))
+			continue
+		}
+		for id, note := range notes {
+			var stop seckill.Stop
+			if bad := json.Unmarshal([]byte(note), &stop); bad != nil || stop.Sale.String() != id {
+				err = errors.Join(err, fmt.Errorf("gate: the note of a stop of sale %q in %s cannot be read: %w", id, g.stopsKey(b), seckill.ErrUnavailable))
+				continue
+			}
+			all = append(all, stop)
+		}
+	}
+	return all, err
+}
+
+// Learned forgets a stop that the store has learned of.
+func (g *Gate) Learned(ctx context.Context, stop seckill.Stop) error {
+	b := bucket(stop.Sale)
+	client, err := g.up(b)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	if err := client.Do(ctx, client.B().Hdel().Key(g.stopsKey(b)).Field(stop.Sale.String()).Build()).Error(); err != nil {
+		return g.fail(b, err)
+	}
+	return nil
+}

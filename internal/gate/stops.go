@@ -1,0 +1,88 @@
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"seckill"
+)
+
+// stops are emergency stops of the embedded gate, in a file of their own: they must
+// outlive the process, and are made once in a year.
+type stops struct {
+	file string
+	mu   sync.Mutex
+	all  []seckill.Stop
+}
+
+func openStops(file string) (*stops, error) {
+	s := &stops{file: file}
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, json.Unmarshal(b, &s.all)
+}
+
+// change changes the stops, on the disk first.
+func (s *stops) change(f func([]seckill.Stop) []seckill.Stop) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := f(slices.Clone(s.all))
+	b, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	w, err := os.CreateTemp(filepath.Dir(s.file), filepath.Base(s.file)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(w.Name())
+	_, err = w.Write(b)
+	if err = errors.Join(err, w.Sync(), w.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(w.Name(), s.file); err != nil {
+		return err
+	}
+	s.all = all
+	return nil
+}
+
+// Stop stops a sale while the store is away. It is in force, and on the disk, when
+// this returns.
+func (m *Memory) Stop(_ context.Context, stop seckill.Stop) error {
+	s, err := m.locked(stop.Sale)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if err := m.stops.change(func(all []seckill.Stop) []seckill.Stop { return append(all, stop) }); err != nil {
+		return err
+	}
+	s.sale.Paused, s.sale.Ended = s.sale.Paused || !stop.End, s.sale.Ended || stop.End
+	m.flags.Clear(stop.Sale)
+	return nil
+}
+
+// Stops returns the stops that the store has not learned of.
+func (m *Memory) Stops(context.Context) ([]seckill.Stop, error) {
+	m.stops.mu.Lock()
+	defer m.stops.mu.Unlock()
+	return slices.Clone(m.stops.all), nil
+}
+
+// Learned forgets a stop that the store has learned of.
+func (m *Memory) Learned(_ context.Context, stop seckill.Stop) error {
+	return m.stops.change(func(all []seckill.Stop) []seckill.Stop {
+		return slices.DeleteFunc(all, func(s seckill.Stop) bool { return s == stop })
+	})
+}

@@ -1,0 +1,109 @@
+package sale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"seckill"
+)
+
+// stopWait is how long a pause or an end waits for the store. Then the gate stops the
+// sale by itself, and the store learns of it when it is back.
+const stopWait = 3 * time.Second
+
+// Pause stops a sale until Resume. A repeat changes nothing. While the store is away
+// it is an emergency stop.
+func (c *Changes) Pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return c.stop(ctx, id, false, c.pause)
+}
+
+// End closes a sale for ever: an open one closes now. Tickets that were admitted
+// are honoured. While the store is away it is an emergency stop.
+func (c *Changes) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return c.stop(ctx, id, true, c.end)
+}
+
+func (c *Changes) pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		sale.Paused = true
+		return notEnded(sale)
+	})
+}
+
+func (c *Changes) end(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		if now = now.Truncate(time.Millisecond); !sale.Ended && now.After(sale.OpensAt) && now.Before(sale.ClosesAt) {
+			sale.ClosesAt = now
+		}
+		sale.Ended = true
+		return nil
+	})
+}
+
+// notInForce is a change that the store has, and the gate does not have yet.
+type notInForce struct{ error }
+
+// Unwrap returns why.
+func (e notInForce) Unwrap() error { return e.error }
+
+// stop has the store make the change, or else the gate stop the sale.
+func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool, change func(context.Context, seckill.SaleID) (seckill.Sale, error)) (seckill.Sale, error) {
+	soon, cancel := context.WithTimeout(ctx, stopWait)
+	defer cancel()
+	sale, err := change(soon, id)
+	if err == nil || errors.As(err, new(notInForce)) || !errors.Is(err, seckill.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+		return sale, err
+	}
+	stop := seckill.Stop{Sale: id, End: end, At: c.clock.Now().UTC()}
+	if c.keeper.gate.Stop(ctx, stop) != nil {
+		return sale, err
+	}
+	c.keeper.log.Warn("sale: the store is away, so the gate has stopped the sale by itself; the store will learn of it", "sale", id, "end", end, "error", err)
+	c.keeper.changed.Send() // the store may be there after all, and only be slow
+	return c.catalog.stopped(id, end), nil
+}
+
+// learn brings emergency stops to the store. What the store knows already changes
+// nothing there: the unknown outcome of a stop is decided by repeating it.
+func (c *Changes) learn(ctx context.Context) error {
+	stops, failed := c.keeper.gate.Stops(ctx)
+	for _, stop := range stops {
+		change := c.pause
+		if stop.End {
+			change = c.end
+		}
+		_, err := change(ctx, stop.Sale)
+		if err != nil && !errors.Is(err, seckill.ErrState) && !errors.Is(err, seckill.ErrNotFound) && !errors.Is(err, seckill.ErrClosed) {
+			failed = errors.Join(failed, fmt.Errorf("sale %s was stopped while the store was away, which the store does not know yet: %w", stop.Sale, err))
+			continue
+		}
+		if err := c.keeper.gate.Learned(ctx, stop); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		c.keeper.log.Info("sale: the store has learned of an emergency stop", "sale", stop.Sale, "end", stop.End, "stopped_at", stop.At)
+	}
+	return failed
+}
+
+// stopped shows a sale that the gate has stopped, from this node's copy.
+func (s *Catalog) stopped(id seckill.SaleID, end bool) seckill.Sale {
+	s.mu.Lock()
+	was, ok := s.cache[id]
+	if ok {
+		was.sale.Paused, was.sale.Ended = was.sale.Paused || !end, was.sale.Ended || end
+		s.cache[id] = was
+		clear(s.lists)
+	}
+	s.mu.Unlock()
+	if ok {
+		return s.show(was.sale, was.at)
+	}
+	sale := seckill.Sale{ID: id, State: seckill.StatePaused, ServerNow: s.gate.Now().UTC().Truncate(time.Millisecond)}
+	if end {
+		sale.State = seckill.StateEnded
+	}
+	return sale
+}

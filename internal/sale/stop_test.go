@@ -1,0 +1,95 @@
+package sale
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+func (s *faultyStore) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (sale seckill.Sale, err error) {
+	err = s.try("update", func() (err error) { sale, err = s.Store.UpdateSale(ctx, id, change); return err })
+	return sale, err
+}
+
+// While the store is away the gate stops a sale by itself. The store learns of it
+// when it is back, before anything is rebuilt from it.
+func TestASaleCanBeStoppedWhileTheStoreIsAway(t *testing.T) {
+	for _, end := range []bool{false, true} {
+		t.Run(map[bool]string{false: "pause", true: "end"}[end], func(t *testing.T) {
+			inBubble(t, func(t *testing.T, h *house) {
+				ctx := t.Context()
+				stopKeeper, _ := h.keeps()
+				sale := h.create()
+				other := h.create()
+				_, err := h.Get(ctx, sale.ID)
+				require.NoError(t, err)
+				change, want, state := h.Pause, seckill.Paused, seckill.StatePaused
+				if end {
+					change, want, state = h.End, seckill.Ended, seckill.StateEnded
+				}
+				h.set(true, "update")
+				stopped, err := change(ctx, sale.ID)
+				require.NoError(t, err, "the answer says that it is in force")
+				require.Equal(t, state, stopped.State)
+				answer, err := h.gate.Reserve(ctx, sale.ID, "ann", 1)
+				require.NoError(t, err)
+				require.Equal(t, want, answer.Verdict)
+				answer, err = h.gate.Reserve(ctx, other.ID, "ann", 1)
+				require.NoError(t, err)
+				require.Equal(t, seckill.Queued, answer.Verdict, "no other sale is stopped")
+
+				time.Sleep(5 * time.Second)
+				stops, err := h.gate.Stops(ctx)
+				require.NoError(t, err)
+				require.Len(t, stops, 1, "it waits for the store")
+
+				t.Log("the store is back, and everything is rebuilt from it")
+				h.set(false, "update")
+				h.unsure.Store(true)
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				stops, err = h.gate.Stops(ctx)
+				require.NoError(t, err)
+				require.Empty(t, stops)
+				stored, err := h.store.Sale(ctx, sale.ID)
+				require.NoError(t, err)
+				require.Equal(t, [2]bool{!end, end}, [2]bool{stored.Paused, stored.Ended})
+				require.NoError(t, h.Rebuild(ctx, sale.ID))
+				answer, err = h.gate.Reserve(ctx, sale.ID, "bob", 1)
+				require.NoError(t, err)
+				require.Equal(t, want, answer.Verdict)
+				if !end {
+					_, err = h.Resume(ctx, sale.ID)
+					require.NoError(t, err)
+					answer, err = h.gate.Reserve(ctx, sale.ID, "bob", 1)
+					require.NoError(t, err)
+					require.Equal(t, seckill.Queued, answer.Verdict)
+				}
+				stopKeeper()
+			})
+		})
+	}
+}
+
+// A node that starts anew knows of a stop that the store does not know of yet.
+func TestAStopOutlivesTheNode(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		sale := h.create()
+		h.set(true, "update")
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(false, "update")
+		again := New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
+		require.NoError(t, again.keep(ctx))
+		stored, err := h.store.Sale(ctx, sale.ID)
+		require.NoError(t, err)
+		require.True(t, stored.Paused)
+	})
+}
