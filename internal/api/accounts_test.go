@@ -41,6 +41,14 @@ func (a *answer) cookie() *http.Cookie {
 	return all[0]
 }
 
+// manyHashes leaves a test out of a quick run: its password hashes take seconds of processor time.
+func manyHashes(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("LEFT OUT: many password hashes (-short)")
+	}
+}
+
 func TestRegisterLoginAndLogout(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -164,6 +172,7 @@ func offTheMinute() { pass(17*time.Second + 123*time.Millisecond) }
 
 // Wrong passwords beyond the limit are slowed down, and the right one gets in.
 func TestWhoTriesTooOftenIsSlowedDown(t *testing.T) {
+	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
@@ -197,6 +206,7 @@ func TestWhoTriesTooOftenIsSlowedDown(t *testing.T) {
 
 // Wrong passwords for a name do not keep its owner out, from wherever they come.
 func TestTheOwnerGetsInWhoeverElseTries(t *testing.T) {
+	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
@@ -271,6 +281,7 @@ func TestFailedLoginsOfAnUnknownNameAreLimitedToo(t *testing.T) {
 }
 
 func TestOfManyTriesTenAreGuesses(t *testing.T) {
+	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
@@ -290,6 +301,7 @@ func TestOfManyTriesTenAreGuesses(t *testing.T) {
 }
 
 func TestFailedLoginsAndNewAccountsAreLimitedByAddress(t *testing.T) {
+	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
