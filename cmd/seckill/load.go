@@ -31,6 +31,7 @@ func newLoadCommand() *cobra.Command {
 		misbehave      string
 		reports        []string
 		asJSON         bool
+		farm           scalpers
 	)
 	cmd := &cobra.Command{
 		Use:   "load",
@@ -60,7 +61,8 @@ SECKILL_AUTH_SECRET, or in the data directory.
 The report goes to the standard output, progress to the standard error. The exit
 status is 0 only if everything adds up. Failed requests are retried and counted:
 they are no reason for another exit status, but figures of speed with failures
-in them are worth nothing.`,
+in them are worth nothing.
+` + scalpersHelp,
 		Example: `  # 20,000 buyers for 1,000 fresh units on this machine
   seckill load
 
@@ -75,6 +77,9 @@ in them are worth nothing.`,
 
   # the buy route, then the result route; every tenth buyer misbehaves
   seckill load --phases --misbehave 0.1 --report load.html --report load.json
+
+  # a scalper's farm beside 2,000 people, for each defence alone and for all
+  seckill load --units 200 --buyers 2000 --scalpers "accounts=1000,networks=50,solver=2s,cores=8"
 
   # the speed of the buy route alone, for a script
   seckill load --buyers 100000 --buy-only --json`,
@@ -103,6 +108,9 @@ in them are worth nothing.`,
 			}
 			if len(c.Servers) == 0 {
 				return errors.New("--server is empty: give an address such as http://127.0.0.1:8080")
+			}
+			if farm.farm != "" {
+				return farm.run(cmd, c.Servers[0], c.Buyers, units, key, c.AdminToken, asJSON)
 			}
 			if sale != "" {
 				if c.Sale, err = seckill.ParseSaleID(sale); err != nil {
@@ -154,7 +162,9 @@ in them are worth nothing.`,
 	s.secretFlags(cmd)
 	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
 	f.StringSliceVar(&reports, "report", nil, "write the report to a `file` too: a page with plots if it ends in .html, JSON in .json,\ntext in .txt; may be given several times")
+	farm.flags(cmd)
 	cmd.MarkFlagsMutuallyExclusive("sale", "units")
+	cmd.MarkFlagsMutuallyExclusive("sale", "scalpers")
 	return cmd
 }
 

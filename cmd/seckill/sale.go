@@ -69,7 +69,7 @@ func (s *server) create() *cobra.Command {
 			created, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
 				return c.CreateSale(ctx, client.NewSale{
 					Title: v.Title, Description: v.Description, Image: v.Image, Price: v.Price, ListPrice: v.ListPrice, Currency: v.Currency,
-					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds,
+					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access,
 				})
 			})
 			if err != nil {
@@ -90,6 +90,12 @@ func (s *server) create() *cobra.Command {
 	f.StringVar(&opens, "opens", "now", "`time` of opening: RFC 3339, or a duration from now such as 10m")
 	f.StringVar(&closes, "closes", "24h", "`time` of closing: RFC 3339, or a duration after the opening")
 	f.IntVar(&v.HoldSeconds, "hold", 900, "seconds that an unpaid order keeps its units")
+	f.BoolVar(&v.Pass, "pass", false, "ask for a pass, which buyers fetch shortly before the opening")
+	f.StringVar((*string)(&v.Challenge), "challenge", "", "what a pass costs: none, formula, work or both")
+	f.IntVar(&v.TriesPerBuyer, "tries", 0, "orders that a buyer may leave unpaid (0: no limit)")
+	f.IntVar(&v.CooldownSeconds, "cooldown", 0, "seconds that a buyer waits after an unpaid order")
+	f.StringVar((*string)(&v.Eligible), "eligible", "", "who may buy: everybody, account_age or list")
+	f.Int64Var(&v.AccountAgeSeconds, "account-age", 0, "seconds that an account must exist, with --eligible account_age")
 	for _, name := range []string{"title", "price", "total"} {
 		cmd.MarkFlagRequired(name)
 	}

@@ -61,7 +61,7 @@ func Defaults() Settings {
 	return Settings{
 		BuyerRate: 500, BuyerBurst: 5_000, NetworkRate: 100, NetworkBurst: 2_000, Remembered: 1 << 18,
 		PassLife: 10 * time.Minute, PassEarly: 15 * time.Minute,
-		ChallengeLife: 5 * time.Minute, Work: 50_000, WorkMost: 50_000_000, WorkBusy: 500, NetworkBuyers: 8,
+		ChallengeLife: 5 * time.Minute, Work: 200_000, WorkMost: 50_000_000, WorkBusy: 500, NetworkBuyers: 8,
 		RegistrationChallenge: string(seckill.ChallengeNone),
 	}
 }

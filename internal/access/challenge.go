@@ -67,9 +67,11 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 	if kind.Work() {
 		cost := g.scores.cost(who, now)
 		g.metrics.work.Observe(float64(cost))
+		salt := hex.EncodeToString(nonce(12))
+		number := g.work[0].number(salt, 2*int64(cost))
 		c, err := altcha.CreateChallenge(altcha.ChallengeOptions{
 			Algorithm: altcha.SHA256, MaxNumber: 2 * int64(cost), HMACKey: g.work[0].text(), Expires: &p.ExpiresAt,
-			Params: url.Values{"about": {g.work[0].mark(about)}},
+			Salt: salt, Number: &number, Params: url.Values{"about": {g.work[0].mark(about)}},
 		})
 		if err != nil {
 			return p, err
@@ -93,8 +95,7 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 			wav, answer = speak(sound)
 			p.Sound = dataURL("audio/wav", wav)
 		}
-		b := make([]byte, nonceSize, formulaSize)
-		rand.Read(b)
+		b := nonce(nonceSize)
 		b = binary.BigEndian.AppendUint64(b, uint64(p.ExpiresAt.UnixMilli()))
 		p.Formula = base64.RawURLEncoding.EncodeToString(g.answers[0].sum(b, b, []byte(about), zero, []byte(answer)))
 	}
@@ -214,8 +215,47 @@ func (k key) text() string { return hex.EncodeToString(k.raw) }
 // mark binds a proof of work to what it is about.
 func (k key) mark(about string) string { return hex.EncodeToString(k.sum(nil, []byte(about))[:16]) }
 
-// Answer finds the answer of a formula with the server's secret. It is for the load
-// generator, which holds it; without the secret the picture has to be read.
+// number is the one that a proof of work has to find: any of 0 to most, and nobody
+// without the key can tell which.
+func (k key) number(salt string, most int64) int64 {
+	sum := k.sum(nil, []byte("number"), zero, []byte(salt))
+	return int64(binary.BigEndian.Uint64(sum) % uint64(most+1))
+}
+
+func nonce(size int) []byte {
+	b := make([]byte, size)
+	rand.Read(b)
+	return b
+}
+
+// Solve solves a challenge with the server's secret, at once, and tells how many hashes
+// that would have taken. It is for the load generator, which holds the secret and plays
+// people and machines at their own speed.
+func Solve(secret []byte, about string, p Puzzle) (s Solution, hashes int64, err error) {
+	if p.Work != nil {
+		ks, err := deriveKeys([][]byte{secret}, "seckill work v1")
+		if err != nil {
+			return s, 0, err
+		}
+		salt, _, _ := strings.Cut(p.Work.Salt, "?")
+		n := ks[0].number(salt, p.Work.MaxNumber)
+		b, err := json.Marshal(altcha.Payload{Algorithm: p.Work.Algorithm, Challenge: p.Work.Challenge, Number: n, Salt: p.Work.Salt, Signature: p.Work.Signature})
+		if err != nil {
+			return s, 0, err
+		}
+		s.Work, hashes = base64.StdEncoding.EncodeToString(b), n+1
+	}
+	if p.Formula != "" {
+		s.Formula = p.Formula
+		if s.Answer, err = Answer(secret, about, p.Formula); err != nil {
+			return s, 0, err
+		}
+	}
+	return s, hashes, nil
+}
+
+// Answer finds the answer of a formula with the server's secret. Without it the picture
+// has to be read.
 func Answer(secret []byte, about, name string) (string, error) {
 	ks, err := deriveKeys([][]byte{secret}, "seckill formula v1")
 	if err != nil {

@@ -46,6 +46,24 @@ func work(t testing.TB, c altcha.Challenge) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
+// Who holds the secret knows the answers; the load generator plays people with that.
+func TestTheSecretSolvesWhatPeopleSolve(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	about := ForSale(7, "li.wei")
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeBoth, about, Asker{Buyer: "li.wei"}, "")
+	require.NoError(t, err)
+	s, hashes, err := Solve(theSecret, about, p)
+	require.NoError(t, err)
+	require.Equal(t, solve(t, about, p), s)
+	require.Positive(t, hashes)
+	require.LessOrEqual(t, hashes, p.Work.MaxNumber+1)
+	require.NoError(t, n.Solved(t.Context(), seckill.ChallengeBoth, about, Asker{Buyer: "li.wei"}, s))
+	wrong, _, err := Solve(newSecret, about, p)
+	require.ErrorIs(t, err, ErrWrong)
+	require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeWork, about, Asker{Buyer: "li.wei"}, wrong), ErrWrong)
+}
+
 func TestAPassCostsWhatTheSaleAsks(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []seckill.Challenge{seckill.ChallengeFormula, seckill.ChallengeWork, seckill.ChallengeBoth} {

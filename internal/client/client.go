@@ -130,7 +130,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (a Answe
 	return a, nil
 }
 
-// Call sends a request once and decodes the answer into v. What says no is a *Problem.
+// Call sends a request once and decodes the answer into v, unless v is nil. What says no is a *Problem.
 func (c *Client) Call(ctx context.Context, method, path string, body, v any) error {
 	a, err := c.Do(ctx, method, path, body)
 	if err != nil {
@@ -138,6 +138,9 @@ func (c *Client) Call(ctx context.Context, method, path string, body, v any) err
 	}
 	if err := a.Refusal(method, path); err != nil {
 		return err
+	}
+	if v == nil {
+		return nil
 	}
 	return a.Into(v)
 }

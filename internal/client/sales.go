@@ -23,6 +23,7 @@ type NewSale struct {
 	ClosesAt      time.Time           `json:"closes_at"`
 	HoldSeconds   int                 `json:"hold_seconds"`
 	LatePayment   seckill.LatePayment `json:"late_payment,omitempty"`
+	seckill.Access
 }
 
 // Said is everything that an answer on the ticket route, or a problem

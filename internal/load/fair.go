@@ -1,0 +1,345 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	mathrand "math/rand/v2"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"seckill"
+	"seckill/internal/client"
+	"seckill/internal/duty"
+)
+
+// fair is one meeting.
+type fair struct {
+	FairConfig
+	defence Defence
+	run     string // in the names of the buyers
+	sale    seckill.Sale
+	opens   time.Time // by this machine's clock
+
+	mu      sync.Mutex
+	row     Fair
+	solvers places // the farm's people
+	cores   places // the farm's processors
+}
+
+// actor is a buyer of either side.
+type actor struct {
+	id     string
+	farmed bool
+	age    time.Duration
+	client client.Client
+	rand   *mathrand.Rand
+}
+
+// forwarded sends requests as a proxy does that this server trusts: with the address of
+// the actor's network.
+type forwarded struct {
+	next    http.RoundTripper
+	address string
+}
+
+func (f forwarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header.Set("X-Forwarded-For", f.address)
+	return f.next.RoundTrip(r)
+}
+
+func (f *fair) meet(ctx context.Context) (Fair, error) {
+	transport := &http.Transport{MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute}
+	defer transport.CloseIdleConnections()
+	admin := client.Client{Server: f.Server, Token: f.AdminToken, HTTP: &http.Client{Transport: transport}}
+	actors, err := f.actors(transport)
+	if err != nil {
+		return Fair{}, err
+	}
+	remove, err := f.block(ctx, &admin)
+	defer remove()
+	if err != nil {
+		return Fair{}, err
+	}
+	if err := f.create(ctx, &admin); err != nil {
+		return Fair{}, err
+	}
+	f.row = Fair{Defence: f.defence.Name, Units: f.Units}
+	f.solvers, f.cores = make(places, f.Farm.Solvers), make(places, f.Farm.Cores)
+	var all errgroup.Group
+	for _, a := range actors {
+		all.Go(func() error { return f.play(ctx, a) })
+	}
+	err = all.Wait()
+	return f.row, err
+}
+
+// create makes the sale.
+func (f *fair) create(ctx context.Context, admin *client.Client) (err error) {
+	sent := time.Now()
+	f.sale, err = admin.CreateSale(ctx, client.NewSale{
+		Title: "Fair access: " + f.defence.Name, Price: 9900, Currency: "CNY", Total: f.Units, LimitPerBuyer: 1, HoldSeconds: 3600,
+		OpensAt: sent.Add(f.Lead).UTC(), ClosesAt: sent.Add(f.Lead + time.Hour).UTC(), Access: f.defence.Access,
+	})
+	if err != nil {
+		return err
+	}
+	// The server's clock decides: how far it is from this one is known within a round trip.
+	apart := f.sale.ServerNow.Sub(sent.Add(time.Since(sent) / 2))
+	f.opens = f.sale.OpensAt.Add(-apart)
+	return nil
+}
+
+// block puts a share of the farm's networks on the block list, and returns how to take
+// them off again.
+func (f *fair) block(ctx context.Context, admin *client.Client) (remove func(), err error) {
+	var blocked []string
+	remove = func() {
+		for _, n := range blocked {
+			admin.Do(context.WithoutCancel(ctx), "POST", "/api/admin/access/remove", map[string]string{"network": n})
+		}
+	}
+	for n := range int(f.defence.Blocked * float64(f.Farm.Networks)) {
+		network := farmNetwork(n)
+		a, err := admin.Do(ctx, "POST", "/api/admin/access", map[string]string{"list": seckill.ListBlock, "network": network, "note": "a farm"})
+		if err != nil || a.Status != http.StatusOK {
+			return remove, errors.Join(err, fmt.Errorf("the network %s was not blocked: %v", network, a))
+		}
+		blocked = append(blocked, network)
+	}
+	return remove, nil
+}
+
+// Networks for tests, of RFC 2544 and of a private range.
+func farmNetwork(n int) string {
+	return netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}).String()
+}
+func homeNetwork(n int) string {
+	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}).String()
+}
+
+func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
+	var all []*actor
+	add := func(name string, n int, farmed bool, age time.Duration, address string) error {
+		a := &actor{id: fmt.Sprintf("%s-%s-%d", f.run, name, n), farmed: farmed, age: age, rand: mathrand.New(mathrand.NewPCG(f.Seed, uint64(len(all))))}
+		token, err := f.Token(a.id, age)
+		a.client = client.Client{Server: f.Server, Token: token, HTTP: &http.Client{Transport: forwarded{transport, address}, Timeout: time.Minute}}
+		all = append(all, a)
+		return err
+	}
+	for n := range f.Farm.Accounts {
+		if err := add("farm", n, true, f.Farm.Age, farmNetwork(n%f.Farm.Networks)); err != nil {
+			return nil, err
+		}
+	}
+	draw := mathrand.New(mathrand.NewPCG(f.Seed, math.MaxUint64))
+	for n := range f.People {
+		age := 90 * 24 * time.Hour
+		if draw.Float64() < peopleNew {
+			age = time.Hour
+		}
+		address := homeNetwork(n)
+		if draw.Float64() < peopleShared {
+			address = homeNetwork(1<<20 + n%max(1, int(float64(f.People)*peopleShared/20)))
+		}
+		if err := add("home", n, false, age, address); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// play takes one actor through the sale.
+func (f *fair) play(ctx context.Context, a *actor) error {
+	if !a.farmed { // people open the page some time before the opening; the farm is there at once
+		duty.Rest(ctx, time.Duration(a.rand.Float64()*float64(f.Lead)/3))
+	}
+	if _, err := f.do(ctx, a, "GET", client.SalePath(f.sale.ID.String()), nil); err != nil {
+		return err
+	}
+	pass := ""
+	if f.defence.Access.Complete().Pass {
+		var err error
+		if pass, err = f.fetchPass(ctx, a); err != nil {
+			return err
+		}
+	}
+	press := f.opens
+	if !a.farmed {
+		press = press.Add(around(a.rand, peopleReact))
+	}
+	duty.Rest(ctx, time.Until(press))
+	return f.buy(ctx, a, pass)
+}
+
+// fetchPass fetches a pass, at the actor's speed. It gives up, with none, when the sale is
+// not for them or when it has been open for some seconds.
+func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
+	for tries := 0; tries < 20 && time.Since(f.opens) < 3*time.Second; tries++ {
+		// The farm has few readers and cores: a challenge ends, and is worth nothing before
+		// somebody can solve it.
+		kind, reader, core := f.defence.Access.Challenge, func() {}, func() {}
+		switch {
+		case a.farmed && kind.Formula():
+			reader = f.solvers.take(ctx)
+		case a.farmed && kind.Work():
+			core = f.cores.take(ctx)
+		}
+		free := func() { reader(); core() }
+		c, err := f.do(ctx, a, "POST", "/api/sales/"+f.sale.ID.String()+"/challenge", nil)
+		if err != nil || c.Status != http.StatusOK {
+			free()
+			if err == nil && (c.Status == http.StatusTooManyRequests || c.Status == http.StatusServiceUnavailable) {
+				duty.Rest(ctx, c.RetryAfter)
+				continue
+			}
+			return "", err // not eligible: no pass for this one
+		}
+		body, hashes, err := f.Solve(f.sale.ID, a.id, c.Body)
+		if err != nil {
+			free()
+			return "", err
+		}
+		if !a.farmed {
+			if f.human(ctx, a, hashes, kind.Formula()) {
+				continue
+			}
+		} else {
+			if kind.Formula() {
+				duty.Rest(ctx, f.Farm.Solver)
+				f.count(func(row *Fair) { row.Pictures++ })
+				reader()
+				if kind.Work() {
+					core = f.cores.take(ctx)
+				}
+			}
+			seconds := float64(hashes) / f.Farm.Hashes
+			duty.Rest(ctx, time.Duration(seconds*float64(time.Second)))
+			f.count(func(row *Fair) { row.Seconds += seconds })
+			core()
+		}
+		p, err := f.do(ctx, a, "POST", "/api/sales/"+f.sale.ID.String()+"/pass", body)
+		if err != nil {
+			return "", err
+		}
+		var v struct{ Pass string }
+		if p.Status == http.StatusOK && p.Says(&v) {
+			if a.farmed {
+				f.count(func(row *Fair) { row.Passes++ })
+			}
+			return v.Pass, nil
+		}
+		if p.Status == http.StatusConflict {
+			return "", nil
+		}
+	}
+	return "", nil
+}
+
+// do sends a request of an actor, again when a connection broke: every request here may
+// be repeated.
+func (f *fair) do(ctx context.Context, a *actor, method, path string, body any) (v client.Answer, err error) {
+	for range 10 {
+		if v, err = a.client.Do(ctx, method, path, body); err == nil || ctx.Err() != nil {
+			return v, err
+		}
+		duty.Rest(ctx, 50*time.Millisecond)
+	}
+	return v, err
+}
+
+// human takes the time that a person and a phone need for a challenge, and reports
+// whether the picture was read wrongly.
+func (f *fair) human(ctx context.Context, a *actor, hashes int64, picture bool) (wrong bool) {
+	duty.Rest(ctx, time.Duration(float64(hashes)/peoplePhone*float64(time.Second)))
+	if picture {
+		duty.Rest(ctx, around(a.rand, peopleRead))
+		return a.rand.Float64() < peopleWrong
+	}
+	return false
+}
+
+// buy asks for a ticket: people once, the farm until the sale says no.
+func (f *fair) buy(ctx context.Context, a *actor, pass string) error {
+	var body any
+	if pass != "" {
+		body = map[string]string{"pass": pass}
+	}
+	for tries := 0; tries < 50; tries++ {
+		v, err := f.do(ctx, a, "POST", client.TicketPath(f.sale.ID.String()), body)
+		if err != nil {
+			return err
+		}
+		switch {
+		case v.Status == http.StatusAccepted:
+			return f.outcome(ctx, a)
+		case v.Code == "not_open" && tries < 49:
+			duty.Rest(ctx, 5*time.Millisecond)
+			continue
+		case v.Code == "busy" || v.Code == "unavailable":
+			duty.Rest(ctx, v.RetryAfter)
+			continue
+		case a.farmed || v.Code == "sold_out":
+			return nil
+		}
+		f.count(func(row *Fair) { row.Alarms++ })
+		return nil
+	}
+	return nil
+}
+
+// outcome asks what became of the ticket.
+func (f *fair) outcome(ctx context.Context, a *actor) error {
+	for range 60 {
+		v, err := f.do(ctx, a, "GET", client.TicketPath(f.sale.ID.String())+"?wait=10s", nil)
+		if err != nil {
+			return err
+		}
+		var said struct{ Status string }
+		switch {
+		case v.Status == http.StatusOK && v.Says(&said) && said.Status == statusPlaced:
+			f.count(func(row *Fair) {
+				if a.farmed {
+					row.Farm++
+				} else {
+					row.People++
+				}
+			})
+			return nil
+		case said.Status == statusRefused:
+			return nil
+		case v.Status != http.StatusOK:
+			duty.Rest(ctx, max(v.RetryAfter, 100*time.Millisecond))
+		}
+	}
+	return errors.New("a ticket has no outcome after ten minutes")
+}
+
+func (f *fair) count(change func(*Fair)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(&f.row)
+}
+
+// around draws a time from a log-normal distribution with that median.
+func around(r *mathrand.Rand, median time.Duration) time.Duration {
+	return time.Duration(float64(median) * math.Exp(0.5*r.NormFloat64()))
+}
+
+// places is a number of places.
+type places chan struct{}
+
+// take waits for a place, and returns how it is given back.
+func (p places) take(ctx context.Context) (give func()) {
+	select {
+	case p <- struct{}{}:
+		return func() { <-p }
+	case <-ctx.Done():
+		return func() {}
+	}
+}
