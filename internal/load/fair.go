@@ -177,10 +177,13 @@ func (f *fair) play(ctx context.Context, a *actor) error {
 	return f.buy(ctx, a, pass)
 }
 
+// tooLate is when nobody fetches a pass any more: the sale has sold out.
+const tooLate = 3 * time.Second
+
 // fetchPass fetches a pass, at the actor's speed. It gives up, with none, when the sale is
 // not for them or when it has been open for some seconds.
 func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
-	for tries := 0; tries < 20 && time.Since(f.opens) < 3*time.Second; tries++ {
+	for tries := 0; tries < 20 && time.Since(f.opens) < tooLate; tries++ {
 		// The farm has few readers and cores: a challenge ends, and is worth nothing before
 		// somebody can solve it.
 		kind, reader, core := f.defence.Access.Challenge, func() {}, func() {}
@@ -191,6 +194,10 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 			core = f.cores.take(ctx)
 		}
 		free := func() { reader(); core() }
+		if time.Since(f.opens) >= tooLate { // while it waited for them
+			free()
+			return "", nil
+		}
 		c, err := f.do(ctx, a, "POST", "/api/sales/"+f.sale.ID.String()+"/challenge", nil)
 		if err != nil || c.Status != http.StatusOK {
 			free()
@@ -211,7 +218,7 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 			}
 		} else {
 			if kind.Formula() {
-				duty.Rest(ctx, f.Farm.Solver)
+				f.spend(ctx, f.Farm.Solver)
 				f.count(func(row *Fair) { row.Pictures++ })
 				reader()
 				if kind.Work() {
@@ -219,9 +226,12 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 				}
 			}
 			seconds := float64(hashes) / f.Farm.Hashes
-			duty.Rest(ctx, time.Duration(seconds*float64(time.Second)))
-			f.count(func(row *Fair) { row.Seconds += seconds })
+			spent := f.spend(ctx, time.Duration(seconds*float64(time.Second)))
+			f.count(func(row *Fair) { row.Seconds += spent.Seconds() })
 			core()
+		}
+		if time.Since(f.opens) >= tooLate {
+			return "", nil // nobody is interested any more
 		}
 		p, err := f.do(ctx, a, "POST", "/api/sales/"+f.sale.ID.String()+"/pass", body)
 		if err != nil {
@@ -241,6 +251,14 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 	return "", nil
 }
 
+// spend takes that time, or as much of it as is left until nobody is interested in a pass
+// any more, and returns how long it took.
+func (f *fair) spend(ctx context.Context, d time.Duration) time.Duration {
+	d = min(d, max(0, time.Until(f.opens.Add(tooLate))))
+	duty.Rest(ctx, d)
+	return d
+}
+
 // do sends a request of an actor, again when a connection broke: every request here may
 // be repeated.
 func (f *fair) do(ctx context.Context, a *actor, method, path string, body any) (v client.Answer, err error) {
@@ -256,9 +274,9 @@ func (f *fair) do(ctx context.Context, a *actor, method, path string, body any) 
 // human takes the time that a person and a phone need for a challenge, and reports
 // whether the picture was read wrongly.
 func (f *fair) human(ctx context.Context, a *actor, hashes int64, picture bool) (wrong bool) {
-	duty.Rest(ctx, time.Duration(float64(hashes)/peoplePhone*float64(time.Second)))
+	f.spend(ctx, time.Duration(float64(hashes)/peoplePhone*float64(time.Second)))
 	if picture {
-		duty.Rest(ctx, around(a.rand, peopleRead))
+		f.spend(ctx, around(a.rand, peopleRead))
 		return a.rand.Float64() < peopleWrong
 	}
 	return false

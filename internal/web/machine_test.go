@@ -310,3 +310,27 @@ func TestEveryWordOfTheMachineIsThere(t *testing.T) {
 		}
 	}
 }
+
+// A sale may ask for a pass: until there is one the button leads to the check, and before
+// the opening the sentence says when it is done.
+func TestTheSalePageAsksForAPass(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.run(`const pass = (p) => ({ type: 'pass', pass: p })`)
+	for _, c := range []struct{ what, events, want string }{
+		{"no pass yet", `sale({ pass: true }), me('li.wei')`, "info pass.first | buy.pass → pass | " + fresh + " | " + closes13},
+		{"nobody is logged in", `sale({ pass: true }), me()`, "info sale.open_login | " + open + " | " + fresh + " | " + closes13},
+		{"a pass", `sale({ pass: true }), me('li.wei'), pass({ value: 'x', until: at(10) })`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
+		{"a pass that has ended", `sale({ pass: true }), me('li.wei'), pass({ value: 'x', until: at(-1) })`, "info pass.first | buy.pass → pass | " + fresh + " | " + closes13},
+		{"not for them", `sale({ pass: true }), me('li.wei'), pass({ barred: true })`, "bad verdict.not_eligible | buy.barred |  | " + closes13},
+		{"a sale without", `sale(), me('li.wei')`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
+		{"the gate's no", `sale(), me('li.wei'), press, verdict('not_eligible')`, "bad verdict.not_eligible | " + open + " | " + fresh + " | " + closes13},
+		{"before the opening, with a pass", `sale({ pass: true, state: 'scheduled', opens_at: iso(at(5)) }), me('li.wei'), pass({ value: 'x', until: at(10) })`, "good pass.ready | buy.scheduled |  | gate 12:05"},
+		{"before the opening, without", `sale({ pass: true, state: 'scheduled', opens_at: iso(at(5)) }), me('li.wei')`, "info sale.soon | buy.scheduled |  | gate 12:05"},
+	} {
+		m.says(c.what, "show("+c.events+")", c.want)
+	}
+	m.says("the check is shown before the opening", `saleView(after(sale({ pass: true, state: 'scheduled', opens_at: iso(at(5)) }), me('li.wei')), noon, noon).pass`, "true")
+	m.says("and not while a ticket is held", `saleView(after(sale({ pass: true }), me('li.wei'), press, ticket('queued')), noon, noon).pass`, "false")
+	m.says("nor when it is done", `saleView(after(sale({ pass: true }), me('li.wei'), pass({ value: 'x', until: at(10) })), noon, noon).pass`, "false")
+}

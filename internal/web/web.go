@@ -40,9 +40,9 @@ var pages = []struct {
 	modules          string
 }{
 	{pattern: "GET /{$}", name: "list", modules: "look machine"},
-	{pattern: "GET /sale/{sale}", name: "sale", exists: namesSale, modules: "look machine"},
-	{pattern: "GET /login", name: "login"},
-	{pattern: "GET /register", name: "register", template: "login", script: "login"},
+	{pattern: "GET /sale/{sale}", name: "sale", exists: namesSale, modules: "challenge look machine"},
+	{pattern: "GET /login", name: "login", modules: "challenge"},
+	{pattern: "GET /register", name: "register", template: "login", script: "login", modules: "challenge"},
 	{pattern: "GET /orders", name: "orders", modules: "look machine"},
 	{pattern: "GET /order/detail/{order}", name: "order", modules: "look machine", exists: func(r *http.Request) bool {
 		return seckill.ValidTicketID(r.PathValue("order"))
@@ -96,7 +96,7 @@ const html = "text/html; charset=utf-8"
 // policy lets a page load its own files, talk to its own server and show
 // images from anywhere, because a sale's image may be anywhere. Nothing inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; " +
-	"img-src 'self' https: http: data:; connect-src 'self'; form-action 'self'; " +
+	"img-src 'self' https: http: data:; connect-src 'self'; worker-src 'self'; media-src data:; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'"
 
 // site is what Handler serves, made once.

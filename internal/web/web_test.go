@@ -124,7 +124,7 @@ func TestEveryAnswerHasTheHeaders(t *testing.T) {
 		csp := header.Get("Content-Security-Policy")
 		for _, directive := range []string{
 			"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' https: http: data:",
-			"connect-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
+			"connect-src 'self'", "worker-src 'self'", "media-src data:", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
 		} {
 			if !slices.Contains(strings.Split(csp, "; "), directive) {
 				t.Errorf("%s: no %q in the policy %q", target, directive, csp)

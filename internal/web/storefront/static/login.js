@@ -1,6 +1,7 @@
 // Log in, and register: two pages, each with its own form.
 import { lang, show, t } from './i18n.js';
 import { post } from './api.js';
+import { challenge } from './challenge.js';
 import { byId, changed, hush, label, tell } from './frame.js';
 
 const form = byId('login-form');
@@ -26,6 +27,16 @@ function wrong(field, key, values) {
   field?.focus();
 }
 
+// A new account may cost a challenge: then it is shown, and its solution sent along.
+const puzzle = byId('pass') && challenge(byId('pass'), {
+  path: '/api/challenge',
+  async solved(solution) {
+    const answer = await send(solution);
+    if (answer.code !== 'challenge_failed') byId('pass').hidden = true;
+    return answer;
+  },
+});
+
 async function enter() {
   if (busy) return;
   const who = name.value.trim();
@@ -34,17 +45,26 @@ async function enter() {
   if (action === 'register' && [...password.value].length < 8) return wrong(password, 'error.weak_password');
   wrong(null);
   hush();
+  await send({});
+}
+
+// send sends the form, and goes on by the answer.
+async function send(solution) {
   busy = true;
   draw();
-  const answer = await post(`/api/${action}`, { name: who, password: password.value });
+  const answer = await post(`/api/${action}`, { name: name.value.trim(), password: password.value, ...solution });
   busy = false;
   draw();
   if (answer.status === 200 || answer.status === 201) {
     changed();
     location.replace(next(location.search));
-    return;
+  } else if (answer.code === 'challenge_required' && puzzle) {
+    byId('pass').hidden = false;
+    puzzle.begin();
+  } else if (answer.code !== 'challenge_failed') {
+    explain(answer);
   }
-  explain(answer);
+  return answer;
 }
 
 // explain adds the server's own detail where it knows more than we do and

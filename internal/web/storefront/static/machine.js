@@ -40,10 +40,11 @@ export function stateOf(sale, now) {
 //	order     the last answer about the order; while placed null: not asked yet
 //	orderId   its id
 //	note      what was last said, with its cause: {kind, code, at, ...}
+//	pass      null; {value, until}: a pass for this sale; {barred}: there is none for them
 export function begin() {
   return {
     sale: null, missing: false, failures: 0, me: undefined, stranger: false, quantity: 1, phase: 'idle',
-    ticket: null, over: null, failed: 0, tries: 0, until: 0, order: null, orderId: null, note: null,
+    ticket: null, over: null, failed: 0, tries: 0, until: 0, order: null, orderId: null, note: null, pass: null,
   };
 }
 
@@ -76,8 +77,14 @@ export function reduce(s, e) {
     case 'silent': return { ...s, failed: s.failed + 1 };
     case 'ticket': return withTicket(s, e);
     case 'order': return withOrder(s, e);
+    case 'pass': return { ...s, pass: e.pass };
   }
   return s;
+}
+
+// passNeeded reports whether this buyer still has to fetch a pass for the sale.
+export function passNeeded(s, now) {
+  return Boolean(s.sale?.pass && s.me) && !s.pass?.barred && !(s.pass && now < s.pass.until);
 }
 
 // withSale takes a newer answer about the sale. What was said before is taken back
@@ -144,6 +151,7 @@ export function saleView(s, gate, store, online = true) {
     stepper: { shown: Boolean(s.sale) && s.sale.limit_per_buyer > 1 && s.phase !== 'placed' && !['sold_out', 'ended'].includes(state), fewer: free && s.quantity > 1, more: free && s.quantity < (s.sale?.limit_per_buyer ?? 1) },
     browse: s.phase === 'idle' && ['sold_out', 'ended'].includes(state),
     before: state === 'scheduled' && s.phase === 'idle',
+    pass: s.phase === 'idle' && ['scheduled', 'open', 'paused'].includes(state) && passNeeded(s, gate),
     login: s.me === null && ['scheduled', 'open', 'paused'].includes(state),
   };
 }
@@ -174,8 +182,10 @@ function saleSays(s, gate, store) {
   const closes = { clock: 'gate', at: Date.parse(s.sale.closes_at) };
   switch (state) {
     case 'scheduled': return { sentence, button: still('buy.scheduled'), expiry: { clock: 'gate', at: opens } };
-    case 'open': return {
-      sentence, button: { key: 'buy.open', act: 'buy', busy: false },
+    case 'open': if (s.pass?.barred) return { sentence: says('bad', 'verdict', undefined, 'not_eligible'), button: still('buy.barred'), expiry: closes };
+      return {
+      sentence: passNeeded(s, gate) && !s.note ? says('info', 'pass.first') : sentence,
+      button: passNeeded(s, gate) ? { key: 'buy.pass', act: 'pass', busy: false } : { key: 'buy.open', act: 'buy', busy: false },
       expiry: !s.note && gate < opens + justOpened ? { clock: 'gate', at: Math.min(closes.at, opens + justOpened) } : closes,
       title: { key: s.note?.kind === 'back' ? 'title.back' : 'title.open' },
     };
@@ -219,7 +229,9 @@ function noteSays(s, state, gate) {
     case 'resumed': if (may) return says('good', 'sale.resumed'); break;
   }
   switch (state) {
-    case 'scheduled': return says('info', s.me === null ? 'sale.soon_login' : 'sale.soon');
+    case 'scheduled':
+      if (s.sale.pass && s.me && s.pass?.until > gate) return says('good', 'pass.ready');
+      return says('info', s.me === null ? 'sale.soon_login' : 'sale.soon');
     case 'open':
       if (gate < Date.parse(s.sale.opens_at) + justOpened) return says('good', 'sale.opened');
       return says('info', s.me === null ? 'sale.open_login' : 'sale.open');

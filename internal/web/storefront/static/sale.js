@@ -5,6 +5,7 @@ import { get, post, salePath, orderPath, orderPage, unknown } from './api.js';
 import { gate, keep, pause, store, until } from './clock.js';
 import { ask, byId, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
 import { drawState, drawPrices, drawUnits, drawPicture } from './look.js';
+import { challenge } from './challenge.js';
 import { backoff, begin, gapToOrder, gapToSale, jittered, reduce, saleView } from './machine.js';
 
 const id = decodeURIComponent(location.pathname.split('/')[2]);
@@ -64,6 +65,7 @@ function draw() {
   byId('more').setAttribute('aria-disabled', String(!stepper.more));
   byId('quantity-value').textContent = state.quantity;
   byId('browse').hidden = !view.browse;
+  drawPass(view.pass);
   byId('before').hidden = !view.before && !view.login;
   byId('before-login').hidden = !view.login;
   byId('reminder').hidden = !view.before;
@@ -72,6 +74,32 @@ function draw() {
   drawn = view;
   drawAgain(view.expiry);
 }
+
+// drawPass shows what a pass costs while the buyer needs one. Before the opening there is
+// time for it; after it the button leads here.
+function drawPass(shown) {
+  const box = byId('pass');
+  if (box.hidden !== shown) return;
+  box.hidden = !shown;
+  if (!shown) puzzle.stop();
+}
+
+// Pressed already: when the pass is there the page presses for them.
+let pressed = false;
+
+const puzzle = challenge(byId('pass'), {
+  path: `${path}/challenge`,
+  async solved(body) {
+    const answer = await post(`${path}/pass`, body);
+    if (answer.status !== 200) return answer;
+    on({ type: 'pass', pass: { value: answer.body.pass, until: Date.parse(answer.body.expires_at) } });
+    (viewOrder.hidden ? buyButton : viewOrder).focus();
+    if (pressed && drawn.button.act === 'buy') press();
+    pressed = false;
+    return answer;
+  },
+  barred: () => on({ type: 'pass', pass: { barred: true } }),
+});
 
 // rounded keeps two digits: the figure is an estimate.
 const rounded = (n) => (n < 100 ? n : Number(n.toPrecision(2)));
@@ -164,19 +192,32 @@ function remembered() {
   }
 }
 
+function beginPass() {
+  pressed = true;
+  puzzle.begin();
+}
+
 async function press() {
   on({ type: 'press' });
   await send();
 }
 
 async function send() {
-  const answer = await post(`${path}/ticket`, { quantity: state.quantity });
+  const body = { quantity: state.quantity };
+  if (state.pass?.value) body.pass = state.pass.value;
+  const answer = await post(`${path}/ticket`, body);
   if (answer.status === 202) {
     on({ type: 'ticket', ticket: answer.body });
     await follow(answer.body.poll_after_ms);
   } else if (answer.status === 401) {
     remember(state.quantity);
     toLogin();
+  } else if (answer.code === 'pass_required') {
+    // The rules of the sale have changed, or the pass has ended meanwhile.
+    on({ type: 'pass', pass: null });
+    on({ type: 'none' });
+    await lookAtSale();
+    if (drawn.pass) beginPass();
   } else if (answer.status === 409) {
     on({ type: 'verdict', code: answer.code });
     if (answer.code === 'limit') await recall();
@@ -335,6 +376,7 @@ onOnline(draw);
 buyButton.addEventListener('click', () => {
   const { act } = drawn?.button ?? {};
   if (act === 'buy') press();
+  if (act === 'pass') beginPass();
   if (act === 'stop') on({ type: 'stop' });
 });
 for (const [name, by] of [['fewer', -1], ['more', +1]]) {

@@ -1,0 +1,201 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dop251/goja"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/access"
+)
+
+// The worker's own SHA-256 finds what the library's would, over every length of salt
+// around the ends of a block.
+func TestTheWorkerSolvesAProofOfWork(t *testing.T) {
+	t.Parallel()
+	vm := goja.New()
+	_, err := vm.RunString(`class TextEncoder { encode(s) { return new Uint8Array(Array.from(s, (c) => c.charCodeAt(0))); } }` + string(must(fs.ReadFile(storefront, "storefront/static/worker.js"))))
+	require.NoError(t, err)
+	for size := 20; size < 140; size += 7 {
+		salt := fmt.Sprintf("%0*d?about=x&expires=1&", size, 7)
+		sum := sha256.Sum256([]byte(salt + "123"))
+		v, err := vm.RunString(fmt.Sprintf("solve({ salt: %q, challenge: %q, most: 200 })", salt, hex.EncodeToString(sum[:])))
+		require.NoError(t, err)
+		require.EqualValues(t, 123, v.ToInteger(), "a salt of %d", len(salt))
+	}
+	v, err := vm.RunString(fmt.Sprintf("solve({ salt: 'x', challenge: %q, most: 20 })", hex.EncodeToString(make([]byte, 32))))
+	require.NoError(t, err)
+	require.EqualValues(t, -1, v.ToInteger(), "there is none")
+}
+
+// passTests are about a sale that asks for a pass, and an account that costs a challenge.
+var passTests = []browserTest{
+	{"a pass is fetched before the opening, with the keyboard", testPassBeforeOpening},
+	{"a wrong answer brings another picture, and digits can be heard", testWrongAnswer},
+	{"who presses first is led to the check, and the page goes on", testPressedFirst},
+	{"a sale that is not for this buyer says so", testNotEligible},
+	{"a new account may cost a challenge", testAccountCosts},
+}
+
+const aSecret = "the secret of the browser's tests"
+
+// checks lets a shop ask for passes, with the real challenges. answer is what the newest
+// formula gives.
+func (b *buyer) checks(kind seckill.Challenge, path, about string) (answer func() string) {
+	b.t.Helper()
+	settings := access.Defaults()
+	settings.Remembered, settings.Work = 1024, 3000
+	guard, err := access.New(access.Config{Settings: settings, Secrets: [][]byte{[]byte(aSecret)}, Now: time.Now})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var newest string
+	b.shop.script("POST "+path, func(w responseWriter, s *shop) {
+		sound := ""
+		if bodies := s.bodies("POST " + path); strings.Contains(bodies[len(bodies)-1], "en") {
+			sound = "en"
+		}
+		p, err := guard.Puzzle(context.Background(), kind, about, access.Asker{Buyer: "b1"}, sound)
+		if err != nil {
+			b.t.Error(err)
+		}
+		mu.Lock()
+		newest = p.Formula
+		mu.Unlock()
+		json.NewEncoder(w).Encode(p)
+	})
+	b.shop.solved = func(body string) error {
+		var v struct{ Work, Formula, Answer string }
+		if err := json.Unmarshal([]byte(body), &v); err != nil {
+			return err
+		}
+		return guard.Solved(context.Background(), kind, about, access.Asker{Buyer: "b1"}, access.Solution{Work: v.Work, Formula: v.Formula, Answer: v.Answer})
+	}
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		text, err := access.Answer([]byte(aSecret), about, newest)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return text
+	}
+}
+
+func givePass(w responseWriter, s *shop) {
+	bodies := s.bodies("POST /api/sales/1/pass")
+	switch err := s.solved(bodies[len(bodies)-1]); {
+	case err == nil:
+		reply(200, `{"pass":"a pass","expires_at":"%s"}`, s.now().Add(time.Hour).UTC().Format(time.RFC3339))(w, s)
+	default:
+		problem(403, "challenge_failed")(w, s)
+	}
+}
+
+func testPassBeforeOpening(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeBoth })
+	open := b.shop.sales["1"].opensWhenTold(b.shop.now)
+	answer := b.checks(seckill.ChallengeBoth, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.viewport(390, 844)
+	b.Open("/sale/1")
+	b.Await(`shown('#pass') && text('#pass-heading') === 'Check in before the opening'`)
+	b.Eval(`(node('#pass [data-part=start]').focus(), '')`)
+	b.keys("\r")
+	b.Await(`shown('#pass form') && node('#pass img').naturalWidth > 0 && document.activeElement === node('#pass [data-part=answer]')`)
+	b.Equal(`node('#pass img').getAttribute('aria-label')`, "A picture of a sum. Ask for another one if it is hard to read, or listen to digits instead")
+	b.fits(390)
+	b.Fill("#pass [data-part=answer]", answer())
+	b.keys("\r")
+	b.Await(`!shown('#pass') && text('#status') === 'You are checked in. When it opens, one press is enough.'`)
+	open()
+	b.wake()
+	b.shop.script("POST /api/sales/1/ticket", queued)
+	b.shop.script("GET /api/sales/1/ticket", queuedAt(3))
+	b.Await(`can('#buy')`)
+	b.Click("#buy")
+	b.Await(`text('#position') === 'Your place in the queue: 3'`)
+	bodies := b.shop.bodies("POST /api/sales/1/ticket")
+	require.JSONEq(t, `{"quantity":1,"pass":"a pass"}`, bodies[len(bodies)-1])
+}
+
+func testWrongAnswer(t *testing.T, b *buyer) {
+	b.login()
+	b.speak("zh-CN")
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeFormula })
+	answer := b.checks(seckill.ChallengeFormula, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.Open("/sale/1")
+	b.Await(`text('#status') === '先完成下面的验证，就可以抢购。' && text('#buy') === '先完成验证'`)
+	b.Click("#pass [data-part=start]")
+	b.Await(`shown('#pass form')`)
+	b.Click("#pass [type=submit]")
+	b.Await(`text('#pass [data-part=note]') === '请先填写结果。'`)
+	b.Fill("#pass [data-part=answer]", "9999")
+	b.Click("#pass [type=submit]")
+	b.Await(`text('#pass [data-part=note]') === '答案不对或已过期，请再试一次。' && shown('#pass form') && node('#pass [data-part=answer]').value === ''`)
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.Fill("#pass [data-part=answer]", answer())
+	b.Click("#pass [type=submit]")
+	b.Await(`!shown('#pass') && can('#buy') && text('#buy') === '立即抢购'`)
+}
+
+func testPressedFirst(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeWork })
+	b.checks(seckill.ChallengeWork, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.shop.script("POST /api/sales/1/ticket", queued)
+	b.Open("/sale/1")
+	b.Await(`text('#buy') === 'Finish the check first' && can('#buy')`)
+	b.shop.script("GET /api/sales/1/ticket", queuedAt(3))
+	b.Click("#buy")
+	b.Await(`text('#position') === 'Your place in the queue: 3' && !shown('#pass')`)
+}
+
+func testNotEligible(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeWork })
+	b.shop.script("POST /api/sales/1/challenge", problem(409, "not_eligible"))
+	b.Open("/sale/1")
+	b.Await(`shown('#pass')`)
+	b.Click("#pass [data-part=start]")
+	b.Await(`text('#status') === 'This sale is not open to your account.' && text('#buy') === 'Not open to you' && !can('#buy') && !shown('#pass')`)
+}
+
+func testAccountCosts(t *testing.T, b *buyer) {
+	answer := b.checks(seckill.ChallengeFormula, "/api/challenge", "an account")
+	b.shop.script("POST /api/register", func(w responseWriter, s *shop) {
+		bodies := s.bodies("POST /api/register")
+		if s.solved(bodies[len(bodies)-1]) != nil {
+			problem(403, "challenge_required")(w, s)
+			return
+		}
+		http.SetCookie(w, &http.Cookie{Name: "seckill_session", Value: "ada", Path: "/", HttpOnly: true})
+		reply(201, `{"token":"t","buyer":"ada"}`)(w, s)
+	})
+	b.Open("/register")
+	b.fill("ada", "correct horse battery")
+	b.Click("#register-submit")
+	b.Await(`shown('#pass form') && node('#pass img').naturalWidth > 0`)
+	b.Click("#pass [data-part=listen]")
+	b.Await(`shown('#pass audio') && !shown('#pass img') && text('#pass [data-part=question]') === 'The four digits you hear'`)
+	b.Click("#pass [data-part=another]")
+	b.Await(`shown('#pass img') && !shown('#pass audio')`)
+	b.Fill("#pass [data-part=answer]", answer())
+	b.Click("#pass [type=submit]")
+	b.Await(`location.pathname === '/'`)
+}
