@@ -23,6 +23,7 @@ type fair struct {
 	FairConfig
 	defence Defence
 	run     string // in the names of the buyers
+	number  int    // of the meeting: each has networks of its own, or the server would know them
 	sale    seckill.Sale
 	opens   time.Time // by this machine's clock
 
@@ -105,7 +106,7 @@ func (f *fair) block(ctx context.Context, admin *client.Client) (remove func(), 
 		}
 	}
 	for n := range int(f.defence.Blocked * float64(f.Farm.Networks)) {
-		network := farmNetwork(n)
+		network := farmNetwork(f.number*f.Farm.Networks + n)
 		a, err := admin.Do(ctx, "POST", "/api/admin/access", map[string]string{"list": seckill.ListBlock, "network": network, "note": "a farm"})
 		if err != nil || a.Status != http.StatusOK {
 			return remove, errors.Join(err, fmt.Errorf("the network %s was not blocked: %v", network, a))
@@ -117,7 +118,7 @@ func (f *fair) block(ctx context.Context, admin *client.Client) (remove func(), 
 
 // Networks for tests, of RFC 2544 and of a private range.
 func farmNetwork(n int) string {
-	return netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}).String()
+	return netip.AddrFrom4([4]byte{198, 18 + byte(n>>16)&1, byte(n >> 8), byte(n)}).String()
 }
 func homeNetwork(n int) string {
 	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}).String()
@@ -133,7 +134,7 @@ func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
 		return err
 	}
 	for n := range f.Farm.Accounts {
-		if err := add("farm", n, true, f.Farm.Age, farmNetwork(n%f.Farm.Networks)); err != nil {
+		if err := add("farm", n, true, f.Farm.Age, farmNetwork(f.number*f.Farm.Networks+n%f.Farm.Networks)); err != nil {
 			return nil, err
 		}
 	}
@@ -143,9 +144,9 @@ func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
 		if draw.Float64() < peopleNew {
 			age = time.Hour
 		}
-		address := homeNetwork(n)
+		address := homeNetwork(f.number<<20 + n)
 		if draw.Float64() < peopleShared {
-			address = homeNetwork(1<<20 + n%max(1, int(float64(f.People)*peopleShared/20)))
+			address = homeNetwork(f.number<<20 + 1<<19 + n%max(1, int(float64(f.People)*peopleShared/20)))
 		}
 		if err := add("home", n, false, age, address); err != nil {
 			return nil, err

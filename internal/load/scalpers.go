@@ -141,8 +141,8 @@ type FairReport struct {
 // actors are is drawn from the seed; the race itself is real, and so are the requests.
 func RunFair(ctx context.Context, c FairConfig) (FairReport, error) {
 	report := FairReport{Farm: c.Farm, People: c.People, Seed: c.Seed}
-	for _, d := range c.Defences {
-		f := &fair{FairConfig: c, defence: d, run: strconv.FormatUint(mathrand.Uint64(), 36)}
+	for i, d := range c.Defences {
+		f := &fair{FairConfig: c, defence: d, number: i, run: strconv.FormatUint(mathrand.Uint64(), 36)}
 		row, err := f.meet(ctx)
 		if err != nil {
 			return report, fmt.Errorf("defence %s: %w", d.Name, err)
