@@ -1,0 +1,117 @@
+package settle
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+func TestATicketThatFailsAloneIsRefusedAndNobodyElseIsHarmed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(10_003)
+		s := newStage(all...)
+		bad := []string{all[0].ID, all[5000].ID, all[5001].ID, all[10_002].ID}
+		for _, id := range bad {
+			s.poison[id] = true
+		}
+		stop := s.run(t, nil)
+		synctest.Wait()
+		stop()
+		require.Len(t, s.acked, len(all))
+		require.Len(t, s.finished, len(all))
+		for _, v := range all {
+			want := seckill.ReasonNone
+			if slices.Contains(bad, v.ID) {
+				want = seckill.ReasonPoison
+			}
+			require.Equal(t, want, s.finished[v.ID].Reason, v.ID)
+		}
+		assert.Less(t, s.settles, 10+4*2*11, "the parts halve")
+	})
+}
+
+// A ticket whose queue will not bring it again is refused untried; whoever lists
+// refusals hears of it once, and of nothing that has another outcome.
+func TestTheLastDeliveryIsARefusal(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(4)
+		s := newStage(all...)
+		s.outcomes[all[1].ID] = seckill.Outcome{Ticket: all[1]} // settled, by somebody who then died
+		s.poison[all[2].ID] = true
+		s.refuse = times(2, errDown)
+		told := map[string]error{}
+		stop := s.run(t, func(v *Settler) {
+			v.Batch = 1
+			v.Last = func(ticket string) bool { return ticket == all[0].ID || ticket == all[1].ID }
+			v.Refused = func(ticket seckill.Ticket, why error) {
+				assert.NotContains(t, told, ticket.ID, "told once")
+				told[ticket.ID] = why
+			}
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stop()
+		require.Len(t, s.acked, 4)
+		assert.Equal(t, seckill.ReasonPoison, s.finished[all[0].ID].Reason)
+		assert.True(t, s.finished[all[1].ID].Placed())
+		assert.True(t, s.finished[all[3].ID].Placed())
+		assert.Equal(t, 2, s.settles, "the first two were not tried")
+		require.Len(t, told, 2)
+		assert.ErrorIs(t, told[all[0].ID], errLast)
+		assert.ErrorIs(t, told[all[2].ID], errPoison)
+	})
+}
+
+func TestOutcomesAreInTheirTicketsPlaceAfterABatchWasParted(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newStage()
+		all := tickets(7)
+		s.poison[all[2].ID] = true
+		settler := &Settler{Store: s, Poison: func(err error) bool { return errors.Is(err, errPoison) }, Log: slog.New(slog.DiscardHandler)}
+		outcomes, err := settler.decide(t.Context(), all)
+		require.NoError(t, err)
+		require.Len(t, outcomes, 7)
+		for i, o := range outcomes {
+			assert.Equal(t, all[i], o.Ticket)
+		}
+	})
+}
+
+// An outage in the middle of looking for the ticket that fails is an outage.
+func TestAnOutageWhilePoisonIsSoughtRefusesNobodyElse(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := newStage(tickets(16)...)
+		s.poison["t00003"] = true
+		s.store = func(call int) error { return map[bool]error{true: errDown}[call == 2 || call == 4 || call == 9] }
+		s.refuse = times(3, errDown)
+		stop := s.run(t, nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stop()
+		require.Len(t, s.acked, 16)
+		for id, o := range s.finished {
+			assert.Equal(t, id != "t00003", o.Placed(), id)
+		}
+	})
+}
+
+func TestARefusalThatComesLateChangesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(1)
+		s := newStage(all...)
+		s.store = func(int) error { return errPoison } // rejected, although
+		s.outcomes[all[0].ID] = seckill.Outcome{Ticket: all[0]}
+		stop := s.run(t, nil)
+		synctest.Wait()
+		stop()
+		assert.True(t, s.finished[all[0].ID].Placed())
+	})
+}
