@@ -149,3 +149,18 @@ func TestEveryLinkBetweenPagesLeadsToAFile(t *testing.T) {
 	}
 	require.Greater(t, followed, 50)
 }
+
+// The list of decisions has every one of them.
+func TestEveryDecisionIsInTheList(t *testing.T) {
+	t.Parallel()
+	list, err := os.ReadFile("../docs/adr/README.md")
+	require.NoError(t, err)
+	pages, err := filepath.Glob("../docs/adr/0*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	for _, page := range pages {
+		if name := filepath.Base(page); !strings.Contains(string(list), "]("+name+")") {
+			t.Errorf("docs/adr/README.md does not list %s", name)
+		}
+	}
+}

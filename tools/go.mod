@@ -6,7 +6,6 @@ tool honnef.co/go/tools/cmd/staticcheck
 
 require (
 	github.com/jingyugao/rowserrcheck v1.1.1
-	github.com/ryanrolds/sqlclosecheck v0.6.0
 	golang.org/x/tools v0.51.0
 )
 
