@@ -113,3 +113,19 @@ func TestCheckNamesTheSetting(t *testing.T) {
 		assert.ErrorContains(t, s.Check(), "rabbitmq."+key+" must be")
 	}
 }
+
+func TestAmqpsMeansTLS(t *testing.T) {
+	t.Parallel()
+	for raw, port := range map[string]int{"amqps://u:p@mq/shop": 5671, "amqps://u:p@mq:5999/shop": 5999} {
+		s := Defaults()
+		require.NoError(t, s.ParseURL(raw))
+		require.True(t, s.TLS, raw)
+		require.Equal(t, port, s.Port, raw)
+		require.NoError(t, s.Check())
+	}
+	s := Defaults()
+	require.NoError(t, s.ParseURL("amqp://u:p@mq/shop"))
+	require.False(t, s.TLS)
+	s.CAFile = "/nowhere.pem"
+	require.ErrorContains(t, s.Check(), "rabbitmq.ca_file")
+}

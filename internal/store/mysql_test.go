@@ -2,14 +2,20 @@ package store
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -1210,4 +1216,26 @@ func cpuTime(t testing.TB, e *stack.Engine) float64 {
 	_, err = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
 	require.NoError(t, err)
 	return (user + system) / 100 // ticks: a hundredth of a second everywhere
+}
+
+// mysql.ca_file means TLS, with a certificate that is checked, whatever tls= says.
+func TestAnOwnCAMeansTLSThatIsChecked(t *testing.T) {
+	t.Parallel()
+	_, _, err := mysqlConfig("mysql://a:b@db:3306/shop?ca=/nowhere.pem")
+	require.ErrorContains(t, err, "mysql.ca_file")
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	for _, more := range []string{"", "&tls=preferred", "&tls=skip-verify"} {
+		c, _, err := mysqlConfig("mysql://a:b@db:3306/shop?ca=" + url.QueryEscape(file) + more)
+		require.NoError(t, err)
+		require.NotNil(t, c.TLS, more)
+		require.Equal(t, "db", c.TLS.ServerName)
+		require.False(t, c.TLS.InsecureSkipVerify)
+		require.False(t, c.AllowFallbackToPlaintext)
+	}
 }
