@@ -3,8 +3,8 @@ SHELL := bash
 .PHONY: help build run check test test-debian13 drill bench soak fuzz fmt deps screens
 
 # Debian packages that the tests use; everything else comes with Go.
-PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx curl systemd
-PROGRAMS := gcc chromium redis-server rabbitmq-server mariadbd nginx curl systemd-analyze
+PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx curl systemd prometheus
+PROGRAMS := gcc chromium redis-server rabbitmq-server mariadbd nginx curl systemd-analyze promtool
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

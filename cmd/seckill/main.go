@@ -22,6 +22,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Who reads the output may go away: a write then fails, and the process goes on.
+	signal.Ignore(syscall.SIGPIPE)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once, which is safe too
 	code := run(ctx, takeArgs(os.Args), os.Stdin, os.Stdout, os.Stderr)
 	stop()

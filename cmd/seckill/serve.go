@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,8 @@ Settings come from the defaults, then --config, then the environment
 (SECKILL_LISTEN, SECKILL_AUTH_SECRET, …), then flags; "seckill config" shows the
 result. SIGTERM or Ctrl-C stops it gracefully: requests under way are answered,
 and every buyer who was told "queued" has an outcome after the next start at the
-latest.`,
+latest. It goes on when whoever reads its output is gone, and after SIGHUP: there
+is no file to open again, and a changed configuration needs a restart.`,
 		Example: `  seckill serve --demo
   seckill serve --listen :80 --data-dir /var/lib/seckill
   SECKILL_AUTH_SECRET_FILE=/run/secrets/seckill seckill serve --config seckill.yaml`,
@@ -44,6 +47,19 @@ latest.`,
 			if err != nil {
 				return err
 			}
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			go func() {
+				for {
+					select {
+					case <-hangups:
+						log.Info("SIGHUP: the node goes on; a changed configuration is read at the next start")
+					case <-cmd.Context().Done():
+						return
+					}
+				}
+			}()
 			return n.Run(cmd.Context(), func(ctx context.Context) {
 				if !c.Demo {
 					return

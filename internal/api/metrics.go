@@ -25,6 +25,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 		unlisted: prometheus.NewGauge(prometheus.GaugeOpts{Name: "seckill_unlisted_proxy_timestamp_seconds",
 			Help: "When a login or a registration last came with X-Forwarded-For from an address that http.trusted_proxies does not list; 0: never."}),
 	}
+	for _, code := range []string{"unavailable", "busy", "too_many_requests"} {
+		m.problems.WithLabelValues(code) // alerts ask for their increase: they begin at 0
+	}
 	for _, v := range seckill.Verdicts() {
 		m.verdicts = append(m.verdicts, verdicts.WithLabelValues(v.String(), "gate"))
 	}

@@ -51,6 +51,9 @@ type Node struct {
 	ops      net.Listener
 
 	stopping atomic.Bool
+
+	weak          prometheus.Gauge       // settings that are weaker than promised
+	secretDiffers atomic.Pointer[string] // why this node does not fit to the others; nil: it does
 }
 
 // Open builds a node: its parts are open and its listeners bound, but nobody is
@@ -111,6 +114,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	}
 	n.settled = settle.NewMetrics(n.metrics)
 	n.gate.Register(n.metrics)
+	n.registerHealth()
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_queue_depth", Help: "Tickets in the queue, as this node last saw it."}, func() float64 { return float64(n.queue.Depth()) }))
 

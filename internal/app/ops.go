@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -66,27 +67,66 @@ func (n *Node) warnOps() {
 	}
 }
 
-// readyz says whether this node should get requests, and which part keeps it
-// from them.
+// readyz says whether this node should get requests: whether it does what its roles are
+// there for. A node with the role api does as long as its gate answers: it admits buyers
+// whatever else is away, and a balancer that took every node out would turn away buyers
+// for nothing. A node without that role is ready while all that its roles need is there.
+// What is away or limited, and keeps nobody from being served, is named in degraded.
 func (n *Node) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), healthTime)
 	defer cancel()
-	parts := map[string]string{"gate": state(n.gate.Ping(ctx)), "queue": state(n.queue.Ping(ctx)), "store": state(n.store.Ping(ctx)), "node": "ok"}
+	parts := n.health(ctx)
+	ready := parts["node"] == "ok" && parts["gate"] == "ok"
+	if !n.config.has(RoleAPI) {
+		ready = ready && parts["store"] == "ok" && parts["queue"] == "ok"
+	}
+	said, degraded := map[string]any{}, n.degraded()
+	for _, part := range []string{"gate", "queue", "store", "node"} {
+		if said[part] = parts[part]; parts[part] != "ok" {
+			degraded = append(degraded, part+": "+parts[part])
+		}
+	}
+	status := http.StatusOK
+	if !ready {
+		status = http.StatusServiceUnavailable
+	}
+	if len(degraded) > 0 {
+		said["degraded"] = degraded
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(said)
+}
+
+// health asks every part, at the same time.
+func (n *Node) health(ctx context.Context) map[string]string {
+	var gate, queue, store error
+	var asking sync.WaitGroup
+	asking.Go(func() { gate = n.gate.Ping(ctx) })
+	asking.Go(func() { queue = n.queue.Ping(ctx) })
+	asking.Go(func() { store = n.store.Ping(ctx) })
+	asking.Wait()
+	parts := map[string]string{"gate": state(gate), "queue": state(queue), "store": state(store), "node": "ok"}
 	switch {
 	case n.stopping.Load():
 		parts["node"] = "stopping"
 	case !n.isLoaded():
 		parts["node"] = "the gate's state is being loaded"
 	}
-	status := http.StatusOK
-	for _, s := range parts {
-		if s != "ok" {
-			status = http.StatusServiceUnavailable
+	return parts
+}
+
+// degraded names what is limited although every part answers.
+func (n *Node) degraded() (said []string) {
+	if n.redis != nil {
+		if why := n.redis.Degraded(); why != "" {
+			said = append(said, "gate: "+why)
 		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(parts)
+	if why := n.secretDiffers.Load(); why != nil {
+		said = append(said, "node: "+*why)
+	}
+	return said
 }
 
 func state(err error) string {

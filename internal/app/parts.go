@@ -2,7 +2,12 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -65,6 +70,11 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 			return err
 		}
 		g.Sealed(n.seals)
+		name, err := nodeName(c.DataDir)
+		if err != nil {
+			return err
+		}
+		g.Named(name)
 		n.gate, n.redis = g, g
 	}
 
@@ -89,7 +99,41 @@ func (n *Node) checks() (checks []func(context.Context) ([]string, error)) {
 	if n.redis != nil {
 		checks = append(checks, n.redis.Weak)
 	}
+	if !n.config.Store.embedded() {
+		checks = append(checks, n.sameSecret)
+	}
 	return append(checks, n.store.Weak)
+}
+
+// nodeName is this node's name among those that share a gate: the same after a restart on
+// the same data folder, so that the node knows what it had in hand when it died.
+func nodeName(dir string) (string, error) {
+	file := filepath.Join(dir, "node.name")
+	b, err := os.ReadFile(file)
+	if name := strings.TrimSpace(string(b)); err == nil && len(name) == len(rand.Text()) {
+		return name, nil
+	}
+	name := rand.Text()
+	if err := os.WriteFile(file, []byte(name+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("data_dir: the node's name cannot be kept: %w", err)
+	}
+	return name, nil
+}
+
+// sameSecret compares this node's secret with that of the other nodes of the store: a
+// node with another one refuses the tokens that they make, and they refuse its.
+func (n *Node) sameSecret(ctx context.Context) ([]string, error) {
+	noted, err := n.store.SecretPrint(ctx, n.seals.Prints())
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(n.seals.Prints(), noted) {
+		n.secretDiffers.Store(nil)
+		return nil, nil
+	}
+	why := fmt.Sprintf("auth.secret (fingerprint %s) is not that of the other nodes of this store (%s): every token that they have made is refused here, and the other way round; give all nodes the same secret, and the one before as auth.previous_secret", n.seals.Prints()[0], noted)
+	n.secretDiffers.Store(&why)
+	return []string{why}, nil
 }
 
 // room is how many tickets the sweeper may put into the queue. While the queue holds more than

@@ -3,7 +3,10 @@ package app
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"seckill/internal/duty"
 	"seckill/internal/store"
@@ -14,13 +17,17 @@ const (
 	preparePause = time.Second
 )
 
+// checkEvery is how often the settings of the engines are looked at again.
+const checkEvery = time.Minute
+
 // preparer connects to a store that was not there at the start and migrates it, however
-// long that takes. Then it says once which settings of the engines are weaker than what is
-// promised, and is done.
+// long that takes. Then it says which settings of the engines are weaker than what is
+// promised, at once and whenever that changes.
 type preparer struct {
 	store  *store.Store
 	log    *slog.Logger
 	checks []func(context.Context) ([]string, error) // what is weaker than promised
+	weak   prometheus.Gauge                          // how many settings are; nil: nobody counts
 }
 
 // Run prepares until it has worked, or ctx is done.
@@ -30,7 +37,7 @@ func (p *preparer) Run(ctx context.Context) error {
 		err := p.store.Prepare(try)
 		cancel()
 		if err == nil {
-			p.check(ctx)
+			p.watch(ctx)
 			return nil
 		}
 		if ctx.Err() == nil {
@@ -41,20 +48,38 @@ func (p *preparer) Run(ctx context.Context) error {
 	return nil
 }
 
-// check names what is weaker than the promise needs. It asks again while a part is away.
-func (p *preparer) check(ctx context.Context) {
-	for _, check := range p.checks {
-		for {
+// watch looks at the settings until ctx is done. A check whose part is away is made again
+// soon, and the others do not wait for it.
+func (p *preparer) watch(ctx context.Context) {
+	said := make([][]string, len(p.checks))
+	for ctx.Err() == nil {
+		pause := checkEvery
+		for i, check := range p.checks {
 			weak, err := check(ctx)
-			if err == nil {
-				for _, w := range weak {
-					p.log.Warn("weaker than promised: " + w)
-				}
-				break
+			if err != nil {
+				pause = preparePause
+				continue
 			}
-			if duty.Rest(ctx, preparePause); ctx.Err() != nil {
-				return
-			}
+			p.say(said[i], weak)
+			said[i] = weak
 		}
+		duty.Rest(ctx, pause)
+	}
+}
+
+// say names what is new among the weak settings, and what is not weak any more.
+func (p *preparer) say(before, now []string) {
+	for _, w := range now {
+		if !slices.Contains(before, w) {
+			p.log.Warn("weaker than promised: " + w)
+		}
+	}
+	for _, w := range before {
+		if !slices.Contains(now, w) {
+			p.log.Info("as promised again, it was: " + w)
+		}
+	}
+	if p.weak != nil {
+		p.weak.Add(float64(len(now) - len(before)))
 	}
 }

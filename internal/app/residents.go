@@ -31,7 +31,10 @@ type resident struct {
 	// lasting residents keep a connection that others need until their last batch: they
 	// are stopped after all others have returned.
 	lasting bool
-	run     func(ctx context.Context) error
+	// stored residents begin when the store has been reached for the first time: before
+	// that they could do nothing but complain.
+	stored bool
+	run    func(ctx context.Context) error
 }
 
 // residents is the table.
@@ -40,22 +43,22 @@ func (n *Node) residents() []resident {
 	return []resident{
 		{name: "Redis connection", needs: "--gate redis", present: redis, lasting: true, run: n.redis.Run},
 		{name: "RabbitMQ connections", needs: "--queue amqp", present: rabbit, lasting: true, run: n.rabbit.Run},
-		{name: "store preparer", run: (&preparer{store: n.store, log: n.log, checks: n.checks()}).Run},
+		{name: "store preparer", run: (&preparer{store: n.store, log: n.log, checks: n.checks(), weak: n.weak}).Run},
 		{name: "only node's lease", needs: "--store mysql beside embedded parts", present: only, run: n.only.Run},
 		{name: "keeper of sales", run: n.sales.Keeper.Run},
 		{name: "reader of the rules of access", role: RoleAPI, run: n.access.Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
 		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis,
 			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},
-		{name: "settler", role: RoleSettle, run: n.settler().Run},
-		{name: "settler of dead letters", role: RoleSettle, needs: "--queue amqp", present: rabbit, run: n.deadSettler().Run},
-		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, run: n.announcer().Run},
-		{name: "expirer of orders", role: RoleExpire, run: order.Expirer{Orders: n.orders}.Run},
-		{name: "returner of units", role: RoleExpire, run: order.Returner{Orders: n.orders}.Run},
+		{name: "settler", role: RoleSettle, stored: true, run: n.settler().Run},
+		{name: "settler of dead letters", role: RoleSettle, needs: "--queue amqp", present: rabbit, stored: true, run: n.deadSettler().Run},
+		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, stored: true, run: n.announcer().Run},
+		{name: "expirer of orders", role: RoleExpire, stored: true, run: order.Expirer{Orders: n.orders}.Run},
+		{name: "returner of units", role: RoleExpire, stored: true, run: order.Returner{Orders: n.orders}.Run},
 		{name: "pulse of the store", role: RoleAPI, run: payment.Pulse{Payments: n.payments}.Run},
-		{name: "refunder", role: RoleExpire, run: payment.Refunder{Payments: n.payments}.Run},
-		{name: "retaker of late payments", role: RoleExpire, run: payment.Retaker{Payments: n.payments}.Run},
-		{name: "auditor of money", role: RoleExpire, run: payment.Auditor{Payments: n.payments}.Run},
+		{name: "refunder", role: RoleExpire, stored: true, run: payment.Refunder{Payments: n.payments}.Run},
+		{name: "retaker of late payments", role: RoleExpire, stored: true, run: payment.Retaker{Payments: n.payments}.Run},
+		{name: "auditor of money", role: RoleExpire, stored: true, run: payment.Auditor{Payments: n.payments}.Run},
 	}
 }
 
@@ -68,6 +71,13 @@ func (n *Node) start(ctx context.Context, table []resident, lasting bool) *errgr
 			continue
 		}
 		g.Go(func() error {
+			if r.stored {
+				select {
+				case <-n.store.Prepared():
+				case <-ctx.Done():
+					return nil
+				}
+			}
 			if err := r.run(ctx); err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}

@@ -6,7 +6,7 @@ import (
 )
 
 // metrics of the connections, and of the queues as the broker shows them.
-type metrics struct{ connected, messages, consumers *prometheus.GaugeVec }
+type metrics struct{ connected, blocked, messages, consumers *prometheus.GaugeVec }
 
 func newMetrics(r prometheus.Registerer) metrics {
 	gauges := func(name, help, label string) *prometheus.GaugeVec {
@@ -14,6 +14,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 	}
 	return metrics{
 		connected: gauges("connected", "1 while the connection for this use stands.", "end"),
+		blocked:   gauges("blocked", "1 while the broker blocks this publisher, for want of memory or disk.", "end"),
 		messages:  gauges("messages", "Messages that wait in a queue at the broker, at the last look.", "queue"),
 		consumers: gauges("consumers", "Consumers of a queue at the broker, those of all nodes, at the last look.", "queue"),
 	}

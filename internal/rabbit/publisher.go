@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"seckill"
@@ -76,7 +77,8 @@ type sending[M any] struct {
 	mu       sync.Mutex
 	returned map[string]int // messages on their way that were returned, by id
 	blocked  chan struct{}  // closed while the broker blocks publishers
-	reason   string         // why it does
+	gauge    prometheus.Gauge
+	reason   string // why it does
 }
 
 // serve is a session, until it is lost.
@@ -92,8 +94,10 @@ func (p *Publisher[M]) serve(ctx context.Context, session *Session) error {
 		Publisher: p, session: session, ch: ch,
 		slots:    make(chan struct{}, p.broker.Settings.ConfirmWindow),
 		returns:  ch.NotifyReturn(make(chan amqp.Return, p.broker.Settings.ConfirmWindow)),
-		returned: map[string]int{}, blocked: make(chan struct{}),
+		returned: map[string]int{}, blocked: make(chan struct{}), gauge: p.broker.metrics.blocked.WithLabelValues(p.link.end.String()),
 	}
+	s.gauge.Set(0)
+	defer s.gauge.Set(0)
 	closes := ch.NotifyClose(make(chan *amqp.Error, 1))
 	blocks := session.conn.NotifyBlocked(make(chan amqp.Blocking, 16))
 	p.now.Store(s)
@@ -126,10 +130,12 @@ func (s *sending[M]) block(b amqp.Blocking) {
 	case b.Active && !was:
 		s.reason = "the broker blocks publishers: " + b.Reason
 		close(s.blocked)
+		s.gauge.Set(1)
 		s.broker.Log.Warn("queue: " + s.reason)
 	case !b.Active && was:
 		s.reason = ""
 		s.blocked = make(chan struct{})
+		s.gauge.Set(0)
 		s.broker.Log.Info("queue: the broker takes messages again")
 	}
 }

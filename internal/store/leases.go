@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"seckill"
@@ -46,6 +47,21 @@ func (s *Store) Lease(ctx context.Context, name, owner string, ttl time.Duration
 func (s *Store) Identity(ctx context.Context) (string, error) {
 	_, id, err := s.Lease(ctx, "identity", rand.Text(), 100*365*24*time.Hour)
 	return id, err
+}
+
+// SecretPrint notes the fingerprint of the secret that the nodes of this store sign
+// with, and returns the one that is noted. prints are those of the caller's secrets, the
+// one in force first: while secrets rotate the noted one is followed by it.
+func (s *Store) SecretPrint(ctx context.Context, prints []string) (noted string, err error) {
+	_, noted, err = s.Lease(ctx, "secret", prints[0], 100*365*24*time.Hour)
+	if err != nil || noted == prints[0] || !slices.Contains(prints, noted) {
+		return noted, err
+	}
+	err = s.write(ctx, "secret", func(t *tx) error {
+		_, err := t.exec(ctx, "UPDATE leases SET owner = ? WHERE name = 'secret' AND owner = ?", prints[0], noted)
+		return err
+	})
+	return prints[0], err
 }
 
 // Unlease gives the lease back, if owner holds it.

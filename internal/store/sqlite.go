@@ -76,6 +76,9 @@ func leaseSQLite(ctx context.Context, file string) (release func() error, err er
 		}
 	}()
 	held := func(cause error) error {
+		if e, ok := errors.AsType[*sqlite.Error](cause); ok && e.Code()&0xff != sqlite3.SQLITE_BUSY && e.Code()&0xff != sqlite3.SQLITE_LOCKED {
+			return fmt.Errorf("the data in %s cannot be written by this user, number %d: %w: give it the folder and the files in it (chown, chmod u+w), or start this node with another --data-dir", filepath.Dir(file), os.Getuid(), cause)
+		}
 		pid := "another process"
 		var n int
 		if db.QueryRowContext(ctx, "SELECT pid FROM lease").Scan(&n) == nil {

@@ -56,6 +56,8 @@ type Store struct {
 
 	preparing sync.Mutex
 	prepared  atomic.Bool
+	there     chan struct{} // closed when Prepare has worked for the first time
+	thereOnce sync.Once
 
 	mu    sync.Mutex
 	stmts map[stmtKey]*sql.Stmt
@@ -142,7 +144,18 @@ func (s *Store) Prepare(ctx context.Context) error {
 		s.prepared.Store(false)
 		return fmt.Errorf("store %s: %w", s.where, err)
 	}
+	s.thereOnce.Do(func() { close(s.Prepared()) })
 	return nil
+}
+
+// Prepared returns a channel that is closed once Prepare has worked.
+func (s *Store) Prepared() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.there == nil {
+		s.there = make(chan struct{})
+	}
+	return s.there
 }
 
 func (s *Store) migrate(ctx context.Context) error {

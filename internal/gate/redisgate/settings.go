@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/redis/rueidis"
+
 	"seckill"
 )
 
@@ -19,6 +21,10 @@ func (g *Gate) Weak(ctx context.Context) (weak []string, err error) {
 	for address, node := range (*client).Nodes() {
 		for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"no-appendfsync-on-rewrite", "no"}, {"maxmemory-policy", "noeviction"}} {
 			have, err := node.Do(ctx, node.B().ConfigGet().Parameter(want[0]).Build()).AsStrMap()
+			if e, answered := rueidis.IsRedisErr(err); answered && !refuses(e) {
+				weak = append(weak, fmt.Sprintf("the settings of Redis at %s cannot be checked (%v): give its user +config|get, or see by hand that appendonly is yes, appendfsync always, no-appendfsync-on-rewrite no and maxmemory-policy noeviction", address, e))
+				break
+			}
 			if err != nil {
 				return nil, fmt.Errorf("gate: Redis at %s: %w: %w", address, seckill.ErrUnavailable, err)
 			}

@@ -21,6 +21,16 @@ const asideMost = 10_000
 // the outbox without a seal of its own. It is called before Run.
 func (g *Gate) Sealed(seals *seckill.Seals) { g.seals = seals }
 
+// Named gives this node a name among the readers of the outbox that it had before: what
+// it had been given and not sent when it died it reads again at once. It is called before
+// Run.
+func (g *Gate) Named(node string) {
+	g.node = node
+	for b := range g.rereadFrom {
+		g.rereadFrom[b] = "0"
+	}
+}
+
 // found is a ticket of the outbox and where it stands.
 type found struct {
 	seckill.Ticket

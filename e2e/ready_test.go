@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"seckill"
+	"seckill/e2e/node"
+	"seckill/internal/client"
+	"seckill/internal/stack"
+)
+
+// awayFor is for how long an engine is away in the test of the balancer.
+const awayFor = 20 * time.Second
+
+// A balancer sends buyers to the nodes whose /readyz is 200. With RabbitMQ and then
+// MariaDB away it goes on sending them, and nobody is turned away: they are admitted,
+// and have their orders when the engine is back. The body says what is degraded.
+func TestABalancerTurnsNobodyAwayWhileAnEngineIsGone(t *testing.T) {
+	e := startEngines(t, stack.KindRabbitMQ, stack.KindMariaDB)
+	sale := admin(t, e.nodes[0]).creates(100_000, 1)
+	buyers := 0
+	for _, part := range []struct {
+		name   string
+		engine *stack.Engine
+	}{{"queue", e.rabbit}, {"store", e.maria}} {
+		must(t, part.engine.Kill())
+		until := time.Now().Add(awayFor)
+		degraded := false
+		tick := time.NewTicker(500 * time.Millisecond)
+		for time.Now().Before(until) {
+			<-tick.C
+			var ready []*node.Node
+			for _, n := range e.nodes {
+				answer, err := (&client.Client{Server: n.Ops}).Do(t.Context(), "GET", "/readyz", nil)
+				must(t, err)
+				if answer.Status == http.StatusOK {
+					ready = append(ready, n)
+				}
+				degraded = degraded || strings.Contains(string(answer.Body), `"degraded":["`+part.name+`: `)
+			}
+			if len(ready) < len(e.nodes) {
+				t.Fatalf("without the %s %d of %d nodes are ready", part.name, len(ready), len(e.nodes))
+			}
+			buyer(t, ready[buyers%len(ready)], fmt.Sprint("buyer ", buyers)).buys(sale, 1)
+			buyers++
+		}
+		tick.Stop()
+		if !degraded {
+			t.Errorf("/readyz never said that the %s is gone", part.name)
+		}
+		must(t, part.engine.Start(t.Context()))
+	}
+	for i := range buyers {
+		who := buyer(t, e.nodes[0], fmt.Sprint("buyer ", i))
+		eventually(t, "everybody has an order", func() bool {
+			status, a, err := who.try("GET", client.TicketPath(sale)+"?wait=20s", nil)
+			return err == nil && status == http.StatusOK && a.Status == "placed"
+		})
+	}
+	admin(t, e.nodes[0]).audits(sale)
+}
+
+// 1,000 forged, damaged, doubled and far-out-of-range messages in the middle of a sale:
+// each is put aside and counted, no buyer is lost, and nobody gets what no gate admitted.
+func TestAThousandForgedMessagesInTheMiddleOfASale(t *testing.T) {
+	e := startEngines(t, stack.KindRedis)
+	const units, forged = 3_000, 1_000
+	sale := admin(t, e.nodes[0]).creates(units, 1)
+	load := startLoad(t, e.url(), "--sale", sale, "--buyers", "4000", "--concurrency", "200")
+	soldDownTo(t, e.nodes[0], sale, units*3/4)
+	unreadable, entries := 0, 0
+	(&subscriber{t: t, url: e.rabbit.AsAdmin(e.queue)}).asks(func(ch *amqp.Channel) error {
+		unreadable = 0
+		for i := range forged {
+			body, is := forgery(i, sale)
+			if !is {
+				unreadable++
+			}
+			must(t, ch.Publish("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}))
+		}
+		return nil
+	})
+	outbox := fmt.Sprintf("seckill:{%d}:outbox", saleID(t, sale)%16)
+	for ; entries < 50; entries++ {
+		field, value := "x", "y"
+		if entries%2 == 0 {
+			field, value = "t", fmt.Sprintf("%s,%s,1,%d,%d,forger %d", seckill.NewTicketID(time.Now()), sale, entries, time.Now().UnixMilli(), entries)
+		}
+		_, err := e.redis.AskRedis(t.Context(), "XADD", outbox, "*", field, value)
+		must(t, err)
+	}
+	rep := load.report()
+	if rep.Units != units || rep.Final["placed"] != units {
+		t.Errorf("%d units placed, the buyers ended as %v", rep.Units, rep.Final)
+	}
+	if a := admin(t, e.nodes[0]).audits(sale); a.Active != units {
+		t.Errorf("the audit: %+v", a)
+	}
+	sum := func(name string) (n float64) {
+		for _, node := range e.nodes {
+			n += metric(t, node, name)
+		}
+		return n
+	}
+	eventually(t, "each of them is counted", func() bool {
+		return sum("seckill_settle_aside_total") == forged-float64(unreadable) && sum("seckill_queue_unreadable_total") >= float64(unreadable) &&
+			sum(`seckill_aside_total{where="outbox"}`) == float64(entries)
+	})
+}
+
+// forgery is the i-th message that no gate has made, and whether it has the form of a
+// ticket.
+func forgery(i int, sale string) (body string, ticket bool) {
+	id, at := seckill.NewTicketID(time.Now()), time.Now().UTC().Format(time.RFC3339Nano)
+	message := func(quantity, seq, seal string) string {
+		return fmt.Sprintf(`{"id":%q,"sale":%q,"buyer":"forger %d","quantity":%s,"seq":%s,"at":%q%s}`, id, sale, i, quantity, seq, at, seal)
+	}
+	switch i % 5 {
+	case 0:
+		return message("1", "9007199254740993000", ""), false // beyond what a double holds
+	case 1:
+		return message("1", "1", ""), true
+	case 2:
+		return message("1000", "1", ""), true
+	case 3:
+		return message("1", "9007199254740991", `,"seal":"AAECAwQFBgcICQoLDA0ODw"`), true
+	}
+	return "{" + message("1", "1", ""), false // damaged
+}
