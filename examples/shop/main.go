@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,12 +48,17 @@ type event struct {
 	} `json:"order"`
 }
 
+// errForeign is a message that no node has sent: somebody else who may write to the
+// exchange has, and it is put aside.
+var errForeign = errors.New("not from a node: its user_id is none of -from")
+
 // errUnreadable is a message that will never be an event: it is put aside.
 var errUnreadable = errors.New("not an event of version 1")
 
 func main() {
 	url := flag.String("queue", "amqp://seckill-shop@127.0.0.1:5672/%2Fseckill", "the broker, with the shop's user")
 	file := flag.String("books", "books.db", "the shop's own database")
+	from := flag.String("from", "seckill,seckill-publisher", "the broker's users that nodes log in as: events of anybody else are put aside")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -61,7 +68,7 @@ func main() {
 		os.Exit(1)
 	}
 	defer b.db.Close()
-	b.said = os.Stdout
+	b.said, b.from = os.Stdout, strings.Split(*from, ",")
 	for ctx.Err() == nil {
 		if err := b.follow(ctx, *url); ctx.Err() == nil {
 			slog.Warn("not connected; trying again", "pause", pause, "error", err)
@@ -82,6 +89,7 @@ func rest(ctx context.Context) {
 type books struct {
 	db   *sql.DB
 	said io.Writer
+	from []string              // users of nodes
 	rest func(context.Context) // between tries to enter an event
 }
 
@@ -121,10 +129,14 @@ func (b *books) follow(ctx context.Context, url string) error {
 		return err
 	}
 	for m := range events {
-		err := b.insist(ctx, m.Body)
+		err := errForeign
+		// The broker lets nobody set another user than who they are, and nobody must set one.
+		if slices.Contains(b.from, m.UserId) {
+			err = b.insist(ctx, m.Body)
+		}
 		switch {
-		case errors.Is(err, errUnreadable):
-			slog.Error("put aside in "+aside, "message", m.MessageId, "error", err)
+		case errors.Is(err, errUnreadable), errors.Is(err, errForeign):
+			slog.Error("put aside in "+aside, "message", m.MessageId, "user", m.UserId, "error", err)
 			err = m.Reject(false)
 		case err == nil:
 			err = m.Ack(false)

@@ -104,6 +104,7 @@ func TestTheShopFollowsABroker(t *testing.T) {
 			Order: seckill.Order{ID: id, Sale: 1, Ticket: id, Quantity: 1, Amount: 9900, Currency: "CNY", State: state}}
 	}
 	b := open(t)
+	b.from = []string{s.Username}
 	follow := func() (stop func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		over := make(chan struct{})
@@ -172,7 +173,7 @@ func TestTheShopFollowsABroker(t *testing.T) {
 	}()
 	eventually("five orders", func() bool { return b.count(t, "SELECT COUNT(*) FROM orders") == 5 })
 
-	require.NoError(t, ch.Publish("seckill.events", "order.odd", false, false, amqp.Publishing{MessageId: "odd", Body: []byte("no event")}))
+	require.NoError(t, ch.Publish("seckill.events", "order.odd", false, false, amqp.Publishing{MessageId: "odd", UserId: s.Username, Body: []byte("no event")}))
 	announce(event(6, 1, seckill.Unpaid))
 	eventually("six orders", func() bool { return b.count(t, "SELECT COUNT(*) FROM orders") == 6 })
 	eventually("the odd one is put aside", func() bool {
@@ -187,4 +188,18 @@ func TestTheShopFollowsABroker(t *testing.T) {
 	state, err := ch.QueueDeclarePassive("shop.orders.dead", true, false, false, false, nil)
 	require.NoError(t, err)
 	require.Zero(t, state.Messages, "and nothing else")
+
+	// Somebody else who may write to the exchange says that an order is paid.
+	forged, err := json.Marshal(event(5, 9, seckill.Paid))
+	require.NoError(t, err)
+	require.NoError(t, ch.Publish("seckill.events", "order.paid", false, false, amqp.Publishing{MessageId: "forged", Body: forged}))
+	eventually("the forged one is put aside", func() bool {
+		m, ok, err := ch.Get("shop.orders.dead", true)
+		require.NoError(t, err)
+		if ok {
+			require.Equal(t, "forged", m.MessageId)
+		}
+		return ok
+	})
+	require.Zero(t, b.count(t, "SELECT COUNT(*) FROM orders WHERE id = 'order-005' AND state = 'paid'"))
 }

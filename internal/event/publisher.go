@@ -36,7 +36,8 @@ func NewPublisher(b *rabbit.Broker, r prometheus.Registerer) *Publisher {
 		return promauto.With(r).NewCounter(prometheus.CounterOpts{Name: "seckill_events_" + name + "_total", Help: help})
 	}
 	return &Publisher{broker: b, events: rabbit.NewPublisher(b, rabbit.Announcing, rabbit.Kind[seckill.EventMessage]{
-		ID: func(e seckill.EventMessage) string { return e.ID }, Pack: packEvent, Full: errSubscriberFull,
+		ID: func(e seckill.EventMessage) string { return e.ID }, Full: errSubscriberFull,
+		Pack: func(e seckill.EventMessage) (rabbit.Message, error) { return packEvent(e, b.Settings.Username) },
 		Counts: rabbit.Counts{
 			Published: counter("published", "Order events sent to the broker."),
 			Confirmed: counter("confirmed", "Order events that the broker has given to all subscribers' queues."),
@@ -47,9 +48,10 @@ func NewPublisher(b *rabbit.Broker, r prometheus.Registerer) *Publisher {
 }
 
 // packEvent is what an event looks like at the broker. It is not mandatory:
-// nobody has to subscribe.
-func packEvent(e seckill.EventMessage) (rabbit.Message, error) {
-	return rabbit.Message{Exchange: rabbit.EventExchange, Key: e.Type, ID: e.ID, At: e.At, Type: e.Type, Body: e.Body}, nil
+// nobody has to subscribe. The broker vouches for the user that it is from, so that a
+// subscriber knows events of nodes from those of anybody else.
+func packEvent(e seckill.EventMessage, user string) (rabbit.Message, error) {
+	return rabbit.Message{Exchange: rabbit.EventExchange, Key: e.Type, ID: e.ID, At: e.At, Type: e.Type, User: user, Body: e.Body}, nil
 }
 
 // Announce sends events and returns those that the broker has confirmed: they are

@@ -20,12 +20,13 @@ type Message struct {
 	Type          string
 	ContentType   string // empty: application/json
 	At            time.Time
+	User          string // whom the broker says that it is from: it refuses another than who is logged in; empty: nobody
 	Headers       map[string]any
 	Body          []byte
 }
 
 func (m *Message) publishing() amqp.Publishing {
-	p := amqp.Publishing{ContentType: m.ContentType, DeliveryMode: amqp.Persistent, MessageId: m.ID, Type: m.Type, Timestamp: m.At, Headers: m.Headers, Body: m.Body}
+	p := amqp.Publishing{ContentType: m.ContentType, DeliveryMode: amqp.Persistent, MessageId: m.ID, Type: m.Type, Timestamp: m.At, UserId: m.User, Headers: m.Headers, Body: m.Body}
 	if p.ContentType == "" {
 		p.ContentType = "application/json"
 	}
