@@ -140,7 +140,7 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 				value = "3"
 			}
 			if key == "access.work_most" { // not less than work
-				value = "60000"
+				value = "400000"
 			}
 			n, _ := strconv.Atoi(value)
 			want.SetInt(int64(n))
