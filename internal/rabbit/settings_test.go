@@ -42,7 +42,7 @@ func TestParseURL(t *testing.T) {
 		"amqp://h":                       `seckill  h:5672 "/seckill"`,
 		"amqp://u@[::1]:7":               `u  [::1]:7 "/seckill"`,
 		"amqp://":                        `seckill  127.0.0.1:5672 "/seckill"`,
-		"amqps://u:p4ssword@h:1/x":       "error",
+		"amqp+tls://u:p4ssword@h:1/x":    "error",
 		"redis://u:p4ssword@h:1/x":       "error",
 		"amqp://u:p4ssword/x@h:1/x":      "error",
 		"amqp://u:p4ssword@h:0/x":        "error",
