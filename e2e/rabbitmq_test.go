@@ -501,7 +501,7 @@ func TestTheDemoIsTheOneInTheDocs(t *testing.T) {
 // page that says what to do.
 func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	t.Parallel()
-	n := start(t, node.Config{Env: []string{"SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t)}})
+	n := start(t, node.Config{Env: []string{"SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t), "SECKILL_GATE=" + stack.Shared(t, stack.KindRedis).Fresh(t)}})
 	sale := admin(t, n).creates(10, 1)
 	buyer(t, n, "b").buys(sale, 1)
 	buyer(t, n, "b").outcome(sale)

@@ -70,7 +70,7 @@ func parse(args []string) (o options, err error) {
 	}
 	f := flag.NewFlagSet("suite", flag.ContinueOnError)
 	f.StringVar(&o.run, "run", "", "only tests that match, as in go test -run")
-	f.DurationVar(&o.timeout, "timeout", 15*time.Minute, "how long the tests of one package may take")
+	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "how long the tests of one package may take")
 	f.BoolVar(&o.fresh, "fresh", false, "run what has not changed since it passed, too")
 	f.BoolVar(&o.check, "check", false, "only what takes no engine but Redis and no browser, without the race detector")
 	f.IntVar(&o.rounds, "steady", 0, "how often to run all, beside busy loops")

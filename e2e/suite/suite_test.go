@@ -170,7 +170,7 @@ func TestArguments(t *testing.T) {
 	t.Parallel()
 	o, err := parse([]string{"-run", "TestX", "./internal/store"})
 	require.NoError(t, err)
-	require.Equal(t, options{packages: []string{"./internal/store"}, run: "TestX", timeout: 15 * time.Minute, out: "docs/steady.md"}, o)
+	require.Equal(t, options{packages: []string{"./internal/store"}, run: "TestX", timeout: 30 * time.Minute, out: "docs/steady.md"}, o)
 	o, err = parse([]string{"--", "go", "test", "-v"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"go", "test", "-v"}, o.command)

@@ -1,6 +1,13 @@
 package payment
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// callbackResults is what a callback of a provider can become.
+var callbackResults = []string{"captured", "failed", "refunded", "repeat", "late", "aside", "conflict", "irrelevant", "refused"}
 
 type metrics struct {
 	callbacks, refunds             *prometheus.CounterVec
@@ -15,7 +22,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		return g
 	}
 	m := metrics{
-		callbacks:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_payment_callbacks_total", Help: "Callbacks of the payment provider, by what they became: captured, failed, refunded, repeat, late, aside, conflict, irrelevant, refused."}, []string{"result"}),
+		callbacks:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_payment_callbacks_total", Help: "Callbacks of the payment provider, by what they became: " + strings.Join(callbackResults, ", ") + "."}, []string{"result"}),
 		refunds:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_refunds_total", Help: "Tries to give money back: confirmed, asked (the provider will tell) or failed."}, []string{"result"}),
 		unexplained: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_money_unexplained", Help: "Money of the sales of today, in minor units, that neither orders nor refunds account for; 0 when all is well."}, []string{"currency"}),
 		aside:       gauge("seckill_payments_aside", "Payments that fit no order and wait for a person."),
@@ -25,5 +32,10 @@ func newMetrics(r prometheus.Registerer) metrics {
 		skew:        gauge("seckill_clock_skew_seconds", "How far the store's clock is ahead of this node's."),
 	}
 	r.MustRegister(m.callbacks, m.refunds, m.unexplained)
+	// Each is there from the start, at 0: an alert asks how much it has grown, and would
+	// miss the first one.
+	for _, result := range callbackResults {
+		m.callbacks.WithLabelValues(result)
+	}
 	return m
 }
