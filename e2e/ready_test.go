@@ -76,13 +76,25 @@ func TestAThousandForgedMessagesInTheMiddleOfASale(t *testing.T) {
 	soldDownTo(t, e.nodes[0], sale, units*3/4)
 	unreadable, entries := 0, 0
 	(&subscriber{t: t, url: e.rabbit.AsAdmin(e.queue)}).asks(func(ch *amqp.Channel) error {
-		unreadable = 0
-		for i := range forged {
+		if err := ch.Confirm(false); err != nil {
+			return err
+		}
+		sent := make([]*amqp.DeferredConfirmation, forged)
+		for i := range sent {
 			body, is := forgery(i, sale)
 			if !is {
 				unreadable++
 			}
-			must(t, ch.Publish("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}))
+			var err error
+			sent[i], err = ch.PublishWithDeferredConfirm("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)})
+			must(t, err)
+		}
+		for i, s := range sent { // the queue may lose what it has not confirmed when the channel is closed
+			stored, err := s.WaitContext(t.Context())
+			must(t, err)
+			if !stored {
+				t.Fatalf("the queue has refused forgery %d", i)
+			}
 		}
 		return nil
 	})
@@ -108,9 +120,16 @@ func TestAThousandForgedMessagesInTheMiddleOfASale(t *testing.T) {
 		}
 		return n
 	}
+	counted := [3]float64{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("counted: %v of %d tickets, %v of at least %d unreadable messages, %v of %d entries of the outbox",
+				counted[0], forged-unreadable, counted[1], unreadable, counted[2], entries)
+		}
+	})
 	eventually(t, "each of them is counted", func() bool {
-		return sum("seckill_settle_aside_total") == forged-float64(unreadable) && sum("seckill_queue_unreadable_total") >= float64(unreadable) &&
-			sum(`seckill_aside_total{where="outbox"}`) == float64(entries)
+		counted = [3]float64{sum("seckill_settle_aside_total"), sum("seckill_queue_unreadable_total"), sum(`seckill_aside_total{where="outbox"}`)}
+		return counted[0] == forged-float64(unreadable) && counted[1] >= float64(unreadable) && counted[2] == float64(entries)
 	})
 }
 

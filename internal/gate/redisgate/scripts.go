@@ -20,8 +20,8 @@ var luaFiles embed.FS
 // the only one that builds its keys and arguments; their order, and what comes back,
 // stands on top of the script. All but reserve run when Redis has no memory left: they
 // empty the outbox, bring units back, and close sales.
-var scripts = struct{ reserve, finish, release, move, apply, open *rueidis.Lua }{
-	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always),
+var scripts = struct{ reserve, finish, release, move, apply, open, aside *rueidis.Lua }{
+	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always), lua("aside", always),
 }
 
 const always = "#!lua flags=allow-oom\n"
@@ -103,10 +103,41 @@ func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string
 	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.asideKey(id, token)}, args)
 }
 
+// asideScript runs lua/aside.lua for an entry of a bucket's outbox, and tells whether the
+// entry was still there.
+func (g *Gate) asideScript(ctx context.Context, b int, entry, kept string) (first bool, err error) {
+	answer, err := g.run(ctx, b, scripts.aside, []string{g.outboxKey(b), g.asidesKey(b)}, []string{entry, kept, strconv.Itoa(asideMost), outboxGroup})
+	if err != nil {
+		return false, err
+	}
+	said, err := answer[0].ToString()
+	return said == "aside", err
+}
+
 // call runs a script on a sale. That the sale is closed, or was rebuilt, is an error, and
 // wakes whoever rebuilds sales.
 func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {
-	b := bucket(id)
+	answer, err := g.run(ctx, bucket(id), script, keys, args)
+	if err != nil {
+		return nil, err
+	}
+	switch first, _ := answer[0].ToString(); first {
+	case "closed":
+		// Buyers may ask for any id: whether there is such a sale is asked of the catalogue
+		// first, and it wakes who rebuilds (sale.Catalog.Missing).
+		if script != scripts.reserve || g.known(id) != nil {
+			g.lost.Send()
+		}
+		return nil, gate.Closed(id)
+	case "stale":
+		g.lost.Send() // or the gate missed a rebuild
+		return nil, gate.Stale(id)
+	}
+	return answer, nil
+}
+
+// run runs a script on a bucket.
+func (g *Gate) run(ctx context.Context, b int, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {
 	client, err := g.up(b)
 	if err != nil {
 		return nil, err
@@ -121,17 +152,5 @@ func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua,
 		return nil, g.fail(b, err)
 	}
 	g.breaker(b).heard.Store(time.Now().UnixNano())
-	switch first, _ := answer[0].ToString(); first {
-	case "closed":
-		// Buyers may ask for any id: whether there is such a sale is asked of the catalogue
-		// first, and it wakes who rebuilds (sale.Catalog.Missing).
-		if script != scripts.reserve || g.known(id) != nil {
-			g.lost.Send()
-		}
-		return nil, gate.Closed(id)
-	case "stale":
-		g.lost.Send() // or the gate missed a rebuild
-		return nil, gate.Stale(id)
-	}
 	return answer, nil
 }

@@ -124,23 +124,16 @@ func (g *Gate) named(ctx context.Context, b int, of []found) (all []naming, err 
 }
 
 // putAside takes an entry out of the outbox and keeps it where a person finds it, with
-// an alarm. If it cannot be kept, since memory is full for one, the log has it.
+// an alarm. Several readers may find it at once, on one node or on two: the first one
+// counts it. If it cannot be kept, since Redis does not answer for one, the log has it.
 func (g *Gate) putAside(ctx context.Context, b int, entry, content string, why error) {
-	g.asides["outbox"].Inc()
 	content = strings.ToValidUTF8(content[:min(len(content), 1000)], "?")
-	g.log.Error("gate: an entry of the outbox is put aside", "bucket", b, "entry", entry, "content", content, "error", why)
-	client, err := g.up(b)
-	if err != nil {
+	kept, _ := json.Marshal(map[string]string{"from": "outbox", "entry": entry, "content": content, "why": why.Error(), "at": time.Now().UTC().Format(time.RFC3339)})
+	if first, err := g.asideScript(ctx, b, entry, string(kept)); err == nil && !first {
 		return
 	}
-	kept, _ := json.Marshal(map[string]string{"from": "outbox", "entry": entry, "content": content, "why": why.Error(), "at": time.Now().UTC().Format(time.RFC3339)})
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
-	defer cancel()
-	client.DoMulti(ctx,
-		client.B().Lpush().Key(g.asidesKey(b)).Element(string(kept)).Build(),
-		client.B().Ltrim().Key(g.asidesKey(b)).Start(0).Stop(asideMost-1).Build(),
-		client.B().Xack().Key(g.outboxKey(b)).Group(outboxGroup).Id(entry).Build(),
-		client.B().Xdel().Key(g.outboxKey(b)).Id(entry).Build())
+	g.asides["outbox"].Inc()
+	g.log.Error("gate: an entry of the outbox is put aside", "bucket", b, "entry", entry, "content", content, "error", why)
 }
 
 // damagedHolds rings the alarm for holds that a script could not read: pairs of buyer

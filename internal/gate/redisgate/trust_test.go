@@ -129,6 +129,33 @@ func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
 	}
 }
 
+// The relay, the sweeper and an audit may read the outbox at the same time: what each of
+// them finds is put aside once, and counted once.
+func TestWhatTwoReadersFindIsPutAsideOnce(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	admit(t, g, sale.ID, "ann")
+	b := bucket(sale.ID)
+	page, err := g.page(t.Context(), b, "-", "+")
+	require.NoError(t, err)
+	bad := forgeries([]string{"t", page[0].FieldValues["t"], "s", page[0].FieldValues["s"]})
+	for _, fields := range bad {
+		require.NoError(t, do(t, g, append([]string{"XADD", g.outboxKey(b), "*"}, fields...)...).Error())
+	}
+	page, err = g.page(t.Context(), b, "-", "+")
+	require.NoError(t, err)
+	for range 2 {
+		tickets, err := g.read(t.Context(), b, page, map[string]string{})
+		require.NoError(t, err)
+		require.Len(t, tickets, 1)
+	}
+	require.EqualValues(t, len(bad), asides(t, g, "outbox"))
+	kept, err := do(t, g, "LLEN", g.asidesKey(b)).AsInt64()
+	require.NoError(t, err)
+	require.EqualValues(t, len(bad), kept)
+}
+
 // swept is what the sweeper would send again of a bucket if all of it were old.
 func swept(t testing.TB, g *Gate, b int) (tickets []seckill.Ticket, err error) {
 	t.Helper()
