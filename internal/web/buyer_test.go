@@ -35,8 +35,9 @@ func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
 		mux.Handle(pattern, pages)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, ".js") {
-			modules.pass()
+		if strings.HasSuffix(r.URL.Path, ".js") && !modules.pass(r.URL.Path) {
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
 		}
 		mux.ServeHTTP(w, r)
 	}))
@@ -167,19 +168,22 @@ func (b *buyer) media(name, value string) {
 	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
 }
 
-// gate lets requests wait.
+// gate lets requests wait, and those for one file fail.
 type gate struct {
-	mu   sync.Mutex
-	shut chan struct{}
+	mu     sync.Mutex
+	shut   chan struct{}
+	broken string
 }
 
-func (g *gate) pass() {
+// pass reports whether the path may be answered, when it may be.
+func (g *gate) pass(path string) bool {
 	g.mu.Lock()
-	shut := g.shut
+	shut, broken := g.shut, g.broken
 	g.mu.Unlock()
 	if shut != nil {
 		<-shut
 	}
+	return broken == "" || !strings.HasSuffix(path, "/"+broken)
 }
 
 func (g *gate) open() {
@@ -197,4 +201,15 @@ func (b *buyer) holdModules() (release func()) {
 	defer b.modules.mu.Unlock()
 	b.modules.shut = make(chan struct{})
 	return b.modules.open
+}
+
+// breakModule lets one module fail until the function that it returns is called.
+func (b *buyer) breakModule(name string) (mend func()) {
+	set := func(name string) {
+		b.modules.mu.Lock()
+		defer b.modules.mu.Unlock()
+		b.modules.broken = name
+	}
+	set(name)
+	return func() { set("") }
 }

@@ -46,6 +46,7 @@ var passTests = []browserTest{
 	{"who presses first is led to the check, and the page goes on", testPressedFirst},
 	{"a sale that is not for this buyer says so", testNotEligible},
 	{"a new account may cost a challenge", testAccountCosts},
+	{"a check that cannot be loaded at once is loaded later", testCheckComesLater},
 }
 
 const aSecret = "the secret of the browser's tests"
@@ -164,6 +165,26 @@ func testPressedFirst(t *testing.T, b *buyer) {
 	b.shop.script("GET /api/sales/1/ticket", queuedAt(3))
 	b.Click("#buy")
 	b.Await(`text('#position') === 'Your place in the queue: 3' && !shown('#pass')`)
+}
+
+// The module is asked for again until it comes, and a press in between is remembered.
+func testCheckComesLater(t *testing.T, b *buyer) {
+	b.login()
+	b.speak("zh-CN")
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeWork })
+	b.checks(seckill.ChallengeWork, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.shop.script("POST /api/sales/1/ticket", queued)
+	comes := b.breakModule("challenge.js")
+	b.Open("/sale/1")
+	b.Await(`text('#buy') === '先完成验证' && can('#buy') && !shown('#pass')`)
+	b.shop.script("GET /api/sales/1/ticket", queuedAt(3))
+	b.Click("#buy")
+	b.Click("#lang")
+	b.Await(`text('#buy') === 'Finish the check first'`)
+	comes()
+	b.Await(`text('#position') === 'Your place in the queue: 3' && !shown('#pass')`)
+	b.Equal(`node('#pass-heading').textContent`, "Check in before the opening")
 }
 
 func testNotEligible(t *testing.T, b *buyer) {

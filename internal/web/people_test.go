@@ -313,6 +313,11 @@ func testFirstVisit(t *testing.T, b *buyer) {
 		names[name] = true
 	}
 	t.Logf("a first visit of the sale's page: %d requests, %d bytes", len(names), visit.Bytes)
+	for _, name := range visit.Names {
+		if strings.Contains(name, "challenge") || strings.Contains(name, "worker") {
+			t.Errorf("the sale asks for no check, but %s is loaded", name)
+		}
+	}
 	if len(names) > 13 || visit.Bytes > 35_000 {
 		t.Errorf("a first visit takes %d requests and %d bytes: %v", len(names), visit.Bytes, visit.Names)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -212,14 +213,29 @@ func shortened(text string, n int) string {
 
 // --- words -------------------------------------------------------------------
 
-// readWords returns language → key → words from the module that holds them: strict
-// JSON behind its "export default".
+// wordModules hold the words: those of every page, and those of the check, which a page
+// loads only when it asks for one.
+var wordModules = []string{"words.js", "challengewords.js"}
+
+// readWords returns language → key → words from the modules that hold them.
 var readWords = sync.OnceValue(func() map[string]map[string]string {
-	module := string(must(fs.ReadFile(storefront, "storefront/static/words.js")))
-	_, object, _ := strings.Cut(module, "export default")
-	var words map[string]map[string]string
-	if err := json.Unmarshal([]byte(object), &words); err != nil {
-		panic(fmt.Errorf("words.js: %w", err))
+	words := map[string]map[string]string{}
+	for _, name := range wordModules {
+		for lang, of := range wordsIn(name) {
+			if words[lang] == nil {
+				words[lang] = map[string]string{}
+			}
+			maps.Copy(words[lang], of)
+		}
 	}
 	return words
 })
+
+// wordsIn reads one module of words: strict JSON behind its "export default".
+func wordsIn(name string) (words map[string]map[string]string) {
+	_, object, _ := strings.Cut(string(must(fs.ReadFile(storefront, "storefront/static/"+name))), "export default")
+	if err := json.Unmarshal([]byte(object), &words); err != nil {
+		panic(fmt.Errorf("%s: %w", name, err))
+	}
+	return words
+}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"seckill"
 )
 
@@ -153,6 +155,21 @@ func testServerBack(t *testing.T, b *buyer) {
 	b.shop.breaks(false)
 	b.Eval(`window.dispatchEvent(new Event('online')); ''`)
 	b.Await(`!shown('#offline') && can('#buy')`)
+
+	// The banner is enough: the lists do not say it once more.
+	for _, path := range []string{"/", "/orders"} {
+		b.Open(path)
+		b.Await(`node('[data-sale], [data-order]')`)
+		b.Remember("#status")
+		b.shop.breaks(true)
+		b.wake()
+		b.Await(`text('#offline') === 'The server cannot be reached right now. Trying again…'`)
+		api := map[string]string{"/": "GET /api/sales", "/orders": "GET /api/orders"}[path]
+		asked := b.shop.count(api)
+		require.Eventually(t, func() bool { return b.shop.count(api) >= asked+2 }, 30*time.Second, 50*time.Millisecond)
+		b.Equal(`Object.values(window.rememberedByTest).flat().filter((text) => text.trim()).join()`, "")
+		b.shop.breaks(false)
+	}
 }
 
 func testBeforeTheOpening(t *testing.T, b *buyer) {

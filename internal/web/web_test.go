@@ -181,8 +181,8 @@ func TestPagesAskOnlyForFilesThatExist(t *testing.T) {
 	t.Parallel()
 	h := Handler(nil)
 	link := regexp.MustCompile(`(?:src|href)="(/static/[^"]+)"`)
-	imports := regexp.MustCompile(`(?m)^import (?:[^']* from )?'\./([\w.]+)';$`)
-	for _, target := range []string{"/", "/sale/1", "/login", "/orders", "/order/detail/" + anOrder, "/nowhere"} {
+	imports := regexp.MustCompile("(?m)(?:^import (?:[^']* from )?'|\\bimport\\(`|new URL\\(')\\./([\\w.]+)")
+	for _, target := range []string{"/", "/sale/1", "/login", "/register", "/orders", "/order/detail/" + anOrder, "/nowhere"} {
 		for _, m := range link.FindAllStringSubmatch(body(t, ask(t, h, "GET", target)), -1) {
 			r := ask(t, h, "GET", m[1])
 			if r.StatusCode != 200 || r.Header.Get("Content-Type") != contentTypes[path.Ext(m[1])] {
@@ -358,18 +358,34 @@ func TestShellsHoldNothingOfTheRequest(t *testing.T) {
 
 func TestWordsAreStrictJSON(t *testing.T) {
 	t.Parallel()
-	_, object, ok := strings.Cut(string(readStatic()["words.js"].body), "export default")
-	if !ok || !json.Valid([]byte(object)) {
-		t.Error("words.js is not strict JSON behind its export default")
-	}
-	// encoding/json lets the last of two equal keys win, silently.
-	for _, language := range strings.Split(object, `"en": {`) {
-		seen := map[string]bool{}
-		for _, m := range regexp.MustCompile(`(?m)^    "([^"]+)":`).FindAllStringSubmatch(language, -1) {
-			if seen[m[1]] {
-				t.Errorf("%s is there twice", m[1])
+	seen := map[string]bool{} // in all modules
+	for _, name := range wordModules {
+		_, object, ok := strings.Cut(string(readStatic()[name].body), "export default")
+		if !ok || !json.Valid([]byte(object)) {
+			t.Errorf("%s is not strict JSON behind its export default", name)
+		}
+		// encoding/json lets the last of two equal keys win, silently.
+		for i, language := range strings.Split(object, `"en": {`) {
+			for _, m := range regexp.MustCompile(`(?m)^    "([^"]+)":`).FindAllStringSubmatch(language, -1) {
+				if key := languages[i] + " " + m[1]; seen[key] {
+					t.Errorf("%s is there twice", key)
+				} else {
+					seen[key] = true
+				}
 			}
-			seen[m[1]] = true
+		}
+	}
+}
+
+// The words of the check are there when its module is: no other module may say them.
+func TestOnlyTheCheckSaysItsWords(t *testing.T) {
+	t.Parallel()
+	of := wordsIn("challengewords.js")["en"]
+	for name, f := range readStatic() {
+		for key := range of {
+			if strings.Contains(string(f.body), "'"+key+"'") && name != "challenge.js" {
+				t.Errorf("%s says %s, which it may not have", name, key)
+			}
 		}
 	}
 }

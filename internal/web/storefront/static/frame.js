@@ -1,9 +1,9 @@
 // What every page has around it: the header, who the buyer is, the sentence, the
 // banner of a lost connection, the dialog.
-import { clockText, known, lang, say, show, t } from './i18n.js';
+import { clockText, known, lang, learn, say, show, t, translate } from './i18n.js';
 import { get, onLink, post } from './api.js';
 import { backoff } from './machine.js';
-import { keep, store, until } from './clock.js';
+import { keep, pause, store, until } from './clock.js';
 
 export const byId = (id) => document.getElementById(id);
 
@@ -218,6 +218,25 @@ export function title(name, news) {
     const plain = t('title.named', { title: name });
     return news ? `${t(news.key, news.values)} ${plain}` : plain;
   });
+}
+
+// --- the check ---------------------------------------------------------------
+
+// check resolves to a challenge in root, as the module challenge.js makes it. Few pages
+// ask for one, so it is loaded here, with its words, and until that has worked: a
+// browser may remember that an address has failed, so each try has its own.
+export async function check(root, options) {
+  for (let n = 0; ; n++) {
+    const again = n ? `?${n}` : '';
+    try {
+      const [module, words] = await Promise.all([import(`./challenge.js${again}`), import(`./challengewords.js${again}`)]);
+      learn(words.default);
+      translate(root);
+      return module.challenge(root, options);
+    } catch {
+      await pause(backoff(n, 0, Math.random()));
+    }
+  }
 }
 
 export { lang };

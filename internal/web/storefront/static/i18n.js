@@ -18,6 +18,11 @@ export function t(key, values = {}) {
   });
 }
 
+// learn adds words, by language, of something that most pages do without.
+export function learn(more) {
+  for (const language of Object.keys(more)) Object.assign(words[language], more[language]);
+}
+
 // known returns prefix.code if there are words for it, else prefix.other: a
 // newer server may have a code that this page does not know.
 export function known(prefix, code) {

@@ -21,7 +21,8 @@ async function load() {
     const answer = await get(`/api/sales${cursor && `?cursor=${encodeURIComponent(cursor)}`}`);
     if (answer.status !== 200) {
       failed++;
-      tell({ tone: 'bad', key: unknown(answer) ? 'error.retrying' : 'error.other' });
+      // Of a lost connection the banner speaks already.
+      if (answer.status !== 0) tell({ tone: 'bad', key: unknown(answer) ? 'error.retrying' : 'error.other' });
       return;
     }
     sales.push(...answer.body.items);

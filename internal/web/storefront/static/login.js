@@ -1,8 +1,7 @@
 // Log in, and register: two pages, each with its own form.
 import { lang, show, t } from './i18n.js';
 import { post } from './api.js';
-import { challenge } from './challenge.js';
-import { byId, changed, hush, label, tell } from './frame.js';
+import { byId, changed, check, hush, label, tell } from './frame.js';
 
 const form = byId('login-form');
 const submit = form.querySelector('button');
@@ -28,14 +27,16 @@ function wrong(field, key, values) {
 }
 
 // A new account may cost a challenge: then it is shown, and its solution sent along.
-const puzzle = byId('pass') && challenge(byId('pass'), {
+const box = byId('pass'); // on the page of registration only
+let puzzle = null;
+const checked = {
   path: '/api/challenge',
   async solved(solution) {
     const answer = await send(solution);
-    if (answer.code !== 'challenge_failed') byId('pass').hidden = true;
+    if (answer.code !== 'challenge_failed') box.hidden = true;
     return answer;
   },
-});
+};
 
 async function enter() {
   if (busy) return;
@@ -53,13 +54,15 @@ async function send(solution) {
   busy = true;
   draw();
   const answer = await post(`/api/${action}`, { name: name.value.trim(), password: password.value, ...solution });
+  const costs = answer.code === 'challenge_required' && box;
+  if (costs) puzzle ??= await check(box, checked);
   busy = false;
   draw();
   if (answer.status === 200 || answer.status === 201) {
     changed();
     location.replace(next(location.search));
-  } else if (answer.code === 'challenge_required' && puzzle) {
-    byId('pass').hidden = false;
+  } else if (costs) {
+    box.hidden = false;
     puzzle.begin();
   } else if (answer.code !== 'challenge_failed') {
     explain(answer);

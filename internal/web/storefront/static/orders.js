@@ -54,7 +54,8 @@ async function read() {
     if (answer.status === 401) toLogin();
     if (answer.status !== 200) {
       failed++;
-      if (answer.status !== 401) tell({ tone: 'bad', key: 'error.retrying' });
+      // Of a lost connection the banner speaks already.
+      if (answer.status !== 401 && answer.status !== 0) tell({ tone: 'bad', key: 'error.retrying' });
       return [];
     }
     found.push(...answer.body.items);

@@ -3,9 +3,8 @@
 import { about, count, duration, money, parts, say, show, t, unit, when } from './i18n.js';
 import { get, post, salePath, orderPath, orderPage, unknown } from './api.js';
 import { gate, keep, pause, store, until } from './clock.js';
-import { ask, byId, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
+import { ask, byId, check, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
 import { drawState, drawPrices, drawUnits, drawPicture } from './look.js';
-import { challenge } from './challenge.js';
 import { backoff, begin, gapToOrder, gapToSale, jittered, reduce, saleView } from './machine.js';
 
 const id = decodeURIComponent(location.pathname.split('/')[2]);
@@ -80,6 +79,10 @@ function draw() {
 function drawPass(shown) {
   const box = byId('pass');
   if (box.hidden !== shown) return;
+  if (shown && !puzzle) {
+    loadPuzzle();
+    return;
+  }
   box.hidden = !shown;
   if (!shown) puzzle.stop();
 }
@@ -87,7 +90,19 @@ function drawPass(shown) {
 // Pressed already: when the pass is there the page presses for them.
 let pressed = false;
 
-const puzzle = challenge(byId('pass'), {
+let puzzle = null;
+let loading = false;
+
+// loadPuzzle loads the check, once, and draws it if it is wanted still.
+async function loadPuzzle() {
+  if (loading) return;
+  loading = true;
+  puzzle = await check(byId('pass'), checked);
+  draw();
+  if (pressed && drawn.pass) puzzle.begin();
+}
+
+const checked = {
   path: `${path}/challenge`,
   async solved(body) {
     const answer = await post(`${path}/pass`, body);
@@ -99,7 +114,7 @@ const puzzle = challenge(byId('pass'), {
     return answer;
   },
   barred: () => on({ type: 'pass', pass: { barred: true } }),
-});
+};
 
 // rounded keeps two digits: the figure is an estimate.
 const rounded = (n) => (n < 100 ? n : Number(n.toPrecision(2)));
@@ -194,7 +209,7 @@ function remembered() {
 
 function beginPass() {
   pressed = true;
-  puzzle.begin();
+  puzzle?.begin(); // else it begins when it is loaded
 }
 
 async function press() {
