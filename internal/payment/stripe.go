@@ -161,7 +161,7 @@ func refunded(r *stripe.Refund) (bool, error) {
 	case stripe.RefundStatusSucceeded:
 		return true, nil
 	case stripe.RefundStatusFailed, stripe.RefundStatusCanceled:
-		return false, fmt.Errorf("Stripe's refund %s is %s (%s): give the money back another way and tell us with a callback", r.ID, r.Status, r.FailureReason)
+		return false, fmt.Errorf("the refund %s at Stripe is %s (%s): give the money back another way and tell us with a callback", r.ID, r.Status, r.FailureReason)
 	}
 	return false, nil
 }

@@ -295,7 +295,7 @@ func TestEveryWordOfTheMachineIsThere(t *testing.T) {
 	t.Parallel()
 	module := string(must(fs.ReadFile(storefront, "storefront/static/machine.js")))
 	for lang, words := range readWords() {
-		for _, m := range regexp.MustCompile("'((?:buy|sale|ticket|order|orders|title|closed|verdict|net)\\.[a-z_]+)'").FindAllStringSubmatch(module, -1) {
+		for _, m := range regexp.MustCompile(`'((?:buy|sale|ticket|order|orders|title|closed|verdict|net)\.[a-z_]+)'`).FindAllStringSubmatch(module, -1) {
 			if strings.HasSuffix(m[1], "_") {
 				continue
 			}

@@ -211,22 +211,10 @@ func queuedAt(position int) answer {
 // hangUp closes the connection without an answer.
 func hangUp(http.ResponseWriter, *shop) { panic(http.ErrAbortHandler) }
 
-func orderIn(state seckill.OrderState) answer {
-	return func(w http.ResponseWriter, s *shop) {
-		s.mu.Lock()
-		o := *s.order
-		s.mu.Unlock()
-		o.State, o.ServerNow = state, s.now()
-		json.NewEncoder(w).Encode(o)
-	}
-}
-
 var (
-	queued       = reply(202, `{"status":"queued","ticket":"%s","poll_after_ms":100}`, anOrder)
-	placed       = reply(200, `{"status":"placed","ticket":"%s","order":"%s"}`, anOrder, anOrder)
-	none         = problem(404, "not_found")
-	unpaidOrder  = orderIn(seckill.Unpaid)
-	expiredOrder = orderIn(seckill.Expired)
+	queued = reply(202, `{"status":"queued","ticket":"%s","poll_after_ms":100}`, anOrder)
+	placed = reply(200, `{"status":"placed","ticket":"%s","order":"%s"}`, anOrder, anOrder)
+	none   = problem(404, "not_found")
 )
 
 func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {

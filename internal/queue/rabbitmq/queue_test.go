@@ -338,13 +338,6 @@ func TestABatchOfALostConnectionIsStaleAndComesAgain(t *testing.T) {
 	rabbittest.Waits(t, rabbittest.Channel(t, direct), rabbit.TicketQueue, 0, 0)
 }
 
-// expired is a context that has ended.
-func expired(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 0)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func TestATicketWhoseConfirmIsLostIsReportedAndSentAgain(t *testing.T) {
 	t.Parallel()
 	s := rabbittest.Fresh(t)
