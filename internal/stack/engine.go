@@ -19,7 +19,7 @@ import (
 
 // Limits of an engine's life.
 const (
-	startLimit   = 2 * time.Minute       // from Start to healthy, on a busy machine
+	startLimit   = 5 * time.Minute       // from Start to healthy, on a busy machine, members of a cluster side by side
 	readyLimit   = 5 * time.Second       // one question whether it is healthy
 	readyEvery   = 50 * time.Millisecond // between two such questions
 	vacantLimit  = 5 * time.Second       // for a port of ours that somebody still has
