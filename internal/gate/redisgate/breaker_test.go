@@ -16,8 +16,7 @@ import (
 
 func TestTheBreakerOpensWhenNobodyIsAnsweredAnyMore(t *testing.T) {
 	t.Parallel()
-	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
-	g.patience = time.Hour
+	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10, patient(time.Hour))
 	late := fmt.Errorf("a call: %w", context.DeadlineExceeded)
 	others := func(ago time.Duration) { g.breaker(7).heard.Store(time.Now().Add(-ago).UnixNano()) }
 	others(g.patience / 4)

@@ -149,8 +149,7 @@ func (h hall) hears(other *Gate, tickets map[string]seckill.Ticket) {
 func TestAMasterOfAClusterIsKilled(t *testing.T) {
 	t.Parallel()
 	c := stack.OwnCluster(t, stack.KindRedis)
-	g, other := runGate(t, c.URL(), "seckill:", 0), runGate(t, c.URL(), "seckill:", 0)
-	g.patience = callTimeout
+	g, other := runGate(t, c.URL(), "seckill:", 0, patient(callTimeout)), runGate(t, c.URL(), "seckill:", 0)
 	h := newHall(t, g)
 	require.Empty(t, g.broken())
 	require.NoError(t, g.Belong(t.Context(), "ours"))
@@ -242,8 +241,7 @@ func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Gate {
 func TestAMinorityOfAClusterRefuses(t *testing.T) {
 	t.Parallel()
 	c := stack.OwnCluster(t, stack.KindRedis)
-	g := runGate(t, c.URL(), "seckill:", 0)
-	g.patience = callTimeout
+	g := runGate(t, c.URL(), "seckill:", 0, patient(callTimeout))
 	h := newHall(t, g)
 	its, _ := h.halves(c, c.Members[0])
 	for _, e := range c.Members[1:] {

@@ -88,19 +88,22 @@ func (g exactLeft) Left(id seckill.SaleID) (int64, bool) {
 // gateAt opens a gate with keys of its own and closes it after the test.
 func gateAt(t testing.TB, url, prefix string, limit int, c *gatetest.Clock) gatetest.Subject {
 	t.Helper()
-	g := runGate(t, url, prefix, limit)
-	g.clock = c.Now
+	g := runGate(t, url, prefix, limit, func(g *Gate) { g.clock = c.Now })
 	again := func(t testing.TB) gatetest.Subject { t.Helper(); return gateAt(t, url, prefix, limit, c) }
 	return gatetest.Subject{Gate: exactLeft{g}, Clock: c, Outlives: true, Reopen: again, Crash: again}
 }
 
-// runGate runs a gate until the test is over, and waits until it is connected.
-func runGate(t testing.TB, url, prefix string, limit int) *Gate {
+// runGate runs a gate until the test is over, and waits until it is connected. What a
+// test sets otherwise is set before Run, which reads it.
+func runGate(t testing.TB, url, prefix string, limit int, set ...func(*Gate)) *Gate {
 	t.Helper()
 	g, err := Open(url, limit, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	g.prefix, g.patience = prefix, time.Minute // the machine may be busy
 	g.Sealed(sealsOf(t, "the tests' secret"))
+	for _, f := range set {
+		f(g)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() { defer close(over); g.Run(ctx) }()
@@ -120,6 +123,9 @@ func sealsOf(t testing.TB, secrets ...string) *seckill.Seals {
 	require.NoError(t, err)
 	return s
 }
+
+// patient sets how long one call of a gate may take.
+func patient(d time.Duration) func(*Gate) { return func(g *Gate) { g.patience = d } }
 
 // onSale puts sale 1 on sale, two units for each buyer at most.
 func onSale(t testing.TB, g *Gate, units int64) seckill.Sale {

@@ -21,8 +21,7 @@ import (
 func TestALateReserveDecidesNothing(t *testing.T) {
 	t.Parallel()
 	e := stack.Own(t, stack.KindRedis)
-	g := runGate(t, e.URL(), "seckill:", 10)
-	g.patience = 300 * time.Millisecond
+	g := runGate(t, e.URL(), "seckill:", 10, patient(300*time.Millisecond))
 	ctx := context.Background()
 	sale := onSale(t, g, 5)
 	_, err := g.Reserve(ctx, sale.ID, "zoe", 1) // now Redis knows the script
@@ -180,9 +179,8 @@ func TestACallerLeavesTheLine(t *testing.T) {
 func TestABuyerWhoWaitsHearsOfALostRedisInTime(t *testing.T) {
 	t.Parallel()
 	e := stack.Own(t, stack.KindRedis)
-	g := runGate(t, e.URL(), "seckill:", 0)
+	g := runGate(t, e.URL(), "seckill:", 0, patient(callTimeout))
 	sale := onSale(t, g, 5)
-	g.patience = callTimeout
 	admin := administers(t, e)
 	require.NoError(t, admin.Do(t.Context(), admin.B().ClientPause().Timeout(time.Minute.Milliseconds()).All().Build()).Error())
 	g.pacer.waiting[bucket(sale.ID)].Store(paceFrom)

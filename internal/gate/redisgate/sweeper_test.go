@@ -47,8 +47,7 @@ func newSweeping(t *testing.T) (s *sweeping, another func() *sweeping) {
 	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	clock := gatetest.ClockAt(time.Now())
 	another = func() *sweeping {
-		g := runGate(t, url, prefix, 10)
-		g.clock = clock.Now
+		g := runGate(t, url, prefix, 10, func(g *Gate) { g.clock = clock.Now })
 		return &sweeping{T: t, gate: g, clock: clock, room: 1000}
 	}
 	return another(), another
