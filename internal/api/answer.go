@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -161,9 +163,34 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	a.metrics.problems.WithLabelValues(code).Inc()
+	if p.Status == http.StatusServiceUnavailable && wantsPage(r) {
+		writeBusyPage(w)
+		return
+	}
 	p.Type, p.Code, p.Detail, p.RequestID = "about:blank", code, detail, id
 	body, _ := json.Marshal(p)
 	(&prepared{p.Status, problemType, body, nil}).write(w)
+}
+
+// busyPage is what a person gets who asks for a page that this node cannot give right
+// now. It is the page that nginx sends when no node answers; a test compares the two.
+//
+//go:embed busy.html
+var busyPage []byte
+
+// wantsPage tells a person's browser, which asks for a page, from a program.
+func wantsPage(r *http.Request) bool {
+	return !isAPI(r.URL.Path) && (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		strings.Contains(strings.ToLower(r.Header.Get("Accept")), "text/html")
+}
+
+// writeBusyPage sends busyPage, which asks again by itself; not everybody at once.
+func writeBusyPage(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Refresh", strconv.Itoa(4+rand.IntN(4)))
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	(&prepared{http.StatusServiceUnavailable, []string{"text/html; charset=utf-8"}, busyPage, nil}).write(w)
 }
 
 // retryAfter is in seconds. A crowd that was turned away together must not come

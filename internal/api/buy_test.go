@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -497,4 +498,26 @@ func TestALeftTokenDoesNotHideInTheLog(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
 	require.NotEmpty(t, lines)
 	require.False(t, slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, secret) }))
+}
+
+// A person who asks for a page while the node is full gets a page that asks again, the
+// one that nginx has; a program gets the problem document.
+func TestAPersonGetsABusyPage(t *testing.T) {
+	t.Parallel()
+	conf, err := os.ReadFile("../../deploy/nginx/seckill.conf")
+	require.NoError(t, err)
+	require.Contains(t, string(conf), strings.TrimSpace(string(busyPage)))
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
+		require.NoError(t, s.api.rooms.pages.Enter())
+		a := s.do(call{method: "GET", path: "/order/detail/" + s.order, header: []string{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}})
+		require.Equal(t, 503, a.status)
+		require.Equal(t, string(busyPage), string(a.body))
+		require.Equal(t, "text/html; charset=utf-8", a.header.Get("Content-Type"))
+		require.Regexp(t, `^[4-7]$`, a.header.Get("Refresh"))
+		require.Equal(t, "no-store", a.header.Get("Cache-Control"))
+		require.NotEmpty(t, a.header.Get("Retry-After"))
+		s.do(call{method: "GET", path: "/order/detail/" + s.order}).problem(503, "busy")
+		s.do(call{method: "GET", path: "/api/sales/1", header: []string{"Accept", "text/html"}}).problem(503, "busy")
+	})
 }
