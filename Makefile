@@ -48,6 +48,7 @@ drill: ## break every part 20 times in the middle of sales, kill a node 200 time
 	go run ./e2e/drill --engines --rounds 20 --out docs/drills.md
 
 screens: ## a picture of every page in every state, wide and narrow, light and dark, in both languages; writes docs/screens
+	@fc-list :lang=zh | grep -q . || { echo "install fonts for Chinese and for pictures first, e.g.: apt-get install fonts-noto-cjk fonts-noto-color-emoji"; exit 1; }
 	mkdir -p docs/screens
 	go test -count=1 -timeout 1h -run TestScreens ./internal/web -screens=$(CURDIR)/docs/screens
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"seckill"
 	"seckill/e2e/browser"
+	"seckill/internal/access"
 )
 
 // pageState is a page in one of its states: what the shop does, what the buyer does,
@@ -59,6 +61,13 @@ func scheduledItem(s *shop) {
 	})(s)
 }
 
+// scheduledCheck is a sale that opens in a moment and asks for a pass, which costs a picture.
+func scheduledCheck(s *shop) {
+	theItem(func(_ *item, v *seckill.Sale) {
+		v.OpensAt, v.Pass, v.Challenge = s.now().Add(7*time.Minute), true, seckill.ChallengeFormula
+	})(s)
+}
+
 // pageStates are all of them.
 var pageStates = []pageState{
 	{name: "list", path: "/", nobody: true, ready: `node('[data-group=over] a') && node('.hero')`, setup: func(s *shop) {
@@ -82,6 +91,12 @@ var pageStates = []pageState{
 
 	{name: "sale-soon-stranger", path: "/sale/1", nobody: true, ready: `shown('#before-login')`, setup: scheduledItem},
 	{name: "sale-soon", path: "/sale/1", ready: `shown('#reminder') && shown('#logout')`, setup: scheduledItem},
+	{name: "sale-check", path: "/sale/1", ready: `shown('#pass')`, setup: scheduledCheck},
+	{name: "sale-check-picture", path: "/sale/1", ready: `shown('#pass form') && node('#pass img').naturalWidth > 0`, setup: scheduledCheck, then: func(b *buyer) {
+		b.checks(seckill.ChallengeFormula, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+		b.Await(`shown('#pass')`)
+		b.Click("#pass [data-part=start]")
+	}},
 	{name: "sale-open-stranger", path: "/sale/1", nobody: true, ready: `shown('#before-login')`},
 	{name: "sale-open", path: "/sale/1", ready: `can('#buy') && shown('#logout')`, setup: theItem(func(_ *item, v *seckill.Sale) {
 		v.LimitPerBuyer, v.Description = 3, "87 键，铝合金外壳，热插拔轴体。\n87 keys, aluminium case, hot-swap switches."
@@ -259,19 +274,30 @@ func TestScreens(t *testing.T) {
 			t.Run(p.name+" "+language, func(t *testing.T) {
 				t.Parallel()
 				b := p.reach(t, chromium, language)
+				shoot := func(scheme string, width, height int64) []byte {
+					b.media("prefers-color-scheme", scheme)
+					b.viewport(width, height)
+					b.Await(settled)
+					// Where the page has been scrolled to is what a person sees.
+					top, err := strconv.ParseFloat(b.Eval(`String(scrollY)`), 64)
+					require.NoError(t, err)
+					scale := map[int64]float64{1280: 0.6, 390: 0.8}[width]
+					quality := int64(60)
+					return command(b, page.CaptureScreenshot, page.CaptureScreenshotParams{
+						Format: page.CaptureScreenshotFormatJpeg, Quality: &quality,
+						Clip: &page.Viewport{Y: top, Width: float64(width), Height: float64(height), Scale: scale},
+					}).Data
+				}
 				for _, scheme := range []string{"light", "dark"} {
 					for width, height := range map[int64]int64{1280: 860, 390: 844} {
-						b.media("prefers-color-scheme", scheme)
-						b.viewport(width, height)
-						b.Await(settled)
-						scale := map[int64]float64{1280: 0.6, 390: 0.8}[width]
-						quality := int64(60)
-						shot := command(b, page.CaptureScreenshot, page.CaptureScreenshotParams{
-							Format: page.CaptureScreenshotFormatJpeg, Quality: &quality,
-							Clip: &page.Viewport{Width: float64(width), Height: float64(height), Scale: scale},
-						})
+						shot := shoot(scheme, width, height)
+						// A request that hangs is given up after a while: the page has gone on.
+						for b.Eval("String(Boolean("+p.ready+"))") != "true" {
+							b = p.reach(t, chromium, language)
+							shot = shoot(scheme, width, height)
+						}
 						name := fmt.Sprintf("%s-%d-%s-%s.jpg", p.name, width, scheme, language[:2])
-						require.NoError(t, os.WriteFile(filepath.Join(*screens, name), shot.Data, 0o644))
+						require.NoError(t, os.WriteFile(filepath.Join(*screens, name), shot, 0o644))
 					}
 				}
 			})
