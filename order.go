@@ -84,6 +84,3 @@ type Account struct {
 	Invite                  string    // the hash of the invitation that opens it, if it needs one
 	CreatedAt               time.Time // by the store's clock
 }
-
-// RoleAdmin is the role that the routes of administrators demand.
-const RoleAdmin = "admin"

@@ -95,4 +95,5 @@ type Stop struct {
 	Sale SaleID    `json:"sale"`
 	End  bool      `json:"end"` // for ever; else until it is resumed
 	At   time.Time `json:"at"`  // by the gate's clock
+	By   Actor     `json:"by"`  // who asked, for the log
 }

@@ -69,7 +69,6 @@ var (
 	errHashing   = fmt.Errorf("too many log in: %w", seckill.ErrBusy)
 	errPanic     = errors.New("panic")
 	errMethod    = errors.New("method not allowed")
-	errForbidden = errors.New("needs the role admin")
 	errBadJSON   = errors.New("bad JSON")
 	errTooLarge  = errors.New("body too large")
 	errMediaType = errors.New("media type")
@@ -82,6 +81,7 @@ func code(err error) (code, detail string) {
 	var field *seckill.FieldError
 	var cross crossSite
 	var later *access.Later
+	var role needsRole
 	switch {
 	case errors.As(err, &field):
 		return "invalid_field", field.Error()
@@ -115,7 +115,7 @@ func code(err error) (code, detail string) {
 		return "challenge_failed", err.Error()
 	case errors.As(err, &later):
 		return "too_many_requests", ""
-	case errors.Is(err, errForbidden), errors.As(err, &cross), errors.Is(err, errClosed), errors.Is(err, seckill.ErrNotInvited):
+	case errors.As(err, &role), errors.As(err, &cross), errors.Is(err, errClosed), errors.Is(err, seckill.ErrNotInvited):
 		return "forbidden", err.Error()
 	case errors.Is(err, errMethod):
 		return "method_not_allowed", ""

@@ -86,7 +86,9 @@ type Config struct {
 	Access   *access.Guard // who may ask, before the gate
 	Lists    Lists
 	Tokens   *account.Verifier
-	Pages    http.Handler // everything outside /api
+	People   People
+	Notes    *account.Notes // of what belongs to no change; nil: nobody keeps them
+	Pages    http.Handler   // everything outside /api
 	// Listeners take tickets from a shared queue; nil when the queue is embedded.
 	Listeners Listeners
 	Log       *slog.Logger
@@ -130,10 +132,17 @@ type audience uint8
 const (
 	public audience = iota
 	buyers
+	viewers // from here on people of the shop, each with the rights of those before
+	supporters
+	operators
 	admins
 )
 
-// route is one row of the contract.
+// leastRole is what a token must carry.
+var leastRole = [...]string{viewers: seckill.RoleViewer, supporters: seckill.RoleSupport, operators: seckill.RoleOperator, admins: seckill.RoleAdmin}
+
+// route is one row of the contract. The audience column is the one table of who may do
+// what; docs/http-api.md shows it, and a test holds the page to it.
 type route struct {
 	method, path string
 	audience     audience
@@ -188,31 +197,32 @@ func New(c Config) *API {
 		{"POST", "/api/orders/{order}/pay", buyers, a.limited(a.pay)}, // these two: a repeat changes nothing
 		{"POST", "/api/orders/{order}/cancel", buyers, a.limited(a.cancel)},
 
-		// Administrators. A repeat changes nothing, but for create.
-		{"POST", "/api/admin/sales", admins, a.createSale},
-		{"GET", "/api/admin/sales", admins, a.listAllSales},
-		{"GET", "/api/admin/sales/{sale}", admins, a.getSale},
-		{"PATCH", "/api/admin/sales/{sale}", admins, a.patchSale},
-		{"POST", "/api/admin/sales/{sale}/stock", admins, a.moveStock},
-		{"POST", "/api/admin/sales/{sale}/pause", admins, a.change("pause", (*sale.Sales).Pause)},
-		{"POST", "/api/admin/sales/{sale}/resume", admins, a.change("resume", (*sale.Sales).Resume)},
-		{"POST", "/api/admin/sales/{sale}/end", admins, a.change("end", (*sale.Sales).End)},
+		// People of the shop. A repeat changes nothing, but for create.
+		{"POST", "/api/admin/sales", operators, a.createSale},
+		{"GET", "/api/admin/sales", viewers, a.listAllSales},
+		{"GET", "/api/admin/sales/{sale}", viewers, a.getSale},
+		{"PATCH", "/api/admin/sales/{sale}", operators, a.patchSale},
+		{"POST", "/api/admin/sales/{sale}/stock", operators, a.moveStock},
+		{"POST", "/api/admin/sales/{sale}/pause", operators, a.change("pause", (*sale.Sales).Pause)},
+		{"POST", "/api/admin/sales/{sale}/resume", operators, a.change("resume", (*sale.Sales).Resume)},
+		{"POST", "/api/admin/sales/{sale}/end", operators, a.change("end", (*sale.Sales).End)},
 		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", (*sale.Sales).Renew)}, // its gate state, anew
-		{"GET", "/api/admin/sales/{sale}/audit", admins, a.audit},
-		{"POST", "/api/admin/sales/{sale}/eligible", admins, a.setEligible}, // who may buy in it
-		{"GET", "/api/admin/access", admins, a.listEntries},
-		{"POST", "/api/admin/access", admins, a.setEntry},
-		{"POST", "/api/admin/access/remove", admins, a.removeEntry}, // a repeat is not found
-		{"POST", "/api/admin/invites", admins, a.invite},            // another one each time
-		{"GET", "/api/admin/orders", admins, a.listAllOrders},
-		{"GET", "/api/admin/orders/{order}", admins, a.getAnyOrder},
-		{"POST", "/api/admin/orders/{order}/cancel", admins, a.cancelFor},
-		{"POST", "/api/admin/orders/{order}/refund", admins, a.refund}, // a repeat of a part needs its id
-		{"GET", "/api/admin/payments", admins, a.listPayments},
-		{"GET", "/api/admin/books", admins, a.books},
-		{"GET", "/api/admin/books/differences", admins, a.differences},
-		{"POST", "/api/admin/listeners/start", admins, a.listeners(true)}, // of the node that answers
-		{"POST", "/api/admin/listeners/stop", admins, a.listeners(false)},
+		{"GET", "/api/admin/sales/{sale}/audit", viewers, a.audit},
+		{"POST", "/api/admin/sales/{sale}/eligible", operators, a.setEligible}, // who may buy in it
+		{"GET", "/api/admin/access", viewers, a.listEntries},
+		{"POST", "/api/admin/access", operators, a.setEntry},
+		{"POST", "/api/admin/access/remove", operators, a.removeEntry}, // a repeat is not found
+		{"POST", "/api/admin/invites", operators, a.invite},            // another one each time
+		{"GET", "/api/admin/orders", viewers, a.listAllOrders},
+		{"GET", "/api/admin/orders/{order}", supporters, a.getAnyOrder},
+		{"POST", "/api/admin/orders/{order}/cancel", supporters, a.cancelFor},
+		{"POST", "/api/admin/orders/{order}/refund", supporters, a.refund}, // a repeat of a part needs its id
+		{"GET", "/api/admin/payments", viewers, a.listPayments},
+		{"GET", "/api/admin/books", viewers, a.books},
+		{"GET", "/api/admin/books/differences", viewers, a.differences},
+		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)}, // of the node that answers
+		{"POST", "/api/admin/listeners/stop", operators, a.listeners(false)},
+		{"GET", "/api/admin/log", admins, a.listLog}, // what all of these did
 	}
 	byPath := map[string]map[string]route{}
 	for _, r := range a.routes {
@@ -369,10 +379,10 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 		if err != nil {
 			return err
 		}
-		if to == admins && !who.Admin() {
-			return errForbidden
-		}
 		req.who = who
+		if to >= viewers {
+			return a.asPerson(leastRole[to], w, req, serve)
+		}
 	}
 	return serve(w, req)
 }

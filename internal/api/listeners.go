@@ -23,6 +23,7 @@ func (a *API) listeners(start bool) func(http.ResponseWriter, *request) error {
 		}
 		running := a.Listeners.ListenersRunning()
 		a.Log.Info("admin: listeners", "request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "running", running)
+		a.did(r, "")
 		return writeJSON(w, http.StatusOK, map[string]bool{"running": running})
 	}
 }

@@ -104,10 +104,16 @@ func TestTheDocumentSaysWhoMayCall(t *testing.T) {
 		op := doc.Paths.Value(r.path).GetOperation(r.method)
 		require.NotNil(t, op.Security, "%s %s", r.method, r.path)
 		require.Equal(t, r.audience == public, len(*op.Security) == 0, "%s %s: security", r.method, r.path)
-		require.Equal(t, r.audience == admins, op.Extensions["x-role"] == "admin", "%s %s: x-role", r.method, r.path)
+		role := ""
+		if r.audience >= viewers {
+			role = leastRole[r.audience]
+			require.Contains(t, op.Description, "role="+role+".", "%s %s", r.method, r.path)
+		}
+		said, _ := op.Extensions["x-role"].(string)
+		require.Equal(t, role, said, "%s %s: x-role", r.method, r.path)
 		for status, when := range map[string]bool{
 			"401": r.audience != public || strings.HasSuffix(r.path, "/login") || r.path == callbackRoute,
-			"403": r.audience == admins || r.method != http.MethodGet,
+			"403": r.audience >= viewers || r.method != http.MethodGet,
 			"400": r.method != http.MethodGet, "413": r.method != http.MethodGet, "415": r.method != http.MethodGet,
 			"405": true, "500": true, "503": true,
 		} {

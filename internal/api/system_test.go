@@ -117,7 +117,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	s.stop = stopWaits
 	config := Config{
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Accounts: s.accounts, Tokens: tokens,
-		Access: s.guard, Lists: s.store,
+		Access: s.guard, Lists: s.store, People: s.store,
 		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
 	}
 	for _, o := range options {
@@ -128,9 +128,14 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	}
 	s.payments = config.Payments
 	s.api = New(config)
+	notes := config.Notes
+	if notes == nil {
+		notes = account.NewNotes(s.store, logger) // of nothing
+	}
 
 	var duties sync.WaitGroup
 	for _, duty := range []func(context.Context) error{
+		notes.Run,
 		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run, s.guard.Run,
 		payment.Refunder{Payments: s.payments}.Run, payment.Retaker{Payments: s.payments}.Run,
 	} {

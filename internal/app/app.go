@@ -42,6 +42,7 @@ type Node struct {
 	accounts *account.Accounts
 	access   *access.Guard
 	tokens   *account.Verifier
+	notes    *account.Notes
 	secret   []byte
 	secrets  [][]byte        // the current one, and the previous one while rotating
 	seals    *seckill.Seals  // of the gate's tickets
@@ -109,6 +110,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife); err != nil {
 		return nil, err
 	}
+	n.notes = account.NewNotes(n.store, log)
 	if n.payments, err = n.openPayments(); err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ func (n *Node) residents() []resident {
 		{name: "only node's lease", needs: "--store mysql beside embedded parts", present: only, run: n.only.Run},
 		{name: "keeper of sales", run: n.sales.Keeper.Run},
 		{name: "reader of the rules of access", role: RoleAPI, run: n.access.Run},
+		{name: "writer of the log", role: RoleAPI, run: n.notes.Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
 		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis,
 			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},

@@ -40,7 +40,7 @@ func serve(s *http.Server, l net.Listener) error {
 // publicServer is what buyers and administrators ask. stopping ends the waits for outcomes.
 func (n *Node) publicServer(stopping context.Context) *http.Server {
 	c := api.Config{
-		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Accounts: n.accounts, Tokens: n.tokens,
+		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
 		Access: n.access, Lists: n.store, Registration: n.config.Auth.Registration,
 		Pages: web.Handler(n.sales.Get), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,

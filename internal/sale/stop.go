@@ -57,6 +57,7 @@ func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool, change 
 		return sale, err
 	}
 	stop := seckill.Stop{Sale: id, End: end, At: c.clock.Now().UTC()}
+	stop.By, _ = seckill.ActorOf(ctx)
 	if c.keeper.gate.Stop(ctx, stop) != nil {
 		return sale, err
 	}
@@ -74,7 +75,8 @@ func (c *Changes) learn(ctx context.Context) error {
 		if stop.End {
 			change = c.end
 		}
-		_, err := change(ctx, stop.Sale)
+		// The entry in the log is theirs who asked for the stop.
+		_, err := change(seckill.WithActor(ctx, stop.By), stop.Sale)
 		if err != nil && !errors.Is(err, seckill.ErrState) && !errors.Is(err, seckill.ErrNotFound) && !errors.Is(err, seckill.ErrClosed) {
 			failed = errors.Join(failed, fmt.Errorf("sale %s was stopped while the store was away, which the store does not know yet: %w", stop.Sale, err))
 			continue

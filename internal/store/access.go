@@ -122,6 +122,9 @@ func (s *Store) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remov
 				return err
 			}
 		}
+		if err := t.logged(ctx, "", e.Sale, strings.TrimPrefix(strings.TrimPrefix(subject, "n:"), "b:"), nil, e); err != nil {
+			return err
+		}
 		return t.touch(ctx, entriesState)
 	})
 	return e, err
@@ -211,6 +214,9 @@ func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []s
 		if all > MaxEligible {
 			return &seckill.FieldError{Field: "buyers", Must: fmt.Sprintf("must leave at most %d on all lists together", MaxEligible)}
 		}
+		if err := t.logged(ctx, "", sale, "", nil, map[string]int{"buyers": n}); err != nil {
+			return err
+		}
 		return t.touch(ctx, eligibleState+sale.String())
 	})
 	return n, err
@@ -293,8 +299,10 @@ func (s *Store) Invite(ctx context.Context, hash string, uses int, until time.Ti
 		if _, err := t.exec(ctx, "DELETE FROM access_invites WHERE until <= ? OR uses = 0", ms(now)); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, "INSERT INTO access_invites (hash, uses, until) VALUES (?, ?, ?)", hash, uses, ms(until))
-		return err
+		if _, err := t.exec(ctx, "INSERT INTO access_invites (hash, uses, until) VALUES (?, ?, ?)", hash, uses, ms(until)); err != nil {
+			return err
+		}
+		return t.logged(ctx, "", 0, "", nil, map[string]any{"uses": uses, "until": until})
 	})
 }
 

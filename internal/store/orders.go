@@ -133,8 +133,12 @@ func (s *Store) TransitionBy(ctx context.Context, id, buyer string, to seckill.O
 				return err
 			}
 		}
+		was := o
 		o.State = to
-		return t.change(ctx, change{to: to, by: by, why: why}, []seckill.Order{o}, now)
+		if err := t.change(ctx, change{to: to, by: by, why: why}, []seckill.Order{o}, now); err != nil {
+			return err
+		}
+		return t.loggedOrder(ctx, "", was, o)
 	})
 	return o, err
 }

@@ -33,12 +33,16 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 		return o, seckill.ErrNotFound
 	}
 	o = found[0]
+	was := o
 	now, err := t.clock(ctx)
 	if err != nil {
 		return o, err
 	}
 	if f.Payment != "" {
-		return o, t.refundAside(ctx, f, now)
+		if err := t.refundAside(ctx, f, now); err != nil {
+			return o, err
+		}
+		return o, t.logged(ctx, refundLogged, o.Sale, o.ID, nil, map[string]string{"payment": f.Payment})
 	}
 	if f.ID != "" {
 		known := false
@@ -112,7 +116,10 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 		if o.Amount == 0 {
 			o.ReturnedUnits = held.ReturnedUnits
 		}
-		return o, err
+		if err != nil {
+			return o, err
+		}
+		return o, t.loggedOrder(ctx, refundLogged, was, o)
 	}
 	if err := t.owe(ctx, r, p.Sale, true, now); err != nil {
 		return o, err
@@ -133,9 +140,15 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 			return o, err
 		}
 	}
+	if err := t.loggedOrder(ctx, refundLogged, was, o); err != nil {
+		return o, err
+	}
 	crash.Here("15-before-commit", true)
 	return o, nil
 }
+
+// refundLogged is what the log calls a refund.
+const refundLogged = "orders.refund"
 
 // kept is the payment that a paid order holds. Nodes from before there were payments
 // leave none: then the buyer's word paid for it.

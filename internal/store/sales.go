@@ -55,6 +55,9 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 		if err != nil {
 			return err
 		}
+		if err := t.logged(ctx, "sales.create", sale.ID, "", nil, sale); err != nil {
+			return err
+		}
 		return t.widen(ctx, sale)
 	})
 	return sale, err
@@ -172,12 +175,23 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		if err == nil && (sale.Access != before.Access || sale.Access != (seckill.Access{})) {
 			err = t.touch(ctx, rulesState)
 		}
-		if err != nil || before.LatePayment == sale.LatePayment {
+		if err == nil && before.LatePayment != sale.LatePayment {
+			err = t.late(ctx, id, sale.LatePayment)
+		}
+		if err != nil {
 			return err
 		}
-		return t.late(ctx, id, sale.LatePayment)
+		return t.logged(ctx, "", id, "", logSale{before, before.Paused, before.Ended, before.Version}, logSale{sale, sale.Paused, sale.Ended, sale.Version})
 	})
 	return sale, err
+}
+
+// logSale is a sale in the log: with what its JSON does not tell buyers.
+type logSale struct {
+	seckill.Sale
+	Paused  bool  `json:"paused"`
+	Ended   bool  `json:"ended"`
+	Version int64 `json:"version"`
 }
 
 // keepTitle keeps what a sale was called for the orders that it was bought under.
@@ -248,8 +262,14 @@ func (s *Store) BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, er
 				return err
 			}
 		}
-		_, err = t.exec(ctx, "INSERT INTO moves (sale, id, delta) VALUES (?, ?, ?)", m.Sale, m.ID, m.Delta)
-		return err
+		if _, err = t.exec(ctx, "INSERT INTO moves (sale, id, delta) VALUES (?, ?, ?)", m.Sale, m.ID, m.Delta); err != nil {
+			return err
+		}
+		result := seckill.LogDone
+		if m.Delta < 0 {
+			result = seckill.LogBegun // until the gate has decided
+		}
+		return t.loggedAs(ctx, result, moveLogged, m.Sale, m.ID, logTotal{sale.Total}, logTotal{sale.Total + m.Delta})
 	})
 	return m, err
 }
@@ -266,8 +286,10 @@ func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool) (d
 		}
 		done = true
 		if !applied {
-			_, err := t.exec(ctx, "DELETE FROM moves WHERE sale = ? AND id = ? AND done = 0 AND delta < 0", m.Sale, m.ID)
-			return err
+			if _, err := t.exec(ctx, "DELETE FROM moves WHERE sale = ? AND id = ? AND done = 0 AND delta < 0", m.Sale, m.ID); err != nil {
+				return err
+			}
+			return t.ended(ctx, moveLogged, m.Sale, m.ID, "stock")
 		}
 		n, err := t.exec(ctx, "UPDATE moves SET done = 1 WHERE sale = ? AND id = ? AND done = 0", m.Sale, m.ID)
 		if err != nil || n == 0 || m.Delta > 0 {
@@ -276,9 +298,19 @@ func (s *Store) FinishMove(ctx context.Context, m seckill.Move, applied bool) (d
 		if _, err = t.exec(ctx, "UPDATE sales SET total = total + ? WHERE id = ?", m.Delta, m.Sale); err != nil {
 			return err
 		}
+		if err := t.ended(ctx, moveLogged, m.Sale, m.ID, seckill.LogDone); err != nil {
+			return err
+		}
 		return t.enterMove(ctx, m)
 	})
 	return done && err == nil, err
+}
+
+// moveLogged is what the log calls a stock move.
+const moveLogged = "sales.stock"
+
+type logTotal struct {
+	Total int64 `json:"total"`
 }
 
 // enterMove notes in the ledger that units have joined or left the total.

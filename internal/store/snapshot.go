@@ -57,6 +57,11 @@ func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[s
 					}
 				}
 				part = append(part, v)
+				if actor, _ := seckill.ActorOf(ctx); actor.What == rebuildLogged { // and not what needs a rebuild by the way
+					if err := t.logged(ctx, rebuildLogged, id, "", nil, map[string]int64{"epoch": v.Sale.Epoch}); err != nil {
+						return err
+					}
+				}
 			}
 			return nil
 		})
@@ -67,6 +72,9 @@ func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[s
 	}
 	return all, nil
 }
+
+// rebuildLogged is what the log calls a rebuild that somebody asked for.
+const rebuildLogged = "sales.rebuild"
 
 // Look reads the same of one sale without a change, for the audit.
 func (s *Store) Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (v seckill.Snapshot, err error) {

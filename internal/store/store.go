@@ -164,7 +164,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	up := func(db *sql.DB) error {
-		p, err := goose.NewProvider(s.dialect.goose, db, dir)
+		p, err := goose.NewProvider(s.dialect.goose, db, dir, goose.WithAllowOutofOrder(true)) // numbers are given out before files are written
 		if err != nil {
 			return err
 		}
