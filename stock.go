@@ -70,6 +70,11 @@ type GateState struct {
 	Seq     int64 // last admission number given
 	Version int64 // of the sale, in force
 	Retired bool  // its buyers are forgotten
+
+	Left     int64 // units; below 0: see Snapshot.Left
+	Finished int64 // highest admission number with an outcome
+	Paused   bool
+	Ended    bool
 }
 
 // Outdated decides whether the state must be rebuilt, by what the store says of the sale:

@@ -29,7 +29,7 @@ var stages = []string{"seckill/internal/api", "seckill/internal/gate", "seckill/
 // may says what a package may import of this module besides the root and what is
 // allowed to everybody. A package that is not listed may import nothing more.
 var may = map[string][]string{
-	"seckill/internal/api":   {"seckill/internal/access", "seckill/internal/account", "seckill/internal/sale", "seckill/internal/order", "seckill/internal/payment", packed},
+	"seckill/internal/api":   {"seckill/internal/access", "seckill/internal/account", "seckill/internal/sale", "seckill/internal/order", "seckill/internal/payment", "seckill/internal/live", packed},
 	"seckill/internal/web":   {packed},
 	"seckill/internal/stack": {"seckill/deploy/nginx"}, // what it starts is what is shipped
 	"seckill/internal/load":  {"seckill/internal/client"},

@@ -27,6 +27,7 @@ import (
 	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/crash"
+	"seckill/internal/live"
 	"seckill/internal/order"
 	"seckill/internal/payment"
 	"seckill/internal/room"
@@ -91,6 +92,8 @@ type Config struct {
 	Pages    http.Handler   // everything outside /api
 	// Listeners take tickets from a shared queue; nil when the queue is embedded.
 	Listeners Listeners
+	Live      *live.Hub   // what all nodes tell of themselves
+	Tally     *live.Tally // counts what this node answers, by sale
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Stopping  context.Context // done when the node stops: waits end early
@@ -172,6 +175,12 @@ func New(c Config) *API {
 	}
 	bounds := room.NewMetrics(c.Metrics)
 	a.limits, a.rooms = newLimits(c, bounds), newRooms(c.MaxInFlight, bounds)
+	if c.Tally == nil {
+		a.Tally = live.NewTally()
+	}
+	if c.Live != nil {
+		c.Live.Teller.Waiting = a.watchers.waiting
+	}
 	a.routes = []route{
 		// Anybody.
 		{"POST", "/api/register", public, a.register},               // makes an account; a repeat is name_taken
@@ -220,6 +229,8 @@ func New(c Config) *API {
 		{"GET", "/api/admin/payments", viewers, a.listPayments},
 		{"GET", "/api/admin/books", viewers, a.books},
 		{"GET", "/api/admin/books/differences", viewers, a.differences},
+		{"GET", "/api/admin/nodes", viewers, a.nodes},
+		{"GET", "/api/admin/live", viewers, a.live},                          // a stream, until the caller goes
 		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)}, // of the node that answers
 		{"POST", "/api/admin/listeners/stop", operators, a.listeners(false)},
 		{"GET", "/api/admin/log", admins, a.listLog}, // what all of these did
@@ -266,6 +277,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		if sale, buying = buyRoute(r.URL.Path); buying && a.Gate.Over(sale) {
 			a.metrics.over.Inc()
+			a.Tally.Answered(sale, seckill.SoldOut)
 			crash.Here("1-before-answer", true)
 			soldOut.write(w)
 			return

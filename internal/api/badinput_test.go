@@ -79,6 +79,9 @@ func (s *system) good(r route) call {
 	if strings.HasPrefix(r.path, "/api/admin/books") {
 		path += "?from=2026-11-01&to=2026-11-30&zone=Asia/Shanghai"
 	}
+	if r.path == "/api/admin/live" {
+		path += "?events=1" // or it lasts
+	}
 	c := call{method: r.method, path: path, body: s.samples()[r.method+" "+r.path]}
 	switch {
 	case r.audience == buyers:

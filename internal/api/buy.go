@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"seckill"
 	"seckill/internal/crash"
@@ -38,15 +39,18 @@ func (a *API) buySale(w http.ResponseWriter, r *request, sale seckill.SaleID, re
 		return err
 	}
 	*reached = true
+	began := time.Now()
 	answer, err := a.Gate.Reserve(r.Context(), sale, r.who.Buyer, quantity)
 	if err != nil {
 		return a.unknownSale(r, sale, err)
 	}
 	a.metrics.verdicts[answer.Verdict].Inc()
+	a.Tally.Answered(sale, answer.Verdict)
 	if answer.Verdict != seckill.Queued {
 		verdictAnswers[answer.Verdict].write(w)
 		return nil
 	}
+	a.Tally.Admitted(sale, time.Since(began))
 	crash.Here("3-before-answer", true)
 	b := make([]byte, 0, 96)
 	b = append(b, `{"status":"queued","ticket":"`...)

@@ -17,14 +17,16 @@ import (
 //	accounts  login, register, challenge    accountPlaces; hashing itself: limits.hashing
 //	admin     /api/admin                    adminPlaces
 //	audits    audits and rebuilds, within admin
+//	streams   consoles that watch: streamPlaces
 type rooms struct {
-	buying, results, pages, orders, accounts, admin *room.Room
-	audits                                          *room.Fair
+	buying, results, pages, orders, accounts, admin, streams *room.Room
+	audits                                                   *room.Fair
 }
 
 const (
 	accountPlaces = 1024
 	adminPlaces   = 64
+	streamPlaces  = 256
 	auditPlaces   = 2  // on a node: each reads all that a sale has at the gate and in the store
 	auditWaiting  = 32 // in front of them
 	auditWait     = 10 * time.Second
@@ -47,7 +49,7 @@ func (r *rooms) bound(place *room.Room) time.Duration {
 func newRooms(most int, m *room.Metrics) rooms {
 	return rooms{
 		buying: room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
-		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m),
+		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), streams: room.New("streams", streamPlaces, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
 	}
 }
@@ -64,6 +66,8 @@ func (r *rooms) of(path string, buying bool) *room.Room {
 		return r.accounts
 	case strings.HasPrefix(rest, "sales/") && (strings.HasSuffix(rest, "/ticket") || strings.HasSuffix(rest, "/pass") || strings.HasSuffix(rest, "/challenge")):
 		return r.results
+	case rest == "admin/live":
+		return r.streams
 	case strings.HasPrefix(rest, "admin/"):
 		return r.admin
 	case strings.HasPrefix(rest, "sales"), rest == "openapi.json":

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/live"
 	"seckill/internal/sale"
 )
 
@@ -184,5 +185,7 @@ func (a *API) audit(w http.ResponseWriter, r *request) error {
 
 // changed is the log of what administrators did.
 func (a *API) changed(r *request, what string, sale seckill.Sale, more ...any) {
+	a.Tally.Add(sale.ID)
+	a.Live.Teller.Mark(live.Mark{At: a.Live.Teller.Source.Now().UTC().Truncate(time.Millisecond), What: what, Who: r.who.Buyer, Sale: sale.ID})
 	a.Log.Info("admin: "+what, append([]any{"request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "sale", sale.ID, "version", sale.Version}, more...)...)
 }

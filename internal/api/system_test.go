@@ -28,6 +28,7 @@ import (
 	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/gate"
+	"seckill/internal/live"
 	"seckill/internal/order"
 	"seckill/internal/payment"
 	"seckill/internal/queue"
@@ -120,6 +121,10 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 		Access: s.guard, Lists: s.store, People: s.store,
 		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
 	}
+	board := live.NewAlone()
+	teller := &live.Teller{Node: live.Node{ID: "this", Name: "a node", Roles: []string{"api"}, StartedAt: s.gate.Now().UTC()},
+		Source: figures{s}, Board: board, Tally: live.NewTally(), Log: logger}
+	config.Live, config.Tally = &live.Hub{Teller: teller, Board: board}, teller.Tally
 	for _, o := range options {
 		o(&config)
 	}
@@ -137,7 +142,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	for _, duty := range []func(context.Context) error{
 		notes.Run,
 		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run, s.guard.Run,
-		payment.Refunder{Payments: s.payments}.Run, payment.Retaker{Payments: s.payments}.Run,
+		teller.Run, config.Live.Run, payment.Refunder{Payments: s.payments}.Run, payment.Retaker{Payments: s.payments}.Run,
 	} {
 		duties.Go(func() {
 			if err := duty(ctx); err != nil {

@@ -74,6 +74,16 @@ func (w *watchers) seen(sale seckill.SaleID, who string, now time.Time) int64 {
 	return c.figure
 }
 
+// waiting is how many wait for the sale, as it was counted last.
+func (w *watchers) waiting(sale seckill.SaleID) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c := w.sales[sale]; c != nil && time.Since(c.since) < 2*watchWindow {
+		return c.figure
+	}
+	return 0
+}
+
 // forget drops the sales for which nobody waits any more.
 func (w *watchers) forget(now time.Time) {
 	for id, c := range w.sales {

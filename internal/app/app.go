@@ -18,6 +18,7 @@ import (
 	"seckill/internal/access"
 	"seckill/internal/account"
 	"seckill/internal/gate/redisgate"
+	"seckill/internal/live"
 	"seckill/internal/order"
 	"seckill/internal/payment"
 	"seckill/internal/sale"
@@ -47,6 +48,9 @@ type Node struct {
 	secrets  [][]byte        // the current one, and the previous one while rotating
 	seals    *seckill.Seals  // of the gate's tickets
 	settled  *settle.Metrics // of all settlers
+	tally    *live.Tally     // what this node answers and settles, by sale
+	teller   *live.Teller    // tells the other nodes how this one is
+	hub      *live.Hub       // what all nodes tell
 	closers  []func() error  // of the parts that have one
 	public   net.Listener
 	ops      net.Listener
@@ -114,6 +118,9 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.payments, err = n.openPayments(); err != nil {
 		return nil, err
 	}
+	if err := n.openLive(); err != nil {
+		return nil, err
+	}
 	n.settled = settle.NewMetrics(n.metrics)
 	n.gate.Register(n.metrics)
 	n.registerHealth()
@@ -129,6 +136,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		return nil, fmt.Errorf("ops_listen: %w (choose another --ops-listen)", err)
 	}
 	n.warnOps()
+	n.teller.Node.Name = n.name()
 	return n, nil
 }
 

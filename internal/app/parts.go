@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"seckill"
 	"seckill/internal/api"
 	"seckill/internal/gate"
 	"seckill/internal/gate/redisgate"
@@ -30,6 +31,7 @@ type gateway interface {
 	gate.Outbox
 	Ping(ctx context.Context) error
 	Register(r prometheus.Registerer)
+	States(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error)
 }
 
 // transit is what the rest of a node needs of a queue.

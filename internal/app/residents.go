@@ -46,6 +46,8 @@ func (n *Node) residents() []resident {
 		{name: "store preparer", run: (&preparer{store: n.store, log: n.log, checks: n.checks(), weak: n.weak}).Run},
 		{name: "only node's lease", needs: "--store mysql beside embedded parts", present: only, run: n.only.Run},
 		{name: "keeper of sales", run: n.sales.Keeper.Run},
+		{name: "teller of figures", run: n.teller.Run},
+		{name: "picture of all nodes", role: RoleAPI, run: n.hub.Run},
 		{name: "reader of the rules of access", role: RoleAPI, run: n.access.Run},
 		{name: "writer of the log", role: RoleAPI, run: n.notes.Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
@@ -91,7 +93,7 @@ func (n *Node) start(ctx context.Context, table []resident, lasting bool) *errgr
 // settler settles what the queue brings, in batches.
 func (n *Node) settler() *settle.Settler {
 	s := &settle.Settler{Queue: n.queue, Store: n.store, Gate: n.gate, Log: n.log, Batch: n.config.Limits.Batch, Metrics: n.settled,
-		Genuine: n.genuine, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
+		Settled: n.tally.Settled, Now: n.gate.Now, Genuine: n.genuine, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 	if n.rabbit != nil {
 		s.Refused = n.rabbit.queue.Park
 	}

@@ -22,6 +22,19 @@ func (m *Memory) Outdated(_ context.Context, sales []seckill.Sale) (ids []seckil
 	return ids, nil
 }
 
+// States returns what this gate says of the sales that it has open.
+func (m *Memory) States(_ context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error) {
+	all := make(map[seckill.SaleID]seckill.GateState, len(ids))
+	for _, id := range ids {
+		if s, err := m.locked(id); err == nil {
+			all[id] = seckill.GateState{Open: true, Epoch: s.sale.Epoch, Seq: s.seq, Version: s.sale.Version, Retired: s.sale.Retired,
+				Left: s.left, Finished: s.finished, Paused: s.sale.Paused, Ended: s.sale.Ended}
+			s.mu.Unlock()
+		}
+	}
+	return all, nil
+}
+
 // Shut closes sales for a rebuild and returns what the outbox holds for them.
 func (m *Memory) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error) {
 	wanted := map[seckill.SaleID]bool{}

@@ -46,6 +46,8 @@ type Catalog struct {
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
 	lists map[listKey]cachedList
+	// watched is the last answer of Watched: it outlives the lists, which a change clears.
+	watched cachedList
 	// missing are ids below the newest that no sale has.
 	missing      map[seckill.SaleID]time.Time
 	nextQuestion *question // for the newest sale, not asked yet

@@ -74,7 +74,11 @@ type Settler struct {
 	// sale would have admitted, or that was put aside, and why. It MUST NOT wait. nil:
 	// nobody.
 	Refused func(ticket seckill.Ticket, why error)
-	Metrics *Metrics // shared by the settlers of a node; nil: nothing is counted
+	// Settled hears of outcomes once the gate has them, with the time by Now. It MUST NOT
+	// wait. nil: nobody.
+	Settled func(outcomes []seckill.Outcome, now time.Time)
+	Now     func() time.Time // the gate's clock, which tickets carry; needed with Settled
+	Metrics *Metrics         // shared by the settlers of a node; nil: nothing is counted
 }
 
 // Metrics counts what settlers do.
@@ -173,6 +177,9 @@ func (s *Settler) finish(work context.Context, b decided) {
 		return
 	}
 	s.count(b.outcomes)
+	if s.Settled != nil {
+		s.Settled(b.outcomes, s.Now())
+	}
 	for _, o := range b.outcomes {
 		if o.Reason == seckill.ReasonNotAdmitted {
 			s.Log.Error("settle: the ticket is refused, since it was not to be admitted", "ticket", o.Ticket.ID, "sale", o.Ticket.Sale, "error", errTerms)

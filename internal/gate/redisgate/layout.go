@@ -48,6 +48,10 @@ func (g *Gate) asidesKey(bucket int) string { return g.tag(bucket) + "aside" }  
 func (g *Gate) stopsKey(bucket int) string  { return g.tag(bucket) + "stops" }  // hash: by sale: an emergency stop that the store has not learned of
 func (g *Gate) probeKey(bucket int) string  { return g.tag(bucket) + "probe" }  // string: written to see whether writing works
 
+// nodesKey is a hash in bucket 0: by node, what it tells of itself. It ends by itself when
+// no node tells anything.
+func (g *Gate) nodesKey() string { return g.tag(0) + "nodes" }
+
 // onceKey is a string that ends by itself: what has happened once on some node.
 func (g *Gate) onceKey(bucket int, name string) string { return g.tag(bucket) + "once:" + name }
 

@@ -141,6 +141,7 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 	require.NoError(t, err)
 	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Room: room(0)}
 	require.NoError(t, sweeper.sweep(ctx, time.Now()))
+	require.NoError(t, g.Tell(ctx, "node", []byte("{}")))
 	_, err = g.Once(ctx, "formula x", time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, g.Stop(ctx, seckill.Stop{Sale: sale.ID, At: time.Now()}))

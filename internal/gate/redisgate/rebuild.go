@@ -57,6 +57,41 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 	return ids, err
 }
 
+// States returns what the gate says of the sales that it has open. With an error it is
+// those that it could ask about.
+func (g *Gate) States(ctx context.Context, ids []seckill.SaleID) (_ map[seckill.SaleID]seckill.GateState, err error) {
+	var commands rueidis.Commands
+	var asked []seckill.SaleID
+	var client rueidis.Client
+	for _, id := range ids {
+		c, down := g.up(bucket(id))
+		if down != nil {
+			err = down
+			continue
+		}
+		client, asked = c, append(asked, id)
+		commands = append(commands, c.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq, fieldLeft, fieldFinished, fieldPaused, fieldEnded).Build())
+	}
+	if len(asked) == 0 {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	all := make(map[seckill.SaleID]seckill.GateState, len(asked))
+	for i, answer := range client.DoMulti(ctx, commands...) {
+		s, gone := answer.AsStrSlice()
+		if gone != nil {
+			err = g.failed(bucket(asked[i]), gone)
+			continue
+		}
+		if s[0] == "1" {
+			all[asked[i]] = seckill.GateState{Open: true, Epoch: number(s[1]), Retired: s[2] == "1", Version: number(s[3]), Seq: number(s[4]),
+				Left: number(s[5]), Finished: number(s[6]), Paused: s[7] == "1", Ended: s[8] == "1"}
+		}
+	}
+	return all, err
+}
+
 // Shut closes sales for a rebuild and returns what the outbox holds for them.
 // Whoever shuts last may load.
 func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error) {

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"seckill"
+	"seckill/internal/live"
+)
+
+// Limits of a stream.
+const (
+	streamWrite = 10 * time.Second // for one event: who takes longer has gone, and asks again
+	streamCheck = 5 * time.Second  // between two looks at the token
+)
+
+// nodes is the table of nodes.
+func (a *API) nodes(w http.ResponseWriter, r *request) error {
+	nodes, says := a.Live.Nodes(r.Context())
+	return writeJSON(w, http.StatusOK, struct {
+		list[live.Node]
+		Says string `json:"says,omitempty"`
+	}{list[live.Node]{Items: nodes}, says})
+}
+
+// live streams a picture of all nodes each second. The newest one counts: who reads
+// slowly misses those between. It ends with the node, when the token ends, and after the
+// number of events that the caller names.
+func (a *API) live(w http.ResponseWriter, r *request) error {
+	var sale seckill.SaleID
+	if s := r.URL.Query().Get("sale"); s != "" {
+		id, err := seckill.ParseSaleID(s)
+		if err != nil {
+			return &seckill.FieldError{Field: "sale", Must: "must be a sale's id"}
+		}
+		sale = id
+	}
+	events := 0
+	if s := r.URL.Query().Get("events"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return &seckill.FieldError{Field: "events", Must: "must be at least 1"}
+		}
+		events = n
+	}
+	watcher := a.Live.Watch(sale)
+	defer a.Live.Leave(watcher)
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Time{}) // nothing more is to be read
+	w.Header()["Content-Type"] = []string{"text/event-stream"}
+	w.Header().Set("X-Accel-Buffering", "no") // nginx passes events on at once
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	// The browser asks again after this long, in milliseconds.
+	if _, err := fmt.Fprint(w, "retry: 2000\n\n"); err != nil || c.Flush() != nil {
+		return nil
+	}
+	for checked := time.Now(); ; {
+		select {
+		case picture := <-watcher.C:
+			if time.Since(checked) > streamCheck {
+				who, err := a.Tokens.Verify(bearer(r.Request), false)
+				if err != nil || !seckill.HasRole(who.Role, seckill.RoleViewer) {
+					return nil
+				}
+				checked = time.Now()
+			}
+			_ = c.SetWriteDeadline(time.Now().Add(streamWrite))
+			if _, err := fmt.Fprintf(w, "event: live\ndata: %s\n\n", picture); err != nil || c.Flush() != nil {
+				return nil
+			}
+			if events--; events == 0 {
+				return nil
+			}
+		case <-r.Context().Done():
+			return nil
+		case <-a.Stopping.Done():
+			return nil
+		}
+	}
+}

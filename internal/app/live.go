@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net"
+	"os"
+	"time"
+
+	"seckill"
+	"seckill/internal/live"
+)
+
+// source is where the figures of this node come from that it tells the others.
+type source struct{ *Node }
+
+func (s source) Now() time.Time { return s.gate.Now() }
+
+// Parts is bounded by healthTime.
+func (s source) Parts(ctx context.Context) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, healthTime)
+	defer cancel()
+	return s.health(ctx)
+}
+
+func (s source) Degraded() []string { return s.degraded() }
+
+func (s source) Watched(ctx context.Context) ([]seckill.Sale, time.Time, error) {
+	return s.sales.Watched(ctx)
+}
+
+func (s source) Known(id seckill.SaleID) (seckill.Sale, time.Time, bool) { return s.sales.Known(id) }
+
+func (s source) States(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error) {
+	return s.gate.States(ctx, ids)
+}
+
+func (s source) Balances() map[seckill.SaleID]seckill.Balance { return nil }
+
+func (s source) Listeners() *bool {
+	if s.rabbit == nil || !s.config.has(RoleSettle) {
+		return nil
+	}
+	running := s.rabbit.queue.ListenersRunning()
+	return &running
+}
+
+// openLive builds what this node tells the others of itself, and hears of them.
+func (n *Node) openLive() error {
+	id, err := nodeName(n.config.DataDir)
+	if err != nil {
+		return err
+	}
+	var board live.Board = live.NewAlone()
+	if n.redis != nil {
+		board = n.redis
+	}
+	node := live.Node{ID: id, Version: Version(), Settings: n.settings(), Roles: n.config.Run, StartedAt: time.Now().UTC().Truncate(time.Millisecond)}
+	n.tally = live.NewTally()
+	n.teller = &live.Teller{Node: node, Source: source{n}, Board: board, Tally: n.tally, Log: n.log}
+	n.hub = &live.Hub{Teller: n.teller, Board: board}
+	return nil
+}
+
+// name is what people call this node: its machine and the port that it answers at.
+func (n *Node) name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "?"
+	}
+	l := n.public
+	if l == nil {
+		l = n.ops
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return host + ":" + port
+}
+
+// settings is a fingerprint of what should be the same on all nodes. Secrets are in it by
+// their own fingerprints.
+func (n *Node) settings() string {
+	c := n.config
+	c.RabbitMQ.Listener = Defaults().RabbitMQ.Listener // nodes may differ in how much they settle
+	text, err := json.Marshal([]any{n.seals.Prints(), c.Auth.TokenLife, c.Auth.MaxTokenLife, c.Auth.Registration, c.Payment, c.RabbitMQ, c.Access, c.Limits,
+		c.HTTP.TrustedProxies, c.HTTP.TrustedOrigins, c.HTTP.PollAfter, c.HTTP.LoginTries, c.HTTP.AddressTries})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
+}
