@@ -40,12 +40,18 @@ type Visitor struct {
 	buyer *buyer
 }
 
+// Visited is the sale that visitors buy in.
+func (c *Crowd) Visited() seckill.SaleID { return c.visited.id }
+
 // Visitor lets one in.
 func (c *Crowd) Visitor() *Visitor {
 	b := &buyer{id: fmt.Sprintf("%s-%d", c.tag, c.nextBuyer.Add(1)), sale: c.visited, quantity: 1, repeats: 1}
 	c.comes(b)
 	return &Visitor{c, b}
 }
+
+// ID is the buyer's.
+func (v *Visitor) ID() string { return v.buyer.id }
 
 func (v *Visitor) String() string { return v.buyer.String() }
 

@@ -20,6 +20,7 @@ const (
 	cut              // no connection, and none can be made
 	delay            // every connection is slow, some seconds long
 	reset            // connections are reset, again and again
+	forge            // somebody writes what no gate has made
 )
 
 // fault is one kind of what happens in the middle of a sale.
@@ -49,6 +50,7 @@ var faults = []fault{
 	{"mariadb-delay", "MariaDB: the connection is slow", stack.KindMariaDB, delay, [2]time.Duration{2 * second, 5 * second}},
 	{"mariadb-reset", "MariaDB: the connection is reset", stack.KindMariaDB, reset, [2]time.Duration{second, 3 * second}},
 	{"mariadb-minute", "MariaDB is killed and away for a minute", stack.KindMariaDB, kill, [2]time.Duration{time.Minute, time.Minute}},
+	{"forged", "1,000 messages, entries and holds are forged or damaged", "", forge, [2]time.Duration{}},
 }
 
 // long faults have a lane of their own, where most of the time nothing happens.
@@ -85,6 +87,8 @@ func (f fault) plan(seed uint64, number int, units int64) plan {
 	p.hold = f.hold[0] + time.Duration(random.Int64N(int64(f.hold[1]-f.hold[0])+1))
 	p.hits = [nodes]bool{true, true}
 	switch dice := random.IntN(4); {
+	case f.how == forge: // all go on as if nothing were
+		p.hits = [nodes]bool{}
 	case f.part == "": // one of them
 		p.hits[dice%2] = false
 	case f.gone() && f.how != cut: // an engine is away for everybody

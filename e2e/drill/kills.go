@@ -130,6 +130,10 @@ func (r *run) round(ctx context.Context) error {
 		r.killed++
 	}
 
+	forged, err := forgeJournal(ctx, c.Dir)
+	if err != nil {
+		return err
+	}
 	n, err := node.Start(c)
 	if err != nil {
 		return err
@@ -139,18 +143,28 @@ func (r *run) round(ctx context.Context) error {
 	if err := n.Ready(); err != nil {
 		return err
 	}
+	alarmed, err := n.Metric(ctx, `seckill_aside_total{where="journal"}`)
+	if err != nil {
+		return err
+	}
+	if r.counts[forgedRows] += int64(len(forged)); int(alarmed) < len(forged) {
+		r.findings = append(r.findings, fmt.Sprintf("%d rows of the journal were forged, and the alarm counted %v", len(forged), alarmed))
+	}
 	if err := <-started; err != nil {
 		return err
 	}
 	people.Stop()
-	r.findings = people.Finish(ctx, n.Ops)
+	r.findings = append(r.findings, people.Finish(ctx, n.Ops)...)
 	if err := n.Stop(); err != nil {
+		r.findings = append(r.findings, err.Error())
+	}
+	if err := keptAside(ctx, c.Dir, forged); err != nil {
 		r.findings = append(r.findings, err.Error())
 	}
 	log = append(log, n.Log())
 	for _, life := range log {
 		for line := range strings.Lines(life) {
-			if strings.Contains(line, `"level":"ERROR"`) {
+			if strings.Contains(line, `"level":"ERROR"`) && !strings.Contains(line, "a part of the journal is put aside") {
 				r.findings = append(r.findings, "the node complains: "+strings.TrimSpace(line))
 			}
 		}
@@ -226,6 +240,7 @@ func (r *run) report() string {
 	for _, name := range order {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, r.counts[name])
 	}
+	fmt.Fprintf(&b, "| %s | %d |\n", forgedRows, r.counts[forgedRows])
 	fmt.Fprintf(&b, "| **violations** | **%d** |\n| duration | %v |\n\n", len(r.findings), time.Since(r.started).Round(time.Second))
 	b.WriteString("Where it died:\n\n| moment | kills |\n|---|---:|\n")
 	named := slices.Collect(maps.Keys(r.wheres))

@@ -114,7 +114,21 @@ func (n *Node) genuine(ctx context.Context, t seckill.Ticket) bool {
 	ctx, cancel := context.WithTimeout(ctx, vouchTime)
 	defer cancel()
 	p, err := n.gate.Find(ctx, t.Sale, t.Buyer, t.ID)
-	return err == nil && !p.Final && p.Ticket.ID == t.ID && p.Ticket.Quantity == t.Quantity && p.Ticket.Seq == t.Seq
+	return err == nil && vouched(&p, &t)
+}
+
+// sameMoment is how far apart Redis' two readings of its clock may be when it admits.
+const sameMoment = 50 * time.Millisecond
+
+// vouched tells whether a pending ticket that the gate holds is the one of a message in
+// everything that its outcome depends on, the time of admission included: somebody who
+// has seen a message could send it again with another time, and so have it refused.
+func vouched(p *seckill.Progress, t *seckill.Ticket) bool {
+	held := p.Ticket
+	if held.At.IsZero() { // the embedded gate's: it takes id and time in one moment
+		held.At = seckill.TicketTime(held.ID)
+	}
+	return !p.Final && held.ID == t.ID && held.Quantity == t.Quantity && held.Seq == t.Seq && held.At.Sub(t.At).Abs() < sameMoment
 }
 
 // deadSettler settles dead letters, one at a time; nil with the embedded queue.

@@ -8,8 +8,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"seckill"
 )
 
 // The page for people lists what the table says, in the table's order.
@@ -69,4 +72,33 @@ func TestANodeRunsTheResidentsOfItsRoles(t *testing.T) {
 		names = append(names, name)
 	}
 	require.ElementsMatch(t, []string{"a", "b", "e"}, names)
+}
+
+// Without a seal a ticket of the queue is settled only if the gate waits for exactly it.
+func TestTheGateVouchesForWhatItHolds(t *testing.T) {
+	t.Parallel()
+	at := time.Now().Truncate(time.Millisecond)
+	held := seckill.Ticket{ID: seckill.NewTicketID(at), Sale: 1, Buyer: "ann", Quantity: 2, Seq: 7, At: at}
+	for name, change := range map[string]func(p *seckill.Progress, t *seckill.Ticket){
+		"another time":     func(_ *seckill.Progress, t *seckill.Ticket) { t.At = at.Add(-time.Hour) },
+		"another quantity": func(_ *seckill.Progress, t *seckill.Ticket) { t.Quantity = 1 },
+		"another number":   func(_ *seckill.Progress, t *seckill.Ticket) { t.Seq = 8 },
+		"another ticket":   func(_ *seckill.Progress, t *seckill.Ticket) { t.ID = seckill.NewTicketID(at) },
+		"it is final":      func(p *seckill.Progress, _ *seckill.Ticket) { p.Final = true },
+		"another time, and the gate has only the id": func(p *seckill.Progress, t *seckill.Ticket) {
+			p.Ticket.At, t.At = time.Time{}, at.Add(time.Second)
+		},
+	} {
+		p, ticket := seckill.Progress{Outcome: seckill.Outcome{Ticket: held}}, held
+		change(&p, &ticket)
+		if vouched(&p, &ticket) {
+			t.Errorf("%s: the gate vouches", name)
+		}
+	}
+	for _, at := range []time.Time{at, {}} {
+		p := seckill.Progress{Outcome: seckill.Outcome{Ticket: held}}
+		if p.Ticket.At = at; !vouched(&p, &held) {
+			t.Errorf("the gate does not vouch for what it holds since %v", at)
+		}
+	}
 }

@@ -98,7 +98,6 @@ func (j *journal) read(ctx context.Context, db *sql.DB) (live map[int64]*segment
 		if err := rows.Scan(&s.seq, &row); err != nil {
 			return nil, 0, err
 		}
-		seq = s.seq
 		tickets, bad := decodeRow(row)
 		for _, t := range tickets {
 			switch {
@@ -121,7 +120,7 @@ func (j *journal) read(ctx context.Context, db *sql.DB) (live map[int64]*segment
 			damaged[s.seq], rewrite[s.seq] = bad, true
 		}
 		if s.waiting = len(s.tickets); s.waiting > 0 {
-			live[s.seq] = s
+			live[s.seq], seq = s, s.seq // a row that is put aside whole leaves no number behind
 		}
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {

@@ -65,6 +65,8 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	p.Ticket, p.Final, p.Position = t, state != pending, max(1, t.Seq-finished)
 	if p.Final {
 		g.view(id).remember(buyer, p, sale[2])
+	} else {
+		p.Ticket.At = admittedAt(held)
 	}
 	return p, nil
 }

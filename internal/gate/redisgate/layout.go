@@ -145,6 +145,17 @@ func parseHold(s string) (state string, t seckill.Ticket, err error) {
 	return state, t, err
 }
 
+// admittedAt is the time at which a pending hold's ticket was admitted: that of its entry,
+// which Redis has numbered in the same moment. The zero time: it cannot be told.
+func admittedAt(hold string) time.Time {
+	entry, _, _ := strings.Cut(hold[strings.LastIndexByte(hold, ',')+1:], "-")
+	ms, err := strconv.ParseInt(entry, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
 // entry is where the outbox keeps a ticket.
 type entry struct {
 	bucket int

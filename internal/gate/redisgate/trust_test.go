@@ -184,6 +184,9 @@ func TestWhatOtherVersionsAdmittedIsSent(t *testing.T) {
 	tickets, err := g.Unsent(t.Context(), 10)
 	require.NoError(t, err)
 	require.Len(t, tickets, 2)
+	p, err := g.Find(t.Context(), sale.ID, "ann", "")
+	require.NoError(t, err)
+	require.WithinDuration(t, tickets[0].At, p.Ticket.At, 50*time.Millisecond, "the gate can vouch for what it waits for")
 	want = append(want, old)
 	for i := range tickets {
 		require.Equal(t, want[i], tickets[i].ID)
