@@ -101,6 +101,7 @@ type Config struct {
 	PollAfter      time.Duration // what "queued" tells the client; default 500 ms
 	MaxInFlight    int           // purchases at once, and as many other requests of a kind: see rooms; default 20,000
 	MaxWaits       int           // requests that wait for an outcome at once; default 10,000
+	Patience       time.Duration // with the store, for all that a buyer's request needs of it; default 5 s
 	TrustedProxies []netip.Prefix
 	TrustedOrigins []string // of shops whose pages may call; each passes ParseOrigin
 	Hashes         int      // passwords hashed at once; default HashesByCores
@@ -164,6 +165,7 @@ func New(c Config) *API {
 	orDefault(&c.PollAfter, 500*time.Millisecond)
 	orDefault(&c.MaxInFlight, 20_000)
 	orDefault(&c.MaxWaits, 10_000)
+	orDefault(&c.Patience, storePatience)
 	orDefault(&c.LoginTries, 10)
 	orDefault(&c.AddressTries, 300)
 	orDefault(&c.Registration, RegistrationOpen)
@@ -174,7 +176,7 @@ func New(c Config) *API {
 		watchers: newWatchers(), pace: newPace(),
 	}
 	bounds := room.NewMetrics(c.Metrics)
-	a.limits, a.rooms = newLimits(c, bounds), newRooms(c.MaxInFlight, bounds)
+	a.limits, a.rooms = newLimits(c, bounds), newRooms(c, bounds)
 	if c.Tally == nil {
 		a.Tally = live.NewTally()
 	}

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"seckill/internal/packed"
@@ -21,9 +22,10 @@ type openAPI struct {
 	tag    string
 }
 
-func newOpenAPI() openAPI {
+// newOpenAPI packs the document once in a process.
+var newOpenAPI = sync.OnceValue(func() openAPI {
 	return openAPI{packed.Once(openapi), fmt.Sprintf("%x", sha256.Sum256(openapi))[:16]}
-}
+})
 
 func (d openAPI) serve(w http.ResponseWriter, r *request) error {
 	h := w.Header()

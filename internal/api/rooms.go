@@ -21,6 +21,7 @@ import (
 type rooms struct {
 	buying, results, pages, orders, accounts, admin, streams *room.Room
 	audits                                                   *room.Fair
+	patience                                                 time.Duration
 }
 
 const (
@@ -31,9 +32,9 @@ const (
 	auditWaiting  = 32 // in front of them
 	auditWait     = 10 * time.Second
 
-	// storeBound is the longest that a request of a buyer waits for the store, in all:
+	// storePatience is the longest that a request of a buyer waits for the store, in all:
 	// pages, orders, payments and logins. Then the answer is 503, and it is asked again.
-	storeBound = 5 * time.Second
+	storePatience = 5 * time.Second
 )
 
 // bound is how long a request in that room may take, waits for outcomes and
@@ -41,14 +42,16 @@ const (
 func (r *rooms) bound(place *room.Room) time.Duration {
 	switch place {
 	case r.pages, r.orders, r.accounts:
-		return storeBound
+		return r.patience
 	}
 	return 0
 }
 
-func newRooms(most int, m *room.Metrics) rooms {
+func newRooms(c Config, m *room.Metrics) rooms {
+	most := c.MaxInFlight
 	return rooms{
-		buying: room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
+		patience: c.Patience,
+		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
 		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), streams: room.New("streams", streamPlaces, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
 	}

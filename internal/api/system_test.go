@@ -120,6 +120,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Accounts: s.accounts, Tokens: tokens,
 		Access: s.guard, Lists: s.store, People: s.store,
 		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
+		Patience: time.Minute, // the machine may be busy
 	}
 	board := live.NewAlone()
 	teller := &live.Teller{Node: live.Node{ID: "this", Name: "a node", Roles: []string{"api"}, StartedAt: s.gate.Now().UTC()},

@@ -65,7 +65,7 @@ type preview struct {
 }
 
 // render makes every shell in every language, and the templates of the sale's.
-func (s *site) render() {
+func (s *bundle) render() {
 	s.shells, s.layouts = map[string]map[string]file{}, map[string]*template.Template{}
 	words := readWords()
 	for _, lang := range languages {
@@ -86,7 +86,6 @@ func (s *site) render() {
 			s.shells[lang][p.name] = s.execute(page, s.shell(p.name, lang))
 		}
 	}
-	s.sales.known = map[saleKey]saleShell{}
 }
 
 func or(a, b string) string {
@@ -96,7 +95,7 @@ func or(a, b string) string {
 	return b
 }
 
-func (s *site) shell(name, lang string) shell {
+func (s *bundle) shell(name, lang string) shell {
 	v := shell{Page: name, Script: name, Lang: lang, Other: languages[0], Static: "/static/" + s.version, Groups: groups}
 	if lang == languages[0] {
 		v.Other = languages[1]
@@ -118,7 +117,7 @@ func (s *site) shell(name, lang string) shell {
 	return v
 }
 
-func (s *site) execute(page *template.Template, v shell) file {
+func (s *bundle) execute(page *template.Template, v shell) file {
 	var b bytes.Buffer
 	if err := page.Execute(&b, v); err != nil {
 		panic(err)

@@ -195,7 +195,7 @@ func TestASlashTooManyLeadsOn(t *testing.T) {
 func TestPagesPreloadWhatTheirScriptsImport(t *testing.T) {
 	t.Parallel()
 	imports := regexp.MustCompile(`(?m)^import (?:[^']* from )?'\./([\w.]+)';$`)
-	s := &site{static: readStatic()}
+	s := theBundle()
 	for _, p := range pages {
 		need := map[string]bool{}
 		var follow func(name string)

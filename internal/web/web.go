@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"seckill"
 	"seckill/internal/packed"
@@ -99,15 +100,29 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; " +
 	"img-src 'self' https: http: data:; connect-src 'self'; worker-src 'self'; media-src data:; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'"
 
-// site is what Handler serves, made once.
+// site is what Handler serves.
 type site struct {
-	sale    Sale
+	*bundle
+	sale  Sale
+	sales saleShells
+}
+
+// bundle is what is the same for every site: the embedded files, packed, and the shells
+// that show nothing of a sale.
+type bundle struct {
 	version string // of all static files together
 	static  map[string]file
 	shells  map[string]map[string]file // language → page
 	layouts map[string]*template.Template
-	sales   saleShells
 }
+
+// theBundle makes it once in a process: packing takes a while.
+var theBundle = sync.OnceValue(func() *bundle {
+	b := &bundle{static: readStatic()}
+	b.version = versionOf(b.static)
+	b.render()
+	return b
+})
 
 // Sale finds a sale for its page; nil where there are none. It MUST answer from what
 // the node remembers, if it can.
@@ -115,9 +130,7 @@ type Sale func(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
 
 // Handler serves the storefront: the patterns of Routes, GET and HEAD only.
 func Handler(sale Sale) http.Handler {
-	s := &site{sale: sale, static: readStatic()}
-	s.version = versionOf(s.static)
-	s.render()
+	s := &site{bundle: theBundle(), sale: sale, sales: saleShells{known: map[saleKey]saleShell{}}}
 
 	mux := http.NewServeMux()
 	for _, p := range pages {
