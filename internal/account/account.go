@@ -52,16 +52,18 @@ type Accounts struct {
 	secret []byte
 	life   time.Duration // of a token
 	nobody string        // the hash of a password that nobody has
+	hash   func(form string) (string, error)
 }
 
 // New returns the accounts of a store. Tokens are signed with secret and live
 // for life.
 func New(store Store, secret []byte, life time.Duration) (*Accounts, error) {
-	nobody, err := argon2id.CreateHash(rand.Text(), hashing)
+	hash := func(form string) (string, error) { return argon2id.CreateHash(form, hashing) }
+	nobody, err := hash(rand.Text())
 	if err != nil {
 		return nil, err
 	}
-	return &Accounts{store: store, secret: secret, life: life, nobody: nobody}, nil
+	return &Accounts{store: store, secret: secret, life: life, nobody: nobody, hash: hash}, nil
 }
 
 // Session is what a buyer gets by logging in.
@@ -113,7 +115,7 @@ func (a *Accounts) register(ctx context.Context, name, password, role, invite st
 	} else if !errors.Is(err, seckill.ErrNotFound) {
 		return Session{}, err
 	}
-	hash, err := argon2id.CreateHash(form, hashing)
+	hash, err := a.hash(form)
 	if err != nil {
 		return Session{}, err
 	}

@@ -179,6 +179,20 @@ func TestAPasswordHasOneForm(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A taken name costs no processor: it is said before the password is hashed.
+func TestATakenNameIsSaidBeforeAnyHashing(t *testing.T) {
+	t.Parallel()
+	a, _, _ := newAccounts(t)
+	_, err := a.Register(t.Context(), "li.wei", goodPassword, "")
+	require.NoError(t, err)
+	a.hash = func(string) (string, error) {
+		t.Error("hashed for a name that is taken")
+		return "", errors.New("not now")
+	}
+	_, err = a.Register(t.Context(), "Li.Wei", goodPassword, "")
+	require.ErrorIs(t, err, seckill.ErrNameTaken)
+}
+
 func TestTwoWhoWantANameAtOnce(t *testing.T) {
 	t.Parallel()
 	a, store, _ := newAccounts(t)
