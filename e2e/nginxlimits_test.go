@@ -1,0 +1,486 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"seckill/internal/stack"
+)
+
+// fakes are nodes that do as the test says, and count.
+type fakes struct {
+	addresses []string
+	servers   []*httptest.Server
+	hits      atomic.Int64
+}
+
+func startFakes(t *testing.T, n int, serve func(w http.ResponseWriter, r *http.Request, hit int64)) *fakes {
+	t.Helper()
+	f := &fakes{}
+	for range n {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, f.hits.Add(1)) }))
+		t.Cleanup(s.Close)
+		f.addresses, f.servers = append(f.addresses, s.Listener.Addr().String()), append(f.servers, s)
+	}
+	return f
+}
+
+// breaks ends the connection before there is an answer, as a killed node does.
+func breaks(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+	}
+}
+
+func get(t *testing.T, url string) (*http.Response, string) {
+	t.Helper()
+	res, err := http.Get(url)
+	must(t, err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	must(t, err)
+	return res, string(b)
+}
+
+// A request goes to another node once, and only if the first one did not answer in
+// time and sending it twice does no harm.
+func TestNginxTriesAnotherNodeOnce(t *testing.T) {
+	t.Parallel()
+	const buy, pay, register = "POST /api/sales/1/ticket", "POST /api/orders/A/pay", "POST /api/register"
+	first := func(w http.ResponseWriter, hit int64) {
+		if hit == 1 {
+			breaks(w)
+		}
+	}
+	always := func(w http.ResponseWriter, _ int64) { breaks(w) }
+	silent := func(w http.ResponseWriter, hit int64) {
+		if hit == 1 { // until nginx gives it up
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				io.Copy(io.Discard, conn)
+				conn.Close()
+			}
+		}
+	}
+	busy := func(w http.ResponseWriter, _ int64) {
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	for _, c := range []struct {
+		request, name string
+		does          func(w http.ResponseWriter, hit int64)
+		hits          int64
+		status        int
+		retryAfter    string
+	}{
+		{buy, "a node breaks off", first, 2, 200, ""},
+		{pay, "a node breaks off", first, 2, 200, ""},
+		{"GET /api/sales/1/ticket?wait=20s", "a node breaks off", first, 2, 200, ""},
+		{"GET /api/sales", "a node breaks off", first, 2, 200, ""},
+		{register, "a node breaks off", first, 1, 503, "1"},
+		{"POST /api/admin/sales", "a node breaks off", first, 1, 503, "1"},
+		{buy, "all nodes break off", always, 2, 503, "1"},
+		{"GET /api/sales", "all nodes break off", always, 2, 503, "1"},
+		{buy, "a node is frozen", silent, 2, 200, ""},
+		{pay, "a node is frozen", silent, 2, 200, ""},
+		{"GET /api/sales/1/ticket", "a node is frozen", silent, 2, 200, ""},
+		{"GET /api/orders", "a node is frozen", silent, 2, 200, ""},
+		{register, "a node is frozen", silent, 1, 503, "1"},
+		{buy, "a node is busy", busy, 1, 503, "7"},
+		{"GET /api/sales/1/ticket", "a node is busy", busy, 1, 503, "7"},
+		{"GET /", "a node is busy", busy, 1, 503, "7"},
+	} {
+		t.Run(c.name+": "+c.request, func(t *testing.T) {
+			t.Parallel()
+			f := startFakes(t, 3, func(w http.ResponseWriter, _ *http.Request, hit int64) { c.does(w, hit) })
+			n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+			method, path, _ := strings.Cut(c.request, " ")
+			var body io.Reader
+			if method == "POST" {
+				body = strings.NewReader(`{"quantity":1}`)
+			}
+			req, err := http.NewRequest(method, n.URL()+path, body)
+			must(t, err)
+			res, err := http.DefaultClient.Do(req)
+			must(t, err)
+			b, err := io.ReadAll(res.Body)
+			must(t, err)
+			res.Body.Close()
+			if res.StatusCode != c.status || res.Header.Get("Retry-After") != c.retryAfter || f.hits.Load() != c.hits {
+				t.Errorf("%s, Retry-After %q, %d nodes were asked, want %d, %q, %d\n%s", res.Status, res.Header.Get("Retry-After"), f.hits.Load(), c.status, c.retryAfter, c.hits, b)
+			}
+			if c.retryAfter == "1" && !strings.Contains(string(b), `"code":"unavailable"`) {
+				t.Errorf("nginx says %s", b)
+			}
+		})
+	}
+	t.Run("a node is gone", func(t *testing.T) {
+		t.Parallel()
+		f := startFakes(t, 1, func(http.ResponseWriter, *http.Request, int64) {})
+		n := stack.OwnNginx(t, stack.Site{Nodes: append([]string{address(t)}, f.addresses...)})
+		for range 10 { // nothing was sent to it, so this may be said to another
+			res, err := http.Post(n.URL()+"/api/register", "application/json", strings.NewReader("{}"))
+			must(t, err)
+			res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				t.Errorf("register: %s", res.Status)
+			}
+		}
+		if f.hits.Load() != 10 {
+			t.Errorf("the other node was asked %d times, want 10", f.hits.Load())
+		}
+	})
+}
+
+// Pages and their parts are kept for a moment, and shown while no node answers;
+// what belongs to somebody, and whatever changes, never.
+func TestNginxCaches(t *testing.T) {
+	t.Parallel()
+	hits := &sync.Map{}
+	f := startFakes(t, 2, func(w http.ResponseWriter, r *http.Request, _ int64) {
+		n, _ := hits.LoadOrStore(r.Method+" "+r.URL.Path, new(atomic.Int64))
+		n.(*atomic.Int64).Add(1)
+		kept := "public, max-age=600"
+		if r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/sale/") || strings.Contains(r.URL.Path, "/other/") {
+			kept = "no-cache" // as our nodes do
+		}
+		w.Header().Set("Cache-Control", kept)
+		w.Header().Set("X-Request-Id", "of the node")
+		if strings.HasSuffix(r.URL.Path, "/cookie") {
+			w.Header().Set("Set-Cookie", "seckill_session=somebody")
+		}
+		if r.URL.Path == "/sale/slow" {
+			<-time.After(200 * time.Millisecond) // so that a crowd comes meanwhile
+		}
+		fmt.Fprint(w, "an answer")
+	})
+	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses, Unlimited: []string{"127.0.0.1/32"}})
+	count := func(key string) int64 {
+		n, ok := hits.Load(key)
+		if !ok {
+			return 0
+		}
+		return n.(*atomic.Int64).Load()
+	}
+	const asked = 12
+	for _, c := range []struct {
+		request string
+		kept    bool
+	}{
+		{"GET /", true},
+		{"GET /sale/1", true},
+		{"GET /static/v/sale.js", true},
+		{"GET /static/other/sale.js", false}, // of another version than the node's
+		{"GET /sale/cookie", false},
+		{"GET /login", false},
+		{"GET /orders", false},
+		{"GET /order/detail/A", false},
+		{"GET /api/sales", false}, // the gate's clock is in it
+		{"GET /api/sales/1", false},
+		{"GET /api/sales/1/ticket", false},
+		{"POST /api/sales/1/ticket", false},
+		{"GET /api/orders", false},
+		{"GET /api/orders/A", false},
+		{"GET /api/admin/sales", false},
+		{"GET /api/admin/sales/1/audit", false},
+		{"POST /api/login", false},
+	} {
+		method, path, _ := strings.Cut(c.request, " ")
+		ids := map[string]bool{}
+		states := map[string]int{}
+		began := time.Now()
+		for range asked {
+			req, err := http.NewRequest(method, n.URL()+path, nil)
+			must(t, err)
+			res, err := http.DefaultClient.Do(req)
+			must(t, err)
+			res.Body.Close()
+			ids[res.Header.Get("X-Request-Id")] = true
+			states[res.Header.Get("X-Cache-Status")]++
+		}
+		got, seconds := count(c.request), int64(time.Since(began)/time.Second)
+		switch {
+		case c.kept && (got < 1 || got > 2+seconds || states["HIT"] == 0 || len(ids) != asked):
+			t.Errorf("%s: asked %d times, a node %d times, %v, %d request ids: want it kept", c.request, asked, got, states, len(ids))
+		case !c.kept && (got != asked || states["HIT"] > 0):
+			t.Errorf("%s: asked %d times, a node %d times, %v: want it never kept", c.request, asked, got, states)
+		}
+	}
+	began := time.Now()
+	for i := range asked {
+		get(t, fmt.Sprintf("%s/sale/77?fbclid=%d", n.URL(), i))
+	}
+	if got, seconds := count("GET /sale/77"), int64(time.Since(began)/time.Second); got > 2+seconds {
+		t.Errorf("%d links of a campaign to one page made a node answer %d times", asked, got)
+	}
+	var crowd sync.WaitGroup
+	for range 50 {
+		crowd.Go(func() {
+			if res, err := http.Get(n.URL() + "/sale/slow"); err == nil {
+				res.Body.Close()
+			}
+		})
+	}
+	crowd.Wait()
+	if got := count("GET /sale/slow"); got > 2 {
+		t.Errorf("50 at once made a node answer %d times", got)
+	}
+	for _, s := range f.servers {
+		s.Close()
+	}
+	for path, want := range map[string]int{"/": 200, "/static/v/sale.js": 200, "/login": 503, "/api/sales": 503} {
+		if res, body := get(t, n.URL()+path); res.StatusCode != want {
+			t.Errorf("without any node, GET %s: %s %s, want %d", path, res.Status, body, want)
+		}
+	}
+}
+
+// from is a client at an address of its own.
+func from(t *testing.T, ip string) *http.Client {
+	t.Helper()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+	transport := &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1000}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: patience}
+}
+
+// Whoever asks too often, or too much at once, is told so and when to come back;
+// claiming other addresses does not help, and others are served.
+func TestNginxLimits(t *testing.T) {
+	t.Parallel()
+	shipped, err := os.ReadFile("../deploy/nginx/seckill.conf")
+	must(t, err)
+	number := func(pattern string) int {
+		m := regexp.MustCompile(pattern).FindSubmatch(shipped)
+		if m == nil {
+			t.Fatalf("no %s in seckill.conf", pattern)
+		}
+		n, err := strconv.Atoi(string(m[1]))
+		must(t, err)
+		return n
+	}
+	burst, connections := number(`burst=(\d+)`), number(`limit_conn seckill_connections (\d+)`)
+	tooMany := func(t *testing.T, res *http.Response, body []byte) {
+		t.Helper()
+		var p struct {
+			Type, Title, Code string
+			Status            int
+			RequestID         string `json:"request_id"`
+		}
+		if json.Unmarshal(body, &p) != nil || p.Type != "about:blank" || p.Title != "Too many requests" || p.Code != "too_many_requests" || p.Status != 429 || p.RequestID == "" ||
+			p.RequestID != res.Header.Get("X-Request-Id") || res.Header.Get("Retry-After") != "1" || res.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("429 with %v\n%s", res.Header, body)
+		}
+	}
+	send := func(client *http.Client, n int, url string) (*http.Response, []byte, error) {
+		req, err := http.NewRequest("GET", url, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		forge(req, n)
+		res, err := client.Do(req)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		return res, b, err
+	}
+
+	t.Run("too often", func(t *testing.T) {
+		t.Parallel()
+		var claimed atomic.Int64
+		f := startFakes(t, 1, func(_ http.ResponseWriter, r *http.Request, _ int64) {
+			addresses := r.Header.Values("X-Forwarded-For")
+			if len(addresses) != 1 || !strings.HasPrefix(addresses[0], "127.0.0.") || r.Header.Get("X-Forwarded-Proto") != "http" || r.Header.Get("Forwarded")+r.Header.Get("X-Real-IP") != "" {
+				claimed.Add(1)
+			}
+		})
+		n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+		client := from(t, "127.0.0.3")
+		began := time.Now()
+		var told [2]atomic.Int64
+		var wg sync.WaitGroup
+		for w := range 20 {
+			wg.Go(func() {
+				// On a machine that is busy it takes longer to be too often.
+				for i := 0; i < burst/10 || told[1].Load() == 0 && time.Since(began) < time.Minute; i++ {
+					res, body, err := send(client, w*burst+i, n.URL()+"/api/sales")
+					switch {
+					case err != nil:
+						t.Error(err)
+						return
+					case res.StatusCode == http.StatusTooManyRequests:
+						told[1].Add(1)
+						tooMany(t, res, body)
+					case res.StatusCode == http.StatusOK:
+						told[0].Add(1)
+					default:
+						t.Errorf("%s", res.Status)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		most := int64(burst) + 1 + int64(float64(number(`rate=(\d+)r/s`))*(time.Since(began).Seconds()+1))
+		if ok := told[0].Load(); ok < int64(burst) || ok > most || told[1].Load() == 0 || f.hits.Load() != ok {
+			t.Errorf("%d served, %d told to wait, a node saw %d: want %d to %d served", ok, told[1].Load(), f.hits.Load(), burst, most)
+		}
+		if claimed.Load() > 0 {
+			t.Errorf("%d requests reached a node with a claimed address", claimed.Load())
+		}
+		if res, _, err := send(from(t, "127.0.0.4"), 1, n.URL()+"/api/sales"); err != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("somebody else: %v %v", res, err)
+		}
+	})
+	t.Run("too much at once", func(t *testing.T) {
+		t.Parallel()
+		all, release := make(chan struct{}), make(chan struct{})
+		f := startFakes(t, 1, func(_ http.ResponseWriter, r *http.Request, hit int64) {
+			if hit == int64(connections) {
+				close(all)
+			}
+			if r.URL.Query().Has("wait") {
+				<-release
+			}
+		})
+		n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+		client := from(t, "127.0.0.5")
+		var wg sync.WaitGroup
+		for i := range connections {
+			wg.Go(func() {
+				res, body, err := send(client, i, n.URL()+"/api/sales/1/ticket?wait=20s")
+				if err != nil || res.StatusCode != http.StatusOK {
+					t.Errorf("%v %v %s", res, err, body)
+				}
+			})
+		}
+		select {
+		case <-all:
+		case <-time.After(patience):
+			t.Errorf("only %d of %d came through", f.hits.Load(), connections)
+		}
+		res, body, err := send(client, 1, n.URL()+"/api/sales")
+		must(t, err)
+		if res.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("one more: %s", res.Status)
+		} else {
+			tooMany(t, res, body)
+		}
+		if res, _, err := send(from(t, "127.0.0.6"), 1, n.URL()+"/api/sales"); err != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("somebody else: %v %v", res, err)
+		}
+		close(release)
+		wg.Wait()
+	})
+}
+
+// Who sends or takes too slowly is disconnected; who waits for an outcome or
+// listens to events is not, and gets every piece at once.
+func TestNginxSlowClients(t *testing.T) {
+	t.Parallel()
+	big := bytes.Repeat([]byte("x"), 1<<20)
+	ended, second := make(chan time.Duration, 1), make(chan struct{})
+	f := startFakes(t, 1, func(w http.ResponseWriter, r *http.Request, _ int64) {
+		switch r.URL.Path {
+		case "/big":
+			began := time.Now()
+			for time.Since(began) < patience {
+				if _, err := w.Write(big); err != nil {
+					break
+				}
+			}
+			ended <- time.Since(began)
+		case "/api/events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprint(w, "data: one\n\n")
+			w.(http.Flusher).Flush()
+			<-second
+			fmt.Fprint(w, "data: two\n\n")
+		case "/api/sales/1/ticket":
+			<-time.After(4 * time.Second)
+			fmt.Fprint(w, `{"status":"queued"}`)
+		}
+	})
+	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+	dial := func(t *testing.T, text string) net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", n.Addr())
+		must(t, err)
+		t.Cleanup(func() { conn.Close() })
+		_, err = io.WriteString(conn, text)
+		must(t, err)
+		return conn
+	}
+	for name, begin := range map[string]string{
+		"a header that does not end": "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+		"a body that does not come":  "POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+		"nothing at all":             "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := dial(t, begin)
+			began := time.Now()
+			must(t, conn.SetReadDeadline(began.Add(patience)))
+			b, err := io.ReadAll(conn)
+			if errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > 15*time.Second {
+				t.Errorf("still connected after %v", time.Since(began))
+			}
+			if strings.Contains(string(b), "200 OK") {
+				t.Errorf("answered: %s", b)
+			}
+		})
+	}
+	t.Run("an answer that is not taken", func(t *testing.T) {
+		t.Parallel()
+		dial(t, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+		if took := <-ended; took > 30*time.Second {
+			t.Errorf("disconnected after %v", took)
+		}
+	})
+	t.Run("a wait", func(t *testing.T) {
+		t.Parallel()
+		if res, body := get(t, n.URL()+"/api/sales/1/ticket?wait=4s"); res.StatusCode != http.StatusOK || body != `{"status":"queued"}` {
+			t.Errorf("%s %s", res.Status, body)
+		}
+	})
+	t.Run("events", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, "GET", n.URL()+"/api/events", nil)
+		must(t, err)
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		defer res.Body.Close()
+		lines := bufio.NewScanner(res.Body)
+		if !lines.Scan() || lines.Text() != "data: one" {
+			t.Errorf("the first event is %q, %v", lines.Text(), lines.Err())
+		}
+		close(second) // only now: the first one did not wait for it
+		rest := ""
+		for lines.Scan() {
+			rest += lines.Text()
+		}
+		if rest != "data: two" {
+			t.Errorf("then %q, %v", rest, lines.Err())
+		}
+	})
+}

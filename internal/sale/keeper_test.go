@@ -1,0 +1,239 @@
+package sale
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+func TestTheKeeperBringsChangesThatTheGateDidNotHearOf(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		sale := h.create()
+		stop, _ := h.keeps()
+		defer stop()
+		h.set(true, gateCalls...)
+		_, err := h.Pause(t.Context(), sale.ID)
+		require.ErrorIs(t, err, seckill.ErrUnavailable, "never 200 before it is in force")
+		time.Sleep(time.Minute)
+		assert.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+		h.set(false, gateCalls...)
+		time.Sleep(2 * keeperPause)
+		synctest.Wait()
+		assert.Equal(t, "paused", h.verdict(sale.ID, "bob"))
+		left, err := h.store.Unapplied(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, left)
+		h.adds()
+	})
+}
+
+func TestAChangeIsBroughtAgainUntilTheStoreHasNotedIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		sale := h.create()
+		h.set(true, "applied")
+		_, err := h.Pause(t.Context(), sale.ID)
+		require.NoError(t, err, "it is in force")
+		assert.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+		h.set(false, "applied")
+		stop, _ := h.keeps()
+		defer stop()
+		synctest.Wait()
+		left, err := h.store.Unapplied(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	})
+}
+
+func TestTheKeeperRebuildsWhatTheGateHasLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		one, two := h.create(), h.create()
+		stop, ready := h.keeps()
+		defer stop()
+		synctest.Wait()
+		require.Equal(t, "queued", h.verdict(one.ID, "ann"))
+		_, err := h.gate.Memory.Shut(t.Context(), []seckill.SaleID{one.ID, two.ID})
+		require.NoError(t, err)
+		h.gate.lostNow <- struct{}{}
+		time.Sleep(keeperGap)
+		synctest.Wait()
+		assert.Equal(t, "queued", h.verdict(one.ID, "ann"))
+		assert.Equal(t, "queued", h.verdict(two.ID, "ann"))
+		assert.True(t, ready())
+		h.adds()
+	})
+}
+
+func TestANodeIsReadyWhenItsGateIs(t *testing.T) {
+	for _, part := range [][]string{gateCalls, {"sales"}, {"snapshot"}} {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, h *house) {
+				sale := h.create()
+				_, err := h.gate.Memory.Shut(t.Context(), []seckill.SaleID{sale.ID})
+				require.NoError(t, err)
+				h.set(true, part...)
+				stop, ready := h.keeps()
+				defer stop()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.False(t, ready())
+				h.set(false, part...)
+				time.Sleep(keeperPause)
+				synctest.Wait()
+				assert.True(t, ready())
+				assert.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+			})
+		})
+	}
+}
+
+// Wherever a move is interrupted, the keeper brings it to its end, once.
+func TestTheKeeperBringsStockMovesToTheirEnd(t *testing.T) {
+	for _, delta := range []int64{4, -4} {
+		for _, broken := range []string{"move", "finish move"} {
+			for _, lost := range []bool{false, true} {
+				for _, rebuilt := range []bool{false, true} {
+					t.Run(fmt.Sprintf("delta %d, %s fails, took effect %v, rebuilt %v", delta, broken, lost, rebuilt), func(t *testing.T) {
+						inBubble(t, func(t *testing.T, h *house) {
+							sale := h.create()
+							require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+							if lost {
+								h.lose(true, broken)
+							} else {
+								h.set(true, broken)
+							}
+							_, err := h.Stock(t.Context(), seckill.Move{Sale: sale.ID, ID: "m", Delta: delta})
+							require.ErrorIs(t, err, seckill.ErrUnavailable)
+							h.set(false, broken)
+							h.lose(false, broken)
+							if rebuilt {
+								require.NoError(t, h.Rebuild(t.Context(), sale.ID))
+							}
+							stop, _ := h.keeps()
+							defer stop()
+							synctest.Wait()
+							moves, err := h.store.OpenMoves(t.Context())
+							require.NoError(t, err)
+							assert.Empty(t, moves)
+							got, err := h.Stock(t.Context(), seckill.Move{Sale: sale.ID, ID: "m", Delta: delta})
+							require.NoError(t, err)
+							assert.Equal(t, []int64{10 + delta, 9 + delta}, []int64{got.Total, got.Left})
+							h.adds()
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+func TestOneNodeAtATimeRestores(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	sale := h.create()
+	other := New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
+	held, _, err := h.store.Lease(t.Context(), rebuildLease, other.node, time.Minute)
+	require.NoError(t, err)
+	require.True(t, held)
+	_, err = h.gate.Memory.Shut(t.Context(), []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.ErrorIs(t, h.restore(t.Context()), seckill.ErrUnavailable)
+	require.Equal(t, "unavailable", h.verdict(sale.ID, "ann"))
+	require.NoError(t, h.store.Unlease(t.Context(), rebuildLease, other.node))
+	require.NoError(t, h.restore(t.Context()))
+	require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+	held, _, err = h.store.Lease(t.Context(), rebuildLease, other.node, time.Minute)
+	require.NoError(t, err)
+	require.True(t, held, "it is given back")
+	require.NoError(t, h.restore(t.Context()), "nothing to rebuild, nothing to wait for")
+}
+
+func TestAGateOfAnotherStoreIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newHouse(t), newHouse(t)
+	sale := ours.create()
+	require.NoError(t, ours.restore(t.Context()))
+	wrong := New(theirs.store, ours.gate, slog.New(slog.DiscardHandler), Options{})
+	theirs.create() // it has the same id
+	require.ErrorContains(t, wrong.restore(t.Context()), "another store")
+	require.Equal(t, "queued", ours.verdict(sale.ID, "ann"))
+}
+
+// A node that looks at every sale while another creates one leaves it to that
+// node: 201 means buyable, and stays so.
+func TestASaleThatIsBeingCreatedIsLeftToItsNode(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	other := New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
+	sale, err := h.store.CreateSale(t.Context(), draft()) // and not opened yet
+	require.NoError(t, err)
+	require.ErrorIs(t, other.restore(t.Context()), seckill.ErrUnavailable)
+	require.NoError(t, h.Rebuild(t.Context(), sale.ID))
+	cut, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.NoError(t, other.restore(t.Context()))
+	again, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.Equal(t, cut.Epoch, again.Epoch, "rebuilt once")
+
+	orphan, err := h.store.CreateSale(t.Context(), draft()) // its node died
+	require.NoError(t, err)
+	require.Error(t, other.restore(t.Context()))
+	require.NoError(t, other.restore(t.Context()))
+	require.Equal(t, "queued", h.verdict(orphan.ID, "ann"))
+}
+
+// A crowd at a closed door does not make the keeper run in circles.
+func TestTheKeeperHasItsPace(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		sale := h.create()
+		_, _, err := h.store.Lease(t.Context(), rebuildLease, "another node", time.Hour)
+		require.NoError(t, err)
+		_, err = h.gate.Memory.Shut(t.Context(), []seckill.SaleID{sale.ID})
+		require.NoError(t, err)
+		stop, _ := h.keeps()
+		defer stop()
+		crowd, leave := context.WithCancel(t.Context())
+		asked := make(chan int)
+		go func() {
+			n := 0
+			for {
+				select {
+				case h.gate.lostNow <- struct{}{}:
+					n++
+				case <-crowd.Done():
+					asked <- n
+					return
+				}
+			}
+		}()
+		time.Sleep(10 * keeperPause)
+		leave()
+		assert.LessOrEqual(t, <-asked, 10+2, "rounds of the keeper, at its own pace while it cannot rebuild")
+	})
+}
+
+func TestARebuildByHandWaitsForTheNodeThatRebuilds(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	sale := h.create()
+	held, _, err := h.store.Lease(t.Context(), rebuildLease, "another node", 300*time.Millisecond)
+	require.NoError(t, err)
+	require.True(t, held)
+	before, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	_, err = h.Renew(t.Context(), sale.ID)
+	require.NoError(t, err)
+	after, err := h.gate.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.Equal(t, before.Epoch+1, after.Epoch)
+	_, err = h.Renew(t.Context(), 999)
+	require.ErrorIs(t, err, seckill.ErrNotFound)
+}
