@@ -43,6 +43,23 @@ func (s *Store) Lease(ctx context.Context, name, owner string, ttl time.Duration
 	return held, by, nil
 }
 
+// longestLease is longer than any lease of a duty, and shorter than what stands in the
+// same table for good.
+const longestLease = time.Hour
+
+// endLeases ends the leases of the process before, where this one is the only one that
+// uses the database: whoever held them is dead, and what they are about need not wait.
+func (s *Store) endLeases(ctx context.Context) error {
+	if s.release == nil {
+		return nil
+	}
+	return s.write(ctx, "lease", func(t *tx) error {
+		clock := t.s.dialect.clock
+		_, err := t.exec(ctx, "DELETE FROM leases WHERE until > "+clock+" AND until <= "+clock+" + ?", longestLease.Milliseconds())
+		return err
+	})
+}
+
 // Identity is a name that this database has and no other, made at the first call.
 func (s *Store) Identity(ctx context.Context) (string, error) {
 	_, id, err := s.Lease(ctx, "identity", rand.Text(), 100*365*24*time.Hour)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -74,6 +75,31 @@ func TestWhatWasCommittedIsThereAfterwards(t *testing.T) {
 }
 
 // The promise of durability is one of these settings.
+// A node that was killed held leases. The next one does not wait for their end, since
+// nobody else uses its database; what stands there for good stays.
+func TestTheNextNodeTakesTheLeasesOfTheOneThatDied(t *testing.T) {
+	t.Parallel()
+	file, ctx := filepath.Join(t.TempDir(), "seckill.db"), t.Context()
+	one, err := Open(ctx, "sqlite:"+file, true)
+	require.NoError(t, err)
+	require.NoError(t, one.Prepare(ctx))
+	who, err := one.Identity(ctx)
+	require.NoError(t, err)
+	held, _, err := one.Lease(ctx, "refunds", "one", 15*time.Second)
+	require.NoError(t, err)
+	require.True(t, held)
+	require.NoError(t, one.Close()) // without a word, as one that dies
+
+	two := sqliteAt(t, file)
+	require.NoError(t, two.Prepare(ctx))
+	held, by, err := two.Lease(ctx, "refunds", "two", 15*time.Second)
+	require.NoError(t, err)
+	require.True(t, held, "held by %s", by)
+	again, err := two.Identity(ctx)
+	require.NoError(t, err)
+	require.Equal(t, who, again)
+}
+
 func TestSQLiteIsDurable(t *testing.T) {
 	t.Parallel()
 	s := openTestSQLite(t)

@@ -140,9 +140,11 @@ func (s *Store) Prepare(ctx context.Context) error {
 		return fmt.Errorf("store %s: migrations: %w", s.where, err)
 	}
 	s.prepared.Store(true)
-	if err := s.foldNames(ctx); err != nil {
-		s.prepared.Store(false)
-		return fmt.Errorf("store %s: %w", s.where, err)
+	for _, step := range []func(context.Context) error{s.foldNames, s.endLeases} {
+		if err := step(ctx); err != nil {
+			s.prepared.Store(false)
+			return fmt.Errorf("store %s: %w", s.where, err)
+		}
 	}
 	s.thereOnce.Do(func() { close(s.Prepared()) })
 	return nil
