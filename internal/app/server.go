@@ -42,7 +42,7 @@ func (n *Node) publicServer(stopping context.Context) *http.Server {
 	c := api.Config{
 		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
 		Access: n.access, Lists: n.store, Live: n.hub, Tally: n.tally, Registration: n.config.Auth.Registration,
-		Pages: web.Handler(n.sales.Get), Log: n.log, Metrics: n.metrics, Stopping: stopping,
+		Pages: web.Both(n.sales.Get), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),
 		TrustedOrigins: n.config.HTTP.TrustedOrigins, Hashes: n.config.HTTP.Hashes, DeviceSecrets: n.secrets,

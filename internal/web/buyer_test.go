@@ -34,6 +34,7 @@ func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
 	for _, pattern := range Routes() {
 		mux.Handle(pattern, pages)
 	}
+	mux.Handle("/console/", Console())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".js") && !modules.pass(r.URL.Path) {
 			http.Error(w, "not now", http.StatusServiceUnavailable)

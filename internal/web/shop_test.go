@@ -221,6 +221,10 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	what := r.Method + " " + r.URL.Path
 	body, _ := io.ReadAll(r.Body)
 	s.mu.Lock()
+	// A script may be for one query alone.
+	if whole := r.Method + " " + r.URL.RequestURI(); len(s.scripts[whole]) > 0 {
+		what = whole
+	}
 	s.log[what] = append(s.log[what], string(body))
 	down := s.down
 	var scripted answer

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -239,7 +240,7 @@ func TestAxe(t *testing.T) {
 	}
 	axe := axeSource(t)
 	chromium := browser.Start(t)
-	for i, p := range pageStates {
+	for i, p := range slices.Concat(pageStates, deskStates) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			b := p.reach(t, chromium, languages[i%2])
@@ -269,7 +270,7 @@ func TestScreens(t *testing.T) {
 		t.Skip("only with -screens=FOLDER: make screens")
 	}
 	chromium := browser.Start(t)
-	for _, p := range pageStates {
+	for _, p := range slices.Concat(pageStates, deskStates) {
 		for _, language := range languages {
 			t.Run(p.name+" "+language, func(t *testing.T) {
 				t.Parallel()

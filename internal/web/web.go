@@ -1,5 +1,6 @@
-// Package web is what a buyer sees, in front of package api: the storefront's
-// pages, its style and its ES modules, all embedded and served without a build step.
+// Package web is what people see, in front of package api: the storefront's pages for
+// buyers, the console's for who runs the sales, with their styles and ES modules, all
+// embedded and served without a build step.
 //
 // A page is a shell. Its modules ask the JSON API of package api for everything
 // that changes, so it may be cached by anybody and is there while every back end
@@ -15,9 +16,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
-	"io/fs"
 	"net/http"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -158,11 +157,7 @@ func Handler(sale Sale) http.Handler {
 		// and a deploy never mixes new modules with cached old ones. While nodes
 		// of two versions run side by side, a node may be asked for the version
 		// that it does not have: it helps out, and nobody may keep the answer.
-		if r.PathValue("version") == s.version {
-			f.serve(w, r, "public, max-age=31536000, immutable")
-		} else {
-			f.serve(w, r, "no-cache")
-		}
+		f.serve(w, r, keptFor(r.PathValue("version") == s.version))
 	})
 	mux.HandleFunc(iconPattern, func(w http.ResponseWriter, r *http.Request) {
 		s.static["favicon.ico"].serve(w, r, "public, max-age=86400")
@@ -188,18 +183,35 @@ func Handler(sale Sale) http.Handler {
 		s.missing(w, r)
 	})
 
+	return protected(mux)
+}
+
+// protected sets the headers that keep a page to itself.
+func protected(pages http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		mux.ServeHTTP(w, r)
+		pages.ServeHTTP(w, r)
 	})
 }
 
+// keptFor is how long a static file may be kept: for ever under its own version.
+func keptFor(current bool) string {
+	if current {
+		return "public, max-age=31536000, immutable"
+	}
+	return "no-cache"
+}
+
 func (s *site) missing(w http.ResponseWriter, r *http.Request) {
-	f := s.shells[language(r)][missingPage]
+	s.shells[language(r)][missingPage].missing(w, r)
+}
+
+// missing answers that there is no such page.
+func (f file) missing(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", "no-cache")
@@ -246,17 +258,7 @@ func (f file) serve(w http.ResponseWriter, r *http.Request, cache string) {
 	w.Write(body)
 }
 
-func readStatic() map[string]file {
-	static := map[string]file{}
-	for _, e := range must(fs.ReadDir(storefront, "storefront/static")) {
-		body := must(fs.ReadFile(storefront, "storefront/static/"+e.Name()))
-		if path.Ext(e.Name()) == ".js" {
-			body = withoutComments(body)
-		}
-		static[e.Name()] = newFile(body, contentTypes[path.Ext(e.Name())])
-	}
-	return static
-}
+func readStatic() map[string]file { return readFiles(storefront, "storefront/static") }
 
 // withoutComments empties the lines that are nothing but a comment and takes the
 // indentation away: a third of a module is for its readers, not for a browser. The

@@ -13,8 +13,8 @@ export function onLink(f) {
 // request resolves to {status, body, code, retryAfter}. Status 0 means that no
 // answer came, so whether the request took effect is unknown. retryAfter is in
 // milliseconds.
-export async function request(method, path, body) {
-  const init = { method, cache: 'no-store', headers: { Accept: 'application/json' } };
+export async function request(method, path, body, headers = {}) {
+  const init = { method, cache: 'no-store', headers: { Accept: 'application/json', ...headers } };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
     init.headers['Content-Type'] = 'application/json';

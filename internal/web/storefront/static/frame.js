@@ -94,8 +94,11 @@ export function changed() {
   others?.postMessage('me');
 }
 
+// Where the pages begin: the storefront at /, the console in a folder of its own.
+const home = document.documentElement.dataset.home ?? '';
+
 // The login page leads back here.
-const loginHref = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+const loginHref = `${home}/login?next=${encodeURIComponent(location.pathname + location.search)}`;
 
 export function toLogin() {
   location.assign(loginHref);
@@ -136,7 +139,7 @@ byId('logout').addEventListener('click', async () => {
   const answer = await post('/api/logout');
   if (answer.status === 204 || answer.status === 401) {
     changed();
-    location.assign('/');
+    location.assign(`${home}/`);
   } else if (byId('status')) {
     tellError(answer);
   }

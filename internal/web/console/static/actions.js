@@ -1,0 +1,105 @@
+// The buttons of a sale: what each asks, sends, and how it is taken back.
+import { count, t } from './i18n.js';
+import { button, receipt, request } from './desk.js';
+import { press, explain } from './press.js';
+
+// random names a change, so that a repeat of it is the same change.
+const random = () => crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
+
+// localTime is a moment as a field of date and time has it, and back.
+export function localTime(iso) {
+  const d = new Date(iso);
+  return new Date(d - d.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+export const isoTime = (local) => (local ? new Date(local).toISOString() : '');
+
+// actions lists what may be done to the sale in its state, the most urgent first.
+export function actions(sale, state, shelf, { admin, done }) {
+  const numbers = [{ name: 'left', value: sale.left }, { name: 'waiting', value: sale.waiting }];
+  const of = (name, given) => ({ name, numbers, route: `/api/admin/sales/{sale}/${name}`, path: `${admin}/${name}`, ask: 'confirm', values: { title: sale.title }, done, ...given });
+  const simple = (name, undo) => of(name, { ask: 'none', undo: undo && of(undo, { ask: 'none' }) });
+  const over = state === 'ended';
+  const list = [];
+  if (!over && state === 'paused') list.push({ ...simple('resume', 'pause'), main: true });
+  else if (!over && shelf === 'published') list.push({ ...simple('pause', 'resume'), main: state === 'open' || state === 'sold_out' });
+  if (shelf === 'draft') list.push(simple('publish', 'hide'));
+  if (shelf === 'hidden') list.push(simple('publish', 'hide'));
+  if (!over && shelf === 'published' && state === 'scheduled') list.push(simple('hide', 'publish'));
+  if (!over) {
+    list.push(of('stock', {
+      fields: [{ name: 'delta', type: 'number', value: '', step: 1, required: true, min: -10_000_000, max: 10_000_000, hint: () => t('field.delta_hint', { left: () => count(sale.left) }) }],
+      make: moves(),
+    }));
+    list.push(of('extend', {
+      fields: [{ name: 'closes_at', type: 'datetime-local', value: localTime(sale.closes_at), required: true, hint: zoneHint }],
+      make: ({ closes_at }) => (closes_at ? { closes_at: isoTime(closes_at) } : null),
+    }));
+  }
+  list.push(of('notice', { fields: [{ name: 'text', type: 'text', value: sale.notice ?? '', maxlength: 200, hint: () => t('field.text_hint') }], make: ({ text }) => ({ text: text.trim() }) }));
+  if (state !== 'scheduled') {
+    list.push(of('holds', { fields: [{ name: 'seconds', type: 'number', value: '900', min: 1, max: 86_400, required: true }], make: ({ seconds }) => (Number(seconds) > 0 ? { seconds: Number(seconds) } : null) }));
+    list.push({ ...of('undo', {}), press: () => undoPrice(sale, admin, done) });
+  }
+  if (!over) list.push({ ...of('end', { ask: 'title', title: sale.title }), danger: true });
+  if (shelf !== 'published' || state === 'scheduled') {
+    list.push({ ...of('delete', { ask: 'confirm', method: 'DELETE', route: '/api/admin/sales/{sale}', path: admin, done: (answer) => answer.status < 300 && location.assign('/console/') }), danger: true });
+  }
+  return list;
+}
+
+// moves makes the body of a stock move. Its id stays as long as the amount does: a second
+// try after a lost answer is the same move.
+function moves() {
+  let last = null;
+  return ({ delta }) => {
+    const n = Number(delta);
+    if (!Number.isInteger(n) || n === 0) return null;
+    if (last?.delta !== n) last = { id: `console-${random()}`, delta: n };
+    return last;
+  };
+}
+
+export const zoneHint = () => t('field.zone', { zone: Intl.DateTimeFormat().resolvedOptions().timeZone });
+
+// tool is the button of an action.
+export function tool(action) {
+  const node = button(`act.${action.name}`, () => (action.press ? action.press() : press(action)), { data: { tool: action.name } });
+  if (action.main) node.classList.replace('quiet', 'urgent');
+  if (action.danger) node.classList.add('danger');
+  return node;
+}
+
+// undoPrice undoes a wrong price: the sale is paused, the unpaid orders are cancelled and
+// the paid ones refunded, in steps of which each can be the last.
+function undoPrice(sale, admin, done) {
+  const steps = ['pause', 'cancel', 'refund'];
+  let stopped = false;
+  press({
+    name: 'undo', ask: 'title', title: sale.title, values: { title: sale.title }, route: '/api/admin/sales/{sale}/undo', path: `${admin}/undo`,
+    make: () => ({ step: 'pause', batch: 100 }),
+    done: async (first) => {
+      if (first.status >= 300) return done(first);
+      const node = receipt('undo.running', first, {});
+      const line = node.querySelector('span');
+      node.append(button('undo.stop', () => { stopped = true; }));
+      let total = 0;
+      for (const step of steps.slice(1)) {
+        for (;;) {
+          if (stopped) return finish('undo.stopped', total);
+          const answer = await request('POST', `${admin}/undo`, { step, batch: 100 });
+          if (answer.status !== 200) return finish('undo.failed', total, explain(answer));
+          const n = answer.body.done ?? 0;
+          total += n;
+          line.textContent = t(`undo.${step}`, { n: () => count(total), left: () => (answer.body.left === undefined ? t('unknown') : count(answer.body.left)) });
+          if (n === 0 || answer.body.left === 0) break;
+        }
+      }
+      return finish('undo.done', total);
+    },
+  });
+  function finish(key, total, why = '') {
+    receipt(key, null, { values: { n: () => count(total), why }, tone: key === 'undo.done' ? 'good' : 'bad' });
+    done({ status: 200 });
+  }
+}
+

@@ -1,0 +1,254 @@
+// What every page of the console has around it: who may do what, answers that are asked
+// for again and again with the age of the last one, figures that say when they are
+// unknown, receipts, and which part of the system is down.
+import { count, duration, lang, say, show, t } from './i18n.js';
+import { get, request } from './api.js';
+import { backoff } from './machine.js';
+import { keep, stopwatch } from './clock.js';
+import { byId, onMe, toLogin } from './frame.js';
+
+// --- making elements ----------------------------------------------------------
+
+// el makes an element. say is a key of the words or [key, values], show a function that
+// makes the text, on a map of listeners; what else is given becomes an attribute.
+export function el(tag, given = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === 'say') say(node, ...[value].flat());
+    else if (name === 'show') show(node, value);
+    else if (name === 'text') node.textContent = value;
+    else if (name === 'label') {
+      node.dataset.tLabel = value;
+      node.setAttribute('aria-label', t(value));
+    } else if (name === 'on') for (const [event, f] of Object.entries(value)) node.addEventListener(event, f);
+    else if (name === 'data') Object.assign(node.dataset, value);
+    else node.setAttribute(name, value === true ? '' : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export const button = (key, press, given = {}) => el('button', { type: 'button', class: 'button quiet small', say: key, on: { click: press }, ...given });
+
+// --- who may do what -----------------------------------------------------------
+
+const ranks = ['viewer', 'support', 'operator', 'admin'];
+let role;
+const roles = new Set();
+
+// may reports whether the person's role reaches the one that a button needs. What may
+// not be pressed is not shown; the server decides in any case.
+export const may = (needs) => ranks.indexOf(role) >= ranks.indexOf(needs);
+
+// onRole calls f once the role is known, and again when it changes.
+export function onRole(f) {
+  roles.add(f);
+  if (role !== undefined) f();
+}
+
+// needs hides the elements under root that the role does not reach.
+export function needs(root = document) {
+  for (const node of root.querySelectorAll('[data-needs]')) node.hidden = !may(node.dataset.needs);
+}
+
+onMe((me) => {
+  if (me === null) {
+    if (document.body.classList.contains('at-login')) return;
+    toLogin();
+    return;
+  }
+  role = ranks.includes(me.role) ? me.role : '';
+  byId('self').hidden = false;
+  byId('login').hidden = true;
+  show(byId('role'), () => t(role ? `role.${role}` : 'role.none'));
+  const refused = byId('refused');
+  refused.hidden = role !== '';
+  if (!role) say(refused, 'refused.role');
+  needs();
+  for (const f of roles) f();
+});
+
+// --- figures and their age ------------------------------------------------------
+
+const aged = new Map(); // node → when its figure was true, by the stopwatch; null: never
+
+export const old = 5_000; // ms from which an age is shown as old
+
+// age keeps the node at "3 s ago".
+export function age(node, at) {
+  aged.set(node, at);
+  drawAge(node, at);
+}
+
+function drawAge(node, at) {
+  const ms = at === null ? Infinity : stopwatch() - at;
+  node.classList.toggle('old', ms > old);
+  show(node, () => (at === null ? t('age.never') : ms < 1_500 ? t('age.now') : t('age.ago', { time: () => duration(Math.round(ms / 1000)) })));
+}
+
+setInterval(() => {
+  for (const [node, at] of aged) {
+    if (node.isConnected) drawAge(node, at);
+    else aged.delete(node);
+  }
+}, 1_000);
+
+// known reports whether there is a value: nothing that is unknown is shown as zero.
+export const isKnown = (value) => value !== null && value !== undefined;
+
+// figure keeps the node at a value, or at "unknown".
+export function figure(node, value, make = count) {
+  node.classList.toggle('unknown', !isKnown(value));
+  show(node, () => (isKnown(value) ? make(value) : t('unknown')));
+  return node;
+}
+
+// tile is a figure with its name, and with the reason where it is unknown.
+export function tile(key, value, { make, why, tone, note, big } = {}) {
+  const box = el('div', { class: big ? 'tile big' : 'tile', data: tone ? { tone } : {} }, el('dt', { say: key }), figure(el('dd', { class: 'digits' }), value, make));
+  if (!isKnown(value) && why) box.append(el('dd', { class: 'why', show: typeof why === 'function' ? why : () => t(why) }));
+  else if (note) box.append(el('dd', { class: 'why', show: note }));
+  return box;
+}
+
+export const ms = (value) => (value < 1_000 ? t('ms', { n: () => count(value < 10 ? Math.round(value * 10) / 10 : Math.round(value)) }) : duration(Math.round(value / 1000)));
+
+// word is prefix.name in the reader's language; a name that this page does not know yet
+// is shown as it is.
+export function word(prefix, name) {
+  const text = t(`${prefix}.${name}`);
+  return text === `${prefix}.${name}` ? String(name).replaceAll('_', ' ') : text;
+}
+
+// moment is a time with its date and seconds, as the log of a machine has it.
+export function moment(iso) {
+  if (!iso) return '—';
+  return new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(iso));
+}
+
+// --- asking again and again -----------------------------------------------------
+
+// source asks for a path every gap ms and calls draw after each answer, good or bad. It
+// keeps the last good one:
+//
+//	value, at  the last good answer, and when it came by the stopwatch
+//	trouble    null, or why there is no newer one: absent (this node has no such
+//	           route), forbidden, missing, network, or the code of the answer
+export function source(path, gap, draw) {
+  const s = { value: undefined, at: null, trouble: null, failed: 0 };
+  let last = '';
+  s.look = keep(() => (s.trouble === 'absent' ? 30_000 : s.failed ? Math.max(gap, backoff(s.failed, 0, Math.random())) : gap), async () => {
+    const url = typeof path === 'function' ? path() : path;
+    if (!url || role === '') return;
+    const answer = await get(url);
+    if (url !== last) [last, s.value, s.at] = [url, undefined, null];
+    s.failed = answer.status === 200 ? 0 : s.failed + 1;
+    if (answer.status === 200) [s.value, s.at, s.trouble] = [answer.body, stopwatch(), null];
+    else s.trouble = troubleOf(answer);
+    if (answer.status === 401) toLogin();
+    draw(s);
+  });
+  return s;
+}
+
+// troubleOf says why an answer is none. A route that an older node does not have is a
+// 404 or 405 that names no sale or order; the caller knows whether that can be.
+export function troubleOf(answer) {
+  if (answer.status === 0) return 'network';
+  if (answer.status === 404 || answer.status === 405) return 'absent';
+  if (answer.status === 403) return 'forbidden';
+  return answer.code ?? 'unavailable';
+}
+
+// tellTrouble shows why there is nothing newer, or nothing at all.
+export function tellTrouble(node, s) {
+  node.hidden = s.trouble === null;
+  if (s.trouble !== null) {
+    node.dataset.tone = s.trouble === 'absent' ? 'plain' : 'bad';
+    show(node, () => word('trouble', s.trouble) + (s.at === null ? '' : ` ${t('trouble.last')}`));
+  }
+}
+
+// all reads every page of a list, up to a number of pages.
+export async function all(path, most = 10) {
+  const items = [];
+  let cursor = '';
+  for (let n = 0; n < most; n++) {
+    const url = new URL(path, location.origin);
+    url.searchParams.set('limit', '100');
+    if (cursor) url.searchParams.set('cursor', cursor);
+    const answer = await get(url.pathname + url.search);
+    if (answer.status !== 200) return { ...answer, items };
+    items.push(...answer.body.items);
+    cursor = answer.body.next;
+    if (!cursor) break;
+  }
+  return { status: 200, items, more: Boolean(cursor) };
+}
+
+// --- what this node can do --------------------------------------------------------
+
+let asked;
+
+// can reports whether the node's own description has a route, and a parameter of it.
+export async function can(method, path, parameter) {
+  asked ??= get('/api/openapi.json').then((answer) => {
+    if (answer.status !== 200) asked = undefined;
+    return answer.body?.paths ?? {};
+  });
+  const paths = await asked;
+  const item = Array.isArray(paths) ? undefined : paths[path];
+  const route = item?.[method.toLowerCase()];
+  if (!route || !parameter) return Boolean(route);
+  return [...(item.parameters ?? []), ...(route.parameters ?? [])].some((p) => p.name === parameter || p.$ref?.toLowerCase().endsWith(`/${parameter}`));
+}
+
+export { request };
+
+// --- receipts ---------------------------------------------------------------------
+
+// receipt says what was done, and where it is in force; undo is a button that takes it
+// back.
+export function receipt(key, answer, { values, undo, numbers = [], tone = 'good' } = {}) {
+  const node = el('div', { class: 'receipt', data: { tone } },
+    el('p', {}, el('strong', { say: [key, values] }), ' ', el('span', { show: () => inForce(answer) })));
+  if (numbers.length) node.append(effect(numbers));
+  if (undo) node.append(button('receipt.undo', () => { node.remove(); undo(); }));
+  node.append(el('button', { type: 'button', class: 'close', label: 'press.close', text: '×', on: { click: () => node.remove() } }));
+  byId('receipts').replaceChildren(node);
+  return node;
+}
+
+function inForce(answer) {
+  if (!answer) return '';
+  const r = answer.body?.receipt;
+  if (!r) return t('receipt.taken');
+  const values = { nodes: () => count(r.nodes), of: () => count(r.of), time: () => ms(r.after_ms ?? 0) };
+  return t(r.nodes < r.of ? 'receipt.partly' : 'receipt.all', values);
+}
+
+// effect lists numbers as {name, value, currency?}.
+export function effect(numbers) {
+  return el('dl', { class: 'numbers' }, numbers.map((n) => el('div', {}, el('dt', { show: () => word('number', n.name) }),
+    figure(el('dd', { class: 'digits' }), n.value, (v) => (typeof v === 'number' ? count(v) : String(v))))));
+}
+
+// --- which part is down ---------------------------------------------------------
+
+// drawParts shows, on every page, which part of the system is away.
+export function drawParts(parts) {
+  const away = Object.entries(parts ?? {}).filter(([, part]) => part && part.ok === false);
+  const banner = byId('parts');
+  banner.hidden = away.length === 0;
+  if (away.length) {
+    show(banner, () => away.map(([name, part]) => t('parts.down', {
+      part: () => word('part', name), since: () => (part.since ? t('parts.since', { time: () => moment(part.since) }) : ''),
+    })).join(' '));
+  }
+}
+
+// watchParts asks for them on pages that do not hear of them otherwise.
+export function watchParts() {
+  onRole(() => role && source('/api/admin/engines', 10_000, (s) => s.trouble === null && drawParts(s.value.parts)));
+}

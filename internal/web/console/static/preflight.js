@@ -1,0 +1,83 @@
+// Before the opening: every check with its value, its limit and its age, and Go.
+import { count, lang, say, show, t } from './i18n.js';
+import { part } from './frame.js';
+import { age, button, el, isKnown, may, source, tellTrouble, word } from './desk.js';
+import { press } from './press.js';
+
+const order = { bad: 0, unknown: 1, warn: 2, ok: 3 };
+
+export function preflight(root, { admin, look }) {
+  let sale = null;
+  const s = source(() => (root.hidden ? null : `${admin}/preflight`), 3_000, draw);
+
+  // At the opening, in words and in the zones of those who will read it.
+  function opening() {
+    const zones = [...new Set([Intl.DateTimeFormat().resolvedOptions().timeZone, 'Asia/Shanghai', 'UTC'])];
+    return zones.map((timeZone) => new Intl.DateTimeFormat(lang, { dateStyle: 'full', timeStyle: 'long', timeZone }).format(new Date(sale.opens_at))).join(' · ');
+  }
+
+  function draw() {
+    tellTrouble(part(root, 'trouble'), s);
+    age(part(root, 'age'), s.at);
+    if (sale) show(part(root, 'opening'), opening);
+    part(root, 'verdict').hidden = !sale;
+    root.querySelector('table').hidden = s.value === undefined;
+    if (s.value === undefined) {
+      part(root, 'verdict').dataset.tone = 'plain';
+      say(part(root, 'says'), 'preflight.unknown');
+      part(root, 'go').replaceChildren();
+      return;
+    }
+    const checks = s.value.checks.toSorted((a, b) => (order[a.state] ?? 1) - (order[b.state] ?? 1));
+    const bad = checks.filter((check) => check.state === 'bad' || check.state === 'unknown').length;
+    const go = s.value.go && bad === 0;
+    part(root, 'verdict').dataset.tone = go ? 'good' : 'bad';
+    say(part(root, 'says'), go ? 'preflight.go' : 'preflight.no_go', { n: () => count(bad) });
+    const at = s.at;
+    part(root, 'checks').replaceChildren(...checks.map((check) => line(check, at)));
+    drawGo(go);
+  }
+
+  function drawGo(go) {
+    const shelf = sale?.shelf ?? 'published';
+    if (!may('operator') || shelf === 'published') {
+      part(root, 'go').replaceChildren(shelf === 'published' ? el('span', { class: 'soft', say: 'preflight.published' }) : '');
+      return;
+    }
+    if (part(root, 'go').querySelector(`[data-go="${go}"]`)) return;
+    const action = {
+      name: go ? 'go' : 'go_anyway', ask: go ? 'none' : 'confirm', path: `${admin}/publish`, route: '/api/admin/sales/{sale}/publish',
+      values: { title: sale.title },
+      undo: { name: 'hide', ask: 'none', path: `${admin}/hide`, values: { title: sale.title }, done: look },
+      done: look,
+    };
+    if (!go) Object.assign(action, { fields: [{ name: 'reason', type: 'text', required: true, minlength: 3, maxlength: 200 }], make: ({ reason }) => (reason.trim() ? { reason: reason.trim() } : null) });
+    const node = button(`act.${action.name}`, () => press(action), { data: { go: String(go) } });
+    node.classList.replace('quiet', go ? 'good' : 'danger');
+    part(root, 'go').replaceChildren(node);
+  }
+
+  return {
+    show: () => s.look(),
+    hide() {},
+    sale(next) {
+      sale = next;
+      draw();
+    },
+  };
+}
+
+// line is one check. An unknown value is said to be unknown, and counts as a red one.
+function line(check, at) {
+  const value = (v) => (typeof v === 'number' ? count(v) : Array.isArray(v) ? v.join(', ') : String(v));
+  const seen = el('td', { class: 'age' });
+  age(seen, isKnown(check.age_ms) ? at - check.age_ms : null);
+  if (!isKnown(check.age_ms)) show(seen, () => '—');
+  return el('tr', { data: { state: check.state, check: check.name } },
+    el('td', {}, el('span', { class: 'light', data: { state: check.state }, show: () => word('light', check.state) })),
+    el('th', { scope: 'row' }, el('span', { show: () => word('checks', check.name) }), check.says ? el('small', { text: check.says, dir: 'auto' }) : null),
+    el('td', { class: isKnown(check.value) ? 'digits' : 'unknown', show: () => (isKnown(check.value) ? value(check.value) : t('unknown')) }),
+    el('td', { class: 'digits soft', show: () => (isKnown(check.limit) ? value(check.limit) : '—') }),
+    seen);
+}
+

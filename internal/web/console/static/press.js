@@ -1,0 +1,151 @@
+// One button of an operator: what it would change, the question if it cannot be undone,
+// the change, and the receipt.
+import { say, show, t } from './i18n.js';
+import { request } from './api.js';
+import { byId } from './frame.js';
+import { can, effect, el, receipt, word } from './desk.js';
+
+const dialog = byId('press');
+const form = byId('press-form');
+const fields = byId('press-fields');
+const error = byId('press-error');
+const yes = byId('press-yes');
+
+// press carries out an action:
+//
+//	name    key of the words: press.NAME asks, did.NAME tells, act.NAME is the button
+//	route   of the API's description, to see whether it knows ?preview=1
+//	path, method, make(values)  the request; make returns the body, or undefined
+//	ask     none: at once, for what can be undone; confirm; title: type it
+//	title   what has to be typed
+//	fields  [{name, type, value, min, max, required, options}] of the question
+//	numbers what is known here of the effect, where the server cannot say
+//	undo    the action that takes it back
+//	done    called with the answer
+export async function press(action) {
+  if (action.ask === 'none' && !action.fields?.length) return once(action, {});
+  return question(action);
+}
+
+let current = null;
+
+function question(action) {
+  current = action;
+  say(byId('press-heading'), `act.${action.name}`);
+  show(byId('press-says'), () => t(`press.${action.name}`, action.values));
+  say(byId('press-no'), 'press.no');
+  say(yes, `act.${action.name}`);
+  yes.setAttribute('aria-disabled', 'false');
+  tellError('');
+  fields.replaceChildren(...(action.fields ?? []).map(field));
+  if (action.ask === 'title') fields.append(field({ name: 'typed', type: 'text', label: 'press.type_title', hint: () => action.title }));
+  byId('press-effect').replaceChildren(...(action.numbers?.length ? [effect(action.numbers)] : []));
+  dialog.showModal();
+  (fields.querySelector('input, select, textarea') ?? byId('press-no')).focus();
+  foresee(action);
+}
+
+function field({ name, type = 'text', label, hint, options, value, ...given }) {
+  const id = `press-${name}`;
+  const input = type === 'select'
+    ? el('select', { id, name }, options.map((o) => el('option', { value: o, show: () => word(`option.${name}`, o) })))
+    : el(type === 'textarea' ? 'textarea' : 'input', { id, name, ...(type === 'textarea' ? {} : { type }), ...given });
+  if (value !== undefined) input.value = value;
+  if (hint) input.setAttribute('aria-describedby', `${id}-hint`);
+  return el('p', { class: 'field' }, el('label', { for: id, say: label ?? `field.${name}` }), input,
+    hint ? el('small', { id: `${id}-hint`, class: 'field-hint', dir: 'auto', show: hint }) : null);
+}
+
+function values() {
+  return Object.fromEntries([...form.elements].filter((e) => e.name).map((e) => [e.name, e.type === 'checkbox' ? e.checked : e.value]));
+}
+
+function tellError(text) {
+  show(error, typeof text === 'function' ? text : () => text);
+}
+
+// foresee shows the effect in numbers. It is asked only where the node's description has
+// the parameter: an older node would do what it is asked to look at.
+let waiting = 0;
+async function foresee(action) {
+  const mine = ++waiting;
+  if (!action.route || !(await can(action.method ?? 'POST', action.route, 'preview'))) return;
+  const body = action.make?.(values());
+  if (body === null || mine !== waiting || !dialog.open) return;
+  const join = action.path.includes('?') ? '&' : '?';
+  const answer = await request(action.method ?? 'POST', `${action.path}${join}preview=1`, body);
+  if (mine !== waiting || !dialog.open || current !== action) return;
+  const box = byId('press-effect');
+  if (answer.status === 200 && answer.body?.preview) {
+    box.replaceChildren(effect(answer.body.preview.numbers ?? []));
+    tellError('');
+  } else {
+    tellError(() => explain(answer));
+  }
+}
+
+let later;
+form.addEventListener('input', () => {
+  clearTimeout(later);
+  later = setTimeout(() => current && foresee(current), 300);
+});
+
+form.addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const action = current;
+  if (!action || yes.getAttribute('aria-disabled') === 'true') return;
+  const given = values();
+  if (action.ask === 'title' && given.typed?.trim() !== action.title.trim()) {
+    tellError(() => t('press.wrong_title'));
+    byId('press-typed').focus();
+    return;
+  }
+  const missing = [...form.elements].find((e) => e.name && !e.checkValidity());
+  if (missing || (action.make && action.make(given) === null)) {
+    tellError(() => t('press.check_fields'));
+    (missing ?? fields.querySelector('input'))?.focus();
+    return;
+  }
+  yes.setAttribute('aria-disabled', 'true');
+  const answer = await send(action, given);
+  yes.setAttribute('aria-disabled', 'false');
+  if (answer.status >= 200 && answer.status < 300) {
+    dialog.close();
+    finish(action, answer);
+  } else {
+    tellError(() => explain(answer));
+  }
+});
+
+byId('press-no').addEventListener('click', () => dialog.close());
+dialog.addEventListener('close', () => {
+  waiting++;
+  current = null;
+});
+
+const send = (action, given) => request(action.method ?? 'POST', action.path, action.make?.(given), action.headers);
+
+// once does what can be undone at once.
+async function once(action, given) {
+  const answer = await send(action, given);
+  if (answer.status >= 200 && answer.status < 300) return finish(action, answer);
+  const node = receipt('did.failed', { body: { receipt: null } }, { tone: 'bad', values: { act: () => t(`act.${action.name}`) } });
+  show(node.querySelector('span'), () => explain(answer));
+  action.done?.(answer);
+}
+
+function finish(action, answer) {
+  const undo = action.undo && (() => press(action.undo));
+  receipt(`did.${action.name}`, answer, { values: action.values, undo, numbers: answer.body?.preview?.numbers });
+  action.done?.(answer);
+}
+
+// explain says what a failed answer means, with the server's own words behind it. Whether
+// a change took effect is unknown when no answer came.
+export function explain(answer) {
+  if (answer.status === 0) return t('error.unsure');
+  if (answer.status === 404 || answer.status === 405) return t('trouble.absent');
+  if (answer.status >= 500) return `${word('error', answer.code ?? 'unavailable')} ${t('error.unsure_503')}`;
+  const detail = answer.body?.detail;
+  return word('error', answer.code ?? 'other') + (detail ? ` (${detail})` : '');
+}
