@@ -48,9 +48,8 @@ const deskStatic = "GET /console/static/{version}/{file}"
 // Console serves the console, alone: the patterns below /console/, with files of their
 // own, so that a listener for administrators needs nothing else but the API.
 func Console() http.Handler {
-	static := deskFiles()
-	version := versionOf(static)
-	shells := renderDesks("/console/static/" + version)
+	b := deskBundle()
+	static, version, shells := b.static, b.version, b.shells
 
 	missing := func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -87,6 +86,14 @@ func Console() http.Handler {
 	mux.HandleFunc("/", missing)
 	return protected(mux)
 }
+
+// deskBundle is made once in a process: packing takes a while.
+var deskBundle = sync.OnceValue(func() *bundle {
+	b := &bundle{static: deskFiles()}
+	b.version = versionOf(b.static)
+	b.shells = renderDesks("/console/static/" + b.version)
+	return b
+})
 
 // Both serves the storefront and the console.
 func Both(sale Sale) http.Handler {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
 )
 
 // operated makes a shop that answers what the console asks, for a person of a role.
@@ -229,4 +228,3 @@ var deskStates = []pageState{
 	}},
 	{name: "console-nowhere", path: "/console/nowhere", ready: `shown('h1')`, setup: operated("admin")},
 }
-

@@ -134,13 +134,15 @@ export function moment(iso) {
 //
 //	value, at  the last good answer, and when it came by the stopwatch
 //	trouble    null, or why there is no newer one: absent (this node has no such
-//	           route), forbidden, missing, network, or the code of the answer
+//	           route), forbidden, network, or the code of the answer
+//
+// Nothing is asked before the role is known: whoever hears of it calls look.
 export function source(path, gap, draw) {
   const s = { value: undefined, at: null, trouble: null, failed: 0 };
   let last = '';
   s.look = keep(() => (s.trouble === 'absent' ? 30_000 : s.failed ? Math.max(gap, backoff(s.failed, 0, Math.random())) : gap), async () => {
     const url = typeof path === 'function' ? path() : path;
-    if (!url || role === '') return;
+    if (!url || !role) return;
     const answer = await get(url);
     if (url !== last) [last, s.value, s.at] = [url, undefined, null];
     s.failed = answer.status === 200 ? 0 : s.failed + 1;
