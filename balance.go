@@ -1,14 +1,17 @@
 package seckill
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Balance is one count of a sale, on one cut: where its units are, and whether they add
 // up. All numbers are units. The sums are absent while nothing has been counted.
 type Balance struct {
 	Sale  SaleID    `json:"sale"`
-	OK    bool      `json:"ok"`             // nothing is broken, as of At
-	At    time.Time `json:"at"`             // of the last count, by the gate's clock
-	Says  string    `json:"says,omitempty"` // why there is no newer count
+	OK    *bool     `json:"ok"`             // nothing is broken, as of At; nil: not counted yet
+	At    time.Time `json:"at,omitzero"`    // of the last count, by the gate's clock
+	Says  string    `json:"says,omitempty"` // why there is no newer count, or no whole one
 	*Sums           // nil: not counted yet
 
 	Violations []Breach `json:"violations"`
@@ -17,17 +20,152 @@ type Balance struct {
 
 // Sums are the places of a sale's units.
 type Sums struct {
-	Total     int64 `json:"total"`
-	Gate      int64 `json:"gate"`
-	Pending   int64 `json:"pending"` // admitted, without an outcome
-	Unpaid    int64 `json:"unpaid"`
-	Paid      int64 `json:"paid"`
-	Returning int64 `json:"returning"` // on their way back to the gate, stock moves included
+	Total     int64  `json:"total"`
+	Gate      int64  `json:"gate"`
+	Pending   *int64 `json:"pending"` // admitted, without an outcome; nil: too many to count
+	Unpaid    int64  `json:"unpaid"`
+	Paid      int64  `json:"paid"`
+	Returning int64  `json:"returning"` // on their way back to the gate, stock moves included
 }
 
 // Breach is a rule that does not hold, and the ticket that breaks it, where one does.
 type Breach struct {
 	Rule   string `json:"rule"` // of docs/INVARIANTS.md
 	Ticket string `json:"ticket,omitempty"`
+	Buyer  string `json:"buyer,omitempty"` // at the gate
 	Says   string `json:"says"`
+}
+
+// Weights are what the store says of a sale's units at one moment, as sums, for a count
+// that must not read every order.
+type Weights struct {
+	Sale         Sale
+	Unpaid, Paid int64             // of active orders, without what they gave back in parts
+	Settled      int64             // of those, what was admitted before the cut
+	Returning    int64             // on their way back
+	Growing      int64             // of unfinished growth
+	Outcomes     map[string]Reason // of the outbox
+	Stray        []string          // tickets whose units are on their way back although the order is active
+	Money        []Money
+}
+
+// Hold is a buyer's newest ticket, as the gate has it.
+type Hold struct {
+	Ticket
+	State HoldState
+}
+
+// HoldState is how the gate sees a hold.
+type HoldState string
+
+// The states of a hold.
+const (
+	HoldPending  HoldState = "pending"  // admitted, no outcome yet
+	HoldPlaced   HoldState = "placed"   // its order is active, as far as the gate knows
+	HoldRefused  HoldState = "refused"  // the store knows why
+	HoldReleased HoldState = "released" // placed, and its units are back
+)
+
+// Fate is what the store says of one ticket.
+type Fate struct {
+	Ticket
+	Active    bool // its order is unpaid or paid
+	Refused   bool
+	Returning bool // its units are on their way back
+}
+
+// Weigh holds a cut of the gate against the sums of the store that were read after it.
+// steady says that nothing was moved between the two: no units came back, no stock moved,
+// no rebuild began. Then the units add up although the sale goes on: what was admitted
+// before the cut is pending or settled.
+func (w *Weights) Weigh(cut *Cut, steady bool) (s Sums, breaches []Breach) {
+	broken := func(rule, format string, args ...any) {
+		breaches = append(breaches, Breach{Rule: rule, Says: fmt.Sprintf(format, args...)})
+	}
+	s = Sums{Total: w.Sale.Total, Gate: cut.Left, Unpaid: w.Unpaid, Paid: w.Paid, Returning: w.Returning + w.Growing}
+	var pending, refused int64
+	for _, t := range cut.Outbox {
+		switch reason, final := w.Outcomes[t.ID]; {
+		case !final:
+			pending += int64(t.Quantity)
+		case reason == ReasonSoldOut:
+			steady = false // a promise that was destroyed: nothing returns
+		case reason != ReasonNone:
+			refused += int64(t.Quantity) // and the gate has not heard
+		}
+	}
+	s.Returning += refused
+	active := w.Unpaid + w.Paid
+	if active > w.Sale.Total {
+		broken("no oversell", "active orders have %d units of %d", active, w.Sale.Total)
+	}
+	if active != w.Sale.Sold {
+		broken("counter", "sold is %d, the active orders have %d units", w.Sale.Sold, active)
+	}
+	for _, id := range w.Stray {
+		breaches = append(breaches, Breach{Rule: "release once", Ticket: id, Says: "its units are on their way back, and its order is active"})
+	}
+	for _, m := range w.Money {
+		if m.Unexplained() != 0 {
+			broken("money", "%s: captured %d − refunded %d is %d, but paid orders hold %d, %d is due, %d late and %d put aside", m.Currency, m.Captured, m.Refunded, m.Captured-m.Refunded, m.Held, m.Due, m.Late, m.Aside)
+		}
+	}
+	promised := cut.Left + refused + w.Settled
+	if cut.Partial {
+		if promised > s.Total {
+			broken("gate never over-promises", "gate %d + returning %d + active %d exceed the total of %d", cut.Left, refused, w.Settled, s.Total)
+		}
+		return s, breaches
+	}
+	s.Pending = &pending
+	switch promised += pending; {
+	case promised > s.Total:
+		broken("gate never over-promises", "gate %d + pending %d + returning %d + active %d exceed the total of %d", cut.Left, pending, refused, w.Settled, s.Total)
+	case steady && promised != s.Total:
+		broken("conservation", "gate %d + pending %d + active %d + returning %d is %d, the total is %d", cut.Left, pending, w.Settled, refused, promised, s.Total)
+	}
+	return s, breaches
+}
+
+// Mismatch is what is wrong between what the gate holds for the buyer of an active order,
+// and that order; ok is false if nothing is. held is false where the gate has no hold.
+func Mismatch(order Ticket, h Hold, held bool) (b Breach, ok bool) {
+	b.Ticket, b.Buyer = order.ID, order.Buyer
+	switch {
+	case !held:
+		b.Rule, b.Says = "only the gate admits", fmt.Sprintf("the order of buyer %q is active, and the gate holds nothing for that buyer", order.Buyer)
+	case h.ID != order.ID && (h.State == HoldPending || h.State == HoldPlaced):
+		b.Rule, b.Says = "one per buyer", fmt.Sprintf("the order of buyer %q is active, and the gate holds the ticket %s for that buyer", order.Buyer, h.ID)
+	case h.ID != order.ID:
+		b.Rule, b.Says = "only the gate admits", fmt.Sprintf("the order of buyer %q is active, and the gate's last ticket of that buyer is %s, which has ended", order.Buyer, h.ID)
+	case h.State == HoldReleased || h.State == HoldRefused:
+		b.Rule, b.Says = "release once", fmt.Sprintf("the order is active, and the gate has it as %s", h.State)
+	case h.Quantity != order.Quantity:
+		b.Rule, b.Says = "only the gate admits", fmt.Sprintf("the order has %d units, the gate has admitted %d", order.Quantity, h.Quantity)
+	default:
+		return b, false
+	}
+	return b, true
+}
+
+// Mislaid is what is wrong with a ticket that the gate holds as pending or placed, by what
+// the store says of it; ok is false if nothing is. waits tells whether the ticket is in
+// the outbox.
+func Mislaid(h Hold, f Fate, known, waits bool) (b Breach, ok bool) {
+	b.Ticket, b.Buyer = h.ID, h.Buyer
+	switch {
+	case h.State == HoldPending && !known && !waits:
+		b.Rule, b.Says = "no lost accept", fmt.Sprintf("the gate has admitted buyer %q, and neither the outbox nor the store has the ticket", h.Buyer)
+	case h.State == HoldPlaced && !known:
+		b.Rule, b.Says = "stable outcome", fmt.Sprintf("the gate has it as placed for buyer %q, and the store does not have it", h.Buyer)
+	case h.State == HoldPlaced && !f.Active && !f.Refused && !f.Returning:
+		b.Rule, b.Says = "conservation", "its order has ended, and its units are not on their way back"
+	case h.State == HoldPlaced && f.Refused:
+		b.Rule, b.Says = "stable outcome", "the gate has it as placed, the store as refused"
+	case known && (f.Buyer != h.Buyer || f.Quantity != h.Quantity):
+		b.Rule, b.Says = "only the gate admits", fmt.Sprintf("the gate has admitted %d for buyer %q, the store has %d for %q", h.Quantity, h.Buyer, f.Quantity, f.Buyer)
+	default:
+		return b, false
+	}
+	return b, true
 }

@@ -55,12 +55,14 @@ func (s *Snapshot) Left() int64 {
 
 // Cut is one look at the gate's state of a sale.
 type Cut struct {
-	Open   bool     // false: closed until it is rebuilt
-	Left   int64    // units at the gate
-	Seq    int64    // last admission number given
-	Epoch  int64    // of the rebuild that made this state
-	Outbox []Ticket // admitted, and the gate has not learned the outcome
-	Aside  int64    // entries of the outbox that could not be read or were not the gate's, and that nobody has looked at; those of other sales included
+	Open    bool     // false: closed until it is rebuilt
+	Left    int64    // units at the gate
+	Seq     int64    // last admission number given
+	Epoch   int64    // of the rebuild that made this state
+	Outbox  []Ticket // admitted, and the gate has not learned the outcome
+	Freed   int64    // counts what frees buyers or brings units back: while it stands, nothing did
+	Partial bool     // the outbox was too long to be read for this: Outbox is empty
+	Aside   int64    // entries of the outbox that could not be read or were not the gate's, and that nobody has looked at; those of other sales included
 }
 
 // GateState is what a gate says about its state of a sale.

@@ -232,6 +232,8 @@ func New(c Config) *API {
 		{"GET", "/api/admin/books", viewers, a.books},
 		{"GET", "/api/admin/books/differences", viewers, a.differences},
 		{"GET", "/api/admin/nodes", viewers, a.nodes},
+		{"GET", "/api/admin/balance", viewers, a.balances},
+		{"GET", "/api/admin/sales/{sale}/balance", viewers, a.balance},
 		{"GET", "/api/admin/live", viewers, a.live},                          // a stream, until the caller goes
 		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)}, // of the node that answers
 		{"POST", "/api/admin/listeners/stop", operators, a.listeners(false)},

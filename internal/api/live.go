@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -82,4 +85,36 @@ func (a *API) live(w http.ResponseWriter, r *request) error {
 			return nil
 		}
 	}
+}
+
+// balances are the last counts of the sales, those that do not add up first.
+func (a *API) balances(w http.ResponseWriter, r *request) error {
+	all := slices.Collect(maps.Values(a.Live.Balances(r.Context())))
+	red := func(b live.Balance) bool { return b.OK != nil && !*b.OK }
+	slices.SortFunc(all, func(x, y live.Balance) int {
+		switch {
+		case red(x) && !red(y):
+			return -1
+		case red(y) && !red(x):
+			return 1
+		}
+		return cmp.Compare(y.Sale, x.Sale)
+	})
+	return writeJSON(w, http.StatusOK, newList(all, len(all), func(live.Balance) string { return "" }))
+}
+
+// balance is the last count of one sale, if it has been counted.
+func (a *API) balance(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	b, ok := a.Live.Balances(r.Context())[id]
+	if !ok {
+		if _, err := a.Sales.Get(r.Context(), id); err != nil {
+			return err
+		}
+		b.Sale, b.Says, b.Violations = id, "it is not among the last counts: open sales are counted all the time, each of the others in its turn", []seckill.Breach{}
+	}
+	return writeJSON(w, http.StatusOK, b)
 }

@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,6 +52,7 @@ type Node struct {
 	tally    *live.Tally     // what this node answers and settles, by sale
 	teller   *live.Teller    // tells the other nodes how this one is
 	hub      *live.Hub       // what all nodes tell
+	balancer *sale.Balancer  // counts the units of all sales
 	closers  []func() error  // of the parts that have one
 	public   net.Listener
 	ops      net.Listener
@@ -118,6 +120,8 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.payments, err = n.openPayments(); err != nil {
 		return nil, err
 	}
+	n.balancer = &sale.Balancer{Store: n.store, Gate: n.gate, Watched: n.sales.Watched, Node: rand.Text(), Only: c.Embedded(), Log: log}
+	n.balancer.Register(n.metrics)
 	if err := n.openLive(); err != nil {
 		return nil, err
 	}

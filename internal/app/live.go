@@ -37,7 +37,7 @@ func (s source) States(ctx context.Context, ids []seckill.SaleID) (map[seckill.S
 	return s.gate.States(ctx, ids)
 }
 
-func (s source) Balances() map[seckill.SaleID]seckill.Balance { return nil }
+func (s source) Balances() map[seckill.SaleID]seckill.Balance { return s.balancer.Balances() }
 
 func (s source) Listeners() *bool {
 	if s.rabbit == nil || !s.config.has(RoleSettle) {

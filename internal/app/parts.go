@@ -31,6 +31,7 @@ type gateway interface {
 	gate.Outbox
 	Ping(ctx context.Context) error
 	Register(r prometheus.Registerer)
+	sale.BalanceGate
 	States(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error)
 }
 

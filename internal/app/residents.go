@@ -61,6 +61,7 @@ func (n *Node) residents() []resident {
 		{name: "pulse of the store", role: RoleAPI, run: payment.Pulse{Payments: n.payments}.Run},
 		{name: "refunder", role: RoleExpire, stored: true, run: payment.Refunder{Payments: n.payments}.Run},
 		{name: "retaker of late payments", role: RoleExpire, stored: true, run: payment.Retaker{Payments: n.payments}.Run},
+		{name: "balancer of sales", role: RoleExpire, stored: true, run: n.balancer.Run},
 		{name: "auditor of money", role: RoleExpire, stored: true, run: payment.Auditor{Payments: n.payments}.Run},
 	}
 }

@@ -41,6 +41,7 @@ type memorySale struct {
 	left     int64        // below 0: rebuilt while units that it had sold are still on their way to it
 	seq      int64        // last admission number given
 	finished int64        // highest admission number with an outcome
+	freed    int64        // counts what frees buyers or brings units back
 	holds    map[string]*hold
 	released map[string]struct{} // tickets whose units came back, this epoch
 	moves    map[moveKey]bool    // stock moves decided, this epoch: applied or refused
@@ -284,6 +285,7 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 			held.state = holdPlaced
 			if !o.Placed() {
 				held.state = holdRefused
+				s.freed++
 			}
 			switch {
 			case o.Returns():
@@ -332,6 +334,7 @@ func (m *Memory) Release(_ context.Context, r seckill.Return) error {
 			continue
 		}
 		s.released[t.ID] = struct{}{}
+		s.freed++
 		s.left += int64(t.Quantity)
 		held := s.holds[t.Buyer]
 		if held == nil || held.ticket != t.ID {
@@ -390,22 +393,6 @@ func (m *Memory) Apply(_ context.Context, sale seckill.Sale) error {
 		m.flags.Clear(sale.ID)
 	}
 	return nil
-}
-
-// Cut looks at the gate's state of a sale at one moment.
-func (m *Memory) Cut(_ context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
-	s, err := m.locked(id)
-	if err != nil {
-		return c, err
-	}
-	defer s.mu.Unlock()
-	c = seckill.Cut{Open: true, Left: s.left, Seq: s.seq, Epoch: s.sale.Epoch}
-	m.journal.outbox(func(t seckill.Ticket, _ place) {
-		if t.Sale == id {
-			c.Outbox = append(c.Outbox, t)
-		}
-	})
-	return c, nil
 }
 
 // Belong ties the gate's journal to a store, the first one that is named. Another

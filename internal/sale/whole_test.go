@@ -174,6 +174,16 @@ func (w *whole) holds(t *rapid.T) {
 	v, err := w.store.Look(ctx, w.sale, cut.Outbox)
 	require.NoError(t, err)
 	require.Empty(t, seckill.Examine(&cut, &v, false).Violations)
+	w.balances(t)
+}
+
+// balances looks as the balancer does, once: it is no less right while things are on their
+// way, and nothing is forgiven by a second look.
+func (w *whole) balances(t *rapid.T) {
+	b := Balancer{Store: w.store, Gate: w.gate}
+	c, err := b.look(ctx, w.sale, &place{}, nil)
+	require.NoError(t, err)
+	require.Empty(t, c.Violations)
 }
 
 // rests ends everything that is under way, and counts.
@@ -199,6 +209,7 @@ func (w *whole) rests(t *rapid.T) {
 	require.NoError(t, err)
 	require.Empty(t, cut.Outbox)
 	require.Empty(t, seckill.Examine(&cut, &v, true).Violations)
+	w.balances(t)
 	require.Equal(t, v.Sale.Total, cut.Left+v.Sale.Sold, "at rest every unit is sold or at the gate")
 	if cut.Left > 0 {
 		a, err := w.gate.Reserve(ctx, w.sale, "zoe", int(min(3, cut.Left)))

@@ -50,19 +50,20 @@ func openMySQL(raw string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{where: where, dialect: dialect{
-		name:   "mysql",
-		goose:  database.DialectMySQL,
-		class:  classMySQL,
-		check:  checkMySQL,
-		weak:   weakMySQL,
-		chunk:  mysqlRows,
-		lock:   " FOR UPDATE",
-		byKey:  " FORCE INDEX (PRIMARY)",
-		clock:  "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
-		max:    "GREATEST",
-		active: "active_buyer",
-		credit: "UPDATE tickets SET expires_at = expires_at + ? WHERE unpaid_until > ? AND created_at <= ?",
-		due:    "SELECT id, unpaid_until FROM tickets WHERE unpaid_until <= ? ORDER BY unpaid_until LIMIT ?",
+		name:        "mysql",
+		goose:       database.DialectMySQL,
+		class:       classMySQL,
+		check:       checkMySQL,
+		weak:        weakMySQL,
+		chunk:       mysqlRows,
+		lock:        " FOR UPDATE",
+		byKey:       " FORCE INDEX (PRIMARY)",
+		clock:       "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+		max:         "GREATEST",
+		active:      "active_buyer",
+		activeBuyer: "active_buyer",
+		credit:      "UPDATE tickets SET expires_at = expires_at + ? WHERE unpaid_until > ? AND created_at <= ?",
+		due:         "SELECT id, unpaid_until FROM tickets WHERE unpaid_until <= ? ORDER BY unpaid_until LIMIT ?",
 	}}
 	if s.w, err = openSession(c, "READ COMMITTED"); err != nil {
 		return nil, err

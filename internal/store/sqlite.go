@@ -23,17 +23,18 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s := &Store{where: "sqlite:" + file, dialect: dialect{
-		name:   "sqlite",
-		goose:  database.DialectSQLite3,
-		class:  classSQLite,
-		chunk:  64,
-		keeps:  true,
-		view:   &sql.TxOptions{ReadOnly: true},
-		clock:  "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-		max:    "MAX",
-		active: "state IN ('unpaid', 'paid') AND buyer",
-		credit: "UPDATE tickets SET expires_at = expires_at + ? WHERE state = 'unpaid' AND expires_at > ? AND created_at <= ?",
-		due:    "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+		name:        "sqlite",
+		goose:       database.DialectSQLite3,
+		class:       classSQLite,
+		chunk:       64,
+		keeps:       true,
+		view:        &sql.TxOptions{ReadOnly: true},
+		clock:       "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+		max:         "MAX",
+		active:      "state IN ('unpaid', 'paid') AND buyer",
+		activeBuyer: "buyer",
+		credit:      "UPDATE tickets SET expires_at = expires_at + ? WHERE state = 'unpaid' AND expires_at > ? AND created_at <= ?",
+		due:         "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
 	}, now: time.Now, stmts: map[stmtKey]*sql.Stmt{}}
 	if exclusive {
 		release, err := leaseSQLite(ctx, file+".lease")

@@ -3,6 +3,10 @@ package redisgate
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
+
+	"github.com/redis/rueidis"
 
 	"seckill"
 	"seckill/internal/gate"
@@ -13,6 +17,12 @@ import (
 // one; what was admitted since is left out by its number. A ticket that gets its outcome
 // meanwhile may be missing: whoever reads the store after this finds it there.
 func (g *Gate) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
+	return g.Glance(ctx, id, math.MaxInt)
+}
+
+// Glance is Cut without an outbox of more than most tickets, those of other sales in the
+// same bucket included.
+func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c seckill.Cut, err error) {
 	b := bucket(id)
 	client, err := g.up(b)
 	if err != nil {
@@ -20,9 +30,10 @@ func (g *Gate) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err e
 	}
 	asked, cancel := context.WithTimeout(ctx, g.patience)
 	answers := client.DoMulti(asked,
-		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldLeft, fieldSeq, fieldEpoch).Build(),
+		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldLeft, fieldSeq, fieldEpoch, fieldFreed).Build(),
 		client.B().Llen().Key(g.asidesKey(b)).Build(),
-		client.B().Xrevrange().Key(g.outboxKey(b)).End("+").Start("-").Count(1).Build())
+		client.B().Xrevrange().Key(g.outboxKey(b)).End("+").Start("-").Count(1).Build(),
+		client.B().Xlen().Key(g.outboxKey(b)).Build())
 	cancel()
 	sale, err := answers[0].ToArray()
 	if err != nil {
@@ -38,13 +49,16 @@ func (g *Gate) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err e
 			return c, err
 		}
 	}
+	freed, _ := sale[4].ToString() // a state that nothing has freed has no such field
+	c.Freed = number(freed)
 	aside, aerr := answers[1].AsInt64()
 	last, lerr := answers[2].AsXRange()
-	if err := errors.Join(aerr, lerr); err != nil {
+	waiting, werr := answers[3].AsInt64()
+	if err := errors.Join(aerr, lerr, werr); err != nil {
 		return c, g.fail(b, err)
 	}
 	c.Aside = aside
-	if len(last) == 0 {
+	if c.Partial = waiting > int64(most); c.Partial || len(last) == 0 {
 		return c, nil
 	}
 	err = g.entries(ctx, b, last[0].ID, func(_ string, t seckill.Ticket) {
@@ -53,4 +67,70 @@ func (g *Gate) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err e
 		}
 	})
 	return c, err
+}
+
+// Holds returns what the gate holds for buyers of a sale. One that cannot be read is left
+// out.
+func (g *Gate) Holds(ctx context.Context, id seckill.SaleID, buyers []string) (map[string]seckill.Hold, error) {
+	all := make(map[string]seckill.Hold, len(buyers))
+	for some := range slices.Chunk(buyers, pageSize) {
+		texts, err := about(ctx, g, id, func(c rueidis.Client) rueidis.Completed {
+			return c.B().Hmget().Key(g.holdsKey(id)).Field(some...).Build()
+		}, func(r rueidis.RedisResult) ([]rueidis.RedisMessage, error) { return r.ToArray() })
+		if err != nil {
+			return nil, err
+		}
+		for i, text := range texts {
+			if s, err := text.ToString(); err == nil {
+				if h, ok := told(id, some[i], s); ok {
+					all[some[i]] = h
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// ScanHolds returns about max holds of a sale behind a cursor, and the next one; 0 is the
+// beginning, and the end.
+func (g *Gate) ScanHolds(ctx context.Context, id seckill.SaleID, cursor uint64, max int) (all []seckill.Hold, next uint64, err error) {
+	for len(all) < max {
+		page, err := about(ctx, g, id, func(c rueidis.Client) rueidis.Completed {
+			return c.B().Hscan().Key(g.holdsKey(id)).Cursor(cursor).Count(pageSize).Build()
+		}, func(r rueidis.RedisResult) (rueidis.ScanEntry, error) { return r.AsScanEntry() })
+		if err != nil {
+			return nil, 0, err
+		}
+		for i := 0; i+1 < len(page.Elements); i += 2 {
+			if h, ok := told(id, page.Elements[i], page.Elements[i+1]); ok {
+				all = append(all, h)
+			}
+		}
+		if cursor = page.Cursor; cursor == 0 {
+			break
+		}
+	}
+	return all, cursor, nil
+}
+
+// about sends one command about a sale.
+func about[T any](ctx context.Context, g *Gate, id seckill.SaleID, command func(rueidis.Client) rueidis.Completed, read func(rueidis.RedisResult) (T, error)) (v T, err error) {
+	client, err := g.up(bucket(id))
+	if err != nil {
+		return v, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	if v, err = read(client.Do(ctx, command(client))); err != nil {
+		return v, g.fail(bucket(id), err)
+	}
+	return v, nil
+}
+
+// told is a hold as others read it.
+func told(id seckill.SaleID, buyer, text string) (seckill.Hold, bool) {
+	state, t, err := parseHold(text)
+	t.Sale, t.Buyer = id, buyer
+	states := map[string]seckill.HoldState{pending: seckill.HoldPending, placed: seckill.HoldPlaced, refused: seckill.HoldRefused, released: seckill.HoldReleased}
+	return seckill.Hold{Ticket: t, State: states[state]}, err == nil
 }
