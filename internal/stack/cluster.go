@@ -34,7 +34,7 @@ type Cluster struct {
 // ends with the test, and its data go. Without the package it does what [Own] does.
 func OwnCluster(t T, kind Kind) *Cluster {
 	t.Helper()
-	if leftOut(t, kind) {
+	if leftOut(t, kind) || leftOut(t, clusters) {
 		return nil
 	}
 	if err := missing(kind, nil); err != nil {

@@ -222,8 +222,11 @@ func (e *Engine) AsAdmin(fresh string) string {
 }
 
 // LeaveOutVariable in the environment names kinds of engines, with commas between them,
-// that a quick run of tests does without. "chromium" is one of them, see e2e/browser.
+// that a quick run of tests does without. "chromium" is one of them, see e2e/browser, and
+// "clusters" are those of any kind.
 const LeaveOutVariable = "SECKILL_TEST_LEAVE_OUT"
+
+const clusters Kind = "clusters"
 
 // LeftOut is how the reason of a test that is skipped for that begins.
 const LeftOut = "LEFT OUT: "
