@@ -66,6 +66,7 @@ type Money interface {
 	Payments(ctx context.Context, f seckill.PaymentFilter) ([]seckill.Payment, error)
 	RefundsOf(ctx context.Context, order string) ([]seckill.Refund, error)
 	History(ctx context.Context, order string, max int) ([]seckill.Entry, error)
+	Aftermath(ctx context.Context, sale seckill.SaleID) (seckill.Aftermath, error)
 }
 
 // Listeners are a node's end of the queue that takes tickets.
@@ -128,6 +129,7 @@ type API struct {
 	said        once
 	document    openAPI
 	metrics     metrics
+	aftermaths  aftermaths
 }
 
 // Who may call a route.
@@ -234,6 +236,7 @@ func New(c Config) *API {
 		{"GET", "/api/admin/nodes", viewers, a.nodes},
 		{"GET", "/api/admin/balance", viewers, a.balances},
 		{"GET", "/api/admin/sales/{sale}/balance", viewers, a.balance},
+		{"GET", "/api/admin/sales/{sale}/after", viewers, a.after},           // a count, at most one every two seconds on a node
 		{"GET", "/api/admin/live", viewers, a.live},                          // a stream, until the caller goes
 		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)}, // of the node that answers
 		{"POST", "/api/admin/listeners/stop", operators, a.listeners(false)},

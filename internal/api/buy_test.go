@@ -423,6 +423,9 @@ func (down) Payments(context.Context, seckill.PaymentFilter) ([]seckill.Payment,
 	return nil, errDown
 }
 func (down) RefundsOf(context.Context, string) ([]seckill.Refund, error) { return nil, errDown }
+func (down) Aftermath(context.Context, seckill.SaleID) (seckill.Aftermath, error) {
+	return seckill.Aftermath{}, errDown
+}
 func (down) History(context.Context, string, int) ([]seckill.Entry, error) {
 	return nil, errDown
 }

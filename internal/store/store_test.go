@@ -63,6 +63,7 @@ var behaviours = []struct {
 	{"the first outcome of a ticket stands", testFirstOutcome},
 	{"what does not fit is refused, the rest of the batch is placed", testFit},
 	{"a buyer has one active order in a sale", testOnePerBuyer},
+	{"what became of a sale's tickets is counted", testAftermath},
 	{"a ticket of an unknown sale is refused", testUnknownSale},
 	{"what no version of a sale would have admitted is refused", testTerms},
 	{"a batch whose data is rejected says so and leaves nothing", testPoison},
