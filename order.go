@@ -76,11 +76,3 @@ func (o *Order) Become(to OrderState, now time.Time) (changed bool, err error) {
 	}
 	return false, fmt.Errorf("order %s is %s and cannot become %s: %w", o.ID, o.State, to, ErrState)
 }
-
-// Account is who may log in. Hash is an encoded argon2id hash; Buyer is the id
-// that tickets and orders carry.
-type Account struct {
-	Name, Buyer, Role, Hash string
-	Invite                  string    // the hash of the invitation that opens it, if it needs one
-	CreatedAt               time.Time // by the store's clock
-}

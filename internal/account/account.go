@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,10 @@ var hashing = &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1,
 // seckill.ErrNameTaken and ErrWeakPassword beside it.
 var ErrLogin = errors.New("the name or the password is wrong")
 
+// ErrBlocked is a login with the right password to an account that an administrator has
+// blocked.
+var ErrBlocked = errors.New("the account is blocked")
+
 // Store keeps accounts.
 type Store interface {
 	// CreateAccount MUST fail with seckill.ErrNameTaken when the name exists, in
@@ -43,11 +48,21 @@ type Store interface {
 	// before names were folded there may be two accounts.
 	Account(ctx context.Context, name string) (seckill.Account, error)
 	Invite(ctx context.Context, hash string, uses int, until time.Time) error
+	// UpdateAccount MUST write nothing when change fails, and MUST NOT let another change
+	// of the account happen between what change sees and what is written.
+	UpdateAccount(ctx context.Context, name string, change func(*seckill.Account) error) (seckill.Account, error)
+	// DeleteAccount MUST end the sessions of the account too.
+	DeleteAccount(ctx context.Context, name string, may func(seckill.Account) error) error
+	Accounts(ctx context.Context, f seckill.AccountFilter) ([]seckill.Account, error)
 }
 
 // Accounts registers and logs in. Hashing a password takes a core and 19 MiB for a
 // while: whoever calls bounds how many do at once.
 type Accounts struct {
+	// Obliged are the roles that need a second factor: without one a login has no role, and
+	// may do no more than set one up. It is set before the first use.
+	Obliged []string
+
 	store  Store
 	secret []byte
 	life   time.Duration // of a token
@@ -68,10 +83,17 @@ func New(store Store, secret []byte, life time.Duration) (*Accounts, error) {
 
 // Session is what a buyer gets by logging in.
 type Session struct {
-	Token string        `json:"token"`
-	Buyer string        `json:"buyer"`
-	Life  time.Duration `json:"-"`
+	Token string `json:"token"`
+	Buyer string `json:"buyer"`
+	// Factor is FactorRequired when the session lacks its account's role for want of a
+	// second factor.
+	Factor string        `json:"second_factor,omitempty"`
+	Role   string        `json:"-"`
+	Life   time.Duration `json:"-"`
 }
+
+// FactorRequired says that a second factor must be set up.
+const FactorRequired = "required"
 
 // Register makes an account and logs it in.
 func (a *Accounts) Register(ctx context.Context, name, password, role string) (Session, error) {
@@ -123,12 +145,14 @@ func (a *Accounts) register(ctx context.Context, name, password, role, invite st
 	if err := a.store.CreateAccount(ctx, account); err != nil {
 		return Session{}, err
 	}
-	return a.session(account)
+	return a.session(account, false)
 }
 
 // Login checks the password and makes a new token. A wrong password and an
-// unknown name are the same error after the same time.
-func (a *Accounts) Login(ctx context.Context, name, password string) (Session, error) {
+// unknown name are the same error after the same time. After the right one it may be
+// ErrBlocked, or ErrFactor where the account has a second factor and code is none of it;
+// then the session says no more than whose it would have been.
+func (a *Accounts) Login(ctx context.Context, name, password, code string) (Session, error) {
 	if len(password) > MaxPassword || !seckill.ValidBuyer(name) {
 		return Session{}, ErrLogin
 	}
@@ -147,10 +171,35 @@ func (a *Accounts) Login(ctx context.Context, name, password string) (Session, e
 	if err != nil || !ok {
 		return Session{}, ErrLogin
 	}
-	return a.session(account)
+	whose := Session{Buyer: account.Buyer, Role: account.Role}
+	if account.Blocked {
+		return whose, ErrBlocked
+	}
+	if account.Factor.Confirmed {
+		// The account is read again with its lock: of two who show one code, one gets in.
+		account, err = a.store.UpdateAccount(ctx, account.Name, func(v *seckill.Account) error {
+			switch {
+			case v.Hash != hash: // the password is another one by now
+				return ErrLogin
+			case v.Blocked:
+				return ErrBlocked
+			}
+			return accept(&v.Factor, code, time.Now())
+		})
+		if err != nil {
+			return whose, err
+		}
+	}
+	return a.session(account, account.Factor.Confirmed)
 }
 
-func (a *Accounts) session(account seckill.Account) (Session, error) {
-	token, err := mint(a.secret, claims{Sub: account.Buyer, Role: account.Role, Name: account.Name, Since: float64(account.CreatedAt.Unix())}, a.life)
-	return Session{Token: token, Buyer: account.Buyer, Life: a.life}, err
+// session makes the token of an account. factor says that a second factor was shown.
+func (a *Accounts) session(account seckill.Account, factor bool) (Session, error) {
+	s := Session{Buyer: account.Buyer, Role: account.Role, Life: a.life}
+	if !factor && slices.Contains(a.Obliged, s.Role) {
+		s.Role, s.Factor = "", FactorRequired
+	}
+	var err error
+	s.Token, err = mint(a.secret, claims{Sub: account.Buyer, Role: s.Role, Name: account.Name, Since: float64(account.CreatedAt.Unix()), Gen: float64(account.Generation), MFA: factor}, a.life)
+	return s, err
 }

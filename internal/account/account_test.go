@@ -19,6 +19,8 @@ type accounts struct {
 	mu   sync.Mutex
 	all  map[string]seckill.Account
 	down error
+
+	ended []seckill.EndedSessions // in the order of their versions
 }
 
 func (a *accounts) CreateAccount(_ context.Context, v seckill.Account) error {
@@ -48,6 +50,43 @@ func (a *accounts) Account(_ context.Context, name string) (seckill.Account, err
 		}
 	}
 	return seckill.Account{}, seckill.ErrNotFound
+}
+
+func (a *accounts) UpdateAccount(ctx context.Context, name string, change func(*seckill.Account) error) (seckill.Account, error) {
+	v, err := a.Account(ctx, name)
+	if err != nil {
+		return v, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v = a.all[v.Name]
+	before := v.Generation
+	if err := change(&v); err != nil {
+		return v, err
+	}
+	a.all[v.Name] = v
+	if v.Generation != before {
+		a.ended = append(a.ended, seckill.EndedSessions{Buyer: v.Buyer, Generation: v.Generation, At: time.Now(), Version: int64(len(a.ended) + 1)})
+	}
+	return v, nil
+}
+
+func (a *accounts) DeleteAccount(ctx context.Context, name string, may func(seckill.Account) error) error {
+	v, err := a.UpdateAccount(ctx, name, func(v *seckill.Account) error { v.Generation++; return may(*v) })
+	if err == nil {
+		delete(a.all, v.Name)
+	}
+	return err
+}
+
+func (a *accounts) Accounts(context.Context, seckill.AccountFilter) ([]seckill.Account, error) {
+	return nil, a.down
+}
+
+func (a *accounts) Ended(_ context.Context, after int64, max int) ([]seckill.EndedSessions, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ended[after:min(int64(len(a.ended)), after+int64(max))], a.down
 }
 
 func folded(name string) string {
@@ -83,20 +122,20 @@ func TestRegisterThenLogin(t *testing.T) {
 	who, err := v.Verify(s.Token, true)
 	require.NoError(t, err)
 	require.Equal(t, s.Buyer, who.Buyer)
-	require.False(t, who.Admin())
+	require.Empty(t, who.Role)
 
-	again, err := a.Login(t.Context(), "li.wei", goodPassword)
+	again, err := a.Login(t.Context(), "li.wei", goodPassword, "")
 	require.NoError(t, err)
 	require.Equal(t, s.Buyer, again.Buyer)
 
 	root, err := a.Register(t.Context(), "root", goodPassword, seckill.RoleAdmin)
 	require.NoError(t, err)
 	require.NotEqual(t, s.Buyer, root.Buyer)
-	root, err = a.Login(t.Context(), "root", goodPassword)
+	root, err = a.Login(t.Context(), "root", goodPassword, "")
 	require.NoError(t, err)
 	who, err = v.Verify(root.Token, true)
 	require.NoError(t, err)
-	require.True(t, who.Admin(), "the role is that of the account")
+	require.Equal(t, seckill.RoleAdmin, who.Role, "the role is that of the account")
 
 	t.Log("what is kept of a password is a salted argon2id hash by OWASP's first recommendation")
 	for name, account := range store.all {
@@ -131,7 +170,7 @@ func TestANameIsOneInAllItsSpellings(t *testing.T) {
 	for _, name := range []string{"Li.Wéi", "li.wéi", "LI.WÉI", "Li.We\u0301i", "Ｌｉ.Ｗéi"} {
 		_, err := a.Register(t.Context(), name, goodPassword, "")
 		require.ErrorIs(t, err, seckill.ErrNameTaken, "%q", name)
-		again, err := a.Login(t.Context(), name, goodPassword)
+		again, err := a.Login(t.Context(), name, goodPassword, "")
 		require.NoError(t, err, "%q", name)
 		require.Equal(t, s.Buyer, again.Buyer, "%q", name)
 	}
@@ -168,14 +207,14 @@ func TestAPasswordHasOneForm(t *testing.T) {
 	_, err := a.Register(t.Context(), "li.wei", "käse und brot", "")
 	require.NoError(t, err)
 	for _, typed := range []string{"käse und brot", "ka\u0308se und brot", "käse\u00a0und brot"} {
-		_, err := a.Login(t.Context(), "li.wei", typed)
+		_, err := a.Login(t.Context(), "li.wei", typed, "")
 		require.NoError(t, err, "%q", typed)
 	}
 	const old = "ka\u0308se\tbrot"
 	hash, err := argon2id.CreateHash(old, hashing)
 	require.NoError(t, err)
 	store.all["old"] = seckill.Account{Name: "old", Buyer: "b", Hash: hash}
-	_, err = a.Login(t.Context(), "old", old)
+	_, err = a.Login(t.Context(), "old", old, "")
 	require.NoError(t, err)
 }
 
@@ -224,7 +263,7 @@ func TestAFailedLoginDoesNotSayWhy(t *testing.T) {
 		{"li.wei", "wrong horse battery"}, {"li.wei", ""}, {"nobody", goodPassword}, {"", ""},
 		{"li.wei", goodPassword + " "}, {"li.wei", strings.ToUpper(goodPassword)}, {"li.wei", strings.Repeat("x", 10_000)}, {"a\x00b", goodPassword},
 	} {
-		s, err := a.Login(t.Context(), c[0], c[1])
+		s, err := a.Login(t.Context(), c[0], c[1], "")
 		require.Equal(t, ErrLogin, err, "%q", c)
 		require.Zero(t, s)
 	}
@@ -240,7 +279,7 @@ func TestAnUnknownNameCostsAHashToo(t *testing.T) {
 		best := time.Hour
 		for range 5 {
 			began := time.Now()
-			_, err := a.Login(t.Context(), name, "wrong horse battery")
+			_, err := a.Login(t.Context(), name, "wrong horse battery", "")
 			require.Equal(t, ErrLogin, err)
 			best = min(best, time.Since(began))
 		}
@@ -253,7 +292,7 @@ func TestAStoreThatIsDownIsNoWrongPassword(t *testing.T) {
 	t.Parallel()
 	a, store, _ := newAccounts(t)
 	store.down = seckill.ErrUnavailable
-	_, err := a.Login(t.Context(), "li.wei", goodPassword)
+	_, err := a.Login(t.Context(), "li.wei", goodPassword, "")
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
 	_, err = a.Register(t.Context(), "li.wei", goodPassword, "")
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
@@ -263,7 +302,7 @@ func TestADamagedHashIsNoWrongPassword(t *testing.T) {
 	t.Parallel()
 	a, store, _ := newAccounts(t)
 	store.all["li.wei"] = seckill.Account{Name: "li.wei", Buyer: "b", Hash: "what is this"}
-	_, err := a.Login(t.Context(), "li.wei", goodPassword)
+	_, err := a.Login(t.Context(), "li.wei", goodPassword, "")
 	require.Error(t, err)
 	require.False(t, errors.Is(err, ErrLogin))
 }

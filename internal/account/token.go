@@ -61,11 +61,16 @@ type Who struct {
 	Role  string
 	Name  string    // as they call themselves; may be empty
 	Since time.Time // when the account was made; zero when the token does not say
-	until time.Time
+	// Factor says that a second factor was shown at the login.
+	Factor bool
+
+	until      time.Time
+	made       int64 // seconds since 1970
+	generation int64 // of the account
 }
 
-// Admin reports whether the token carries the administrators' role.
-func (w Who) Admin() bool { return w.Role == seckill.RoleAdmin }
+// Account reports whether a login has made the token, and not a script or a shop.
+func (w Who) Account() bool { return w.Name != "" && !w.Since.IsZero() }
 
 // claims are those that count here. Times are plain numbers, since decoding
 // jwt.RegisteredClaims costs more than checking the signature.
@@ -78,6 +83,10 @@ type claims struct {
 	Nbf  float64 `json:"nbf,omitempty"`
 	// Since is when the account was made, in seconds since 1970.
 	Since float64 `json:"since,omitempty"`
+	// Gen is the account's generation at the login. Where it has been raised since, the
+	// token is not valid any more.
+	Gen float64 `json:"gen,omitempty"`
+	MFA bool    `json:"mfa,omitempty"` // a second factor was shown
 }
 
 func date(seconds float64) (*jwt.NumericDate, error) {
@@ -133,6 +142,10 @@ func mint(secret []byte, c claims, life time.Duration) (string, error) {
 // ErrToken says that a token is not valid here, without saying why to the client.
 var ErrToken = errors.New("the token is not valid")
 
+// ErrEnded is a token that would be valid, had its account's sessions not been ended.
+// Verify says whose it was.
+var ErrEnded = fmt.Errorf("%w: its sessions were ended", ErrToken)
+
 // verifierSize bounds the tokens that a Verifier remembers.
 const verifierSize = 1 << 16
 
@@ -143,6 +156,9 @@ type Verifier struct {
 	// stolen, or made by a shop in a careless hour, does not live for ever; 0 for the
 	// constant MaxLife. It is set before the first use.
 	MaxLife time.Duration
+	// Sessions knows which tokens have ended early; nil: nobody does. It is set before the
+	// first use.
+	Sessions *Sessions
 
 	secrets []*secret
 	parser  *jwt.Parser
@@ -268,6 +284,9 @@ func plainClaims(b []byte) (c claims, ok bool) {
 		case "since":
 			number, rest, ok = plainNumber(rest)
 			ok, c.Since = ok && c.Since == 0, number
+		case "gen":
+			number, rest, ok = plainNumber(rest)
+			ok, c.Gen = ok && c.Gen == 0, number
 		default:
 			return c, false
 		}
@@ -308,6 +327,15 @@ func plainNumber(b []byte) (v float64, rest []byte, ok bool) {
 // Verify returns the bearer of the token, or ErrToken. With remember set the same
 // token is cheap the next time.
 func (v *Verifier) Verify(token string, remember bool) (Who, error) {
+	who, err := v.verify(token, remember)
+	if err == nil && v.Sessions.has(&who) {
+		err = ErrEnded
+	}
+	return who, err
+}
+
+// verify is Verify, whether or not the session has been ended since.
+func (v *Verifier) verify(token string, remember bool) (Who, error) {
 	if len(token) < 16 || len(token) > 4096 {
 		return Who{}, ErrToken
 	}
@@ -323,7 +351,7 @@ func (v *Verifier) Verify(token string, remember bool) (Who, error) {
 		if err != nil || !seckill.ValidBuyer(c.Sub) {
 			continue
 		}
-		who = Who{Buyer: c.Sub, Role: c.Role, Name: c.Name, until: time.UnixMilli(int64(c.Exp * 1000))}
+		who = Who{Buyer: c.Sub, Role: c.Role, Name: c.Name, Factor: c.MFA, until: time.UnixMilli(int64(c.Exp * 1000)), made: int64(c.Iat), generation: int64(c.Gen)}
 		if time.Until(who.until) > cmp.Or(v.MaxLife, MaxLife) {
 			continue
 		}

@@ -5,12 +5,15 @@ import (
 	"net/http"
 	"time"
 
+	"seckill"
 	"seckill/internal/account"
 )
 
-type credentials struct {
+// loginBody is what opens a session; the code only where the account has a second factor.
+type loginBody struct {
 	Name     string `json:"name"`
 	Password string `json:"password"`
+	Code     string `json:"code"`
 }
 
 // newAccount is what a new account may have to bring along beside its credentials.
@@ -61,9 +64,13 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 	if a.limits.hashing.Full(address) {
 		return errHashing
 	}
-	var c credentials
+	var c loginBody
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
+	}
+	coder := pair(c.Name, "", "")
+	if c.Code != "" && a.limits.codes.over(coder) {
+		return errTooMany
 	}
 	device := a.limits.devices.knows(r.Request, c.Name)
 	slowed := false
@@ -85,13 +92,22 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 			leave(0)
 			continue
 		}
-		s, err := a.hash(leave, func() (account.Session, error) { return a.Accounts.Login(r.Context(), c.Name, c.Password) })
+		s, err := a.hash(leave, func() (account.Session, error) { return a.Accounts.Login(r.Context(), c.Name, c.Password, c.Code) })
 		if errors.Is(err, account.ErrLogin) {
 			return a.limits.failed(c.Name, address, device, slowed)
 		}
+		if errors.Is(err, account.ErrFactor) && c.Code != "" {
+			a.limits.codes.count(coder)
+			a.limits.failed(c.Name, address, device, slowed)
+		}
 		if err != nil {
+			if c.Code != "" || !errors.Is(err, account.ErrFactor) { // who was not asked for the code has not failed
+				result, _ := code(err)
+				a.noteOwn(r, s.Buyer, s.Role, seckill.LogLogin, c.Name, result)
+			}
 			return err
 		}
+		a.noteOwn(r, s.Buyer, s.Role, seckill.LogLogin, c.Name, seckill.LogDone)
 		a.remember(w, r.Request, c.Name)
 		a.setSession(w, r.Request, s)
 		return writeJSON(w, http.StatusOK, s)
@@ -104,7 +120,9 @@ func (a *API) me(w http.ResponseWriter, r *request) error {
 		Buyer string `json:"buyer"`
 		Name  string `json:"name,omitempty"`
 		Role  string `json:"role,omitempty"`
-	}{r.who.Buyer, r.who.Name, r.who.Role})
+
+		Factor bool `json:"second_factor"`
+	}{r.who.Buyer, r.who.Name, r.who.Role, r.who.Factor})
 }
 
 func (a *API) logout(w http.ResponseWriter, r *request) error {

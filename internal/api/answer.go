@@ -47,6 +47,7 @@ var kinds = map[string]problem{
 	// The caller's.
 	"bad_json":               {Status: http.StatusBadRequest, Title: "The body is not the JSON that this route takes"},
 	"unauthorized":           {Status: http.StatusUnauthorized, Title: "Not logged in"},
+	"second_factor":          {Status: http.StatusUnauthorized, Title: "A code of the second factor is needed"},
 	"forbidden":              {Status: http.StatusForbidden, Title: "Not allowed"},
 	"not_found":              {Status: http.StatusNotFound, Title: "Not found"},
 	"method_not_allowed":     {Status: http.StatusMethodNotAllowed, Title: "Method not allowed"},
@@ -97,6 +98,8 @@ func code(err error) (code, detail string) {
 		return "weak_password", err.Error()
 	case errors.Is(err, account.ErrLogin):
 		return "unauthorized", err.Error()
+	case errors.Is(err, account.ErrFactor):
+		return "second_factor", err.Error()
 	case errors.Is(err, account.ErrToken):
 		return "unauthorized", "log in, or send a valid token as Authorization: Bearer …"
 	case errors.Is(err, payment.ErrSignature):
@@ -115,7 +118,7 @@ func code(err error) (code, detail string) {
 		return "challenge_failed", err.Error()
 	case errors.As(err, &later):
 		return "too_many_requests", ""
-	case errors.As(err, &role), errors.As(err, &cross), errors.Is(err, errClosed), errors.Is(err, seckill.ErrNotInvited):
+	case errors.As(err, &role), errors.As(err, &cross), errors.Is(err, errClosed), errors.Is(err, account.ErrBlocked), errors.Is(err, seckill.ErrNotInvited):
 		return "forbidden", err.Error()
 	case errors.Is(err, errMethod):
 		return "method_not_allowed", ""

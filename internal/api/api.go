@@ -10,6 +10,7 @@ package api
 import (
 	"context"
 	crand "crypto/rand"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -204,6 +205,10 @@ func New(c Config) *API {
 		{"POST", "/api/sales/{sale}/challenge", buyers, a.challenge}, // another one each time
 		{"POST", "/api/sales/{sale}/pass", buyers, a.pass},           // a solution is good once
 		{"GET", "/api/me", buyers, a.me},
+		{"POST", "/api/me/second-factor", buyers, a.newFactor},             // another one each time
+		{"POST", "/api/me/second-factor/confirm", buyers, a.confirmFactor}, // a code is good once
+		{"DELETE", "/api/me/second-factor", buyers, a.removeFactor},
+		{"POST", "/api/me/logout-everywhere", buyers, a.logoutEverywhere},
 		{"GET", "/api/tickets", buyers, a.listTickets},
 		{"GET", "/api/orders", buyers, a.listOrders},
 		{"GET", "/api/orders/{order}", buyers, a.getOrder},
@@ -240,6 +245,13 @@ func New(c Config) *API {
 		{"GET", "/api/admin/live", viewers, a.live},                          // a stream, until the caller goes
 		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)}, // of the node that answers
 		{"POST", "/api/admin/listeners/stop", operators, a.listeners(false)},
+		{"GET", "/api/admin/people", admins, a.listPeople},
+		{"POST", "/api/admin/people/{name}/role", admins, a.setRole},
+		{"POST", "/api/admin/people/{name}/block", admins, a.setBlocked(true)},
+		{"POST", "/api/admin/people/{name}/unblock", admins, a.setBlocked(false)},
+		{"POST", "/api/admin/people/{name}/password", admins, a.setPassword},
+		{"POST", "/api/admin/people/{name}/logout", admins, a.endSessions},
+		{"DELETE", "/api/admin/people/{name}", admins, a.deleteAccount},
 		{"GET", "/api/admin/log", admins, a.listLog}, // what all of these did
 	}
 	byPath := map[string]map[string]route{}
@@ -396,6 +408,9 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 		// Most buyers buy once, and then ask for the outcome again and again.
 		who, err := a.Tokens.Verify(bearer(r), r.Method != http.MethodPost)
 		if err != nil {
+			if errors.Is(err, account.ErrEnded) && to >= viewers {
+				a.noteOwn(req, who.Buyer, who.Role, action(r.Method, r.Pattern), who.Name, "unauthorized")
+			}
 			return err
 		}
 		req.who = who

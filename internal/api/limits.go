@@ -48,6 +48,7 @@ type limits struct {
 	failedPairs   *failures  // wrong ones by name and address
 	names         *failures  // tries by name, from all addresses
 	addresses     *failures  // wrong ones by address
+	codes         *failures  // wrong codes of a second factor, by name or by buyer
 	refusals      *failures  // that are noted, by who was refused
 	allRefusals   *failures
 	devices       devices
@@ -59,6 +60,7 @@ func newLimits(c Config, rooms *room.Metrics) limits {
 	return limits{
 		hashing:       room.NewFair("logins", c.Hashes, hashWaiting*c.Hashes, hashWait, rooms),
 		registrations: newFailures(c.AddressTries), pairs: newFailures(c.LoginTries), failedPairs: newFailures(c.LoginTries), names: newFailures(nameFactor * c.LoginTries), addresses: newFailures(c.AddressTries),
+		codes:    newFailures(c.LoginTries),
 		refusals: newFailures(refusalsOfOne), allRefusals: newFailures(refusalsOfAll),
 		devices: newDevices(c.DeviceSecrets), lanes: lanes{mu: &sync.Mutex{}, all: map[string]*lane{}}, counting: &sync.Mutex{},
 	}

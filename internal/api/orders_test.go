@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,7 +155,11 @@ func pages[T any](s *system, c call, limit int) (all [][]T) {
 	s.t.Helper()
 	for cursor := ""; ; {
 		page := c
-		page.path += fmt.Sprintf("?limit=%d&cursor=%s", limit, url.QueryEscape(cursor))
+		more := "?"
+		if strings.Contains(c.path, "?") {
+			more = "&"
+		}
+		page.path += more + fmt.Sprintf("limit=%d&cursor=%s", limit, url.QueryEscape(cursor))
 		var l list[T]
 		s.do(page).is(200).into(&l)
 		all = append(all, l.Items)

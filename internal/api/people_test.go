@@ -97,6 +97,8 @@ func noting(c *Config) { c.Notes = account.NewNotes(c.Store.(*store.Store), c.Lo
 func TestEveryChangeStandsInTheLog(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, noting)
+	_, err := s.accounts.Register(t.Context(), takenName, goodPassword, "")
+	require.NoError(t, err)
 	other := s.bought(otherName, s.open.ID, 2)
 	s.as(otherName, "POST", "/api/orders/"+other+"/pay", "").is(200)
 	logged := map[string]bool{}

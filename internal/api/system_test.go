@@ -106,6 +106,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	require.NoError(t, err)
 	s.accounts, err = account.New(s.store, []byte(theSecret), tokenLife)
 	require.NoError(t, err)
+	tokens.Sessions = account.NewSessions(s.store, account.MaxLife, logger)
 	tickets := queue.NewMemory(0)
 	s.settling = &valve{Queue: tickets}
 	s.guard, err = access.New(access.Config{Settings: closeLimits(), Store: s.store, Secrets: [][]byte{[]byte(theSecret), []byte(previousSecret)}, Now: s.gate.Now, Log: logger})
@@ -141,7 +142,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 
 	var duties sync.WaitGroup
 	for _, duty := range []func(context.Context) error{
-		notes.Run,
+		notes.Run, tokens.Sessions.Run,
 		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run, s.guard.Run,
 		teller.Run, config.Live.Run, payment.Refunder{Payments: s.payments}.Run, payment.Retaker{Payments: s.payments}.Run,
 	} {
@@ -528,3 +529,9 @@ func (l *log) String() string {
 
 // pass lets time pass. Only for tests in a bubble, where it takes none.
 func pass(d time.Duration) { <-time.After(d) }
+
+// credentials are what a buyer types to register or to log in.
+type credentials struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}

@@ -116,6 +116,10 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife); err != nil {
 		return nil, err
 	}
+	n.tokens.Sessions = account.NewSessions(n.store, c.Auth.MaxTokenLife, log)
+	if c.Auth.SecondFactor == factorAdmins {
+		n.accounts.Obliged = []string{seckill.RoleAdmin}
+	}
 	n.notes = account.NewNotes(n.store, log)
 	if n.payments, err = n.openPayments(); err != nil {
 		return nil, err

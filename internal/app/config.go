@@ -50,6 +50,7 @@ type Config struct {
 		TokenLife          time.Duration  `koanf:"token_life" help:"how long a login lasts"`
 		MaxTokenLife       time.Duration  `koanf:"max_token_life" help:"a token that ends later than this from now is not accepted, whoever made it"`
 		Registration       string         `koanf:"registration" help:"who may make an account: open (everybody), invited or closed"`
+		SecondFactor       string         `koanf:"second_factor" help:"who must have a second factor (TOTP): off (nobody must, everybody may) or admins, whose logins have no role until they have set one up"`
 	} `koanf:"auth"`
 
 	HTTP struct {
@@ -116,6 +117,12 @@ const (
 
 var allRoles = []string{RoleAPI, RoleRelay, RoleSettle, RoleExpire}
 
+// Who must have a second factor (auth.second_factor).
+const (
+	factorOff    = "off"
+	factorAdmins = "admins"
+)
+
 // Defaults is the configuration of a node that is told nothing.
 func Defaults() Config {
 	var c Config
@@ -123,6 +130,7 @@ func Defaults() Config {
 	c.Gate, c.Queue, c.Run = "memory", "memory", allRoles
 	c.RabbitMQ = rabbit.Defaults()
 	c.Auth.TokenLife, c.Auth.MaxTokenLife = 24*time.Hour, account.MaxLife
+	c.Auth.SecondFactor = factorOff
 	c.Auth.Registration, c.Access = api.RegistrationOpen, access.Defaults()
 	c.HTTP.TrustedProxies, c.HTTP.TrustedOrigins, c.OpsHosts = []string{}, []string{}, []string{}
 	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond
@@ -325,6 +333,9 @@ func (c *Config) check() error {
 	}
 	if !slices.Contains([]string{api.RegistrationOpen, api.RegistrationInvited, api.RegistrationClosed}, c.Auth.Registration) {
 		bad("auth.registration", "must be open, invited or closed")
+	}
+	if c.Auth.SecondFactor != factorOff && c.Auth.SecondFactor != factorAdmins {
+		bad("auth.second_factor", "must be off or admins")
 	}
 	if c.Auth.TokenLife < time.Minute {
 		bad("auth.token_life", "must be at least 1m")

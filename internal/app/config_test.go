@@ -160,7 +160,7 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			}
 		default:
 			value = "text"
-			if some, ok := map[string]string{"log.format": "json", "auth.registration": "closed", "access.registration_challenge": "both"}[key]; ok {
+			if some, ok := map[string]string{"log.format": "json", "auth.registration": "closed", "auth.second_factor": "admins", "access.registration_challenge": "both"}[key]; ok {
 				value = some
 			}
 			if key == "payment.provider" {

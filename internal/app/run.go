@@ -90,8 +90,11 @@ func (n *Node) reach(ctx context.Context) {
 	for ctx.Err() == nil && (n.gate.Ping(ctx) != nil || n.store.Ping(ctx) != nil) {
 		duty.Rest(ctx, reachPause)
 	}
-	select { // or buyers would be asked for nothing
-	case <-n.access.Loaded():
-	case <-ctx.Done():
+	// Or buyers would be asked for nothing, and sessions that have ended would be good.
+	for _, loaded := range []<-chan struct{}{n.access.Loaded(), n.tokens.Sessions.Loaded()} {
+		select {
+		case <-loaded:
+		case <-ctx.Done():
+		}
 	}
 }

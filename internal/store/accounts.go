@@ -24,8 +24,10 @@ func (s *Store) CreateAccount(ctx context.Context, a seckill.Account) error {
 		if _, err := t.exec(ctx, "INSERT INTO names (folded, name) VALUES (?, ?)", folded, a.Name); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, "INSERT INTO accounts (name, buyer, role, hash, created_at) VALUES (?, ?, ?, ?, ?)", a.Name, a.Buyer, a.Role, a.Hash, ms(now))
-		return err
+		if _, err := t.exec(ctx, "INSERT INTO accounts (name, buyer, role, hash, created_at) VALUES (?, ?, ?, ?, ?)", a.Name, a.Buyer, a.Role, a.Hash, ms(now)); err != nil {
+			return err
+		}
+		return t.logged(ctx, "people.create", 0, a.Name, nil, logAccountOf(a))
 	})
 	if errors.Is(err, errDuplicate) {
 		return seckill.ErrNameTaken
@@ -33,24 +35,39 @@ func (s *Store) CreateAccount(ctx context.Context, a seckill.Account) error {
 	return err
 }
 
+// accountColumns are those of an account and of what has become of it.
+const accountColumns = `a.name, a.buyer, a.role, a.hash, a.created_at, COALESCE(s.generation, 0), COALESCE(s.blocked, 0),
+	COALESCE(s.factor, ''), COALESCE(s.confirmed, 0), COALESCE(s.step, 0) FROM accounts a LEFT JOIN standings s ON s.buyer = a.buyer`
+
+func scanAccount(r scanner) (a seckill.Account, err error) {
+	var created int64
+	err = r.Scan(&a.Name, &a.Buyer, &a.Role, &a.Hash, &created, &a.Generation, &a.Blocked, &a.Factor.Secret, &a.Factor.Confirmed, &a.Factor.Step)
+	a.CreatedAt = fromMS(created)
+	return a, err
+}
+
 // Account returns the account of that name, in whatever spelling, or
 // seckill.ErrNotFound. Of two accounts from before names were folded it is the one
 // with this very spelling.
 func (s *Store) Account(ctx context.Context, name string) (a seckill.Account, err error) {
+	err = s.ask(ctx, "account", func(t *tx) error {
+		a, err = t.account(ctx, name)
+		return err
+	})
+	return a, err
+}
+
+func (t *tx) account(ctx context.Context, name string) (a seckill.Account, err error) {
 	folded, _ := seckill.FoldName(name)
 	found := false
-	err = s.ask(ctx, "account", func(t *tx) error {
-		return t.rows(ctx, "SELECT name, buyer, role, hash, created_at FROM accounts WHERE name = ? OR name = (SELECT name FROM names WHERE folded = ?)", []any{name, folded}, func(r scanner) error {
-			var one seckill.Account
-			var created int64
-			err := r.Scan(&one.Name, &one.Buyer, &one.Role, &one.Hash, &created)
-			one.CreatedAt = fromMS(created)
-			if !found || one.Name == name {
-				a = one
-			}
-			found = true
-			return err
-		})
+	q := "SELECT " + accountColumns + " WHERE a.name = ? OR a.name = (SELECT name FROM names WHERE folded = ?)" + t.lock
+	err = t.rows(ctx, q, []any{name, folded}, func(r scanner) error {
+		one, err := scanAccount(r)
+		if !found || one.Name == name {
+			a = one
+		}
+		found = true
+		return err
 	})
 	if err == nil && !found {
 		err = seckill.ErrNotFound

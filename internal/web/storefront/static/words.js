@@ -128,6 +128,7 @@ export default {
     "error.challenge_required": "请先完成验证。",
     "error.challenge_failed": "答案不对或已过期，请再试一次。",
     "error.not_eligible": "本场秒杀不对您的账号开放。",
+    "error.second_factor": "请输入验证器上当前显示的六位验证码。",
 
     "verdict.queued": "已进入队列。",
     "verdict.sold_out": "已抢光。如有人未支付，库存会释放，本页会立即提示。",
@@ -361,6 +362,7 @@ export default {
     "error.challenge_required": "Please finish the check first.",
     "error.challenge_failed": "That was not right, or too late. Please try again.",
     "error.not_eligible": "This sale is not open to your account.",
+    "error.second_factor": "Enter the six digits that your authenticator shows now.",
 
     "verdict.queued": "You are in the queue.",
     "verdict.sold_out": "Sold out. Units that nobody pays for come back, and this page will say so.",

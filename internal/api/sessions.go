@@ -1,0 +1,201 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+
+	"seckill"
+	"seckill/internal/account"
+)
+
+// Each of these ends or guards the caller's own sessions. Whoever tries codes is limited
+// as whoever tries passwords.
+
+// newFactor makes the secret of a second factor; until it is confirmed a repeat makes
+// another one.
+func (a *API) newFactor(w http.ResponseWriter, r *request) error {
+	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+		return err
+	}
+	secret, url, err := a.Accounts.NewFactor(r.Context(), r.who)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Secret string `json:"secret"`
+		URL    string `json:"url"`
+	}{secret, url})
+}
+
+// confirmFactor puts it in force, and makes a session that was begun with it.
+func (a *API) confirmFactor(w http.ResponseWriter, r *request) error {
+	var s account.Session
+	err := a.withCode(w, r, "me.second-factor", func(code string) (err error) {
+		s, err = a.Accounts.ConfirmFactor(r.Context(), r.who, code)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.setSession(w, r.Request, s)
+	return writeJSON(w, http.StatusOK, s)
+}
+
+// removeFactor takes it away; a repeat is 409.
+func (a *API) removeFactor(w http.ResponseWriter, r *request) error {
+	err := a.withCode(w, r, "me.second-factor.delete", func(code string) error { return a.Accounts.RemoveFactor(r.Context(), r.who, code) })
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// withCode does what needs a code of the caller's second factor.
+func (a *API) withCode(w http.ResponseWriter, r *request, what string, do func(code string) error) error {
+	var body struct {
+		Code string `json:"code"`
+	}
+	if err := decode(w, r.Request, &body, false); err != nil {
+		return err
+	}
+	if a.limits.codes.over(r.who.Buyer) {
+		return errTooMany
+	}
+	err := do(body.Code)
+	if errors.Is(err, account.ErrFactor) {
+		a.limits.codes.count(r.who.Buyer)
+	}
+	if err == nil {
+		a.noteOwn(r, r.who.Buyer, r.who.Role, what, r.who.Name, seckill.LogDone)
+	}
+	return err
+}
+
+// logoutEverywhere ends all sessions of the caller's account, on every node within a
+// second. A repeat ends those that were begun since.
+func (a *API) logoutEverywhere(w http.ResponseWriter, r *request) error {
+	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+		return err
+	}
+	if err := a.Accounts.EndOwnSessions(r.Context(), r.who); err != nil {
+		return err
+	}
+	a.inForce(r)
+	a.noteOwn(r, r.who.Buyer, r.who.Role, "me.logout-everywhere", r.who.Name, seckill.LogDone)
+	a.setSession(w, r.Request, account.Session{Life: -1})
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// inForce makes this node know at once whose sessions have ended. Where it fails the node
+// learns it as the others do.
+func (a *API) inForce(r *request) {
+	if s := a.Tokens.Sessions; s != nil {
+		if err := s.Look(r.Context()); err != nil {
+			a.Log.Warn("api: sessions were ended, and this node does not know it yet", "request_id", r.id, "error", err)
+		}
+	}
+}
+
+// noteOwn notes what somebody with a role does to their own account or session. Buyers are
+// not in the log.
+func (a *API) noteOwn(r *request, who, role, what, name, result string) {
+	if role == "" {
+		return
+	}
+	a.note(seckill.LogEntry{Actor: seckill.Actor{Who: who, Role: role, From: a.client(r.Request).String(), RequestID: r.id, What: what}, Subject: name, Result: result})
+}
+
+// name is the account's name in the path.
+func (r *request) name() string { return r.PathValue("name") }
+
+// listPeople shows accounts by name: those that begin with q, or else those with a role.
+func (a *API) listPeople(w http.ResponseWriter, r *request) error {
+	limit, cursor, err := r.page()
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query().Get("q")
+	if q != "" && !seckill.ValidBuyer(q) || cursor != "" && !seckill.ValidBuyer(cursor) {
+		return &seckill.FieldError{Field: "q", Must: "must be the beginning of a name, and cursor the next of an earlier page"}
+	}
+	people, err := a.Accounts.People(r.Context(), seckill.AccountFilter{Begins: q, After: cursor, Max: limit + 1})
+	if err != nil {
+		return err
+	}
+	return writeList(w, r, newList(people, limit, func(p account.Person) string { return p.Name }))
+}
+
+// setRole gives an account a role; its sessions end.
+func (a *API) setRole(w http.ResponseWriter, r *request) error {
+	var body struct {
+		Role *string `json:"role"`
+	}
+	if err := decode(w, r.Request, &body, false); err != nil {
+		return err
+	}
+	if body.Role == nil {
+		return &seckill.FieldError{Field: "role", Must: "must be given: viewer, support, operator, admin, or empty for a buyer"}
+	}
+	return a.person(w, r, func() (account.Person, error) { return a.Accounts.SetRole(r.Context(), r.name(), *body.Role) })
+}
+
+// setBlocked keeps an account out, or lets it in again.
+func (a *API) setBlocked(blocked bool) func(http.ResponseWriter, *request) error {
+	return func(w http.ResponseWriter, r *request) error {
+		if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+			return err
+		}
+		return a.person(w, r, func() (account.Person, error) { return a.Accounts.SetBlocked(r.Context(), r.name(), blocked) })
+	}
+}
+
+// setPassword gives an account another password; its sessions end.
+func (a *API) setPassword(w http.ResponseWriter, r *request) error {
+	var body struct {
+		Password string `json:"password"`
+		NoFactor bool   `json:"remove_second_factor"`
+	}
+	if err := decode(w, r.Request, &body, false); err != nil {
+		return err
+	}
+	leave, err := a.limits.hashing.Enter(r.Context(), network(a.client(r.Request)))
+	if err != nil {
+		return err
+	}
+	defer leave(0)
+	return a.person(w, r, func() (account.Person, error) {
+		return a.Accounts.SetPassword(r.Context(), r.name(), body.Password, body.NoFactor)
+	})
+}
+
+// endSessions ends the sessions of an account.
+func (a *API) endSessions(w http.ResponseWriter, r *request) error {
+	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+		return err
+	}
+	return a.person(w, r, func() (account.Person, error) { return a.Accounts.EndSessions(r.Context(), r.name()) })
+}
+
+// deleteAccount forgets an account; what it has bought stays. A repeat is 404.
+func (a *API) deleteAccount(w http.ResponseWriter, r *request) error {
+	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
+		return err
+	}
+	if err := a.Accounts.Delete(r.Context(), r.name()); err != nil {
+		return err
+	}
+	a.inForce(r)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// person answers with the account that do has changed.
+func (a *API) person(w http.ResponseWriter, r *request, do func() (account.Person, error)) error {
+	p, err := do()
+	if err != nil {
+		return err
+	}
+	a.inForce(r)
+	return writeJSON(w, http.StatusOK, p)
+}
