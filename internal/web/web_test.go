@@ -284,7 +284,7 @@ func TestWordsThatWereReplaced(t *testing.T) {
 		"closed.expired":      {"超时未支付，订单已自动关闭。", "It was not paid in time, so the order was closed."},
 		"order_state.expired": {"已关闭", "Closed"},
 		"verdict.limit":       {"您已在本场下过单，每人限 1 单。", "You already have an order in this sale. One order per buyer."},
-		"order.number":        {"订单编号", "Order number"},
+		"order.number":        {"订单编号", "Order no."},
 		"sale.limit":          {"每人限 1 单，最多 {limit} 件", "One order per buyer, up to {limit} units"},
 		"sale.back":           {"有库存了，可再次抢购。", "Units are back. You can buy again."},
 		"buy.sending":         {"提交中…", "Sending…"},

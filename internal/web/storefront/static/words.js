@@ -410,9 +410,9 @@ export default {
     "orders.heading": "My orders",
     "orders.empty": "You have no orders yet.",
     "orders.browse": "Browse sales",
-    "orders.line": "Quantity {quantity} · {time}",
+    "orders.line": "{quantity} × · {time}",
 
-    "order.number": "Order number",
+    "order.number": "Order no.",
     "order.item": "Item",
     "order.quantity": "Quantity",
     "order.amount": "Amount",
