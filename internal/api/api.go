@@ -128,6 +128,7 @@ type API struct {
 	pace        *pace
 	unavailable seldom
 	said        once
+	newTokens   newTokens
 	document    openAPI
 	metrics     metrics
 	aftermaths  aftermaths

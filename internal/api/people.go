@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"seckill"
 )
@@ -24,6 +27,11 @@ func (e needsRole) Error() string { return "needs the role " + string(e) }
 // the change, and a refusal is noted here.
 func (a *API) asPerson(least string, w http.ResponseWriter, r *request, serve func(http.ResponseWriter, *request) error) error {
 	actor := seckill.Actor{Who: r.who.Buyer, Role: r.who.Role, From: a.client(r.Request).String(), RequestID: r.id, What: action(r.Method, r.Pattern)}
+	if r.who.Role != "" && !r.who.Account() && a.newTokens.first(bearer(r.Request)) {
+		token := actor
+		token.What, token.Intent = seckill.LogToken, r.Method+" "+r.URL.Path
+		a.note(seckill.LogEntry{Actor: token, Subject: fingerprint(bearer(r.Request)), Result: seckill.LogDone})
+	}
 	if !seckill.HasRole(r.who.Role, least) {
 		actor.Intent = r.Method + " " + r.URL.Path
 		a.refused(r, actor, needsRole(least))
@@ -122,6 +130,35 @@ func (a *API) note(e seckill.LogEntry) {
 	if a.Notes != nil {
 		a.Notes.Note(e)
 	}
+}
+
+// newTokens remembers which tokens with a role, that no login has made, were used on this
+// node. The log has each of them once, whatever the nodes remember.
+type newTokens struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+const tokensMost = 10_000 // that are remembered
+
+// first reports whether this is the first use.
+func (t *newTokens) first(token string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen[token] {
+		return false
+	}
+	if t.seen == nil || len(t.seen) >= tokensMost {
+		t.seen = map[string]bool{}
+	}
+	t.seen[token] = true
+	return true
+}
+
+// fingerprint names a token without giving it away.
+func fingerprint(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:8])
 }
 
 // did notes a change that the store knows nothing of.

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
+	"seckill/internal/order"
+	"seckill/internal/sale"
 	"seckill/internal/store"
 )
 
@@ -155,4 +159,131 @@ func TestRefusalsAreInTheLog(t *testing.T) {
 	s.do(call{method: "GET", path: "/api/admin/log", token: token(t, "the last", seckill.RoleOperator)}).is(403)
 	s.awaitLog("", func(e seckill.LogEntry) bool { return e.Who == "the last" })
 	require.LessOrEqual(t, len(s.readLog("&who=a%20buyer")), 2*refusalsOfOne)
+}
+
+// A token with a role that no login has made stands in the log at its first use.
+func TestANewTokenIsInTheLog(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, noting)
+	there := s.secondNode()
+	minted := token(t, "a script", seckill.RoleViewer)
+	for range 3 {
+		s.with(minted, "GET", "/api/admin/sales", "").is(200)
+		there.with(minted, "GET", "/api/admin/sales", "").is(200)
+	}
+	e := s.awaitLog("&what=token&who=a%20script", func(e seckill.LogEntry) bool { return e.Subject == fingerprint(minted) })
+	require.Equal(t, seckill.RoleViewer, e.Role)
+	s.with(token(t, "another script", seckill.RoleAdmin), "GET", "/api/admin/sales", "").is(200)
+	s.awaitLog("&what=token", func(e seckill.LogEntry) bool { return e.Who == "another script" })
+	require.Len(t, s.readLog("&what=token&who=a%20script"), 1, "once, for all nodes")
+	_, err := s.accounts.Register(t.Context(), "boss", goodPassword, seckill.RoleAdmin)
+	require.NoError(t, err)
+	in, _ := s.login("boss", goodPassword, "")
+	s.with(in, "GET", "/api/admin/sales", "").is(200)
+	s.awaitLog("&what=login", func(e seckill.LogEntry) bool { return e.Subject == "boss" })
+	for _, e := range s.readLog("&what=token") {
+		require.NotEqual(t, "boss", e.Subject)
+	}
+}
+
+// patchy is a store that is away, or whose replies to changes are lost once it has made them.
+type patchy struct {
+	*store.Store
+	away, lost atomic.Bool
+}
+
+func (p *patchy) change(do func() error) error {
+	if p.away.Load() {
+		return seckill.ErrUnavailable
+	}
+	err := do()
+	if err == nil && p.lost.Load() {
+		return seckill.ErrUnavailable
+	}
+	return err
+}
+
+func (p *patchy) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (v seckill.Sale, err error) {
+	err = p.change(func() error { v, err = p.Store.UpdateSale(ctx, id, change); return err })
+	return v, err
+}
+
+func (p *patchy) BeginMove(ctx context.Context, m seckill.Move) (v seckill.Move, err error) {
+	err = p.change(func() error { v, err = p.Store.BeginMove(ctx, m); return err })
+	return v, err
+}
+
+func (p *patchy) Refund(ctx context.Context, f seckill.RefundRequest) (v seckill.Order, err error) {
+	err = p.change(func() error { v, err = p.Store.Refund(ctx, f); return err })
+	return v, err
+}
+
+func (p *patchy) TransitionBy(ctx context.Context, id, buyer string, to seckill.OrderState, by, why string) (v seckill.Order, err error) {
+	err = p.change(func() error { v, err = p.Store.TransitionBy(ctx, id, buyer, to, by, why); return err })
+	return v, err
+}
+
+func (p *patchy) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remove bool) (v seckill.AccessEntry, err error) {
+	err = p.change(func() error { v, err = p.Store.SetAccessEntry(ctx, e, remove); return err })
+	return v, err
+}
+
+// A change that was answered 503 and is in force after all stands in the log: with the
+// request that asked for it, once.
+func TestAChangeOfUnknownOutcomeIsInTheLogIfItIsInForce(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, noting)
+	paid := s.bought(otherName, s.open.ID, 1)
+	s.as(otherName, "POST", "/api/orders/"+paid+"/pay", "").is(200)
+	p := &patchy{Store: s.store}
+	c := s.api.Config
+	c.Sales = sale.New(p, s.gate, c.Log, sale.Options{OnlyNode: true})
+	c.Orders, c.Lists, c.Metrics = order.New(p, s.gate, c.Log), p, noMetrics()
+	there := s.in(t)
+	there.api = New(c)
+
+	id := s.open.ID.String()
+	for _, change := range []struct{ method, path, body, what string }{
+		{"PATCH", "/api/admin/sales/" + id, `{"title":"another title"}`, "sales.change"},
+		{"POST", "/api/admin/sales/" + id + "/stock", `{"id":"more","delta":5}`, "sales.stock"},
+		{"POST", "/api/admin/sales/" + id + "/stock", `{"id":"less","delta":-5}`, "sales.stock"},
+		{"POST", "/api/admin/orders/" + paid + "/refund", `{"reason":"broken"}`, "orders.refund"},
+		{"POST", "/api/admin/orders/" + s.order + "/cancel", "", "orders.cancel"},
+		{"POST", "/api/admin/access", `{"list":"block","buyer":"a farmer"}`, "access.create"},
+	} {
+		p.lost.Store(true)
+		a := there.with(token(t, "somebody", seckill.RoleOperator), change.method, change.path, change.body).is(503)
+		p.lost.Store(false)
+		e := s.awaitLog("&what="+change.what, func(e seckill.LogEntry) bool {
+			return e.RequestID == a.header.Get("X-Request-Id") && e.Result == seckill.LogDone
+		})
+		require.Equal(t, "somebody", e.Who)
+		require.Contains(t, e.Intent, change.body, "what was asked for")
+		p.away.Store(true)
+		a = there.with(token(t, "somebody", seckill.RoleOperator), change.method, strings.Replace(change.path, id, s.paused.ID.String(), 1), change.body).is(503)
+		p.away.Store(false)
+		for _, e := range s.readLog("&what=" + change.what) {
+			require.NotEqual(t, a.header.Get("X-Request-Id"), e.RequestID, "what never happened is not in the log")
+		}
+	}
+	require.Equal(t, "another title", s.sale(s.open.ID).Title)
+}
+
+// An emergency stop is in the log as soon as the store learns of it, under the name of
+// whoever pressed the button.
+func TestAnEmergencyStopIsInTheLog(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, noting)
+	p := &patchy{Store: s.store}
+	c := s.api.Config
+	c.Sales, c.Metrics = sale.New(p, s.gate, c.Log, sale.Options{OnlyNode: true}), noMetrics()
+	there := s.in(t)
+	there.api = New(c)
+	there.anybody("GET", "/api/sales/"+s.open.ID.String(), "").is(200) // the copy that it answers from
+	p.away.Store(true)
+	a := there.with(token(t, "somebody", seckill.RoleOperator), "POST", "/api/admin/sales/"+s.open.ID.String()+"/pause", "").is(200)
+	e := s.awaitLog("&what=sales.pause&sale="+s.open.ID.String(), func(e seckill.LogEntry) bool { return e.RequestID == a.header.Get("X-Request-Id") })
+	require.Equal(t, "somebody", e.Who)
+	require.Equal(t, "192.0.2.1", e.From)
+	require.JSONEq(t, `{"paused":true,"version":2}`, string(e.After))
 }

@@ -187,29 +187,29 @@ func reachable(a net.Addr) string {
 	return fmt.Sprintf("localhost:%d", t.Port)
 }
 
-// CreateAccount makes an account in the configured store, beside a running node
-// or without one.
-func CreateAccount(ctx context.Context, c Config, name, password, role string) (account.Session, error) {
+// WithAccounts works on the accounts of the configured store, beside a running node or
+// without one.
+func WithAccounts(ctx context.Context, c Config, do func(*account.Accounts) error) error {
 	secrets, _, err := c.Secrets(true)
 	if err != nil {
-		return account.Session{}, err
+		return err
 	}
 	if err := c.keepPrivate(); err != nil {
-		return account.Session{}, err
+		return err
 	}
 	s, err := store.Open(ctx, c.storeURL(), false)
 	if err != nil {
-		return account.Session{}, err
+		return err
 	}
 	defer s.Close()
 	ctx, cancel := context.WithTimeout(ctx, prepareTry)
 	defer cancel()
 	if err := s.Prepare(ctx); err != nil {
-		return account.Session{}, err
+		return err
 	}
 	accounts, err := account.New(s, secrets[0], c.Auth.TokenLife)
 	if err != nil {
-		return account.Session{}, err
+		return err
 	}
-	return accounts.Register(ctx, name, password, role)
+	return do(accounts)
 }
