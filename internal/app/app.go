@@ -98,6 +98,9 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		return nil, err
 	}
 	n.tokens.MaxLife = c.Auth.MaxTokenLife
+	if n.tokens.Issuer, err = account.NewIssuer(c.Auth.Issuer, log); err != nil {
+		return nil, err
+	}
 	for _, weak := range c.weakTransport() {
 		log.Warn("weaker than promised: " + weak)
 	}

@@ -51,6 +51,8 @@ type Config struct {
 		MaxTokenLife       time.Duration  `koanf:"max_token_life" help:"a token that ends later than this from now is not accepted, whoever made it"`
 		Registration       string         `koanf:"registration" help:"who may make an account: open (everybody), invited or closed"`
 		SecondFactor       string         `koanf:"second_factor" help:"who must have a second factor (TOTP): off (nobody must, everybody may) or admins, whose logins have no role until they have set one up"`
+
+		Issuer account.IssuerSettings `koanf:"issuer"`
 	} `koanf:"auth"`
 
 	HTTP struct {
@@ -333,6 +335,9 @@ func (c *Config) check() error {
 	}
 	if !slices.Contains([]string{api.RegistrationOpen, api.RegistrationInvited, api.RegistrationClosed}, c.Auth.Registration) {
 		bad("auth.registration", "must be open, invited or closed")
+	}
+	if err := c.Auth.Issuer.Check(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Auth.SecondFactor != factorOff && c.Auth.SecondFactor != factorAdmins {
 		bad("auth.second_factor", "must be off or admins")

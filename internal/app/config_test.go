@@ -109,7 +109,7 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 	t.Parallel()
 	c := Defaults()
 	every(reflect.ValueOf(&c).Elem(), "", func(key string, v reflect.Value) {
-		if key == "gate" || key == "queue" || key == "store" || key == "run" {
+		if key == "gate" || key == "queue" || key == "store" || key == "run" || strings.HasPrefix(key, "auth.issuer.") {
 			return // they are not free to have any value
 		}
 		var value string

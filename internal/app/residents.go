@@ -50,6 +50,7 @@ func (n *Node) residents() []resident {
 		{name: "picture of all nodes", role: RoleAPI, run: n.hub.Run},
 		{name: "reader of the rules of access", role: RoleAPI, run: n.access.Run},
 		{name: "reader of ended sessions", role: RoleAPI, run: n.tokens.Sessions.Run},
+		{name: "reader of the issuer's keys", role: RoleAPI, needs: "auth.issuer.jwks_url", present: n.tokens.Issuer.JWKS(), run: n.tokens.Issuer.Run},
 		{name: "writer of the log", role: RoleAPI, run: n.notes.Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
 		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis,

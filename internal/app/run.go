@@ -91,7 +91,11 @@ func (n *Node) reach(ctx context.Context) {
 		duty.Rest(ctx, reachPause)
 	}
 	// Or buyers would be asked for nothing, and sessions that have ended would be good.
-	for _, loaded := range []<-chan struct{}{n.access.Loaded(), n.tokens.Sessions.Loaded()} {
+	all := []<-chan struct{}{n.access.Loaded(), n.tokens.Sessions.Loaded()}
+	if n.tokens.Issuer != nil {
+		all = append(all, n.tokens.Issuer.Loaded())
+	}
+	for _, loaded := range all {
 		select {
 		case <-loaded:
 		case <-ctx.Done():
