@@ -73,6 +73,7 @@ is no file to open again, and a changed configuration needs a restart.`,
 	f := cmd.Flags()
 	f.StringVar(&file, "config", "", "configuration `file` (YAML)")
 	f.String("listen", d.Listen, "public `address`")
+	f.String("admin-listen", d.AdminListen, "`address` for the console and the routes of administration alone (default: the public one)")
 	f.String("ops-listen", d.OpsListen, "`address` for health, metrics and profiles; keep it private")
 	f.String("data-dir", d.DataDir, "`directory` of the embedded parts")
 	f.Bool("demo", false, "fill an empty store with sales and accounts, and print them")

@@ -55,6 +55,7 @@ type Node struct {
 	balancer *sale.Balancer  // counts the units of all sales
 	closers  []func() error  // of the parts that have one
 	public   net.Listener
+	admin    net.Listener // of the console and its routes; nil: they are on the public one
 	ops      net.Listener
 
 	stopping atomic.Bool
@@ -143,6 +144,11 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 			return nil, fmt.Errorf("listen: %w (choose another --listen)", err)
 		}
 	}
+	if c.has(RoleAPI) && c.AdminListen != "" {
+		if n.admin, err = net.Listen("tcp", c.AdminListen); err != nil {
+			return nil, fmt.Errorf("admin_listen: %w (choose another --admin-listen)", err)
+		}
+	}
 	if n.ops, err = net.Listen("tcp", c.OpsListen); err != nil {
 		return nil, fmt.Errorf("ops_listen: %w (choose another --ops-listen)", err)
 	}
@@ -154,7 +160,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 // Close closes the listeners and the parts that Open has opened.
 func (n *Node) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{n.public, n.ops} {
+	for _, l := range []net.Listener{n.public, n.admin, n.ops} {
 		if l != nil {
 			l.Close()
 		}
@@ -175,6 +181,15 @@ func (n *Node) URL() string {
 		return ""
 	}
 	return "http://" + reachable(n.public.Addr())
+}
+
+// AdminURL is where the console answers on this machine: on a listener of its own, or on
+// the public one.
+func (n *Node) AdminURL() string {
+	if n.admin == nil {
+		return n.URL()
+	}
+	return "http://" + reachable(n.admin.Addr())
 }
 
 // OpsURL is where the operations listener answers.

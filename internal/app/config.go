@@ -32,7 +32,9 @@ import (
 // every dot. help is what `seckill config --reference` and
 // docs/configuration.md say.
 type Config struct {
-	Listen    string   `koanf:"listen" help:"address of the public listener"`
+	Listen      string `koanf:"listen" help:"address of the public listener"`
+	AdminListen string `koanf:"admin_listen" help:"address of a listener of its own for the console and the routes of people of the shop (/console/, /api/admin/), which the public one then answers with 404; empty: they are on the public one"`
+
 	OpsListen string   `koanf:"ops_listen" help:"address of the operations listener: health, metrics, profiles; keep it private"`
 	OpsHosts  []string `koanf:"ops_hosts" help:"host names by which the operations listener may be asked, beside addresses of this machine"`
 	DataDir   string   `koanf:"data_dir" help:"where the embedded parts keep their data"`

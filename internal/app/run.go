@@ -28,13 +28,14 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 
 	table := n.residents()
 	connections, residents := n.start(connected, table, true), n.start(work, table, false)
-	public, ops := n.publicServer(waits), n.opsServer()
+	public, admin := n.apiServers(waits)
+	ops := n.opsServer()
 
 	g.Go(residents.Wait) // one that fails stops the node
 	g.Go(func() error {
 		select {
 		case <-n.sales.Loaded():
-			n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL())
+			n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL(), "admin", n.AdminURL())
 			if ready != nil {
 				ready(ctx)
 			}
@@ -48,6 +49,9 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 			return serve(public, n.public)
 		})
 	}
+	if admin != nil {
+		g.Go(func() error { return serve(admin, n.admin) })
+	}
 	g.Go(func() error { return serve(ops, n.ops) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -55,7 +59,7 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 		n.log.Info("stopping: requests under way are answered, the batch at hand is settled")
 		duty.Rest(waits, n.config.HTTP.DrainDelay)
 		stopWaits()
-		err := n.shutdown(public)
+		err := n.shutdown(public, admin)
 		stopWork()
 		err = errors.Join(err, residents.Wait())
 		disconnect()
@@ -69,10 +73,16 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 }
 
 // shutdown lets requests under way be answered, for stop_timeout at most.
-func (n *Node) shutdown(s *http.Server) error {
+func (n *Node) shutdown(servers ...*http.Server) error {
 	timeout, cancel := context.WithTimeout(context.Background(), n.config.HTTP.StopTimeout)
 	defer cancel()
-	return s.Shutdown(timeout)
+	var g errgroup.Group
+	for _, s := range servers {
+		if s != nil {
+			g.Go(func() error { return s.Shutdown(timeout) })
+		}
+	}
+	return g.Wait()
 }
 
 // Limits of reach.

@@ -37,8 +37,9 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
-// publicServer is what buyers and administrators ask. stopping ends the waits for outcomes.
-func (n *Node) publicServer(stopping context.Context) *http.Server {
+// apiServers are what buyers and people of the shop ask: one for both, or two, of which the
+// public one knows nothing of the console and its routes. stopping ends the waits for outcomes.
+func (n *Node) apiServers(stopping context.Context) (public, admin *http.Server) {
 	c := api.Config{
 		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
 		Access: n.access, Lists: n.store, Live: n.hub, Tally: n.tally, Registration: n.config.Auth.Registration,
@@ -50,9 +51,16 @@ func (n *Node) publicServer(stopping context.Context) *http.Server {
 	if n.rabbit != nil {
 		c.Listeners = n.rabbit.queue
 	}
-	s := server(api.New(c), n.log)
-	s.WriteTimeout = 40 * time.Second // a wait for an outcome is the longest answer
-	return s
+	whole := api.New(c)
+	made := func(h http.Handler) *http.Server {
+		s := server(h, n.log)
+		s.WriteTimeout = 40 * time.Second // a wait for an outcome is the longest answer
+		return s
+	}
+	if n.admin == nil {
+		return made(whole), nil
+	}
+	return made(whole.WithoutAdmin()), made(whole)
 }
 
 // opsServer is what operators and their monitoring ask.
