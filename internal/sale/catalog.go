@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -59,6 +60,9 @@ type cached struct {
 	sale  seckill.Sale
 	at    time.Time // it was read
 	tried time.Time // to read it again; zero: not since
+	// changed says that the store has something newer: who asks waits for it. The copy is
+	// shown only if the store does not answer.
+	changed bool
 }
 
 type listKey struct {
@@ -73,6 +77,8 @@ type cachedList struct {
 	next  string // of Shelves
 	at    time.Time
 	tried time.Time
+	// changed is that of cached.
+	changed bool
 }
 
 // Limits of the catalogue's questions to the store. While the store hangs, one
@@ -116,12 +122,12 @@ func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 	now := time.Now()
 	s.mu.Lock()
 	was, ok := s.cache[id]
-	if ok && (now.Sub(was.at) < catalogLife || now.Sub(was.tried) < catalogLife) {
+	if ok && !was.changed && (now.Sub(was.at) < catalogLife || now.Sub(was.tried) < catalogLife) {
 		s.mu.Unlock()
 		return s.show(was.sale, was.at), nil
 	}
 	gone, known := s.missing[id]
-	if ok {
+	if ok && !was.changed {
 		was.tried = now
 		s.cache[id] = was
 	}
@@ -138,7 +144,7 @@ func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 			return seckill.Sale{}, seckill.ErrNotFound
 		}
 	}
-	sale, err := ask(s, ctx, id.String(), ok, func(ctx context.Context) (seckill.Sale, error) { return s.store.Sale(ctx, id) })
+	sale, err := ask(s, ctx, id.String(), ok && !was.changed, func(ctx context.Context) (seckill.Sale, error) { return s.store.Sale(ctx, id) })
 	switch {
 	case errors.Is(err, seckill.ErrNotFound):
 		s.mu.Lock()
@@ -149,6 +155,12 @@ func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 		s.missing[id] = now
 		return sale, err
 	case err != nil && ok:
+		s.mu.Lock()
+		if c, ok := s.cache[id]; ok && ctx.Err() == nil && c.changed && c.at.Equal(was.at) {
+			c.changed, c.tried = false, time.Now() // nobody else waits for it as long
+			s.cache[id] = c
+		}
+		s.mu.Unlock()
 		return s.show(was.sale, was.at), nil
 	case err != nil:
 		return sale, err
@@ -221,14 +233,14 @@ func (s *Catalog) list(ctx context.Context, key listKey, f func(context.Context)
 	now := time.Now()
 	s.mu.Lock()
 	was, ok := s.lists[key]
-	read := !ok || now.Sub(was.at) >= catalogLife && now.Sub(was.tried) >= catalogLife
-	if read && ok {
+	read := !ok || was.changed || now.Sub(was.at) >= catalogLife && now.Sub(was.tried) >= catalogLife
+	if read && ok && !was.changed {
 		was.tried = now
 		s.lists[key] = was
 	}
 	s.mu.Unlock()
 	if read {
-		l, err := ask(s, ctx, fmt.Sprintf("%+v", key), ok, f)
+		l, err := ask(s, ctx, fmt.Sprintf("%+v", key), ok && !was.changed, f)
 		var field *seckill.FieldError
 		switch {
 		case err != nil && (!ok || errors.As(err, &field)):
@@ -238,9 +250,17 @@ func (s *Catalog) list(ctx context.Context, key listKey, f func(context.Context)
 			was.at = now
 			s.mu.Lock()
 			if len(s.lists) >= catalogSize/100 {
-				clear(s.lists)
+				// The first pages stay: they are what everybody looks at.
+				maps.DeleteFunc(s.lists, func(k listKey, _ cachedList) bool { return k.cursor != "" || k.before != 0 })
 			}
 			s.lists[key] = was
+			s.mu.Unlock()
+		default:
+			s.mu.Lock()
+			if l, ok := s.lists[key]; ok && ctx.Err() == nil && l.changed && l.at.Equal(was.at) {
+				l.changed, l.tried = false, time.Now()
+				s.lists[key] = l
+			}
 			s.mu.Unlock()
 		}
 	}
@@ -276,11 +296,18 @@ func (s *Catalog) show(sale seckill.Sale, at time.Time) seckill.Sale {
 	return sale
 }
 
-// Forget makes this node read the sale from the store when it is asked for next.
+// Forget makes this node read the sale from the store when it is asked for next. The
+// copies stay, for the time in which the store does not answer.
 func (s *Catalog) Forget(id seckill.SaleID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.cache, id)
+	if c, ok := s.cache[id]; ok {
+		c.changed = true
+		s.cache[id] = c
+	}
 	delete(s.missing, id)
-	clear(s.lists)
+	for key, l := range s.lists {
+		l.changed = true
+		s.lists[key] = l
+	}
 }

@@ -198,7 +198,7 @@ func (s *Catalog) Lively(ctx context.Context) (ids []seckill.SaleID, err error) 
 	s.mu.Lock()
 	was, ok := s.lists[key]
 	s.mu.Unlock()
-	if !ok || now.Sub(was.at) >= catalogLife {
+	if !ok || was.changed || now.Sub(was.at) >= catalogLife {
 		at := s.gate.Now().UTC()
 		begin := time.UnixMilli(0).UTC()
 		open, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: begin}, livelyOpen)

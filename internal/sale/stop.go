@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"seckill"
@@ -93,11 +94,20 @@ func (c *Changes) learn(ctx context.Context) error {
 // stopped shows a sale that the gate has stopped, from this node's copy.
 func (s *Catalog) stopped(id seckill.SaleID, end bool) seckill.Sale {
 	s.mu.Lock()
+	stop := func(sale *seckill.Sale) {
+		sale.Paused, sale.Ended = sale.Paused || !end, sale.Ended || end
+	}
 	was, ok := s.cache[id]
 	if ok {
-		was.sale.Paused, was.sale.Ended = was.sale.Paused || !end, was.sale.Ended || end
+		stop(&was.sale)
 		s.cache[id] = was
-		clear(s.lists)
+	}
+	for key, l := range s.lists {
+		if i := slices.IndexFunc(l.sales, func(sale seckill.Sale) bool { return sale.ID == id }); i >= 0 {
+			l.sales = slices.Clone(l.sales) // somebody may be reading them
+			stop(&l.sales[i])
+			s.lists[key] = l
+		}
 	}
 	s.mu.Unlock()
 	if ok {

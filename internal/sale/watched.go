@@ -22,7 +22,7 @@ func (s *Catalog) Watched(ctx context.Context) (sales []seckill.Sale, at time.Ti
 		was = s.watched // a change has cleared the lists
 	}
 	s.mu.Unlock()
-	if ok && now.Sub(was.at) < catalogLife {
+	if ok && !was.changed && now.Sub(was.at) < catalogLife {
 		return was.sales, was.at, nil
 	}
 	read, err := ask(s, ctx, "watched", !was.at.IsZero(), func(ctx context.Context) ([]seckill.Sale, error) {
@@ -52,10 +52,11 @@ func (s *Catalog) Watched(ctx context.Context) (sales []seckill.Sale, at time.Ti
 	return read, now, nil
 }
 
-// Known is the copy of a sale that this node answers from, and when it was read.
-func (s *Catalog) Known(id seckill.SaleID) (seckill.Sale, time.Time, bool) {
+// Known is the copy of a sale that this node answers from, and when it was read; ok is
+// false for one that has changed since.
+func (s *Catalog) Known(id seckill.SaleID) (sale seckill.Sale, at time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was, ok := s.cache[id]
-	return was.sale, was.at, ok
+	return was.sale, was.at, ok && !was.changed
 }
