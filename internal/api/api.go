@@ -243,7 +243,7 @@ func New(c Config) *API {
 		{"GET", "/api/admin/balance", viewers, a.balances},
 		{"GET", "/api/admin/sales/{sale}/balance", viewers, a.balance},
 		{"GET", "/api/admin/sales/{sale}/after", viewers, a.after},           // a count, at most one every two seconds on a node
-		{"GET", "/api/admin/live", viewers, a.live},                          // a stream, until the caller goes
+		{"GET", livePath, viewers, a.live},                                   // a stream, until the caller goes
 		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)}, // of the node that answers
 		{"POST", "/api/admin/listeners/stop", operators, a.listeners(false)},
 		{"GET", "/api/admin/people", admins, a.listPeople},
@@ -257,6 +257,9 @@ func New(c Config) *API {
 	}
 	byPath := map[string]map[string]route{}
 	for _, r := range a.routes {
+		if heavy[r.path] {
+			r.serve = a.within(r.serve)
+		}
 		if byPath[r.path] == nil {
 			byPath[r.path] = map[string]route{}
 		}
@@ -390,6 +393,11 @@ func (a *API) methods(path string, by map[string]route) http.HandlerFunc {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 			a.fail(w, r, id, errMethod)
 			return
+		}
+		if most := routeBound(route.audience, path); most > 0 {
+			ctx, cancel := context.WithTimeout(r.Context(), most)
+			defer cancel()
+			r = r.WithContext(ctx)
 		}
 		start := time.Now()
 		if err := a.authorized(route.audience, w, r, id, route.serve); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"seckill"
 	"seckill/internal/order"
+	"seckill/internal/room"
 )
 
 // queued is the answer 202.
@@ -523,4 +524,29 @@ func TestAPersonGetsABusyPage(t *testing.T) {
 		s.do(call{method: "GET", path: "/order/detail/" + s.order}).problem(503, "busy")
 		s.do(call{method: "GET", path: "/api/sales/1", header: []string{"Accept", "text/html"}}).problem(503, "busy")
 	})
+}
+
+// Every route of the shop's people has a bound on its time, but for the stream; those
+// that read much have few places, and who finds them taken is told so.
+func TestAdministratorsWaitWithinABound(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	for _, r := range s.api.routes {
+		if bound := routeBound(r.audience, r.path); r.audience >= viewers && r.path != livePath && (bound <= 0 || bound > time.Minute) {
+			t.Errorf("%s %s may take %v", r.method, r.path, bound)
+		}
+	}
+	sale := s.create(nil)
+	s.api.rooms.audits = room.NewFair("one", 1, 0, time.Millisecond, room.NewMetrics(noMetrics()))
+	leave, err := s.api.rooms.audits.Enter(t.Context(), "somebody")
+	require.NoError(t, err)
+	path := "/api/admin/sales/" + sale.ID.String()
+	for _, c := range [][3]string{
+		{"GET", path + "/audit"}, {"POST", path + "/rebuild"}, {"POST", path + "/eligible", `{"csv":"ann","mode":"add"}`},
+		{"GET", "/api/admin/books?from=2026-01-01&to=2026-01-02"}, {"GET", "/api/admin/books/differences?from=2026-01-01&to=2026-01-02"},
+	} {
+		s.admin(c[0], c[1], c[2]).problem(503, "busy")
+	}
+	leave(0)
+	s.admin("GET", path+"/audit", "").is(200)
 }

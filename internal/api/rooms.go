@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 //	orders    orders, payments, tickets     a quarter of that
 //	accounts  login, register, challenge    accountPlaces; hashing itself: limits.hashing
 //	admin     /api/admin                    adminPlaces
-//	audits    audits and rebuilds, within admin
+//	audits    heavy, within admin           auditPlaces
 //	streams   consoles that watch: streamPlaces
 type rooms struct {
 	buying, results, pages, orders, accounts, admin, streams *room.Room
@@ -28,17 +29,52 @@ const (
 	accountPlaces = 1024
 	adminPlaces   = 64
 	streamPlaces  = 256
-	auditPlaces   = 2  // on a node: each reads all that a sale has at the gate and in the store
+	auditPlaces   = 2  // on a node: each reads all that a sale has at the gate and in the store, or a period's books
 	auditWaiting  = 32 // in front of them
 	auditWait     = 10 * time.Second
 
 	// storePatience is the longest that a request of a buyer waits for the store, in all:
 	// pages, orders, payments and logins. Then the answer is 503, and it is asked again.
 	storePatience = 5 * time.Second
+	adminBound    = 15 * time.Second // the same for administrators, who stop a sale within 3 s: see internal/sale
+	heavyBound    = time.Minute
 )
 
-// bound is how long a request in that room may take, waits for outcomes and
-// streams of administrators aside; 0: no bound.
+// heavy are the administrators' routes that read or write much.
+var heavy = map[string]bool{
+	"/api/admin/sales/{sale}/audit": true, "/api/admin/sales/{sale}/rebuild": true, "/api/admin/sales/{sale}/eligible": true,
+	"/api/admin/books": true, "/api/admin/books/differences": true,
+}
+
+// livePath is a stream, which lasts until its reader goes.
+const livePath = "/api/admin/live"
+
+// routeBound is how long a request of a person of the shop may take, 0 for as long as it
+// likes.
+func routeBound(to audience, path string) time.Duration {
+	switch {
+	case to < viewers, path == livePath:
+		return 0
+	case heavy[path]:
+		return heavyBound
+	}
+	return adminBound
+}
+
+// within serves requests of a heavy route: few at once, and each person in turn.
+func (a *API) within(serve func(http.ResponseWriter, *request) error) func(http.ResponseWriter, *request) error {
+	return func(w http.ResponseWriter, r *request) error {
+		leave, err := a.rooms.audits.Enter(r.Context(), r.who.Buyer)
+		if err != nil {
+			return err
+		}
+		defer leave(0)
+		return serve(w, r)
+	}
+}
+
+// bound is how long a request in that room may take, waits for outcomes aside; 0: none,
+// or that of its route (routeBound).
 func (r *rooms) bound(place *room.Room) time.Duration {
 	switch place {
 	case r.pages, r.orders, r.accounts:

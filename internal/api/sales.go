@@ -171,11 +171,6 @@ func (a *API) audit(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	leave, err := a.rooms.audits.Enter(r.Context(), r.who.Buyer)
-	if err != nil {
-		return err
-	}
-	defer leave(0)
 	report, err := a.Sales.Audit(r.Context(), id)
 	if err != nil {
 		return err
