@@ -88,11 +88,13 @@ type Config struct {
 	Redis struct {
 		PasswordFile string `koanf:"password_file" help:"a file that holds the password of gate, if the address has none"`
 		CAFile       string `koanf:"ca_file" help:"the CA that signed Redis' certificate (PEM), with rediss://; empty: those that this machine trusts"`
+		Connections  int    `koanf:"connections" help:"connections of a node to Redis, a power of two, at most 256; 0: as many as cores, at most 4, and 1 to each master of a cluster"`
 	} `koanf:"redis"`
 
 	MySQL struct {
 		PasswordFile string `koanf:"password_file" help:"a file that holds the password of store, if the address has none"`
 		CAFile       string `koanf:"ca_file" help:"the CA that signed the certificate of MariaDB or MySQL (PEM): connect with TLS and check it"`
+		Connections  int    `koanf:"connections" help:"connections of a node to MariaDB or MySQL at most: half of them write, half read"`
 	} `koanf:"mysql"`
 
 	Access access.Settings `koanf:"access"`
@@ -140,6 +142,7 @@ func Defaults() Config {
 	c.HTTP.MaxInFlight, c.HTTP.MaxWaits, c.HTTP.PollAfter = 20_000, 10_000, 500*time.Millisecond
 	c.HTTP.LoginTries, c.HTTP.AddressTries = 10, 300
 	c.HTTP.StopTimeout = 35 * time.Second
+	c.MySQL.Connections = 32
 	c.Payment.Grace, c.Payment.OutageCredit = 2*time.Minute, time.Hour
 	c.Limits.Outbox, c.Limits.Queue, c.Limits.Batch = 1_000_000, 10_000, 1024
 	c.Limits.Retention = 24 * time.Hour
@@ -319,6 +322,12 @@ func (c *Config) check() error {
 	positive("http.address_tries", c.HTTP.AddressTries)
 	if c.HTTP.Hashes < 0 || c.HTTP.Hashes > 1024 {
 		bad("http.hashes", "must be 0 to 1024")
+	}
+	if n := c.Redis.Connections; n < 0 || n > 256 || n&(n-1) != 0 {
+		bad("redis.connections", "must be 0, or a power of two up to 256")
+	}
+	if c.MySQL.Connections < 4 || c.MySQL.Connections > 1000 {
+		bad("mysql.connections", "must be 4 to 1000")
 	}
 	positive("limits.outbox", c.Limits.Outbox)
 	positive("limits.queue", c.Limits.Queue)

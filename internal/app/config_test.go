@@ -245,6 +245,8 @@ func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
 		"limits.outbox":        {"0", "x"},
 		"limits.queue":         {"0", "x"},
 		"limits.batch":         {"0", "10001", "x"},
+		"redis.connections":    {"-1", "3", "512"},
+		"mysql.connections":    {"0", "3", "1001"},
 		"auth.token_life":      {"59s", "-1h", "1 day"},
 		"log.level":            {"loud"},
 		"log.format":           {"xml"},

@@ -53,6 +53,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	if n.store, err = store.Open(ctx, c.storeURL(), c.Embedded()); err != nil {
 		return err
 	}
+	n.store.Connections(c.MySQL.Connections)
 	n.store.Retention, n.store.Credit = c.Limits.Retention, c.Payment.OutageCredit
 	if c.Embedded() && !c.Store.embedded() {
 		if n.only, err = takeStore(ctx, n.store, n.log); err != nil {
@@ -73,6 +74,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 			return err
 		}
 		g.Sealed(n.seals)
+		g.Connections(c.Redis.Connections)
 		name, err := nodeName(c.DataDir)
 		if err != nil {
 			return err

@@ -37,7 +37,7 @@ const (
 	idleWait     = 90 * time.Second
 	connIdle     = 30 * time.Second // shorter: nobody takes up a connection that is about to end
 	connLife     = 5 * time.Minute  // so that connections follow a proxy to a new server
-	connsMost    = 16               // that write, and as many that read
+	connsMost    = 32               // half of them write, half read; see Connections
 	migrateWait  = 10 * time.Second // for another node's migrations
 	mysqlRows    = 1000             // in one statement: one round trip for a batch, far below max_allowed_packet
 	mysqlDefault = "3306"
@@ -154,11 +154,23 @@ func openSession(c *mysql.Config, isolation string) (*sql.DB, error) {
 		// By its statement: the variable has two names.
 		"SET SESSION TRANSACTION ISOLATION LEVEL " + isolation,
 	}})
-	db.SetMaxOpenConns(connsMost)
-	db.SetMaxIdleConns(connsMost)
+	db.SetMaxOpenConns(connsMost / 2)
+	db.SetMaxIdleConns(connsMost / 2)
 	db.SetConnMaxIdleTime(connIdle)
 	db.SetConnMaxLifetime(connLife)
 	return db, nil
+}
+
+// Connections sets how many connections to a server the store keeps at most: half of
+// them write, half read. It is called before the store is used. SQLite has none.
+func (s *Store) Connections(most int) {
+	if s.dialect.name != "mysql" {
+		return
+	}
+	for _, db := range []*sql.DB{s.w, s.r} {
+		db.SetMaxOpenConns(most / 2)
+		db.SetMaxIdleConns(most / 2)
+	}
 }
 
 // Connect is part of driver.Connector.

@@ -1252,3 +1252,18 @@ func TestAnOwnCAMeansTLSThatIsChecked(t *testing.T) {
 		require.False(t, c.AllowFallbackToPlaintext)
 	}
 }
+
+// Of the connections that a node may have half write and half read.
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	s, err := openMySQL("mysql://u:p@127.0.0.1:1/db")
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	for _, c := range [][2]int{{0, connsMost / 2}, {10, 5}} {
+		most, each := c[0], c[1]
+		if most > 0 {
+			s.Connections(most)
+		}
+		require.Equal(t, []int{each, each}, []int{s.w.Stats().MaxOpenConnections, s.r.Stats().MaxOpenConnections})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -17,6 +18,22 @@ const (
 	lookEvery   = 100 * time.Millisecond // between looks whether a lost Redis is back
 	countEvery  = 2 * time.Second        // between looks at the lengths of the outboxes
 )
+
+// longPool is the most connections beside those that all calls share: the client takes
+// one for a call of 2,000 commands or more, and waits when all are in use.
+const longPool = 4
+
+// Connections sets how many connections all calls share, a power of two; 0: what the
+// client takes, by the cores, 4 at most. It is called before Run.
+func (g *Gate) Connections(n int) {
+	g.options.BlockingPoolSize = longPool
+	switch {
+	case n == 1:
+		g.options.PipelineMultiplex = -1
+	case n > 1:
+		g.options.PipelineMultiplex = bits.Len(uint(n)) - 1
+	}
+}
 
 // Run keeps the connection until ctx is done: it connects, notices when Redis is
 // back, compares the clocks, and hears which tickets are final.

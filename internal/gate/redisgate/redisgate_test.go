@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,4 +173,47 @@ func TestAnybodyMayAskForAnySale(t *testing.T) {
 		require.ErrorIs(t, err, seckill.ErrClosed)
 	}
 	require.Empty(t, g.views, "of what does not exist nothing is remembered")
+}
+
+// A node has as many connections to Redis as it is told, whoever calls at once, and a
+// few more for very long calls.
+func TestConnectionsAreAsManyAsSaid(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 8} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			t.Parallel()
+			name := "seckill-" + strings.ToLower(rand.Text()[:8])
+			redis := stack.Shared(t, stack.KindRedis)
+			g := runGate(t, redis.URL(), "seckill:"+name+":", 10, func(g *Gate) {
+				g.options.ClientName = name
+				g.Connections(n)
+			})
+			count := func() int {
+				list, err := redis.AskRedis(t.Context(), "CLIENT", "LIST")
+				require.NoError(t, err)
+				return strings.Count(list, "name="+name+" ")
+			}
+			client, err := g.up(0)
+			require.NoError(t, err)
+			var asking sync.WaitGroup
+			for i := range 400 {
+				asking.Go(func() {
+					client.Do(t.Context(), client.B().Get().Key(g.prefix+strconv.Itoa(i)).Build())
+				})
+			}
+			asking.Wait()
+			require.Equal(t, n, count())
+			for range 3 * longPool {
+				asking.Go(func() {
+					long := make(rueidis.Commands, 2000)
+					for i := range long {
+						long[i] = client.B().Get().Key(g.prefix + strconv.Itoa(i)).Build()
+					}
+					client.DoMulti(t.Context(), long...)
+				})
+			}
+			asking.Wait()
+			require.LessOrEqual(t, count(), n+longPool)
+		})
+	}
 }
