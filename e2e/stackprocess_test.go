@@ -72,12 +72,36 @@ func startStack(t *testing.T, env []string, args ...string) *stackProcess {
 		}
 	})
 	s.says(1, "^Ctrl-C ends")
+	s.tellsNoSecret()
 	s.url = s.says(1, `^nginx +(http://\S+)`)[1]
 	for i := range 3 {
 		m := s.says(1, fmt.Sprintf(`^node %d +(http://\S+)  \(operations (http://\S+)\)`, i+1))
 		s.nodes, s.ops = append(s.nodes, m[1]), append(s.ops, m[2])
 	}
 	return s
+}
+
+// tellsNoSecret checks that nothing that was printed holds a password, which are all in
+// the file that it names.
+func (s *stackProcess) tellsNoSecret() {
+	s.t.Helper()
+	file := s.says(1, `^passwords (\S+)$`)[1]
+	info, err := os.Stat(file)
+	must(s.t, err)
+	text, err := os.ReadFile(file)
+	must(s.t, err)
+	if info.Mode().Perm() != 0o600 {
+		s.t.Errorf("%s has the mode %v", file, info.Mode())
+	}
+	secrets := regexp.MustCompile(`(?:_SECRET|_PASSWORD)='([^']+)'|://[^:]+:([^@]+)@`).FindAllStringSubmatch(string(text), -1)
+	if len(secrets) != 5 {
+		s.t.Errorf("%s has %d secrets", file, len(secrets))
+	}
+	for _, m := range secrets {
+		if strings.Contains(s.all(), m[1]+m[2]) {
+			s.t.Errorf("the stack prints a secret")
+		}
+	}
 }
 
 func (s *stackProcess) all() string {

@@ -48,7 +48,7 @@ and its units are back: its copy is here to be looked at. All wait in the queue
 func (b *broker) settings(cmd *cobra.Command) (rabbit.Settings, error) {
 	c, err := app.LoadConfig(b.config, os.Environ(), cmd.Flags())
 	if err == nil && !strings.HasPrefix(string(c.Queue), "amqp://") {
-		err = errors.New("this needs RabbitMQ: give --queue amqp://user:password@host:port/vhost (seckill stack up prints one)")
+		err = errors.New("this needs RabbitMQ: give --queue amqp://user:password@host:port/vhost (seckill stack up writes one into a file)")
 	}
 	return c.RabbitMQ, err
 }

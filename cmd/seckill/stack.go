@@ -29,7 +29,8 @@ func newStackUpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start Redis, RabbitMQ and MariaDB, nodes and nginx until Ctrl-C",
-		Long: `Start Redis, RabbitMQ and MariaDB until Ctrl-C, and print how a node uses them;
+		Long: `Start Redis, RabbitMQ and MariaDB until Ctrl-C, and print how a node uses them,
+without a password: those are in a file that only you can read;
 with --nodes start nodes on them too, and with --nginx nginx in front of the nodes.
 
 They are those of the packages redis-server, rabbitmq-server, mariadb-server and
@@ -98,14 +99,15 @@ passwords: the next start in the same folder goes on where this one ended.`,
 // printStack says where everything is, and the command of who uses it: a node on
 // the engines, or a crowd at the nodes.
 func printStack(cmd *cobra.Command, s *stack.Stack) error {
-	console, user, password := s.RabbitMQ.Console()
+	console, user, _ := s.RabbitMQ.Console()
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 Redis     %s
 RabbitMQ  %s
 MariaDB   %s
-console   %s  (user %s, password %s)
-`, s.Redis.URL(), s.RabbitMQ.URL(), s.MariaDB.URL(), console, user, password)
+console   %s  (user %s)
+passwords %s
+`, s.Redis.Addr(), s.RabbitMQ.Addr(), s.MariaDB.Addr(), console, user, s.Environment)
 	var servers []string
 	for _, n := range s.Nodes {
 		fmt.Fprintf(&b, "%-9s %s  (operations %s)\n", n.Kind(), n.URL(), n.OpsURL())
@@ -119,21 +121,19 @@ console   %s  (user %s, password %s)
 		fmt.Fprintf(&b, `
 A crowd of buyers:
 
-  SECKILL_AUTH_SECRET=%s \
-  seckill load --server %s
-`, s.AuthSecret, strings.Join(servers, ","))
+  ( set -a; . %s; exec seckill load --server %s )
+`, shellQuote(s.Environment), strings.Join(servers, ","))
 	} else {
 		fmt.Fprintf(&b, `
 A node on these engines:
 
-  SECKILL_AUTH_SECRET=%s SECKILL_PAYMENT_PROVIDER=test \
-  seckill serve \
-    --gate %s \
-    --queue %s \
-    --store %s
-`, s.AuthSecret, s.Redis.URL(), s.RabbitMQ.URL(), s.MariaDB.URL())
+  ( set -a; . %s; exec seckill serve )
+`, shellQuote(s.Environment))
 	}
 	b.WriteString("\nCtrl-C ends all of it.\n")
 	_, err := cmd.OutOrStdout().Write([]byte(b.String()))
 	return err
 }
+
+// shellQuote writes a file's name as a shell reads it.
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

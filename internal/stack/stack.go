@@ -54,6 +54,11 @@ type Stack struct {
 	// AuthSecret signs tokens on every node that uses this stack (auth.secret).
 	AuthSecret string
 
+	// Environment is a file that only this user can read: the settings of a node on the
+	// engines, passwords and secret included, and the console's password, as lines for a
+	// shell.
+	Environment string
+
 	front    bool    // whether nginx stands before the nodes
 	temp     *folder // not nil if the folder goes away with the stack
 	progress func(format string, args ...any)
@@ -103,6 +108,18 @@ func (s *Stack) up(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if err := s.start(ctx, s.Engines()...); err != nil {
+		return err
+	}
+	s.Environment = filepath.Join(dir, "stack.env")
+	_, _, console := s.RabbitMQ.Console()
+	var text strings.Builder
+	for _, v := range [][2]string{
+		{"SECKILL_AUTH_SECRET", s.AuthSecret}, {"SECKILL_PAYMENT_PROVIDER", "test"}, {"SECKILL_GATE", s.Redis.URL()},
+		{"SECKILL_QUEUE", s.RabbitMQ.URL()}, {"SECKILL_STORE", s.MariaDB.URL()}, {"CONSOLE_PASSWORD", console},
+	} {
+		fmt.Fprintf(&text, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
+	}
+	if err := os.WriteFile(s.Environment, []byte(text.String()), 0o600); err != nil {
 		return err
 	}
 	return s.upNodes(ctx, o, dir)
