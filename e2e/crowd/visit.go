@@ -55,6 +55,10 @@ func (v *Visitor) ID() string { return v.buyer.id }
 
 func (v *Visitor) String() string { return v.buyer.String() }
 
+// Token is the buyer's, and Ticket the newest one; the buyer has one.
+func (v *Visitor) Token() string  { return v.buyer.token }
+func (v *Visitor) Ticket() string { return v.buyer.newestID() }
+
 func (v *Visitor) ask(ctx context.Context, node, method, path string) (Visit, client.Answer) {
 	visit := Visit{Sent: time.Now()}
 	a, err := v.crowd.client.to(ctx, node, method, path, v.buyer.token, nil)
@@ -92,6 +96,11 @@ func (v *Visitor) Result(ctx context.Context, node string) (visit Visit, placed 
 		v.crowd.found(ruleStable, "%v was told %v, and then %v", v, t, a)
 	}
 	return visit, said.Status == "placed"
+}
+
+// Cancel ends the visitor's order.
+func (v *Visitor) Cancel(ctx context.Context) error {
+	return v.crowd.turn(ctx, v.buyer, v.buyer.newest(), "cancel", seckill.Cancelled)
 }
 
 // Await waits for the visitor's order, from whichever node.

@@ -86,7 +86,11 @@ func drillEngines(ctx context.Context, c config, report, progress io.Writer) (er
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := c.publish(report, enginesReport, d.report()); err != nil {
+	name, text := enginesReport, d.report
+	if c.routes {
+		name, text = routesReport, d.routesReport
+	}
+	if err := c.publish(report, name, text()); err != nil {
 		return err
 	}
 	if d.failed > 0 {
@@ -106,7 +110,7 @@ func (d *enginesDrill) plan() error {
 		if name == "" {
 			continue
 		}
-		if !slices.ContainsFunc(faults, func(f fault) bool { return f.name == name }) {
+		if !slices.ContainsFunc(faults, func(f fault) bool { return f.name == name && f.routes == d.routes }) {
 			return fmt.Errorf("--only: %q is no kind of fault", name)
 		}
 		if only[name] = append(only[name], []int{}...); one {
@@ -128,6 +132,9 @@ func (d *enginesDrill) plan() error {
 func (d *enginesDrill) add(number int, only map[string][]int) {
 	var short []plan
 	for _, f := range faults {
+		if f.routes != d.routes {
+			continue
+		}
 		numbers, named := only[f.name]
 		if len(only) > 0 && !named || len(numbers) > 0 && number > 1 {
 			continue
@@ -237,23 +244,14 @@ func (d *enginesDrill) note(lane int, res *result, l *lane) error {
 		}
 		fmt.Fprintln(d.progress, "  "+finding)
 	}
-	fmt.Fprintf(d.progress, "  logs in %s; again: go run ./e2e/drill --engines --seed %d --only %s\n", dir, d.seed, res.plan.String())
+	fmt.Fprintf(d.progress, "  logs in %s; again: go run ./e2e/drill --engines%s --seed %d --only %s\n", dir, map[bool]string{true: " --routes"}[d.routes], d.seed, res.plan.String())
 	return l.keep(dir, res.findings)
 }
 
 // report is the markdown of the drill.
 func (d *enginesDrill) report() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "```sh\ngo run ./e2e/drill --engines --seed %d --lanes %d", d.seed, d.lanes)
-	if d.duration > 0 {
-		fmt.Fprintf(&b, " --duration %v", d.duration)
-	} else {
-		fmt.Fprintf(&b, " --rounds %d", d.rounds)
-	}
-	if d.only != "" {
-		fmt.Fprintf(&b, " --only %s", d.only)
-	}
-	b.WriteString("\n```\n\n")
+	d.command(&b)
 	b.WriteString("| what happens in the middle of a sale | rounds | violations | admitted meanwhile | answer to a buyer: median | slowest | at rest again: median | longest |\n")
 	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	violations := 0
@@ -303,6 +301,24 @@ func (d *enginesDrill) report() string {
 	}
 	fmt.Fprintf(&b, "| duration | %v |\n", time.Since(d.started).Round(time.Second))
 	return b.String()
+}
+
+// command writes how the report was made.
+func (d *enginesDrill) command(b *strings.Builder) {
+	b.WriteString("```sh\ngo run ./e2e/drill --engines")
+	if d.routes {
+		b.WriteString(" --routes")
+	}
+	fmt.Fprintf(b, " --seed %d --lanes %d", d.seed, d.lanes)
+	if d.duration > 0 {
+		fmt.Fprintf(b, " --duration %v", d.duration)
+	} else {
+		fmt.Fprintf(b, " --rounds %d", d.rounds)
+	}
+	if d.only != "" {
+		fmt.Fprintf(b, " --only %s", d.only)
+	}
+	b.WriteString("\n```\n\n")
 }
 
 func slower(all []time.Duration) (n int) {

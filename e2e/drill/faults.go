@@ -21,6 +21,8 @@ const (
 	delay            // every connection is slow, some seconds long
 	reset            // connections are reset, again and again
 	forge            // somebody writes what no gate has made
+	hang             // the engine is stopped (SIGSTOP) and goes on later
+	full             // the engine takes nothing any more
 )
 
 // fault is one kind of what happens in the middle of a sale.
@@ -30,34 +32,51 @@ type fault struct {
 	part stack.Kind // empty: a node
 	how  how
 	hold [2]time.Duration // how long the part is away at least and at most; an engine's start comes on top
+
+	routes bool // a round of --routes: visitors ask every route, too
 }
 
 const second = time.Second
 
+// long enough for every bound on a wait to be reached.
+var bounded = [2]time.Duration{9 * second, 12 * second}
+
 var faults = []fault{
-	{"node-kill", "a node is killed (`kill -9`) and started again", "", kill, [2]time.Duration{0, 2 * second}},
-	{"redis-kill", "Redis is killed", stack.KindRedis, kill, [2]time.Duration{2 * second, 4 * second}},
-	{"rabbitmq-kill", "RabbitMQ is killed", stack.KindRabbitMQ, kill, [2]time.Duration{0, second}},
-	{"rabbitmq-wipe", "RabbitMQ is killed and its data are wiped", stack.KindRabbitMQ, wipe, [2]time.Duration{0, second}},
-	{"mariadb-kill", "MariaDB is killed", stack.KindMariaDB, kill, [2]time.Duration{0, 3 * second}},
-	{"redis-cut", "Redis: the connection is cut", stack.KindRedis, cut, [2]time.Duration{2 * second, 4 * second}},
-	{"redis-delay", "Redis: the connection is slow", stack.KindRedis, delay, [2]time.Duration{2 * second, 5 * second}},
-	{"redis-reset", "Redis: the connection is reset", stack.KindRedis, reset, [2]time.Duration{second, 3 * second}},
-	{"rabbitmq-cut", "RabbitMQ: the connection is cut", stack.KindRabbitMQ, cut, [2]time.Duration{second, 4 * second}},
-	{"rabbitmq-delay", "RabbitMQ: the connection is slow", stack.KindRabbitMQ, delay, [2]time.Duration{2 * second, 5 * second}},
-	{"rabbitmq-reset", "RabbitMQ: the connection is reset", stack.KindRabbitMQ, reset, [2]time.Duration{second, 3 * second}},
-	{"mariadb-cut", "MariaDB: the connection is cut", stack.KindMariaDB, cut, [2]time.Duration{second, 4 * second}},
-	{"mariadb-delay", "MariaDB: the connection is slow", stack.KindMariaDB, delay, [2]time.Duration{2 * second, 5 * second}},
-	{"mariadb-reset", "MariaDB: the connection is reset", stack.KindMariaDB, reset, [2]time.Duration{second, 3 * second}},
-	{"mariadb-minute", "MariaDB is killed and away for a minute", stack.KindMariaDB, kill, [2]time.Duration{time.Minute, time.Minute}},
-	{"forged", "1,000 messages, entries and holds are forged or damaged", "", forge, [2]time.Duration{}},
+	{"node-kill", "a node is killed (`kill -9`) and started again", "", kill, [2]time.Duration{0, 2 * second}, false},
+	{"redis-kill", "Redis is killed", stack.KindRedis, kill, [2]time.Duration{2 * second, 4 * second}, false},
+	{"rabbitmq-kill", "RabbitMQ is killed", stack.KindRabbitMQ, kill, [2]time.Duration{0, second}, false},
+	{"rabbitmq-wipe", "RabbitMQ is killed and its data are wiped", stack.KindRabbitMQ, wipe, [2]time.Duration{0, second}, false},
+	{"mariadb-kill", "MariaDB is killed", stack.KindMariaDB, kill, [2]time.Duration{0, 3 * second}, false},
+	{"redis-cut", "Redis: the connection is cut", stack.KindRedis, cut, [2]time.Duration{2 * second, 4 * second}, false},
+	{"redis-delay", "Redis: the connection is slow", stack.KindRedis, delay, [2]time.Duration{2 * second, 5 * second}, false},
+	{"redis-reset", "Redis: the connection is reset", stack.KindRedis, reset, [2]time.Duration{second, 3 * second}, false},
+	{"rabbitmq-cut", "RabbitMQ: the connection is cut", stack.KindRabbitMQ, cut, [2]time.Duration{second, 4 * second}, false},
+	{"rabbitmq-delay", "RabbitMQ: the connection is slow", stack.KindRabbitMQ, delay, [2]time.Duration{2 * second, 5 * second}, false},
+	{"rabbitmq-reset", "RabbitMQ: the connection is reset", stack.KindRabbitMQ, reset, [2]time.Duration{second, 3 * second}, false},
+	{"mariadb-cut", "MariaDB: the connection is cut", stack.KindMariaDB, cut, [2]time.Duration{second, 4 * second}, false},
+	{"mariadb-delay", "MariaDB: the connection is slow", stack.KindMariaDB, delay, [2]time.Duration{2 * second, 5 * second}, false},
+	{"mariadb-reset", "MariaDB: the connection is reset", stack.KindMariaDB, reset, [2]time.Duration{second, 3 * second}, false},
+	{"mariadb-minute", "MariaDB is killed and away for a minute", stack.KindMariaDB, kill, [2]time.Duration{time.Minute, time.Minute}, false},
+	{"forged", "1,000 messages, entries and holds are forged or damaged", "", forge, [2]time.Duration{}, false},
+	{"redis-hang", "Redis hangs", stack.KindRedis, hang, bounded, true},
+	{"redis-slow", "Redis is slow", stack.KindRedis, delay, bounded, true},
+	{"redis-full", "Redis is full", stack.KindRedis, full, bounded, true},
+	{"rabbitmq-hang", "RabbitMQ hangs", stack.KindRabbitMQ, hang, bounded, true},
+	{"rabbitmq-slow", "RabbitMQ is slow", stack.KindRabbitMQ, delay, bounded, true},
+	{"rabbitmq-full", "RabbitMQ is full", stack.KindRabbitMQ, full, bounded, true},
+	{"mariadb-hang", "MariaDB hangs", stack.KindMariaDB, hang, bounded, true},
+	{"mariadb-slow", "MariaDB is slow", stack.KindMariaDB, delay, bounded, true},
+	{"mariadb-full", "MariaDB is full", stack.KindMariaDB, full, bounded, true},
 }
 
 // long faults have a lane of their own, where most of the time nothing happens.
 func (f *fault) long() bool { return f.hold[0] >= time.Minute }
 
-// gone reports whether nothing at all reaches the part while the fault lasts.
-func (f *fault) gone() bool { return f.how == kill || f.how == wipe || f.how == cut }
+// gone reports whether nothing reaches the part, or nothing is taken by it, while the
+// fault lasts.
+func (f *fault) gone() bool {
+	return f.how == kill || f.how == wipe || f.how == cut || f.how == hang || f.how == full
+}
 
 // plan is what the seed decides about a round.
 type plan struct {
@@ -91,7 +110,7 @@ func (f fault) plan(seed uint64, number int, units int64) plan {
 		p.hits = [nodes]bool{}
 	case f.part == "": // one of them
 		p.hits[dice%2] = false
-	case f.gone() && f.how != cut: // an engine is away for everybody
+	case f.gone() && f.how != cut || f.routes: // an engine is away for everybody
 	case dice < 2: // one node alone, half of the time
 		p.hits[dice] = false
 	}
@@ -100,6 +119,9 @@ func (f fault) plan(seed uint64, number int, units int64) plan {
 	case delay:
 		p.millis = 200 + random.Int64N(2300)
 		p.jitter = 1 + random.Int64N(p.millis)
+		if f.routes {
+			p.millis, p.jitter = 100+p.millis/8, 1+p.jitter/16 // slow, and not gone
+		}
 	case reset:
 		p.millis = random.Int64N(150)
 		p.strikes = 2 + random.IntN(4)
@@ -135,6 +157,15 @@ func (l *lane) happen(ctx context.Context, p *plan, begun, ended func()) error {
 	}
 	e := l.engine(p.part)
 	switch p.how {
+	case hang, full:
+		end, err := l.hangOrFill(ctx, p)
+		if err != nil {
+			return err
+		}
+		begun()
+		err = duty.Rest(ctx, p.hold)
+		ended()
+		return errors.Join(err, end())
 	case kill, wipe:
 		if err := e.Settle(ctx); err != nil {
 			return err

@@ -3,10 +3,12 @@
 //
 //	go run ./e2e/drill --kills 200 --out docs/drills.md
 //	go run ./e2e/drill --engines --rounds 20 --out docs/drills.md
+//	go run ./e2e/drill --engines --routes --rounds 20 --out docs/drills.md
 //
 // The first kills a node with everything embedded (kills.go). The second kills,
 // cuts off, delays and resets each part of two nodes on Redis, RabbitMQ and MariaDB
-// (faults.go). In both, a crowd of buyers and an administrator (package crowd) works
+// (faults.go). The third lets each engine hang, be slow and be full, while visitors ask
+// every route of a page with a bound on the time (routes.go). In all, a crowd of buyers and an administrator (package crowd) works
 // on new sales meanwhile; then everything stays up, the crowd drives what it began
 // to its end, and its log is held against the nodes.
 //
@@ -34,6 +36,7 @@ func main() {
 	flag.DurationVar(&c.duration, "duration", 0, "go on for so long, whatever the counts say")
 	flag.IntVar(&c.kills, "kills", 200, "how often a node with everything embedded is killed")
 	engines := flag.Bool("engines", false, "break Redis, RabbitMQ, MariaDB and the nodes on them instead")
+	flag.BoolVar(&c.routes, "routes", false, "with --engines: let every engine hang, be slow and be full instead, while visitors ask every route of a page")
 	flag.IntVar(&c.rounds, "rounds", 20, "with --engines: how often each kind of fault happens")
 	flag.IntVar(&c.lanes, "lanes", 2, "with --engines: how many sets of engines and nodes there are, side by side")
 	flag.StringVar(&c.only, "only", "", "with --engines: only these `kinds`, with commas between; redis-cut/7 is the one round of that number")
@@ -59,6 +62,7 @@ type config struct {
 
 	rounds, lanes int
 	only          string
+	routes        bool
 	units         int64 // of each sale, or twice as many
 }
 

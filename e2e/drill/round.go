@@ -44,7 +44,9 @@ type result struct {
 	rest         time.Duration   // from the end of the fault until everything was at rest
 	took         time.Duration
 	visits       int
-	unjudged     int // visits while this machine stood still
+	unjudged     int             // visits while this machine stood still
+	refused      int             // of the answers to who bought
+	told         map[string]told // with --routes
 	remark       string
 }
 
@@ -96,6 +98,12 @@ func (r *round) scene(ctx context.Context, res *result) error {
 		return fmt.Errorf("the crowd does not come to %d tickets: %w", r.after, err)
 	}
 
+	var asked *inquiry
+	if r.routes {
+		if asked, err = r.inquire(ctx); err != nil {
+			return err
+		}
+	}
 	visiting, stop := context.WithCancel(ctx)
 	defer stop()
 	var visitors sync.WaitGroup
@@ -105,6 +113,9 @@ func (r *round) scene(ctx context.Context, res *result) error {
 	for i := range nodes {
 		visitors.Go(func() { r.visit(visiting, i, residents[i]) })
 	}
+	if asked != nil {
+		visitors.Go(func() { asked.run(visiting) })
+	}
 	happen := r.happen
 	if r.how == forge {
 		happen = r.forge
@@ -112,7 +123,7 @@ func (r *round) scene(ctx context.Context, res *result) error {
 	err = happen(ctx, &r.plan, func() { r.set(&r.begun) }, func() { r.set(&r.ended) })
 	healed := time.Now()
 	if err == nil {
-		err = until(ctx, healLimit, func() bool { return r.admittedSince(healed) })
+		err = until(ctx, healLimit, func() bool { return r.admittedSince(healed) && (asked == nil || asked.well(healed)) })
 		if err != nil {
 			err = fmt.Errorf("not every node admits buyers again by itself: %w", err)
 		}
@@ -123,6 +134,11 @@ func (r *round) scene(ctx context.Context, res *result) error {
 		return err
 	}
 	r.judge(res)
+	if asked != nil {
+		var findings []string
+		res.told, findings = asked.judge(&r.plan, r.begun, r.ended)
+		res.findings = append(res.findings, findings...)
+	}
 
 	r.people.Stop()
 	err = r.people.Rest(ctx)
@@ -213,6 +229,10 @@ func (r *round) admittedSince(t time.Time) bool {
 // judge holds the visits against what is promised while a part is away.
 func (r *round) judge(res *result) {
 	res.visits = len(r.visits)
+	most := lossTime
+	if r.routes { // the visitors are many more
+		most = buyBound
+	}
 	found := func(what string, v visit) {
 		res.findings = append(res.findings, fmt.Sprintf("what works while a part is down: %s: node %d, %v after it broke: %v",
 			what, v.node, v.Sent.Sub(r.begun).Round(time.Millisecond), v.Visit))
@@ -236,13 +256,18 @@ func (r *round) judge(res *result) {
 				found("without Redis nobody is admitted, and told so with 503 and Retry-After", v)
 			case v.Status != 202 && !refused:
 				found("a buyer is admitted, or told 503 with Retry-After", v)
-			case v.Took() > lossTime:
-				found("a buyer is answered within a second of the loss", v)
+			case v.Took() > most:
+				found(fmt.Sprintf("a buyer is answered within %v of the loss", most), v)
 			}
 		case v.Status != 202:
 			found("buyers are admitted", v)
+		case r.routes && v.Took() > most:
+			found(fmt.Sprintf("buyers are admitted within %v", most), v)
 		}
 		if during && (r.part != stack.KindRedis || r.hits[v.node]) {
+			if v.Status == 503 {
+				res.refused++
+			}
 			if v.Sent.Sub(r.begun) < lossTime {
 				res.first = append(res.first, v.Took())
 			} else {
@@ -250,7 +275,7 @@ func (r *round) judge(res *result) {
 			}
 		}
 	}
-	if n := slower(res.later); r.part == stack.KindRedis && r.gone() && n > 1+len(res.later)/fewLate {
+	if n := slower(res.later); r.part == stack.KindRedis && r.gone() && !r.routes && n > 1+len(res.later)/fewLate {
 		res.findings = append(res.findings, fmt.Sprintf("what works while a part is down: %d of %d answers without Redis took longer than %v, the longest %v",
 			n, len(res.later), atOnce, longest(res.later)))
 	}

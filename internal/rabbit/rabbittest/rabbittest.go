@@ -179,17 +179,25 @@ func Watermark(t testing.TB, broker *stack.Engine, part string) {
 // Ctl runs rabbitmqctl and returns what it prints.
 func Ctl(t testing.TB, broker *stack.Engine, args ...string) string {
 	t.Helper()
+	out, err := Control(t.Context(), broker, args...)
+	require.NoError(t, err, "%s", out)
+	return out
+}
+
+// Control is Ctl for who is no test.
+func Control(ctx context.Context, broker *stack.Engine, args ...string) (string, error) {
 	// Without epmd the tool has to be told where the broker listens.
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", broker.Pid()))
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), "/usr/lib/rabbitmq/bin/rabbitmqctl", append([]string{"-n", "rabbit@localhost"}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "/usr/lib/rabbitmq/bin/rabbitmqctl", append([]string{"-n", "rabbit@localhost"}, args...)...)
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(broker.LogFile()), "LANG=C.UTF-8",
 		"RABBITMQ_CTL_ERL_ARGS=-start_epmd false -dist_listen false " + epmdPort.FindString(string(environ)),
 	}
 	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return string(out)
+	return string(out), err
 }
 
 // Management asks a broker's management API as its administrator.
