@@ -94,6 +94,7 @@ type Config struct {
 	Pages    http.Handler   // everything outside /api
 	// Listeners take tickets from a shared queue; nil when the queue is embedded.
 	Listeners Listeners
+	Shop      Shop
 	Live      *live.Hub   // what all nodes tell of themselves
 	Tally     *live.Tally // counts what this node answers, by sale
 	Log       *slog.Logger
@@ -224,7 +225,7 @@ func New(c Config) *API {
 		{"POST", "/api/admin/sales/{sale}/stock", operators, a.moveStock},
 		{"POST", "/api/admin/sales/{sale}/pause", operators, a.change("pause", (*sale.Sales).Pause)},
 		{"POST", "/api/admin/sales/{sale}/resume", operators, a.change("resume", (*sale.Sales).Resume)},
-		{"POST", "/api/admin/sales/{sale}/end", operators, a.change("end", (*sale.Sales).End)},
+		{"POST", "/api/admin/sales/{sale}/end", operators, a.end},
 		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", (*sale.Sales).Renew)}, // its gate state, anew
 		{"GET", "/api/admin/sales/{sale}/audit", viewers, a.audit},
 		{"POST", "/api/admin/sales/{sale}/eligible", operators, a.setEligible}, // who may buy in it

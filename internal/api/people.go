@@ -40,6 +40,9 @@ func (a *API) asPerson(least string, w http.ResponseWriter, r *request, serve fu
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return serve(w, r)
 	}
+	if _, err := r.previewing(); err != nil {
+		return err
+	}
 	actor.Intent = a.intent(r)
 	r.Request = r.WithContext(seckill.WithActor(r.Context(), actor))
 	err := serve(w, r)

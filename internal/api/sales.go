@@ -107,7 +107,7 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	}
 	a.changed(r, "create", sale)
 	w.Header().Set("Location", "/api/sales/"+sale.ID.String())
-	return writeJSON(w, http.StatusCreated, sale)
+	return a.receipt(w, r, http.StatusCreated, "create", sale)
 }
 
 func (a *API) patchSale(w http.ResponseWriter, r *request) error {
@@ -124,7 +124,7 @@ func (a *API) patchSale(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	a.changed(r, "patch", sale)
-	return writeJSON(w, http.StatusOK, sale)
+	return a.receipt(w, r, http.StatusOK, "patch", sale)
 }
 
 func (a *API) moveStock(w http.ResponseWriter, r *request) error {
@@ -139,12 +139,17 @@ func (a *API) moveStock(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
 	}
+	if only, err := r.previewing(); err != nil {
+		return err
+	} else if only {
+		return a.previewed(w, r, id, number{"delta", body.Delta})
+	}
 	sale, err := a.Sales.Stock(r.Context(), seckill.Move{Sale: id, ID: body.ID, Delta: body.Delta, By: r.who.Buyer})
 	if err != nil {
 		return err
 	}
 	a.changed(r, "stock", sale, "move", body.ID, "delta", body.Delta)
-	return writeJSON(w, http.StatusOK, sale)
+	return a.receipt(w, r, http.StatusOK, "stock", sale)
 }
 
 // change serves a switch of a sale.
@@ -157,13 +162,47 @@ func (a *API) change(name string, do func(*sale.Sales, context.Context, seckill.
 		if err := decode(w, r.Request, &struct{}{}, true); err != nil {
 			return err
 		}
-		sale, err := do(a.Sales, r.Context(), id)
+		return a.switched(w, r, id, name, do)
+	}
+}
+
+// switched does what a switch of a sale says, or tells what it would do.
+func (a *API) switched(w http.ResponseWriter, r *request, id seckill.SaleID, name string, do func(*sale.Sales, context.Context, seckill.SaleID) (seckill.Sale, error)) error {
+	if only, err := r.previewing(); err != nil {
+		return err
+	} else if only {
+		return a.previewed(w, r, id)
+	}
+	sale, err := do(a.Sales, r.Context(), id)
+	if err != nil {
+		return err
+	}
+	a.changed(r, name, sale)
+	return a.receipt(w, r, http.StatusOK, name, sale)
+}
+
+// end closes a sale for ever. Who types the title types the right one.
+func (a *API) end(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Title *string `json:"title"`
+	}
+	if err := decode(w, r.Request, &body, true); err != nil {
+		return err
+	}
+	if body.Title != nil {
+		v, err := a.Sales.Get(r.Context(), id)
 		if err != nil {
 			return err
 		}
-		a.changed(r, name, sale)
-		return writeJSON(w, http.StatusOK, sale)
+		if v.Title != *body.Title {
+			return &seckill.FieldError{Field: "title", Must: "must be the title of the sale"}
+		}
 	}
+	return a.switched(w, r, id, "end", (*sale.Sales).End)
 }
 
 func (a *API) audit(w http.ResponseWriter, r *request) error {

@@ -126,7 +126,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	board := live.NewAlone()
 	teller := &live.Teller{Node: live.Node{ID: "this", Name: "a node", Roles: []string{"api"}, StartedAt: s.gate.Now().UTC()},
 		Source: figures{s}, Board: board, Tally: live.NewTally(), Log: logger}
-	config.Live, config.Tally = &live.Hub{Teller: teller, Board: board}, teller.Tally
+	config.Shop, config.Live, config.Tally = s.store, &live.Hub{Teller: teller, Board: board}, teller.Tally
 	for _, o := range options {
 		o(&config)
 	}

@@ -360,9 +360,10 @@ func (m Message) rate(f Figures, before []map[string]Message) (float64, bool) {
 	return 0, false
 }
 
-// InForce asks how many nodes have a change in force, again and again, until all have or
-// the time is over. Others are asked by what they tell; this node is asked now.
-func (h *Hub) InForce(ctx context.Context, most time.Duration, has func(Figures) bool, id seckill.SaleID) Receipt {
+// InForce asks how many nodes have a change of a sale in force, again and again, until all
+// have or the time is over. Others are asked by what they tell, this node is asked now. A
+// node that does not show the sale reads it when it is asked for it, so it has the change.
+func (h *Hub) InForce(ctx context.Context, most time.Duration, id seckill.SaleID, has func(Figures) bool) Receipt {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
@@ -370,13 +371,12 @@ func (h *Hub) InForce(ctx context.Context, most time.Duration, has func(Figures)
 		_ = h.Teller.Tell(ctx)
 		told, says := h.Hear(ctx)
 		r := Receipt{AfterMS: time.Since(began).Milliseconds(), Says: says}
-		n := 0
+		n, of := 0, len(told)
 		for _, m := range told {
-			if f, ok := m.of(id); ok && has(f) {
+			if f, shows := m.of(id); !shows && m.Sales != nil || shows && has(f) {
 				n++
 			}
 		}
-		of := len(told)
 		if says == "" {
 			r.Nodes, r.Of = &n, &of
 		}
