@@ -90,6 +90,9 @@ var behaviours = []struct {
 	{"a sale that closed long ago is retired, and its rebuild is without its buyers", testRetired},
 	{"a look changes nothing", testLook},
 	{"a name is an account's once", testAccounts},
+	{"what is read behind a version misses no ended session", testEnded},
+	{"people are changed whole or not at all", testPeople},
+	{"the log has what is in force and nothing else", testLog},
 }
 
 // shop is a store under test, with its own clock.
