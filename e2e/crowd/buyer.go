@@ -23,6 +23,7 @@ type buyer struct {
 	quantity  int
 	repeats   int // identical requests at once
 	random    *mathrand.Rand
+	pass      string    // for its sale, where that asks for one
 	log       []*ticket // oldest first
 	last      string    // the last answer to a buy: queued, or why not
 }
@@ -65,6 +66,15 @@ func (b *buyer) known(id string) *ticket {
 		}
 	}
 	return nil
+}
+
+// request is the body of a buy.
+func (b *buyer) request() map[string]any {
+	body := map[string]any{"quantity": b.quantity}
+	if b.pass != "" {
+		body["pass"] = b.pass
+	}
+	return body
 }
 
 func (b *buyer) String() string {
@@ -236,11 +246,18 @@ func (c *Crowd) newestAsked(ctx context.Context, b *buyer) (client.Answer, error
 // ask sends the buyer's request as often at once as the buyer clicks. unknown
 // says that the outcome of at least one of them is.
 func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []client.Answer, unknown bool) {
+	if c.defends(b.sale) {
+		if no, err := c.pass(ctx, b); err != nil {
+			return nil, true
+		} else if no != nil {
+			return []client.Answer{*no}, false
+		}
+	}
 	all, errs := make([]client.Answer, b.repeats), make([]error, b.repeats)
 	var wg sync.WaitGroup
 	for i := range all {
 		wg.Go(func() {
-			all[i], errs[i] = c.client.once(ctx, "POST", b.sale.path("/ticket"), b.token, map[string]int{"quantity": b.quantity})
+			all[i], errs[i] = c.client.once(ctx, "POST", b.sale.path("/ticket"), b.token, b.request())
 		})
 	}
 	wg.Wait()
@@ -248,6 +265,10 @@ func (c *Crowd) ask(ctx context.Context, b *buyer) (answers []client.Answer, unk
 	for i, a := range all {
 		if errs[i] != nil || !a.Usable() {
 			unknown = true
+			continue
+		}
+		if a.Code == "pass_required" { // the one that it has is over
+			b.pass, unknown = "", true
 			continue
 		}
 		answers = append(answers, a)

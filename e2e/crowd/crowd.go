@@ -58,6 +58,9 @@ type Config struct {
 	Workers int   // buyers at once; default 16
 	Units   int64 // of each sale; default 40
 
+	// Defended lets the sales ask for what a sale can ask for against bots (see defences).
+	Defended bool
+
 	// Visits are the units of one more sale, for whoever Visit lets in: the others
 	// leave it alone, and so does the administrator. 0: there is none.
 	Visits int64
@@ -90,13 +93,14 @@ type Crowd struct {
 
 // Stats count what was done, each when it was confirmed.
 type Stats struct {
-	Sales, Buyers, Requests, Tickets, Paid, Cancelled, Expired, Refunded, Grown, Shrunk, ShrinkRefused, Pauses, Audits atomic.Int64
+	Sales, Buyers, Passes, Requests, Tickets, Paid, Cancelled, Expired, Refunded, Grown, Shrunk, ShrinkRefused, Pauses, Audits atomic.Int64
 }
 
 // Each calls f for every count.
 func (s *Stats) Each(f func(name string, n *atomic.Int64)) {
 	f("sales", &s.Sales)
 	f("buyers", &s.Buyers)
+	f("passes", &s.Passes)
 	f("buy requests", &s.Requests)
 	f("tickets", &s.Tickets)
 	f("orders paid", &s.Paid)
@@ -245,6 +249,9 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 		"title": title, "price": 9900, "currency": "CNY", "total": units, "limit_per_buyer": s.limit,
 		"opens_at": now.Add(-time.Minute), "closes_at": now.Add(24 * time.Hour), "hold_seconds": hold,
 	}
+	if c.defends(s) {
+		body["pass"], body["challenge"], body["tries_per_buyer"] = defences.Pass, defences.Challenge, defences.TriesPerBuyer
+	}
 	for {
 		a, err := c.client.once(ctx, "POST", "/api/admin/sales", c.admin, body)
 		var created seckill.Sale
@@ -280,6 +287,9 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 		return nil
 	}
 }
+
+// defends reports whether buyers of the sale need a pass.
+func (c *Crowd) defends(s *sale) bool { return c.Defended && s != c.visited }
 
 // administer changes sales until everybody is asked to stop.
 func (c *Crowd) administer(ctx context.Context, random *mathrand.Rand) error {

@@ -258,7 +258,7 @@ func (c *Crowd) check(ctx context.Context, b *buyer) error {
 	}
 	// Buying again gives the same ticket, unless a flag answers before the gate.
 	if t.active() {
-		a, err := c.client.insist(ctx, "POST", b.sale.path("/ticket"), b.token, map[string]int{"quantity": b.quantity})
+		a, err := c.client.insist(ctx, "POST", b.sale.path("/ticket"), b.token, b.request())
 		if err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func (r *run) round(ctx context.Context) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
-	people := crowd.New(crowd.Config{URL: "http://" + address, Secret: node.Secret, Seed: r.seed*1_000_000 + uint64(r.rounds), Units: units})
+	people := crowd.New(crowd.Config{URL: "http://" + address, Secret: node.Secret, Seed: r.seed*1_000_000 + uint64(r.rounds), Units: units, Defended: r.defended})
 	started := make(chan error, 1)
 	go func() { started <- people.Start(ctx) }()
 
@@ -272,5 +272,5 @@ func (r *run) report() string {
 func (r *run) folders() int { return (r.rounds + dirRounds - 1) / dirRounds }
 
 // order is that of the counts in the report.
-var order = []string{"sales", "buyers", "buy requests", "tickets", "orders paid", "orders cancelled", "orders expired", "orders refunded",
+var order = []string{"sales", "buyers", "passes", "buy requests", "tickets", "orders paid", "orders cancelled", "orders expired", "orders refunded",
 	"stock moves up", "stock moves down", "stock moves down refused", "pauses", "audits"}

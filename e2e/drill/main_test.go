@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,6 +20,21 @@ func TestDrillKills(t *testing.T) {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
+}
+
+// The same with all that a sale can ask for against bots: it is before the gate, and
+// changes nothing that is promised.
+func TestDrillKillsWithDefences(t *testing.T) {
+	t.Parallel()
+	file := reported(t, killsReport)
+	var report, progress strings.Builder
+	if err := drillKills(t.Context(), config{seed: 8, kills: 2, defended: true, out: file}, &report, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
+	if !regexp.MustCompile(`(?m)^\| passes \| [1-9]`).MatchString(report.String()) {
+		t.Errorf("nobody has fetched a pass:\n%s", report.String())
+	}
 }
 
 // One round of some faults of real engines: of those that the race detector lets

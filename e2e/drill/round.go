@@ -18,8 +18,9 @@ import (
 type round struct {
 	*lane
 	plan
-	units  int64
-	people *crowd.Crowd
+	units    int64
+	defended bool
+	people   *crowd.Crowd
 
 	mu           sync.Mutex
 	begun, ended time.Time // between them the part is broken
@@ -67,7 +68,7 @@ func (r *round) run(ctx context.Context) (res result) {
 		log.reset()
 	}
 	r.people = crowd.New(crowd.Config{URL: r.urls(), Secret: node.Secret, Seed: r.seed, Away: r.hold,
-		Units: r.units, Workers: crowdWorkers, Visits: visitUnits})
+		Units: r.units, Workers: crowdWorkers, Visits: visitUnits, Defended: r.defended})
 	if err := r.scene(ctx, &res); err != nil {
 		cancel()
 		r.people.Stop()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"seckill"
+	"seckill/internal/rabbit"
 )
 
 // The body of a ticket's message is the ticket's JSON. Every order is written and
@@ -99,4 +100,14 @@ func decodePlain(b []byte) (t seckill.Ticket, ok bool) {
 	skip(`"}`)
 	ok = ok && len(b) == 0 && t.Sale.UnmarshalText([]byte(sale)) == nil && t.At.UnmarshalText([]byte(at)) == nil
 	return t, ok
+}
+
+// ticketType is the type of a ticket's message with its form: in the second one tickets
+// are sealed. The first form was called "ticket".
+const ticketType = "ticket/2"
+
+// packTicket is what a ticket looks like at the broker.
+func packTicket(t seckill.Ticket) (rabbit.Message, error) {
+	body, err := encode(t)
+	return rabbit.Message{Exchange: rabbit.TicketExchange, Key: rabbit.TicketQueue, Mandatory: true, ID: t.ID, At: t.At, Type: ticketType, Body: body}, err
 }

@@ -10,11 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"seckill"
+	"seckill/internal/duty"
 	"seckill/internal/rabbit"
 )
 
@@ -150,4 +152,39 @@ func newMetrics(r prometheus.Registerer) metrics {
 		parked:      counter("parked", "Copies of tickets refused as poison that the parked queue has stored."),
 		listeners:   promauto.With(r).NewGauge(prometheus.GaugeOpts{Name: "seckill_queue_listeners", Help: "Listeners that take tickets."}),
 	}
+}
+
+// try sends tickets in up to MaxAttempts attempts, and returns those confirmed.
+func try(ctx context.Context, r rabbit.PublishRetry, tickets []seckill.Ticket, send func(context.Context, []seckill.Ticket) ([]seckill.Ticket, error)) ([]seckill.Ticket, error) {
+	confirmed, err := send(ctx, tickets)
+	pause := min(r.InitialInterval, r.MaxInterval)
+	for attempt := 1; r.Enabled && attempt < r.MaxAttempts && errors.Is(err, seckill.ErrUnavailable) && ctx.Err() == nil; attempt++ {
+		duty.Rest(ctx, pause)
+		if ctx.Err() != nil {
+			break
+		}
+		pause = min(time.Duration(float64(pause)*r.Multiplier), r.MaxInterval)
+		var more []seckill.Ticket
+		tickets = without(tickets, confirmed)
+		more, err = send(ctx, tickets)
+		confirmed = append(confirmed, more...)
+	}
+	return confirmed, err
+}
+
+// without returns tickets less those confirmed.
+func without(tickets, confirmed []seckill.Ticket) (left []seckill.Ticket) {
+	if len(confirmed) == 0 {
+		return tickets
+	}
+	sent := make(map[string]bool, len(confirmed))
+	for _, t := range confirmed {
+		sent[t.ID] = true
+	}
+	for _, t := range tickets {
+		if !sent[t.ID] {
+			left = append(left, t)
+		}
+	}
+	return left
 }
