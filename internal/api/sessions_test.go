@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pquerna/otp/totp"
@@ -104,6 +105,25 @@ func TestWhoIsBlockedIsOutOnEveryNode(t *testing.T) {
 	s.admin("DELETE", "/api/admin/people/boss%20block", "").is(204)
 	s.admin("DELETE", "/api/admin/people/boss%20block", "").is(404)
 	s.with(token, "GET", "/api/me", "").is(401)
+}
+
+// A stream ends with the session of whoever reads it.
+func TestAStreamEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		_, err := s.accounts.Register(t.Context(), "boss", goodPassword, seckill.RoleViewer)
+		require.NoError(t, err)
+		mine, _ := s.login("boss", goodPassword, "")
+		ended := make(chan *answer, 1)
+		began := time.Now()
+		go func() { ended <- s.with(mine, "GET", "/api/admin/live", "") }()
+		time.Sleep(3 * time.Second) // of the bubble
+		s.admin("POST", "/api/admin/people/boss/block", "").is(200)
+		all := events(t, (<-ended).body)
+		require.Less(t, time.Since(began), 5*time.Second)
+		require.GreaterOrEqual(t, len(all), 2)
+	})
 }
 
 // Buyers end their own sessions too.
