@@ -249,6 +249,9 @@ func (n *Node) Kill() {
 // Terminate asks the process to stop, as kill does.
 func (n *Node) Terminate() { n.cmd.Process.Signal(syscall.SIGTERM) }
 
+// Signal sends the process a signal.
+func (n *Node) Signal(s os.Signal) error { return n.cmd.Process.Signal(s) }
+
 // Stop asks the process to stop and waits for it to exit with status 0.
 func (n *Node) Stop() error {
 	n.Terminate()

@@ -17,6 +17,7 @@ const (
 	sourceTime  = time.Second // for what a message needs of gate and store
 	boardTime   = time.Second
 	stopTime    = time.Second
+	startTime   = 5 * time.Second // from the start; then a board that was never reached is complained of
 )
 
 // Source is where a node's figures come from.
@@ -70,9 +71,12 @@ func (t *Teller) Run(ctx context.Context) error {
 	defer asking.Wait()
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
+	began, told := time.Now(), false
 	for complaint := (duty.Complaint{}); ; {
 		err := t.Tell(ctx)
-		if ctx.Err() == nil && complaint.New(err) {
+		told = told || err == nil
+		early := !told && time.Since(began) < startTime // the gate may not have connected yet
+		if ctx.Err() == nil && !early && complaint.New(err) {
 			t.Log.Warn("live: the other nodes cannot be told how this one is; consoles show it as it was", "error", err)
 		}
 		select {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
@@ -153,4 +154,61 @@ func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 		require.Equal(t, a.Ticket, taken[0].ID)
 		require.NoError(t, g.Sent(ctx, taken))
 	}
+}
+
+// A node that was killed and is back under its name takes at once what it had in hand:
+// nobody waits until the dead one is believed dead.
+func TestANodeThatIsBackTakesItsOwnAtOnce(t *testing.T) {
+	t.Parallel()
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	named := func(name string) func(*Gate) { return func(g *Gate) { g.Named(name) } }
+	killed := runGate(t, url, prefix, 10, named("the node")) // it lives on, and does nothing any more
+	ctx := t.Context()
+	sale := onSale(t, killed, 5)
+	var admitted []string
+	for _, buyer := range []string{"ann", "bob", "cid"} {
+		a, err := killed.Reserve(ctx, sale.ID, buyer, 1)
+		require.NoError(t, err)
+		admitted = append(admitted, a.Ticket)
+	}
+	taken, err := killed.Unsent(ctx, 10)
+	require.NoError(t, err)
+	require.Len(t, taken, 3)
+
+	back := runGate(t, url, prefix, 10, named("the node"))
+	again, err := back.take(ctx, 10)
+	require.NoError(t, err)
+	require.Equal(t, admitted, gatetest.IDs(again))
+	// Another one waits for its claim.
+	other := runGate(t, url, prefix, 10, named("another node"))
+	none, err := other.take(ctx, 10)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	claimed, err := other.claim(ctx, 10)
+	require.NoError(t, err)
+	require.Empty(t, claimed)
+}
+
+// The gate's metric counts the tickets that wait in Redis, whoever has admitted them.
+func TestTheOutboxIsAMetric(t *testing.T) {
+	t.Parallel()
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	g, other := runGate(t, url, prefix, 10), runGate(t, url, prefix, 10)
+	sale := onSale(t, g, 5)
+	for _, buyer := range []string{"ann", "bob", "cid"} {
+		_, err := g.Reserve(t.Context(), sale.ID, buyer, 1)
+		require.NoError(t, err)
+	}
+	r := prometheus.NewRegistry()
+	other.Register(r)
+	until(t, "the other node counts them too", func() bool {
+		all, err := r.Gather()
+		require.NoError(t, err)
+		for _, family := range all {
+			if family.GetName() == "seckill_pending_tickets" {
+				return family.Metric[0].Gauge.GetValue() == 3
+			}
+		}
+		return false
+	})
 }

@@ -38,3 +38,22 @@ func TestWeakerSettingsAreNamed(t *testing.T) {
 		require.Empty(t, weak(), c.setting)
 	}
 }
+
+// A user who may not look at the settings is told what to give it, in one line; the node
+// goes on, and so do the other checks.
+func TestSettingsThatCannotBeReadAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	e := stack.Own(t, stack.KindRedis)
+	g := runGate(t, e.URL(), "seckill:", 10)
+	admin := administers(t, e)
+	require.NoError(t, admin.Do(t.Context(), admin.B().AclSetuser().Username("seckill").Rule("-config|get").Build()).Error())
+	for range 2 {
+		weak, err := g.Weak(t.Context())
+		require.NoError(t, err)
+		require.Len(t, weak, 1)
+		require.Contains(t, weak[0], "cannot be checked")
+		require.Contains(t, weak[0], "+config|get")
+	}
+	onSale(t, g, 1)
+	admit(t, g, 1, "ann")
+}

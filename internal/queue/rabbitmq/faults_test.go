@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -194,9 +196,25 @@ func TestABrokerThatBlocksPublishersIsUnavailable(t *testing.T) {
 	broker := stack.Own(t, stack.KindRabbitMQ)
 	s := rabbittest.At(t, broker.URL())
 	s.PublishRetry.Enabled = false
-	q := connected(t, run(t, s, rabbit.Publishing, rabbit.Consuming))
+	r := prometheus.NewRegistry()
+	b := rabbit.New(s, slog.New(slog.NewTextHandler(t.Output(), nil)), r)
+	q := connected(t, runs(t, &node{New(b, nil), b}, rabbit.Publishing, rabbit.Consuming))
+	// blocked is what the alarm about it asks for.
+	blocked := func() (value float64) {
+		families, err := r.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			for _, m := range f.Metric {
+				if f.GetName() == "seckill_queue_blocked" && m.Label[0].GetValue() == "publish" {
+					value = m.GetGauge().GetValue()
+				}
+			}
+		}
+		return value
+	}
 	queuetest.Publish(t, q, queuetest.Some(1)...)
 	queuetest.CollectN(t, q, 1)
+	require.Zero(t, blocked())
 	rabbittest.Watermark(t, broker, "0")
 	tickets := queuetest.Some(5)
 	_, err := q.Publish(t.Context(), tickets)
@@ -204,11 +222,13 @@ func TestABrokerThatBlocksPublishersIsUnavailable(t *testing.T) {
 	require.ErrorContains(t, err, "blocks publishers")
 	_, err = q.Publish(t.Context(), tickets)
 	require.ErrorContains(t, err, "blocks publishers", "and it is known at once")
+	require.EqualValues(t, 1, blocked())
 	rabbittest.Watermark(t, broker, "0.4")
 	rabbittest.Eventually(t, func() error {
 		_, err := q.Publish(t.Context(), tickets)
 		return err
 	})
+	require.Zero(t, blocked())
 	// Those of the first try were on their way; while it blocked, nothing was sent.
 	// An attempt that was given up may have arrived too.
 	queuetest.CollectN(t, q, 2*len(tickets))

@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"seckill/e2e/node"
+	"seckill/internal/stack"
+)
+
+// A node outlives whoever reads its log, as in "seckill serve 2>&1 | head -2".
+func TestANodeOutlivesTheReaderOfItsLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	listen := address(t)
+	read, write, err := os.Pipe()
+	must(t, err)
+	cmd := exec.Command(binary(t), "serve", "--listen", listen, "--ops-listen", "127.0.0.1:0", "--data-dir", dir)
+	cmd.Env = []string{"HOME=" + dir, "SECKILL_AUTH_SECRET=" + string(node.Secret), "SECKILL_PAYMENT_PROVIDER=test", "SECKILL_LOG_LEVEL=debug"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stdout, cmd.Stderr = write, write
+	must(t, cmd.Start())
+	write.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { cmd.Process.Kill() })
+	lines := bufio.NewReader(read)
+	for range 2 {
+		_, err := lines.ReadString('\n')
+		must(t, err)
+	}
+	read.Close() // the reader has seen enough
+	n := &node.Node{URL: "http://" + listen}
+	root := admin(t, n)
+	eventually(t, "the node answers", func() bool { status, _, err := root.try("GET", "/api/sales", nil); return err == nil && status == 200 })
+	sale := root.creates(1, 1) // each change is logged, to nobody
+	buyer(t, n, "ann").buys(sale, 1)
+	if got := buyer(t, n, "ann").outcome(sale); got.Status != "placed" {
+		t.Errorf("without a reader a buyer is told %+v", got)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the node died with the reader of its log: %v", err)
+	default:
+	}
+	must(t, cmd.Process.Signal(syscall.SIGTERM))
+	if err := <-ended; err != nil {
+		t.Errorf("it stops with %v", err)
+	}
+}
+
+// SIGHUP ends nobody, and the log says what it does.
+func TestANodeOutlivesSIGHUP(t *testing.T) {
+	t.Parallel()
+	n := start(t, node.Config{})
+	must(t, n.Signal(syscall.SIGHUP))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	must(t, n.Said(ctx, "SIGHUP: the node goes on"))
+	admin(t, n).does("GET", "/api/sales", nil, 200)
+	must(t, n.Stop())
+}
+
+// A data folder of somebody else's is said to be that, and not to be in use.
+func TestSomebodyElsesDataFolderIsNamed(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can make a folder somebody else's")
+	}
+	const nobody = 65534
+	shared, err := os.MkdirTemp("", "seckill-theirs-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(shared) })
+	must(t, os.Chmod(shared, 0o755))
+	program, err := os.ReadFile(binary(t))
+	must(t, err)
+	file := filepath.Join(shared, "seckill")
+	must(t, os.WriteFile(file, program, 0o755))
+	for name, prepare := range map[string]func(dir string){
+		"another user's, private": func(dir string) { must(t, os.Mkdir(dir, 0o700)) },
+		"another user's, open":    func(dir string) { must(t, os.Mkdir(dir, 0o755)) },
+		"its own, and read-only": func(dir string) {
+			must(t, os.Mkdir(dir, 0o755))
+			must(t, os.Chown(dir, nobody, nobody))
+			must(t, os.Chmod(dir, 0o555))
+		},
+		"with files of another user's": func(dir string) {
+			must(t, os.Mkdir(dir, 0o755))
+			for _, name := range []string{"seckill.db", "gate.db"} {
+				must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+			}
+			must(t, os.Chown(dir, nobody, nobody))
+		},
+	} {
+		dir := filepath.Join(shared, strings.ReplaceAll(name, " ", "-"))
+		prepare(dir)
+		cmd := exec.CommandContext(t.Context(), file, "serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir", dir)
+		cmd.Env = []string{"HOME=/", "SECKILL_AUTH_SECRET=" + string(node.Secret), "SECKILL_PAYMENT_PROVIDER=test"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		out, err := cmd.CombinedOutput()
+		said := string(out)
+		if err == nil || !strings.Contains(said, "permission denied") || !strings.Contains(said, dir) || strings.Contains(said, "in use") {
+			t.Errorf("%s: %v\n%s", name, err, said)
+		}
+		if !strings.Contains(said, "--data-dir") {
+			t.Errorf("%s: it does not say what to look at:\n%s", name, said)
+		}
+	}
+}
+
+// Nodes that start on healthy engines warn of nothing.
+func TestAHealthyStartOnEnginesWarnsOfNothing(t *testing.T) {
+	t.Parallel()
+	redis, rabbit, maria := stack.Shared(t, stack.KindRedis), stack.Shared(t, stack.KindRabbitMQ), stack.Shared(t, stack.KindMariaDB)
+	c := node.Config{Env: []string{
+		"SECKILL_GATE=" + redis.Fresh(t), "SECKILL_QUEUE=" + rabbit.Fresh(t), "SECKILL_STORE=" + maria.Fresh(t),
+		"SECKILL_PAYMENT_PROVIDER=shop", "SECKILL_PAYMENT_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}
+	for i := range 2 {
+		n := start(t, c)
+		res, err := http.Get(n.Ops + "/readyz")
+		must(t, err)
+		res.Body.Close()
+		// The checks of the settings come after it is ready; each resident has begun then.
+		eventually(t, "the node has looked at the engines' settings", func() bool { return metric(t, n, "seckill_weak_settings") == 0 })
+		must(t, n.Stop())
+		for line := range strings.Lines(n.Log()) {
+			if i == 0 && strings.Contains(line, "INTERNAL_ERROR") {
+				continue // RabbitMQ 3.10 may refuse the consumers of a queue that was made a moment ago
+			}
+			if strings.Contains(line, `"level":"WARN"`) || strings.Contains(line, `"level":"ERROR"`) {
+				t.Errorf("start %d: %s", i+1, line)
+			}
+		}
+	}
+}

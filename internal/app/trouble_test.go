@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/store"
+)
+
+// A node whose auth.secret is not that of the others of its store is named, in the log
+// and in /readyz, until it has it; while secrets rotate nobody is.
+func TestANodeWithAnotherSecretIsNamed(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "seckill.db"), true)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	with := func(secrets ...string) *Node {
+		var all [][]byte
+		for _, secret := range secrets {
+			all = append(all, []byte(secret))
+		}
+		seals, err := seckill.NewSeals(all...)
+		require.NoError(t, err)
+		n := &Node{store: s, seals: seals}
+		n.config.Store = "mysql://u:p@h/db"
+		return n
+	}
+	// says is what a node's checks say of its secret.
+	says := func(n *Node) string {
+		checks := n.checks()
+		weak, err := checks[0](t.Context())
+		require.NoError(t, err)
+		degraded := n.degraded()
+		require.Equal(t, len(weak), len(degraded), "/readyz says what the log says")
+		return strings.Join(append(weak, degraded...), "\n")
+	}
+	first, second := with("one"), with("two")
+	require.Empty(t, says(first))
+	require.Contains(t, says(second), "auth.secret (fingerprint "+second.seals.Prints()[0]+") is not that of the other nodes of this store ("+first.seals.Prints()[0]+")")
+	require.Empty(t, says(with("one")))
+	rotated := with("two", "one")
+	require.Empty(t, says(rotated))
+	require.Empty(t, says(second), "the others have its secret now")
+	require.NotEmpty(t, says(first))
+}
+
+// logged is a log that keeps its lines, by level.
+type logged struct {
+	slog.Handler
+	lines *[]string
+}
+
+func (l logged) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l logged) Handle(_ context.Context, r slog.Record) error {
+	*l.lines = append(*l.lines, r.Level.String()+" "+r.Message)
+	return nil
+}
+
+// What became weak after the start is said within a minute, once, and so is that it is
+// as promised again. A part that cannot be asked keeps no other from being checked.
+func TestWhatBecomesWeakIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines, weak []string
+		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "weak"})
+		p := &preparer{log: slog.New(logged{slog.DiscardHandler, &lines}), weak: gauge, checks: []func(context.Context) ([]string, error){
+			func(context.Context) ([]string, error) { return nil, errors.New("it is away") },
+			func(context.Context) ([]string, error) { return weak, nil },
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() { defer close(over); p.watch(ctx) }()
+		value := func() float64 {
+			var m dto.Metric
+			require.NoError(t, gauge.Write(&m))
+			return m.Gauge.GetValue()
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Empty(t, lines)
+		weak = []string{"appendfsync is everysec"}
+		time.Sleep(checkEvery)
+		synctest.Wait()
+		require.Equal(t, []string{"WARN weaker than promised: appendfsync is everysec"}, lines)
+		require.EqualValues(t, 1, value())
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Len(t, lines, 1, "it is said once")
+		weak = nil
+		time.Sleep(checkEvery)
+		synctest.Wait()
+		require.Equal(t, "INFO as promised again, it was: appendfsync is everysec", lines[1])
+		require.Zero(t, value())
+		cancel()
+		<-over
+	})
+}
+
+// A healthy start on embedded parts warns of nothing.
+func TestAHealthyStartWarnsOfNothing(t *testing.T) {
+	t.Parallel()
+	log := warnings{slog.DiscardHandler, make(chan string, 1000)}
+	c := embedded(t)
+	c.Payment.Provider, c.Payment.Secret = seckill.ProviderShop, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // "test" is warned of
+	n, stop := node(t, c, log)
+	require.Equal(t, 200, status(t, n.OpsURL()+"/readyz"))
+	require.NoError(t, stop())
+	close(log.heard)
+	for said := range log.heard {
+		t.Errorf("the node warns: %s", said)
+	}
+}
+
+// A data folder in which nothing can be written says so, and whose it should be.
+func TestADataFolderThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	c := embedded(t)
+	// A file in the place of the folder: also root cannot write below it.
+	c.DataDir = filepath.Join(t.TempDir(), "data")
+	require.NoError(t, os.WriteFile(c.DataDir, nil, 0o600))
+	_, err := Open(t.Context(), c, slog.New(slog.DiscardHandler))
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "in use")
+	require.Contains(t, err.Error(), c.DataDir)
+}
+
+// /readyz names what is degraded although the node is ready.
+func TestReadyzSaysWhatIsDegraded(t *testing.T) {
+	t.Parallel()
+	n, _ := node(t, embedded(t), slog.DiscardHandler)
+	why := "the secret is another one"
+	n.secretDiffers.Store(&why)
+	w := httptest.NewRecorder()
+	n.readyz(w, httptest.NewRequest("GET", "/readyz", nil))
+	body, err := io.ReadAll(w.Result().Body)
+	require.NoError(t, err)
+	var said struct{ Degraded []string }
+	require.NoError(t, json.Unmarshal(body, &said))
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, []string{"node: " + why}, said.Degraded)
+}
