@@ -199,7 +199,7 @@ func TestTheKeysOfAnIssuerAreCopies(t *testing.T) {
 		"nonsense":     body([]byte("<html>")),
 		"no keys":      body([]byte(`{"keys":[]}`)),
 		"without end":  body([]byte(`{"keys":[` + strings.Repeat(" ", keysMost) + `]}`)),
-		"another host": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", 302) },
+		"another host": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound) },
 	} {
 		says(f)
 		require.Error(t, issuer.fetch(t.Context()), name)
