@@ -195,11 +195,13 @@ func TestTheKeysOfAnIssuerAreCopies(t *testing.T) {
 	require.Len(t, issuer.wanted, 1, "an unknown key makes the resident look")
 
 	for name, f := range map[string]http.HandlerFunc{
-		"an error":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
-		"nonsense":     body([]byte("<html>")),
-		"no keys":      body([]byte(`{"keys":[]}`)),
-		"without end":  body([]byte(`{"keys":[` + strings.Repeat(" ", keysMost) + `]}`)),
-		"another host": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound) },
+		"an error":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
+		"nonsense":    body([]byte("<html>")),
+		"no keys":     body([]byte(`{"keys":[]}`)),
+		"without end": body([]byte(`{"keys":[` + strings.Repeat(" ", keysMost) + `]}`)),
+		"another host": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		},
 	} {
 		says(f)
 		require.Error(t, issuer.fetch(t.Context()), name)
