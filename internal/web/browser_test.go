@@ -21,7 +21,7 @@ type browserTest struct {
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	chromium := browser.Start(t)
-	for _, c := range slices.Concat(purchaseTests, truthTests, orderTests, listTests, peopleTests, passTests) {
+	for _, c := range slices.Concat(purchaseTests, truthTests, orderTests, listTests, peopleTests, passTests, deskTests) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			c.test(t, newBuyer(t, chromium))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
@@ -213,4 +214,12 @@ func (b *buyer) breakModule(name string) (mend func()) {
 	}
 	set(name)
 	return func() { set("") }
+}
+
+// press presses a key by its name.
+func (b *buyer) press(key string) {
+	b.t.Helper()
+	for _, kind := range []input.DispatchKeyEventType{"keyDown", "keyUp"} {
+		command(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: kind, Key: key})
+	}
 }

@@ -22,6 +22,7 @@ func operated(role string) func(*shop) {
 			aDeskSale("5", "城市自行车 · City bicycle", now.Add(-2*time.Hour), now.Add(30*time.Hour), "paused", ""),
 			aDeskSale("6", "茶具 · Tea set", now.Add(50*time.Hour), now.Add(60*time.Hour), "scheduled", ""),
 		}
+		sales[0]["left"] = 320
 		s.script("GET /api/admin/sales", reply(200, `{"items":%s}`, asJSON(sales)))
 		for _, v := range sales {
 			path := "/api/admin/sales/" + v["id"].(string)
@@ -45,9 +46,9 @@ func operated(role string) func(*shop) {
 		s.script("GET /api/admin/nodes", reply(200, `{"items":%s}`, deskNodes(now)))
 		s.script("GET /api/admin/dead-letters", reply(200, `{"count":12,"items":[{"id":"d1","at":"%[1]s","sale":"1","ticket":"%[2]s","buyer":"b7","reason":"poison","detail":"quantity 0"},{"id":"d2","at":"%[1]s","sale":"1","ticket":"%[2]s","reason":"delivery_limit"}]}`, now.Add(-time.Hour).Format(time.RFC3339), anOrder))
 		s.script("GET /api/admin/log", reply(200, `{"items":[
-			{"id":"9","at":"%[1]s","who":"zhou.min","role":"admin","from":"192.0.2.7","what":"pause","sale":"1","result":"ok","before":{"paused":false},"after":{"paused":true},"request_id":"R1"},
-			{"id":"8","at":"%[2]s","who":"li.wei","role":"operator","from":"192.0.2.8","what":"stock","sale":"1","intent":{"delta":50},"result":"503 unavailable","before":{"total":500},"after":{"total":550},"request_id":"R2"},
-			{"id":"7","at":"%[2]s","who":"sun.yue","role":"","from":"198.51.100.9","what":"login","result":"401 unauthorized","request_id":"R3"}],"next":"7"}`,
+			{"id":"9","at":"%[1]s","who":"zhou.min","role":"admin","from":"192.0.2.7","what":"sales.pause","sale":"1","result":"done","before":{"paused":false},"after":{"paused":true},"request_id":"R1"},
+			{"id":"8","at":"%[2]s","who":"li.wei","role":"operator","from":"192.0.2.8","what":"sales.stock","sale":"1","intent":"POST /api/admin/sales/1/stock {\"delta\":50}","result":"unavailable","before":{"total":500},"after":{"total":550},"request_id":"R2"},
+			{"id":"7","at":"%[2]s","who":"sun.yue","role":"","from":"198.51.100.9","what":"login","result":"unauthorized","request_id":"R3"}],"next":"7"}`,
 			now.Add(-5*time.Minute).Format(time.RFC3339), now.Add(-15*time.Minute).Format(time.RFC3339)))
 	}
 }
@@ -115,7 +116,7 @@ func wholeOrder(now time.Time, n, state string) string {
 
 const enginesUp = `{"parts":{"gate":{"ok":true,"kind":"redis"},"queue":{"ok":true,"kind":"rabbitmq"},"store":{"ok":true,"kind":"mysql"}},"listeners":{"running":true},"dead_letters":{"count":12},"console_url":"https://mq.example:15671/"}`
 
-const queueDown = `{"parts":{"gate":{"ok":true,"kind":"redis"},"queue":{"ok":false,"kind":"rabbitmq","since":"2026-11-27T12:00:00Z","error":"dial tcp 192.0.2.4:5672: connection refused"},"store":{"ok":null,"kind":"mysql"}},"listeners":{"running":null},"dead_letters":{"count":null}}`
+const queueDown = `{"parts":{"gate":{"ok":true,"kind":"redis"},"queue":{"ok":false,"kind":"rabbitmq","since":"2026-11-27T12:00:00Z","says":"dial tcp 192.0.2.4:5672: connection refused"},"store":{"ok":null,"kind":"mysql"}},"listeners":{"running":null},"dead_letters":{"count":null}}`
 
 func deskNodes(now time.Time) string {
 	node := func(n int, degraded string) string {

@@ -226,6 +226,9 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		what = whole
 	}
 	s.log[what] = append(s.log[what], string(body))
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		s.log["Idempotency-Key"] = append(s.log["Idempotency-Key"], key)
+	}
 	down := s.down
 	var scripted answer
 	if list := s.scripts[what]; len(list) > 0 {

@@ -13,7 +13,8 @@ export function localTime(iso) {
 }
 export const isoTime = (local) => (local ? new Date(local).toISOString() : '');
 
-// actions lists what may be done to the sale in its state, the most urgent first.
+// actions lists what may be done to the sale in its state, the most urgent first. What is
+// not published yet is published by the checks' own button, Go.
 export function actions(sale, state, shelf, { admin, done }) {
   const numbers = [{ name: 'left', value: sale.left }, { name: 'waiting', value: sale.waiting }];
   const of = (name, given) => ({ name, numbers, route: `/api/admin/sales/{sale}/${name}`, path: `${admin}/${name}`, ask: 'confirm', values: { title: sale.title }, done, ...given });
@@ -22,8 +23,6 @@ export function actions(sale, state, shelf, { admin, done }) {
   const list = [];
   if (!over && state === 'paused') list.push({ ...simple('resume', 'pause'), main: true });
   else if (!over && shelf === 'published') list.push({ ...simple('pause', 'resume'), main: state === 'open' || state === 'sold_out' });
-  if (shelf === 'draft') list.push(simple('publish', 'hide'));
-  if (shelf === 'hidden') list.push(simple('publish', 'hide'));
   if (!over && shelf === 'published' && state === 'scheduled') list.push(simple('hide', 'publish'));
   if (!over) {
     list.push(of('stock', {

@@ -38,7 +38,7 @@ export function after(root, { admin }) {
     if (!isKnown(expiries)) return box.replaceChildren(el('p', { class: 'unknown', say: 'unknown' }));
     if (expiries.length === 0) return box.replaceChildren(el('p', { class: 'soft', say: 'after.no_wave' }));
     const most = nice(Math.max(...expiries.map((e) => e.units)));
-    const width = Math.min(40, 600 / expiries.length);
+    const width = 600 / expiries.length;
     const picture = svg('svg', { viewBox: '0 0 600 120', class: 'chart', role: 'img', preserveAspectRatio: 'none' });
     picture.setAttribute('aria-label', t('after.wave'));
     expiries.forEach((e, i) => {
@@ -64,10 +64,10 @@ export function after(root, { admin }) {
     const tone = isKnown(of.ok) ? (of.ok ? 'good' : 'bad') : undefined;
     box.replaceChildren(el('dl', { class: 'tiles sum' }, tile('balance.total', of.total, { why }),
       ...parts.map((name) => tile(`balance.${name}`, of[name], { why })),
-      tile('balance.verdict', of.ok, { make: (ok) => t(ok ? 'balance.ok' : 'balance.bad'), tone, why })));
+      tile('balance.verdict', of.ok, { make: (ok) => t(ok ? 'balance.ok' : 'balance.bad'), tone, why: of.says ? () => of.says : why })));
     for (const v of of.violations ?? []) box.append(el('p', { class: 'status', data: { tone: 'bad' }, text: typeof v === 'string' ? v : `${v.rule}${v.ticket ? ` · ${v.ticket}` : ''}: ${v.says}`, dir: 'auto' }));
     for (const m of [of.money ?? []].flat()) {
-      box.append(el('dl', { class: 'numbers' }, ['captured', 'refunded', 'held', 'due', 'late', 'aside'].filter((name) => isKnown(m[name])).map((name) =>
+      box.append(el('dl', { class: 'numbers broad' }, ['captured', 'refunded', 'held', 'due', 'late', 'aside'].filter((name) => isKnown(m[name])).map((name) =>
         el('div', {}, el('dt', { say: `money.${name}` }), el('dd', { class: 'digits', show: () => money(m[name], m.currency) })))));
     }
   }

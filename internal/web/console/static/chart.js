@@ -48,10 +48,16 @@ export function chart(heading, series, { from, to, marks, make = count }) {
   const svg = draw('svg', { viewBox: `0 0 ${wide} ${high}`, class: 'chart', role: 'img', preserveAspectRatio: 'none' });
   const drawn = [];
   for (const share of [0, 0.5, 1]) svg.append(draw('line', { x1: 0, x2: wide, y1: y(most * share), y2: y(most * share), class: 'grid-line' }));
-  for (const mark of marks.filter((m) => m.at >= from && m.at <= to)) {
+  // Flags that would cover each other stand below one another.
+  let [last, row] = [-Infinity, 0];
+  for (const mark of marks.filter((m) => m.at >= from && m.at <= to).toSorted((a, b) => a.at - b.at)) {
+    const left = Math.min(86, (100 * (mark.at - from)) / (to - from));
+    row = left - last < 14 ? (row + 1) % 5 : 0;
+    last = left;
     svg.append(draw('line', { x1: x(mark.at), x2: x(mark.at), y1: 0, y2: high - bottom, class: `mark ${mark.kind}` }));
     const flag = el('span', { class: `flag ${mark.kind}`, show: mark.text });
-    flag.style.left = `${Math.min(88, (100 * (mark.at - from)) / (to - from))}%`;
+    flag.style.left = `${left}%`;
+    flag.style.top = `${20 * row}px`;
     drawn.push(flag);
   }
   series.forEach((line, i) => {

@@ -112,6 +112,13 @@ export function tile(key, value, { make, why, tone, note, big } = {}) {
   return box;
 }
 
+// act is what was done, by its name on a node's time line or in the log: sales.pause.
+export function act(what) {
+  const [noun, verb] = String(what).split('.');
+  const known = (key) => t(`act.${key}`) !== `act.${key}` && t(`act.${key}`);
+  return known(String(what).replaceAll('.', '_')) || (noun === 'people' && known(`person_${verb}`)) || (['sales', 'orders'].includes(noun) && known(verb)) || known(what) || String(what);
+}
+
 export const ms = (value) => (value < 1_000 ? t('ms', { n: () => count(value < 10 ? Math.round(value * 10) / 10 : Math.round(value)) }) : duration(Math.round(value / 1000)));
 
 // word is prefix.name in the reader's language; a name that this page does not know yet
@@ -226,6 +233,7 @@ function inForce(answer) {
   if (!answer) return '';
   const r = answer.body?.receipt;
   if (!r) return t('receipt.taken');
+  if (!isKnown(r.nodes)) return t('receipt.unknown', { why: r.says ?? '' });
   const values = { nodes: () => count(r.nodes), of: () => count(r.of), time: () => ms(r.after_ms ?? 0) };
   return t(r.nodes < r.of ? 'receipt.partly' : 'receipt.all', values);
 }
@@ -245,7 +253,7 @@ export function drawParts(parts) {
   banner.hidden = away.length === 0;
   if (away.length) {
     show(banner, () => away.map(([name, part]) => t('parts.down', {
-      part: () => word('part', name), since: () => (part.since ? t('parts.since', { time: () => moment(part.since) }) : ''),
+      part: () => word('part', name), since: () => (part.since ? t('parts.since', { time: () => moment(part.since) }) : ''), says: part.says ?? '',
     })).join(' '));
   }
 }

@@ -22,7 +22,7 @@ function drawEngines(s) {
     return el('li', { class: 'card-box engine', data: { state } }, el('h2', { show: () => word('part', name) }),
       el('p', {}, el('span', { class: 'light', data: { state }, show: () => t(`engine.${state}`) }), ' ', el('span', { class: 'soft', text: part?.kind ?? '' })),
       part?.since ? el('p', { class: 'soft digits', say: ['engine.since', { time: () => moment(part.since) }] }) : null,
-      part?.error ? el('p', { class: 'why', text: part.error, dir: 'auto' }) : null);
+      part?.says ? el('p', { class: 'why', text: part.says, dir: 'auto' }) : null);
   }), el('li', { class: 'card-box engine' }, el('h2', { say: 'engines.listeners' }), el('dl', { class: 'tiles' },
     tile('engines.running', s.value.listeners?.running, { make: (on) => t(on ? 'yes' : 'no'), why: 'engines.no_listeners' }),
     tile('engines.dead', s.value.dead_letters?.count, { why: 'engines.dead_unknown', tone: s.value.dead_letters?.count > 0 ? 'bad' : undefined }))));

@@ -3,7 +3,7 @@
 import { count, percent, say, show, t } from './i18n.js';
 import { gate, stopwatch } from './clock.js';
 import { part } from './frame.js';
-import { age, drawParts, el, figure, isKnown, moment, ms, source, tellTrouble, tile, word } from './desk.js';
+import { act, age, drawParts, el, figure, isKnown, moment, ms, source, tellTrouble, tile, word } from './desk.js';
 import { chart } from './chart.js';
 
 const kept = 600_000; // ms of steps that are kept
@@ -100,23 +100,23 @@ export function live(root, { id, admin }) {
     return { state: sale.state, left: sale.left, total: sale.total, waiting: sale.waiting, balance: balance.value, queued: balance.value?.pending };
   }
 
-  const why = () => t(state.mode === 'stream' ? 'live.why_node' : 'live.why_no_stream');
+  const why = () => (state.mode !== 'stream' ? t('live.why_no_stream') : state.news.sales_say ?? t('live.why_node'));
 
   function drawTiles(of, streamed) {
     const sum = of.balance;
     const share = isKnown(of.left) && of.total ? () => percent(of.left / of.total) : undefined;
-    const reason = (name) => (of.why?.[name] ? () => of.why[name] : why);
+    const reason = () => (of.says ? () => of.says : why);
     const tiles = [
-      tile('live.left', of.left, { why: reason('left'), big: true, note: share && (() => t('live.of_total', { total: () => count(of.total), share })) }),
-      tile('live.waiting', of.waiting, { why: reason('waiting') }),
-      tile('live.queued', of.queued, { why: reason('queued') }),
-      tile('live.admitted', of.admitted_per_s, { why: reason('admitted_per_s'), make: (v) => t('live.per_second', { n: () => count(Math.round(v)) }) }),
-      tile('live.admission', of.admission_ms?.p50, { why: reason('admission_ms'), make: ms, note: () => t('live.p99', { time: () => (isKnown(of.admission_ms?.p99) ? ms(of.admission_ms.p99) : t('unknown')) }) }),
-      tile('live.outcome', of.outcome_ms?.p50, { why: reason('outcome_ms'), make: ms, note: () => t('live.p99', { time: () => (isKnown(of.outcome_ms?.p99) ? ms(of.outcome_ms.p99) : t('unknown')) }) }),
-      tile('live.balance', isKnown(sum) ? sum.ok : null, { why: reason('balance'), make: (ok) => t(ok ? 'balance.ok' : 'balance.bad'), tone: isKnown(sum?.ok) ? (sum.ok ? 'good' : 'bad') : undefined,
+      tile('live.left', of.left, { why: reason(), big: true, note: share && (() => t('live.of_total', { total: () => count(of.total), share })) }),
+      tile('live.waiting', of.waiting, { why: reason() }),
+      tile('live.queued', of.queued, { why: reason() }),
+      tile('live.admitted', of.admitted_per_s, { why: reason(), make: (v) => t('live.per_second', { n: () => count(Math.round(v)) }) }),
+      tile('live.admission', of.admission_ms?.p50, { why: reason(), make: ms, note: () => t('live.p99', { time: () => (isKnown(of.admission_ms?.p99) ? ms(of.admission_ms.p99) : t('unknown')) }) }),
+      tile('live.outcome', of.outcome_ms?.p50, { why: reason(), make: ms, note: () => t('live.p99', { time: () => (isKnown(of.outcome_ms?.p99) ? ms(of.outcome_ms.p99) : t('unknown')) }) }),
+      tile('live.balance', isKnown(sum) ? sum.ok : null, { why: sum?.says ? () => sum.says : reason(), make: (ok) => t(ok ? 'balance.ok' : 'balance.bad'), tone: isKnown(sum?.ok) ? (sum.ok ? 'good' : 'bad') : undefined,
         note: isKnown(sum) && !sum.ok ? () => says(sum.violations) : undefined }),
     ];
-    if (streamed && state.news.nodes) tiles.push(tile('live.nodes', state.news.nodes.length, {}));
+    if (streamed && state.news.nodes) tiles.push(tile('live.nodes', state.news.nodes.length, { note: state.news.nodes_say ? () => t('live.nodes_say', { why: state.news.nodes_say }) : undefined }));
     part(root, 'tiles').replaceChildren(...tiles);
   }
 
@@ -128,14 +128,18 @@ export function live(root, { id, admin }) {
     box.hidden = steps.length < 2;
     if (box.hidden) return;
     const from = Math.max(to - kept, Math.min(steps[0].at, to - 60_000));
-    const flags = [...marks.values()].map((mark) => ({ at: Date.parse(mark.at), text: () => word('act', mark.what), kind: 'pressed' }));
+    const flags = [...marks.values()].filter((mark) => mark.what !== 'opens').map((mark) => ({ at: Date.parse(mark.at), text: () => act(mark.what), kind: 'pressed' }));
     if (sale) flags.push({ at: Date.parse(sale.opens_at), text: () => t('live.opening'), kind: 'opening' });
     const points = (name) => steps.map((s) => ({ at: s.at, value: s[name] }));
     const frame = { from, to, marks: flags };
-    box.replaceChildren(
-      chart('live.chart_admitted', [{ name: 'live.admitted', points: points('admitted') }], frame),
-      chart('live.chart_units', [{ name: 'live.left', points: points('left') }, { name: 'live.waiting', points: points('waiting') }], frame),
-      chart('live.chart_latency', [{ name: 'live.admission', points: points('admission') }, { name: 'live.outcome', points: points('outcome') }], { ...frame, make: ms }));
+    // A chart of which nothing is known is left out: its tile says why.
+    const told = (...names) => steps.some((s) => names.some((name) => isKnown(s[name])));
+    const line = (name, key) => ({ name: `live.${name}`, points: points(key) });
+    box.replaceChildren(...[
+      told('admitted') && chart('live.chart_admitted', [line('admitted', 'admitted')], frame),
+      told('left', 'waiting') && chart('live.chart_units', [line('left', 'left'), line('waiting', 'waiting')], frame),
+      told('admission', 'outcome') && chart('live.chart_latency', [line('admission', 'admission'), line('outcome', 'outcome')], { ...frame, make: ms }),
+    ].filter(Boolean));
   }
 
   function drawVerdicts(of) {
@@ -146,7 +150,7 @@ export function live(root, { id, admin }) {
 
   function drawMarks() {
     const all = [...marks.values()].toSorted((a, b) => Date.parse(b.at) - Date.parse(a.at));
-    part(root, 'marks').replaceChildren(...(all.length ? all.slice(0, 20).map((mark) => el('li', {}, el('time', { datetime: mark.at, show: () => moment(mark.at) }), ' ', el('b', { show: () => word('act', mark.what) }), ' ', el('span', { class: 'soft', text: mark.who ?? '', dir: 'auto' })))
+    part(root, 'marks').replaceChildren(...(all.length ? all.slice(0, 20).map((mark) => el('li', {}, el('time', { datetime: mark.at, show: () => moment(mark.at) }), ' ', el('b', { show: () => act(mark.what) }), ' ', el('span', { class: 'soft', text: mark.who ?? '', dir: 'auto' })))
       : [el('li', { class: 'soft', say: 'live.no_marks' })]));
   }
 

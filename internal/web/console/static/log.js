@@ -1,9 +1,9 @@
 // What was done, by whom, with what result: newest first.
-import { say, show, t } from './i18n.js';
+import { say, show } from './i18n.js';
 import { get } from './api.js';
 import { stopwatch } from './clock.js';
 import { byId } from './frame.js';
-import { age, el, may, moment, onRole, troubleOf, watchParts, word } from './desk.js';
+import { act, age, el, may, moment, onRole, troubleOf, watchParts, word } from './desk.js';
 
 const form = byId('find');
 const names = ['who', 'what', 'sale'];
@@ -35,12 +35,12 @@ async function find(before = '') {
 }
 
 function row(e) {
-  const failed = e.result && !/^(ok|done|20\d)/i.test(String(e.result));
+  const failed = e.result !== 'done';
   return el('tr', {}, el('td', { class: 'digits', show: () => moment(e.at) }),
     el('th', { scope: 'row' }, el('span', { text: e.who, dir: 'auto' }), e.role ? el('small', { class: 'soft', show: () => word('role', e.role) }) : null),
-    el('td', {}, el('b', { show: () => word('act', String(e.what).replaceAll('.', '_')) }), e.sale ? el('a', { href: `/console/sale/${encodeURIComponent(e.sale)}`, text: ` ${e.sale}` }) : null,
+    el('td', {}, el('b', { show: () => act(e.what) }), e.subject ? el('span', { class: 'soft', text: ` ${e.subject}`, dir: 'auto' }) : null, e.sale ? el('a', { href: `/console/sale/${encodeURIComponent(e.sale)}`, text: ` ${e.sale}` }) : null,
       e.intent ? el('small', { class: 'soft', text: text(e.intent), dir: 'auto' }) : null),
-    el('td', { class: failed ? 'bad' : '', text: e.result ?? '', show: e.result ? undefined : () => t('unknown'), dir: 'auto' }),
+    el('td', { class: failed ? 'bad' : '', show: () => word('result', e.result) }),
     el('td', {}, el('small', { text: change(e), dir: 'auto' })),
     el('td', {}, el('small', { class: 'soft', text: [e.from, e.request_id].filter(Boolean).join(' · ') })));
 }

@@ -61,7 +61,7 @@ async function find(next = '') {
 
 function row(order) {
   const href = `/console/order/${encodeURIComponent(order.id)}`;
-  return el('tr', {}, el('th', { scope: 'row' }, el('a', { href, text: order.id })), el('td', { text: order.buyer_name ?? order.buyer, dir: 'auto' }),
+  return el('tr', {}, el('th', { scope: 'row' }, may('support') ? el('a', { href, text: order.id }) : el('code', { text: order.id })), el('td', { text: order.buyer_name ?? order.buyer, dir: 'auto' }),
     el('td', {}, el('a', { href: `/console/sale/${encodeURIComponent(order.sale)}`, text: order.title, dir: 'auto' })),
     el('td', { class: 'digits', show: () => count(order.quantity) }), el('td', { class: 'digits', show: () => money(order.amount, order.currency) }),
     el('td', {}, el('span', { class: 'badge', data: { state: order.state }, say: `order_state.${order.state}` })), el('td', { class: 'digits', show: () => when(order.created_at) }));

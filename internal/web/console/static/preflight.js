@@ -25,7 +25,7 @@ export function preflight(root, { admin, look }) {
     if (s.value === undefined) {
       part(root, 'verdict').dataset.tone = 'plain';
       say(part(root, 'says'), 'preflight.unknown');
-      part(root, 'go').replaceChildren();
+      if (sale && s.trouble) drawGo(false);
       return;
     }
     const checks = s.value.checks.toSorted((a, b) => (order[a.state] ?? 1) - (order[b.state] ?? 1));
