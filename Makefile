@@ -43,9 +43,12 @@ deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -yq --no-install-recommends $(PACKAGES); \
 	fi
 
-drill: ## break every part 20 times in the middle of sales, kill a node 200 times; writes docs/drills.md
+drill: ## break every part 20 times in the middle of sales, kill a node 200 times, ask every route meanwhile; writes docs/drills.md
 	go run ./e2e/drill --kills 200 --out docs/drills.md
 	go run ./e2e/drill --engines --rounds 20 --out docs/drills.md
+	go run ./e2e/drill --engines --routes --rounds 20 --out docs/drills.md
+	go test -count=1 -timeout 30m -run TestABalancer ./e2e -away 1m
+	go test -count=1 -run TestAMillion ./internal/gate/redisgate -million
 
 screens: ## a picture of every page in every state, wide and narrow, light and dark, in both languages; writes docs/screens
 	@fc-list :lang=zh | grep -q . || { echo "install fonts for Chinese and for pictures first, e.g.: apt-get install fonts-noto-cjk fonts-noto-color-emoji"; exit 1; }

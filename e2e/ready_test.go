@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,8 +16,7 @@ import (
 	"seckill/internal/stack"
 )
 
-// awayFor is for how long an engine is away in the test of the balancer.
-const awayFor = 20 * time.Second
+var awayFor = flag.Duration("away", 20*time.Second, "how long an engine is away in the test of the balancer; make drill lets it be a minute")
 
 // A balancer sends buyers to the nodes whose /readyz is 200. With RabbitMQ and then
 // MariaDB away it goes on sending them, and nobody is turned away: they are admitted,
@@ -31,9 +31,9 @@ func TestABalancerTurnsNobodyAwayWhileAnEngineIsGone(t *testing.T) {
 		engine *stack.Engine
 	}{{"queue", e.rabbit}, {"store", e.maria}} {
 		must(t, part.engine.Kill())
-		until := time.Now().Add(awayFor)
+		until := time.Now().Add(*awayFor)
 		degraded := false
-		tick := time.NewTicker(500 * time.Millisecond)
+		tick := time.NewTicker(min(time.Second, *awayFor/40))
 		for time.Now().Before(until) {
 			<-tick.C
 			var ready []*node.Node

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/ca/catest"
 	"seckill/internal/event"
 	"seckill/internal/queue/queuetest"
 	"seckill/internal/queue/rabbitmq"
@@ -195,4 +197,33 @@ func TestCredentialsAndVirtualHost(t *testing.T) {
 			require.NotContains(t, err.Error(), string(bad.Password))
 		})
 	}
+}
+
+// A RabbitMQ whose certificate is signed by a CA of one's own is reached with
+// rabbitmq.ca_file, and not without it.
+func TestRabbitMQWithACAOfItsOwn(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(stack.Shared(t, stack.KindRabbitMQ).Fresh(t))
+	require.NoError(t, err)
+	files := catest.New(t)
+	u.Scheme, u.Host = "amqps", catest.Front(t, u.Host, files)
+	s := rabbittest.At(t, u.String())
+	s.CAFile = files.CA
+	b := rabbittest.New(t, s)
+	q := rabbitmq.New(b, nil)
+	rabbittest.Run(t, b, rabbit.Publishing)
+	rabbittest.Up(t, b, rabbit.Publishing)
+	queuetest.Publish(t, q, queuetest.Some(3)...)
+
+	s.CAFile = "" // then those that this machine trusts
+	strange := rabbittest.New(t, s)
+	rabbitmq.New(strange, nil)
+	rabbittest.Run(t, strange, rabbit.Publishing)
+	rabbittest.Eventually(t, func() error {
+		err := strange.Down(rabbit.Publishing)
+		if err == nil || !strings.Contains(err.Error(), "certificate signed by unknown authority") {
+			return fmt.Errorf("without its CA: %v", err)
+		}
+		return nil
+	})
 }

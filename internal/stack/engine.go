@@ -107,6 +107,7 @@ type Engine struct {
 	folder  *folder
 	ports   []*port
 	secrets secrets
+	tls     [2]string // see TLS
 
 	turn   sync.Mutex // held by Start, Stop, Wipe and Close: one at a time
 	closed bool       // guarded by turn
@@ -119,6 +120,7 @@ type Engine struct {
 
 type settings struct {
 	ports [3]int
+	tls   [2]string
 	root  string // prepended to the package's files, for tests
 }
 
@@ -130,6 +132,11 @@ func Port(n int) Option { return func(s *settings) { s.ports[mainPort] = n } }
 
 // ConsolePort sets where RabbitMQ's management console listens. 0 is a free port.
 func ConsolePort(n int) Option { return func(s *settings) { s.ports[consolePort] = n } }
+
+// TLS lets MariaDB offer TLS, with the certificate and the key in these files.
+func TLS(certificate, key string) Option {
+	return func(s *settings) { s.tls = [2]string{certificate, key} }
+}
 
 // Redis is the engine of the gate, not yet started, with its data in dir.
 func Redis(dir string, opts ...Option) (*Engine, error) { return newEngine(KindRedis, dir, opts) }
@@ -155,7 +162,7 @@ func newEngine(kind Kind, dir string, opts []Option) (*Engine, error) {
 }
 
 func (s *spec) engine(dir string, set settings) (*Engine, error) {
-	e := &Engine{spec: s}
+	e := &Engine{spec: s, tls: set.tls}
 	if err := s.installed(set.root); err != nil {
 		return nil, err
 	}

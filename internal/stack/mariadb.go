@@ -85,6 +85,9 @@ func (e *Engine) mariaConfig(name, data string) error {
 	if os.Getuid() == 0 {
 		as = "user = root\n" // asked for, or the server refuses to run as root
 	}
+	if e.tls[0] != "" {
+		as += fmt.Sprintf("ssl-cert = %q\nssl-key = %q\n", e.tls[0], e.tls[1])
+	}
 	return e.write(name, fmt.Sprintf(`# Written at every start.
 [mariadbd]
 %sdatadir = %q

@@ -2,20 +2,14 @@ package store
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
-	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
-	"math/big"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -32,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/ca/catest"
 	"seckill/internal/stack"
 )
 
@@ -1236,13 +1231,7 @@ func TestAnOwnCAMeansTLSThatIsChecked(t *testing.T) {
 	t.Parallel()
 	_, _, err := mysqlConfig("mysql://a:b@db:3306/shop?ca=/nowhere.pem")
 	require.ErrorContains(t, err, "mysql.ca_file")
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
-	der, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	file := catest.New(t).CA
 	for _, more := range []string{"", "&tls=preferred", "&tls=skip-verify"} {
 		c, _, err := mysqlConfig("mysql://a:b@db:3306/shop?ca=" + url.QueryEscape(file) + more)
 		require.NoError(t, err)
@@ -1251,6 +1240,25 @@ func TestAnOwnCAMeansTLSThatIsChecked(t *testing.T) {
 		require.False(t, c.TLS.InsecureSkipVerify)
 		require.False(t, c.AllowFallbackToPlaintext)
 	}
+}
+
+// A MariaDB whose certificate is signed by a CA of one's own is reached with
+// mysql.ca_file, over TLS, and not with another CA.
+func TestMariaDBWithACAOfItsOwn(t *testing.T) {
+	t.Parallel()
+	files := catest.New(t)
+	e := stack.Own(t, stack.KindMariaDB, stack.TLS(files.Certificate, files.Key))
+	s := preparedMySQL(t, e.URL()+"?ca="+url.QueryEscape(files.CA))
+	aSale(t, s, 10)
+	for _, db := range []*sql.DB{s.w, s.r} {
+		var name, cipher string
+		require.NoError(t, db.QueryRowContext(t.Context(), "SHOW STATUS LIKE 'Ssl_cipher'").Scan(&name, &cipher))
+		require.NotEmpty(t, cipher, "the connection is encrypted")
+	}
+	strange, err := Open(t.Context(), e.URL()+"?ca="+url.QueryEscape(catest.New(t).CA), false)
+	require.NoError(t, err)
+	t.Cleanup(func() { strange.Close() })
+	require.ErrorContains(t, strange.Prepare(t.Context()), "certificate signed by unknown authority")
 }
 
 // Of the connections that a node may have half write and half read.

@@ -66,6 +66,7 @@ var behaviours = []struct {
 	{"what became of a sale's tickets is counted", testAftermath},
 	{"a ticket of an unknown sale is refused", testUnknownSale},
 	{"what no version of a sale would have admitted is refused", testTerms},
+	{"a secret that is not the others' is known", testSecretPrint},
 	{"a batch whose data is rejected says so and leaves nothing", testPoison},
 	{"a ticket that fails alone can be refused", testRefuse},
 	{"any order of batches keeps the rules", testBatches},
