@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -78,6 +79,41 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string, noFac
 		}
 		return endSessions(v)
 	})
+}
+
+// ChangePassword is SetPassword for whoever bears the token and knows the old one. Other
+// sessions of the account end; the one that it returns goes on.
+func (a *Accounts) ChangePassword(ctx context.Context, who Who, old, password string) (Session, error) {
+	form, err := checkPassword(who.Name, password)
+	if err != nil {
+		return Session{}, err
+	}
+	if !who.Account() {
+		return Session{}, errNoAccount
+	}
+	v, err := a.store.Account(ctx, who.Name)
+	if err != nil {
+		return Session{}, err
+	}
+	if ok, err := matches(old, v.Hash); err != nil || !ok || len(old) > MaxPassword {
+		return Session{}, cmp.Or(err, ErrLogin)
+	}
+	hash, err := argon2id.CreateHash(form, hashing)
+	if err != nil {
+		return Session{}, err
+	}
+	was := v.Hash
+	v, err = a.own(ctx, who, func(v *seckill.Account) error {
+		if v.Hash != was { // it is another one by now
+			return ErrLogin
+		}
+		v.Hash = hash
+		return endSessions(v)
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	return a.session(v, who.Factor)
 }
 
 // EndSessions ends all sessions of the account: whoever had one logs in again.

@@ -210,6 +210,7 @@ func New(c Config) *API {
 		{"POST", "/api/me/second-factor", buyers, a.newFactor},             // another one each time
 		{"POST", "/api/me/second-factor/confirm", buyers, a.confirmFactor}, // a code is good once
 		{"DELETE", "/api/me/second-factor", buyers, a.removeFactor},
+		{"POST", "/api/me/password", buyers, a.changePassword}, // other sessions end
 		{"POST", "/api/me/logout-everywhere", buyers, a.logoutEverywhere},
 		{"GET", "/api/tickets", buyers, a.listTickets},
 		{"GET", "/api/orders", buyers, a.listOrders},

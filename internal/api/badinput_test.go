@@ -66,6 +66,7 @@ func (s *system) samples() map[string]string {
 		"POST /api/admin/invites":               `{"uses":2,"hours":1}`,
 		"POST /api/me/second-factor/confirm":    `{"code":"123456"}`,
 		"DELETE /api/me/second-factor":          `{"code":"123456"}`,
+		"POST /api/me/password":                 `{"password":"` + goodPassword + `","new_password":"another ` + goodPassword + `"}`,
 
 		"POST /api/admin/people/{name}/role":     `{"role":"support"}`,
 		"POST /api/admin/people/{name}/password": `{"password":"another ` + goodPassword + `"}`,

@@ -48,7 +48,7 @@ type limits struct {
 	failedPairs   *failures  // wrong ones by name and address
 	names         *failures  // tries by name, from all addresses
 	addresses     *failures  // wrong ones by address
-	codes         *failures  // wrong codes of a second factor, by name or by buyer
+	codes         *failures  // wrong codes of a second factor, and old passwords, by name or by buyer
 	refusals      *failures  // that are noted, by who was refused
 	allRefusals   *failures
 	devices       devices

@@ -87,6 +87,38 @@ func (a *API) logoutEverywhere(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
+// changePassword gives the caller's account another password, for the old one. Its other
+// sessions end.
+func (a *API) changePassword(w http.ResponseWriter, r *request) error {
+	var body struct {
+		Old string `json:"password"`
+		New string `json:"new_password"`
+	}
+	if err := decode(w, r.Request, &body, false); err != nil {
+		return err
+	}
+	if a.limits.codes.over(r.who.Buyer) {
+		return errTooMany
+	}
+	leave, err := a.limits.hashing.Enter(r.Context(), network(a.client(r.Request)))
+	if err != nil {
+		return err
+	}
+	s, err := a.hash(leave, func() (account.Session, error) {
+		return a.Accounts.ChangePassword(r.Context(), r.who, body.Old, body.New)
+	})
+	if errors.Is(err, account.ErrLogin) {
+		a.limits.codes.count(r.who.Buyer)
+	}
+	if err != nil {
+		return err
+	}
+	a.inForce(r)
+	a.noteOwn(r, r.who.Buyer, r.who.Role, "me.password", r.who.Name, seckill.LogDone)
+	a.setSession(w, r.Request, s)
+	return writeJSON(w, http.StatusOK, s)
+}
+
 // inForce makes this node know at once whose sessions have ended. Where it fails the node
 // learns it as the others do.
 func (a *API) inForce(r *request) {

@@ -146,6 +146,30 @@ func TestLogoutEverywhere(t *testing.T) {
 	require.Empty(t, s.readLog("&what=me"), "buyers are not in the log")
 }
 
+// Whoever knows the old password sets another one, and is the only one who stays in.
+func TestOnesOwnPassword(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, noting, func(c *Config) { c.LoginTries = 5 })
+	_, err := s.accounts.Register(t.Context(), "ann", goodPassword, seckill.RoleSupport)
+	require.NoError(t, err)
+	desk, _ := s.login("ann", goodPassword, "")
+	phone, _ := s.login("ann", goodPassword, "")
+	change := func(token, old, next string) *answer {
+		return s.with(token, "POST", "/api/me/password", `{"password":"`+old+`","new_password":"`+next+`"}`)
+	}
+	change(desk, "wrong horse battery", "another "+goodPassword).is(401)
+	change(desk, goodPassword, "12345678").is(422)
+	change(token(t, "a script", ""), goodPassword, "another "+goodPassword).is(409)
+	s.with(phone, "GET", "/api/me", "").is(200)
+	change(desk, goodPassword, "another "+goodPassword).is(200).into(&struct{ Token *string }{&desk})
+	s.with(desk, "GET", "/api/admin/sales", "").is(200)
+	s.with(phone, "GET", "/api/me", "").is(401)
+	_, a := s.login("ann", goodPassword, "")
+	a.is(401)
+	s.awaitLog("&what=me.password", func(e seckill.LogEntry) bool { return e.Subject == "ann" })
+	require.Eventually(t, func() bool { return change(desk, "guess", "another "+goodPassword).status == 429 }, 60*time.Second, time.Millisecond)
+}
+
 func TestASecondFactorAtTheLogin(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, noting, func(c *Config) { c.LoginTries = 5 })
