@@ -163,7 +163,7 @@ func TestTheSamplesAreGood(t *testing.T) {
 			}
 			a := s.do(c)
 			require.Less(t, a.status, 300, "%s", a)
-			if c.body == "" && r.method != "GET" {
+			if c.body == "" && r.method != "GET" && !strings.HasSuffix(r.path, "/end") { // whose title may be left out
 				schema := doc.Paths.Value(r.path).GetOperation(r.method).RequestBody.Value.Content[jsonHeader].Schema.Value
 				require.Empty(t, schema.Properties, "add a sample body")
 			}
