@@ -47,6 +47,8 @@ var Moments = []Moment{
 	{"15-before-refund", 4},
 	{"15-before-confirm", 3},
 	{"16-before-commit", 3},
+	{"17-before-commit", 4},
+	{"17-before-delivered", 6},
 }
 
 // Purchases are the moments that a crowd of buyers comes to, those of steps 1 to 12.

@@ -1,7 +1,7 @@
 // Package payers is everybody around the money of a node that dies under them: buyers
 // who pay, twice, too late or with another amount, a shop whose server repeats,
-// reorders and loses what it tells, and an administrator who gives back whole orders
-// and parts.
+// reorders and loses what it tells, its receiver of webhooks, and an administrator who
+// gives back whole orders and parts.
 //
 // The shop keeps its own books. Finish holds them against those of the node.
 package payers
@@ -58,6 +58,8 @@ type Payers struct {
 	gave  map[string]int64 // by our refund's id: what it gave back
 	asked int              // for refunds, repeats included
 
+	heard heard
+
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
@@ -68,7 +70,7 @@ func New(url string, token []byte, workers int) (*Payers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]int64{}, gave: map[string]int64{}, run: seckill.NewTicketID(time.Now())[9:17]}
+	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]int64{}, gave: map[string]int64{}, heard: heard{last: map[string]seckill.Event{}, seen: map[string]bool{}}, run: seckill.NewTicketID(time.Now())[9:17]}
 	if p.admin, err = account.Mint(token, "treasurer", seckill.RoleAdmin, 24*time.Hour); err != nil {
 		return nil, err
 	}
@@ -77,14 +79,17 @@ func New(url string, token []byte, workers int) (*Payers, error) {
 		return nil, err
 	}
 	p.at = "http://" + l.Addr().String()
-	p.shop = &http.Server{Handler: http.HandlerFunc(p.refund)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/refunds", p.refund)
+	mux.HandleFunc("/hooks", p.hear)
+	p.shop = &http.Server{Handler: mux}
 	go p.shop.Serve(l)
 	return p, nil
 }
 
 // Env is what the node must be told.
 func (p *Payers) Env() []string {
-	return []string{"SECKILL_PAYMENT_PROVIDER=shop", "SECKILL_PAYMENT_SECRET=" + Secret, "SECKILL_PAYMENT_REFUND_URL=" + p.at + "/refunds"}
+	return []string{"SECKILL_PAYMENT_PROVIDER=shop", "SECKILL_PAYMENT_SECRET=" + Secret, "SECKILL_PAYMENT_REFUND_URL=" + p.at + "/refunds", p.hooks()}
 }
 
 // Close ends the shop.
@@ -197,6 +202,7 @@ func (p *Payers) Start(ctx context.Context) error {
 		return fmt.Errorf("no sale: %v %w", a, err)
 	}
 	p.sale = s.ID.String()
+	p.heard.faulty = p.Most > 0
 	ctx, p.stop = context.WithCancel(ctx)
 	for range p.Workers {
 		p.wg.Go(func() {
@@ -306,6 +312,7 @@ func (p *Payers) Finish(ctx context.Context) (found []string) {
 	if !report.OK {
 		bad("the audit: %v", report.Violations)
 	}
+	found = append(found, p.toldOfAll(ctx)...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var captured, gave int64
@@ -325,6 +332,8 @@ func (p *Payers) Finish(ctx context.Context) (found []string) {
 func (p *Payers) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times",
-		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked)
+	p.heard.mu.Lock()
+	defer p.heard.mu.Unlock()
+	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times; %d events heard, %d of them again",
+		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked, len(p.heard.seen), p.heard.again)
 }

@@ -85,6 +85,7 @@ type Config struct {
 	Orders   *order.Orders
 	Payments *payment.Payments
 	Money    Money
+	Webhooks Webhooks
 	Accounts *account.Accounts
 	Access   *access.Guard // who may ask, before the gate
 	Lists    Lists
@@ -244,9 +245,12 @@ func New(c Config) *API {
 		{"GET", "/api/admin/nodes", viewers, a.nodes},
 		{"GET", "/api/admin/balance", viewers, a.balances},
 		{"GET", "/api/admin/sales/{sale}/balance", viewers, a.balance},
-		{"GET", "/api/admin/sales/{sale}/after", viewers, a.after},           // a count, at most one every two seconds on a node
-		{"GET", livePath, viewers, a.live},                                   // a stream, until the caller goes
-		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)}, // of the node that answers
+		{"GET", "/api/admin/sales/{sale}/after", viewers, a.after}, // a count, at most one every two seconds on a node
+		{"GET", livePath, viewers, a.live},                         // a stream, until the caller goes
+		{"GET", "/api/admin/webhooks", viewers, a.listReceivers},
+		{"GET", "/api/admin/webhooks/{receiver}/deliveries", viewers, a.listDeliveries},
+		{"POST", "/api/admin/webhooks/{receiver}/replay", operators, a.replay}, // a repeat sends once more
+		{"POST", "/api/admin/listeners/start", operators, a.listeners(true)},   // of the node that answers
 		{"POST", "/api/admin/listeners/stop", operators, a.listeners(false)},
 		{"GET", "/api/admin/people", admins, a.listPeople},
 		{"POST", "/api/admin/people/{name}/role", admins, a.setRole},

@@ -74,6 +74,8 @@ func (s *system) samples() map[string]string {
 		"PATCH /api/admin/sales/{sale}":          `{"title":"another title"}`,
 		"POST /api/admin/sales/{sale}/stock":     `{"id":"restock-1","delta":5}`,
 
+		"POST /api/admin/webhooks/{receiver}/replay": `{"from":"2026-11-01T00:00:00Z","to":"2026-11-02T00:00:00Z"}`,
+
 		"POST /api/admin/orders/{order}/refund": `{"reason":"broken"}`,
 		"POST /api/admin/orders/{order}/cancel": `{"reason":"bought by a robot"}`,
 	}
@@ -81,7 +83,7 @@ func (s *system) samples() map[string]string {
 
 // good is a request that the route accepts.
 func (s *system) good(r route) call {
-	path := strings.NewReplacer("{sale}", s.open.ID.String(), "{order}", s.order, "{name}", takenName).Replace(r.path)
+	path := strings.NewReplacer("{sale}", s.open.ID.String(), "{order}", s.order, "{name}", takenName, "{receiver}", theReceiver).Replace(r.path)
 	if strings.HasPrefix(r.path, "/api/admin/books") {
 		path += "?from=2026-11-01&to=2026-11-30&zone=Asia/Shanghai"
 	}

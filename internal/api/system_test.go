@@ -27,6 +27,7 @@ import (
 	"seckill"
 	"seckill/internal/access"
 	"seckill/internal/account"
+	"seckill/internal/event"
 	"seckill/internal/gate"
 	"seckill/internal/live"
 	"seckill/internal/order"
@@ -82,6 +83,9 @@ type system struct {
 	buyer []string
 }
 
+// theReceiver of webhooks is configured, and nobody delivers to it.
+const theReceiver = "erp"
+
 // newSystem starts a system and fills it: one sale in each state, and an order.
 func newSystem(t testing.TB, options ...func(*Config)) *system {
 	t.Helper()
@@ -117,8 +121,9 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	settler := &settle.Settler{Queue: s.settling, Store: s.store, Gate: s.gate, Log: logger, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 	stopping, stopWaits := context.WithCancel(context.Background())
 	s.stop = stopWaits
+	hooks := event.NewWebhooks([]event.Receiver{{Name: theReceiver, URL: "https://erp.shop.example/hooks", Types: []string{"order.paid", "order.placed"}}}, s.store, logger, nil)
 	config := Config{
-		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Accounts: s.accounts, Tokens: tokens,
+		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Webhooks: hooks, Accounts: s.accounts, Tokens: tokens,
 		Access: s.guard, Lists: s.store, People: s.store,
 		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
 		Patience: time.Minute, // the machine may be busy

@@ -18,6 +18,7 @@ import (
 	"seckill"
 	"seckill/internal/access"
 	"seckill/internal/account"
+	"seckill/internal/event"
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/live"
 	"seckill/internal/order"
@@ -41,6 +42,7 @@ type Node struct {
 	sales    *sale.Sales
 	orders   *order.Orders
 	payments *payment.Payments
+	webhooks *event.Webhooks
 	accounts *account.Accounts
 	access   *access.Guard
 	tokens   *account.Verifier
@@ -102,7 +104,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if n.tokens.Issuer, err = account.NewIssuer(c.Auth.Issuer, log); err != nil {
 		return nil, err
 	}
-	for _, weak := range c.weakTransport() {
+	for _, weak := range append(c.weakTransport(), c.weakWebhooks()...) {
 		log.Warn("weaker than promised: " + weak)
 	}
 	if err := n.openParts(ctx); err != nil {
@@ -131,6 +133,9 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	n.balancer = &sale.Balancer{Store: n.store, Gate: n.gate, Watched: n.sales.Watched, Node: rand.Text(), Only: c.Embedded(), Log: log}
 	n.balancer.Register(n.metrics)
 	if err := n.openLive(); err != nil {
+		return nil, err
+	}
+	if err := n.openWebhooks(); err != nil {
 		return nil, err
 	}
 	n.settled = settle.NewMetrics(n.metrics)

@@ -83,6 +83,8 @@ type Config struct {
 		OutageCredit time.Duration  `koanf:"outage_credit" help:"the most time in a day that buyers get back because the store or all nodes were away; 0: none"`
 	} `koanf:"payment"`
 
+	Webhooks []Webhook `koanf:"webhooks" help:"servers of the shop that are told of orders, signed, each {name, url, secret or secret_file, types}; in the environment the same list as JSON. All nodes have the same"`
+
 	RabbitMQ rabbit.Settings `koanf:"rabbitmq"`
 
 	Redis struct {
@@ -144,6 +146,7 @@ func Defaults() Config {
 	c.HTTP.StopTimeout = 35 * time.Second
 	c.MySQL.Connections = 32
 	c.Payment.Grace, c.Payment.OutageCredit = 2*time.Minute, time.Hour
+	c.Webhooks = []Webhook{}
 	c.Limits.Outbox, c.Limits.Queue, c.Limits.Batch = 1_000_000, 10_000, 1024
 	c.Limits.Retention = 24 * time.Hour
 	c.Log.Format = "auto"
@@ -210,7 +213,7 @@ func LoadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, er
 	c = Config{}
 	err = k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result: &c, WeaklyTypedInput: true, ErrorUnused: true, TagName: "koanf",
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc(), splitHook),
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc(), splitHook, webhooksHook),
 	}})
 	if err != nil {
 		return c, fmt.Errorf("configuration: %w", named(err))
@@ -368,6 +371,9 @@ func (c *Config) check() error {
 	if c.Payment.OutageCredit < 0 || c.Payment.OutageCredit > 24*time.Hour {
 		bad("payment.outage_credit", "must be 0s to 24h")
 	}
+	if err := c.checkWebhooks(); err != nil {
+		bad("webhooks", "%v", err)
+	}
 	if c.HTTP.DrainDelay < 0 || c.HTTP.StopTimeout <= 0 {
 		bad("http.stop_timeout", "must be positive, and http.drain_delay not negative")
 	}
@@ -412,6 +418,8 @@ func (c Config) Show() ([]byte, error) {
 			k.Set(key, v.String())
 		case Address:
 			k.Set(key, v.String())
+		case []Webhook:
+			k.Set(key, shownWebhooks(v))
 		case time.Duration:
 			k.Set(key, v.String())
 		case slog.Level:

@@ -158,6 +158,9 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 				value = "mq1:5672,[::1]:5673"
 				want.Set(reflect.ValueOf([]string{"mq1:5672", "[::1]:5673"}))
 			}
+		case []Webhook:
+			value = `[{"name":"erp","url":"https://shop.example/hooks","secret":"whsec_x","types":["order.paid"]},{"name":"books","url":"http://127.0.0.1:81/","secret_file":"/run/books"}]`
+			want.Set(reflect.ValueOf([]Webhook{{Name: "erp", URL: "https://shop.example/hooks", Secret: "whsec_x", Types: []string{"order.paid"}}, {Name: "books", URL: "http://127.0.0.1:81/", SecretFile: "/run/books"}}))
 		default:
 			value = "text"
 			if some, ok := map[string]string{"log.format": "json", "auth.registration": "closed", "auth.second_factor": "admins", "access.registration_challenge": "both"}[key]; ok {
@@ -256,6 +259,8 @@ func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
 		"queue":                {"http://localhost", "disk", "amqp://a:b@localhost?x=1"},
 		"store":                {"postgres://localhost", "memory"},
 		"run":                  {"", "api,cook"},
+		"webhooks": {"erp", "{}", `[{"name":"erp"}]`, `[{"name":"ERP","url":"https://h","secret":"s"}]`, `[{"name":"a","url":"https://h"}]`, `[{"name":"a","url":"ftp://h","secret":"s"}]`,
+			`[{"name":"a","url":"https://h","secret":"s","types":["order.lost"]}]`, `[{"name":"a","url":"https://h","secret":"s"},{"name":"a","url":"https://i","secret":"s"}]`},
 	} {
 		for _, bad := range bads {
 			_, err := LoadConfig("", []string{EnvName(key) + "=" + bad}, nil)
@@ -278,6 +283,7 @@ const hush = "do-not-tell-anybody"
 func TestSecretsDoNotShow(t *testing.T) {
 	t.Parallel()
 	c, err := LoadConfig("", []string{"SECKILL_AUTH_SECRET=" + hush, "SECKILL_AUTH_PREVIOUS_SECRET=" + hush,
+		`SECKILL_WEBHOOKS=[{"name":"erp","url":"https://shop.example/","secret":"` + hush + `"}]`,
 		"SECKILL_GATE=redis://buyer:" + hush + "@localhost:6379/1", "SECKILL_QUEUE=amqp://sender:" + hush + "@localhost:5672/shop", "SECKILL_STORE=mysql://keeper:" + hush + "@localhost:3306/shop",
 	}, nil)
 	require.NoError(t, err)
@@ -288,6 +294,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 		require.Contains(t, string(shown), address, "all of an address but its password")
 	}
 	require.Contains(t, string(shown), "token_life: 24h0m0s")
+	require.Contains(t, string(shown), "url: https://shop.example/")
 
 	var log bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
@@ -314,6 +321,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 func TestAMistakeDoesNotShowASecret(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{
+		"webhooks: [{name: erp, url: https://h, secret: [" + hush + "]}]", "webhooks: [{name: erp, url: ftp://h, secret: " + hush + "}]", "webhooks: [" + hush + "]", "webhooks: [{name: erp, secrt: " + hush + "}]",
 		"auth: {secret: [" + hush + "]}", "auth: {secret: " + hush + "}\nlimits: {batch: x}",
 		"limits: {batch: 0}\ngate: redis://user:" + hush + "@localhost\nqueue: amqp://user:" + hush + "@localhost\nstore: mysql://user:" + hush + "@localhost",
 		"queue: amqp://user:" + hush + "@localhost:no-port", "queue: amqp://user:" + hush + "@localhost/shop?heartbeat=1",

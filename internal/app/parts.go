@@ -54,7 +54,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		return err
 	}
 	n.store.Connections(c.MySQL.Connections)
-	n.store.Retention, n.store.Credit = c.Limits.Retention, c.Payment.OutageCredit
+	n.store.Retention, n.store.Credit, n.store.HookTypes = c.Limits.Retention, c.Payment.OutageCredit, c.hookTypes()
 	if c.Embedded() && !c.Store.embedded() {
 		if n.only, err = takeStore(ctx, n.store, n.log); err != nil {
 			return err

@@ -34,6 +34,8 @@ func shown(v any) string {
 	switch v := v.(type) {
 	case []string:
 		text = strings.Join(v, ",")
+	case []Webhook:
+		text = ""
 	case slog.Level:
 		text = strings.ToLower(v.String())
 	case time.Duration:

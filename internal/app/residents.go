@@ -58,6 +58,7 @@ func (n *Node) residents() []resident {
 		{name: "settler", role: RoleSettle, stored: true, run: n.settler().Run},
 		{name: "settler of dead letters", role: RoleSettle, needs: "--queue amqp", present: rabbit, stored: true, run: n.deadSettler().Run},
 		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, stored: true, run: n.announcer().Run},
+		{name: "webhooks", role: RoleRelay, needs: "webhooks", present: len(n.config.Webhooks) > 0, stored: true, run: n.webhooks.Run},
 		{name: "expirer of orders", role: RoleExpire, stored: true, run: order.Expirer{Orders: n.orders}.Run},
 		{name: "returner of units", role: RoleExpire, stored: true, run: order.Returner{Orders: n.orders}.Run},
 		{name: "pulse of the store", role: RoleAPI, run: payment.Pulse{Payments: n.payments}.Run},

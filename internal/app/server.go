@@ -41,7 +41,7 @@ func serve(s *http.Server, l net.Listener) error {
 // public one knows nothing of the console and its routes. stopping ends the waits for outcomes.
 func (n *Node) apiServers(stopping context.Context) (public, admin *http.Server) {
 	c := api.Config{
-		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
+		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Webhooks: n.webhooks, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
 		Access: n.access, Lists: n.store, Shop: n.store, Live: n.hub, Tally: n.tally, Registration: n.config.Auth.Registration,
 		Pages: web.Both(n.sales.Get), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,

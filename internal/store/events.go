@@ -13,6 +13,27 @@ import (
 	"seckill"
 )
 
+// Where events are kept: for the broker, and for the receivers of webhooks. Each row is
+// forgotten by one resident.
+const (
+	brokerEvents  = "events"
+	webhookEvents = "webhook_events"
+)
+
+// keeps reports whether anybody wants events.
+func (s *Store) keeps() bool { return s.KeepEvents || len(s.HookTypes) > 0 }
+
+// keptIn lists where events of a type are kept.
+func (s *Store) keptIn(kind string) (tables []string) {
+	if s.KeepEvents {
+		tables = append(tables, brokerEvents)
+	}
+	if slices.Contains(s.HookTypes, kind) {
+		tables = append(tables, webhookEvents)
+	}
+	return tables
+}
+
 // eventsTogether is the most events in one row. What it holds of them must fit into
 // its 2,000 bytes.
 const eventsTogether = 60
@@ -26,13 +47,18 @@ const eventsTogether = 60
 // the order of its states. So a row of first events is named after its first order,
 // and one of last events after its last; an event between those has its own row.
 func (t *tx) tell(ctx context.Context, orders []seckill.Order, now time.Time) error {
-	if !t.s.KeepEvents || len(orders) == 0 {
+	if !t.s.keeps() || len(orders) == 0 {
 		return nil
 	}
 	slices.SortFunc(orders, func(a, b seckill.Order) int {
 		return cmp.Or(cmp.Compare(a.Sale, b.Sale), cmp.Compare(a.Quantity, b.Quantity), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 	})
 	state := orders[0].State
+	for i := range orders {
+		if o := &orders[i]; state == seckill.Refunded && o.Amount > 0 { // as whoever asks for it is told
+			o.RefundedAmount, o.ReturnedUnits = o.Amount, o.Quantity
+		}
+	}
 	step, kind := eventStep(state)
 	return t.tellAs(ctx, step, kind, orders, now)
 }
@@ -40,7 +66,7 @@ func (t *tx) tell(ctx context.Context, orders []seckill.Order, now time.Time) er
 // tellPart leaves an event about a part of a paid order that was given back. Its id
 // comes between those of the order's paying and of its end.
 func (t *tx) tellPart(ctx context.Context, o seckill.Order, now time.Time) error {
-	if !t.s.KeepEvents {
+	if !t.s.keeps() {
 		return nil
 	}
 	parts := int64(0)
@@ -52,6 +78,10 @@ func (t *tx) tellPart(ctx context.Context, o seckill.Order, now time.Time) error
 }
 
 func (t *tx) tellAs(ctx context.Context, step, kind string, orders []seckill.Order, now time.Time) error {
+	tables := t.s.keptIn(kind)
+	if len(tables) == 0 {
+		return nil
+	}
 	state := orders[0].State
 	for i := range orders {
 		// They would not fit, and are read with the event.
@@ -77,9 +107,11 @@ func (t *tx) tellAs(ctx context.Context, step, kind string, orders []seckill.Ord
 		}
 		args = append(args, row.ID+step, kind, ms(now), string(body))
 	}
-	for some := range slices.Chunk(args, 4*t.s.dialect.chunk) {
-		if _, err := t.exec(ctx, "INSERT INTO events (id, type, at, body) VALUES "+list(len(some)/4, 4), some...); err != nil {
-			return err
+	for _, table := range tables {
+		for some := range slices.Chunk(args, 4*t.s.dialect.chunk) {
+			if _, err := t.exec(ctx, "INSERT INTO "+table+" (id, type, at, body) VALUES "+list(len(some)/4, 4), some...); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -110,43 +142,48 @@ func eventStep(state seckill.OrderState) (step, kind string) {
 // in memory at once, each of some 500 bytes.
 func (s *Store) Events(ctx context.Context, max int) (rows []seckill.EventRow, err error) {
 	err = s.read(ctx, "events", func(t *tx) error {
-		var kept []keptEvents
-		var ids []any
-		err := t.rows(ctx, "SELECT id, type, at, body FROM events ORDER BY id LIMIT ?", []any{max}, func(r scanner) error {
-			var k keptEvents
-			var at int64
-			var body []byte
-			if err := r.Scan(&k.id, &k.kind, &at, &body); err != nil {
-				return err
-			}
-			k.at = fromMS(at)
-			if err := k.decode(body); err != nil {
-				return err
-			}
-			for _, id := range k.orders {
-				ids = append(ids, id)
-			}
-			kept = append(kept, k)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		known, err := t.about(ctx, ids)
-		if err != nil {
-			return err
-		}
-		rows = nil
-		for _, k := range kept {
-			row, err := k.row(known)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, row)
-		}
-		return nil
+		rows, err = t.eventRows(ctx, brokerEvents, max)
+		return err
 	})
 	return rows, err
+}
+
+// eventRows reads the first rows of a table of events.
+func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []seckill.EventRow, err error) {
+	var kept []keptEvents
+	var ids []any
+	err = t.rows(ctx, "SELECT id, type, at, body FROM "+table+" ORDER BY id LIMIT ?", []any{max}, func(r scanner) error {
+		var k keptEvents
+		var at int64
+		var body []byte
+		if err := r.Scan(&k.id, &k.kind, &at, &body); err != nil {
+			return err
+		}
+		k.at = fromMS(at)
+		if err := k.decode(body); err != nil {
+			return err
+		}
+		for _, id := range k.orders {
+			ids = append(ids, id)
+		}
+		kept = append(kept, k)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	known, err := t.about(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range kept {
+		row, err := k.row(known)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 // keptEvents is one row of events: of the orders, which differ from order in

@@ -258,7 +258,7 @@ func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int
 			}
 			if !o.Placed() {
 				state, amount, expires = stateRefused, 0, now
-			} else if t.s.KeepEvents {
+			} else if t.s.keeps() {
 				placed = append(placed, seckill.Order{ID: o.Ticket.ID, Sale: o.Ticket.Sale, Ticket: o.Ticket.ID, Quantity: o.Ticket.Quantity,
 					Price: sale.price, Amount: amount, Currency: sale.currency, State: seckill.Unpaid, CreatedAt: fromMS(ms(now)), ExpiresAt: fromMS(ms(expires))})
 				if amount == 0 {

@@ -40,6 +40,9 @@ type Store struct {
 	// for others (see Events), in the same transaction. It is set before the store
 	// is used.
 	KeepEvents bool
+	// HookTypes are the types of events that are kept for the receivers of webhooks (see
+	// SpreadEvents), in the same way. They are set before the store is used.
+	HookTypes []string
 	// Retention is how long after its end a sale is retired, 0 for never. It is set
 	// before the store is used.
 	Retention time.Duration

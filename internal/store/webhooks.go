@@ -1,0 +1,274 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"seckill"
+	"seckill/internal/crash"
+)
+
+// errSpread says that another node has spread the same events at the same moment.
+var errSpread = errors.New("another node makes the same deliveries")
+
+// SpreadEvents turns up to max rows of events into deliveries, one of each event for
+// each receiver that to names for its type, and forgets the rows, in one transaction.
+// It returns how many rows there were.
+func (s *Store) SpreadEvents(ctx context.Context, max int, to func(kind string) []string) (n int, err error) {
+	waits := false
+	err = s.ask(ctx, "webhook events", func(t *tx) error {
+		return t.rows(ctx, "SELECT id FROM webhook_events LIMIT 1", nil, func(r scanner) error { waits = true; return nil })
+	})
+	if err != nil || !waits {
+		return 0, err
+	}
+	err = s.write(ctx, "webhook events", func(t *tx) error {
+		rows, err := t.eventRows(ctx, webhookEvents, max)
+		if err != nil {
+			return err
+		}
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		var deliveries, ids []any
+		for _, row := range rows {
+			ids = append(ids, row.ID)
+			for _, e := range row.Events {
+				for _, receiver := range to(e.Type) {
+					deliveries = append(deliveries, receiver, e.ID, e.Type, e.Order, ms(e.At), string(e.Body), string(seckill.DeliveryWaiting), 0, ms(now), ms(now), 0, 0, "")
+				}
+			}
+		}
+		for some := range slices.Chunk(deliveries, 13*t.s.dialect.chunk) {
+			_, err := t.exec(ctx, "INSERT INTO webhook_deliveries (receiver, event, type, order_id, at, body, state, tries, since, next_at, tried_at, status, error) VALUES "+list(len(some)/13, 13), some...)
+			if err != nil {
+				return err
+			}
+		}
+		for some := range slices.Chunk(ids, t.s.dialect.chunk) {
+			gone, err := t.exec(ctx, "DELETE FROM webhook_events WHERE id IN ("+list(len(some), 1)+")", some...)
+			if err != nil {
+				return err
+			}
+			if gone != int64(len(some)) {
+				return errSpread
+			}
+		}
+		n = len(rows)
+		crash.Here("17-before-commit", n > 0)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+const deliveryColumns = "event, type, order_id, at, state, tries, since, next_at, tried_at, status, error, body"
+
+func scanDelivery(r scanner) (d seckill.Delivery, err error) {
+	var at, since, next, tried int64
+	var body []byte
+	err = r.Scan(&d.Event, &d.Type, &d.Order, &at, &d.State, &d.Tries, &since, &next, &tried, &d.Code, &d.Error, &body)
+	d.At, d.Since, d.Body = fromMS(at), fromMS(since), body
+	if d.State == seckill.DeliveryWaiting {
+		d.Next = moment(next)
+	}
+	d.Tried = moment(tried)
+	return d, err
+}
+
+// moment is a time that may be missing.
+func moment(n int64) *time.Time {
+	if n == 0 {
+		return nil
+	}
+	at := fromMS(n)
+	return &at
+}
+
+// DueDeliveries lists up to max deliveries of a receiver whose time has come, those that
+// have waited longest first: none while an earlier event of the same order waits, and
+// none while the receiver is stopped.
+func (s *Store) DueDeliveries(ctx context.Context, receiver string, max int) (all []seckill.Delivery, err error) {
+	err = s.ask(ctx, "deliveries", func(t *tx) error {
+		all = nil
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		return t.rows(ctx, "SELECT "+deliveryColumns+` FROM webhook_deliveries d WHERE receiver = ? AND state = 'waiting' AND next_at <= ?
+			AND NOT EXISTS (SELECT 1 FROM webhook_stops s WHERE s.receiver = d.receiver)
+			AND NOT EXISTS (SELECT 1 FROM webhook_deliveries e WHERE e.receiver = d.receiver AND e.event >= d.order_id AND e.event < d.event AND e.state = 'waiting')
+			ORDER BY next_at, event LIMIT ?`, []any{receiver, ms(now), max}, func(r scanner) error {
+			d, err := scanDelivery(r)
+			all = append(all, d)
+			return err
+		})
+	})
+	return all, err
+}
+
+// DeliveriesTried notes what came of sending deliveries. A receiver that is gone is
+// stopped.
+func (s *Store) DeliveriesTried(ctx context.Context, receiver string, tries []seckill.DeliveryTry) error {
+	return s.write(ctx, "deliveries", func(t *tx) error {
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		for _, d := range tries {
+			_, err := t.exec(ctx, "UPDATE webhook_deliveries SET state = ?, tries = tries + 1, next_at = ?, tried_at = ?, status = ?, error = ? WHERE receiver = ? AND event = ? AND state = 'waiting'",
+				string(d.State), ms(now.Add(d.Pause)), ms(now), d.Code, cut(d.Error, 300), receiver, d.Event)
+			if err != nil {
+				return err
+			}
+		}
+		if i := slices.IndexFunc(tries, func(d seckill.DeliveryTry) bool { return d.Gone }); i >= 0 {
+			_, err := t.exec(ctx, "DELETE FROM webhook_stops WHERE receiver = ?", receiver)
+			if err != nil {
+				return err
+			}
+			_, err = t.exec(ctx, "INSERT INTO webhook_stops (receiver, at, why) VALUES (?, ?, ?)", receiver, ms(now), fmt.Sprintf("it answered event %s with %d: it wants no more", tries[i].Event, tries[i].Code))
+			return err
+		}
+		return nil
+	})
+}
+
+// Deliveries lists up to f.Max deliveries of a receiver, those of the newest orders first.
+func (s *Store) Deliveries(ctx context.Context, f seckill.DeliveryFilter) (all []seckill.Delivery, err error) {
+	where, args := "receiver = ?", []any{f.Receiver}
+	if f.Order != "" { // "." comes after "-", which follows the order in the ids of its events
+		where, args = where+" AND event >= ? AND event < ?", append(args, f.Order, f.Order+".")
+	}
+	if f.State != "" {
+		where, args = where+" AND state = ?", append(args, string(f.State))
+	}
+	if f.Before != "" {
+		where, args = where+" AND event < ?", append(args, f.Before)
+	}
+	err = s.ask(ctx, "deliveries", func(t *tx) error {
+		all = nil
+		return t.rows(ctx, "SELECT "+deliveryColumns+" FROM webhook_deliveries WHERE "+where+" ORDER BY event DESC LIMIT ?", append(args, f.Max), func(r scanner) error {
+			d, err := scanDelivery(r)
+			all = append(all, d)
+			return err
+		})
+	})
+	return all, err
+}
+
+// ReceiverState returns how a receiver is served: all but its name, address and types.
+func (s *Store) ReceiverState(ctx context.Context, receiver string) (v seckill.ReceiverState, err error) {
+	err = s.read(ctx, "receiver", func(t *tx) error {
+		v = seckill.ReceiverState{}
+		oldest, last := int64(0), int64(0)
+		q := `SELECT (SELECT COUNT(*) FROM webhook_deliveries WHERE receiver = ? AND state = 'waiting'), (SELECT COUNT(*) FROM webhook_deliveries WHERE receiver = ? AND state = 'failed'),
+			(SELECT COALESCE(MIN(at), 0) FROM webhook_deliveries WHERE receiver = ? AND state = 'waiting'), (SELECT COALESCE(MAX(next_at), 0) FROM webhook_deliveries WHERE receiver = ? AND state = 'delivered')`
+		err := t.one(ctx, q, []any{receiver, receiver, receiver, receiver}, func(r scanner) error { return r.Scan(&v.Waiting, &v.Failed, &oldest, &last) })
+		if err != nil {
+			return err
+		}
+		v.Oldest, v.Last = moment(oldest), moment(last)
+		return t.rows(ctx, "SELECT at, why FROM webhook_stops WHERE receiver = ?", []any{receiver}, func(r scanner) error {
+			var at int64
+			err := r.Scan(&at, &v.Why)
+			v.Stopped = moment(at)
+			return err
+		})
+	})
+	return v, err
+}
+
+// replayTogether is how many deliveries one transaction of a replay puts to wait again.
+const replayTogether = 500
+
+// Replay puts deliveries to wait again, and starts a receiver that was stopped. It
+// returns how many; none with an event that the log does not have is not found.
+func (s *Store) Replay(ctx context.Context, p seckill.Replay) (n int, err error) {
+	where, args := "receiver = ?", []any{p.Receiver}
+	switch {
+	case p.Event != "":
+		where, args = where+" AND event = ?", append(args, p.Event)
+	case !p.From.IsZero():
+		where, args = where+" AND at >= ? AND at < ?", append(args, ms(p.From), ms(p.To))
+	default:
+		where += " AND state = 'failed'"
+	}
+	for after, more := "", true; more; {
+		err := s.write(ctx, "replay", func(t *tx) error {
+			var events []any
+			err := t.rows(ctx, "SELECT event FROM webhook_deliveries WHERE "+where+" AND event > ? ORDER BY event LIMIT ?", slices.Concat(args, []any{after, replayTogether}), func(r scanner) error {
+				var event string
+				err := r.Scan(&event)
+				events = append(events, event)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			now, err := t.clock(ctx)
+			if err != nil {
+				return err
+			}
+			for some := range slices.Chunk(events, t.s.dialect.chunk) {
+				_, err := t.exec(ctx, "UPDATE webhook_deliveries SET state = 'waiting', tries = 0, since = ?, next_at = ? WHERE receiver = ? AND event IN ("+list(len(some), 1)+")",
+					slices.Concat([]any{ms(now), ms(now), p.Receiver}, some)...)
+				if err != nil {
+					return err
+				}
+			}
+			if more = len(events) == replayTogether; more {
+				after = events[len(events)-1].(string)
+			}
+			n += len(events)
+			if p.Event != "" && n == 0 {
+				return seckill.ErrNotFound
+			}
+			if _, err = t.exec(ctx, "DELETE FROM webhook_stops WHERE receiver = ?", p.Receiver); err != nil || more {
+				return err
+			}
+			return t.logged(ctx, "", 0, p.Receiver, nil, map[string]any{"event": p.Event, "from": p.From, "to": p.To, "deliveries": n})
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// ForgetDeliveries deletes up to max deliveries of a receiver whose events are older
+// than age, and returns how many.
+func (s *Store) ForgetDeliveries(ctx context.Context, receiver string, age time.Duration, max int) (n int, err error) {
+	var old []any
+	err = s.ask(ctx, "deliveries", func(t *tx) error {
+		old = nil
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		return t.rows(ctx, "SELECT event FROM webhook_deliveries WHERE receiver = ? AND at < ? ORDER BY at LIMIT ?", []any{receiver, ms(now.Add(-age)), max}, func(r scanner) error {
+			var event string
+			err := r.Scan(&event)
+			old = append(old, event)
+			return err
+		})
+	})
+	if err != nil || len(old) == 0 {
+		return 0, err
+	}
+	err = s.write(ctx, "deliveries", func(t *tx) error {
+		for some := range slices.Chunk(old, t.s.dialect.chunk) {
+			if _, err := t.exec(ctx, "DELETE FROM webhook_deliveries WHERE receiver = ? AND event IN ("+list(len(some), 1)+")", append([]any{receiver}, some...)...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return len(old), err
+}
