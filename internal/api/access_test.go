@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/altcha-org/altcha-lib-go"
@@ -291,4 +292,20 @@ func TestATokenSaysHowOldTheAccountIs(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), who.Since, time.Minute)
 	s.do(call{method: "POST", path: ticketPath(aged.ID), token: v.Token}).problem(409, "not_eligible")
+}
+
+// An order that an administrator ends counts as soon as one that its buyer does.
+func TestATryThatAnAdministratorEndsCountsAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		sale := s.create(saleBody{"tries_per_buyer": 1})
+		order := s.bought("li.wei", sale.ID, 1)
+		synctest.Wait()
+		began := time.Now()
+		s.admin("POST", "/api/admin/orders/"+order+"/cancel", "").is(200)
+		synctest.Wait()
+		s.as("li.wei", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible")
+		require.Equal(t, began, time.Now(), "no look was waited for")
+	})
 }

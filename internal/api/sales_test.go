@@ -73,6 +73,9 @@ func TestBeforeItOpensEverythingOfASaleMayChange(t *testing.T) {
 		require.Equal(t, want, s.sale(s.scheduled.ID))
 		require.Equal(t, want, s.change(s.scheduled.ID, "", body), "a repeat leaves it as it is")
 		require.Equal(t, want, s.change(s.scheduled.ID, "", "{}"), "what is not sent stays")
+		var who string
+		require.NoError(t, s.commits.QueryRowContext(t.Context(), "SELECT who FROM ledger WHERE sale = ? AND what = 'stock.moved'", s.scheduled.ID).Scan(&who))
+		require.Equal(t, adminName, who, "the ledger names the person")
 		pass(time.Minute)
 		o := s.orderOf(otherName, s.bought(otherName, s.scheduled.ID, 2))
 		require.EqualValues(t, 2, o.Amount)

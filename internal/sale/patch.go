@@ -103,7 +103,8 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 		return sale, err
 	}
 	// Changing the total means moving units, so it is done by a stock move.
-	return c.Stock(ctx, seckill.Move{Sale: id, ID: fmt.Sprintf("total:%d", sale.Version), Delta: grow})
+	actor, _ := seckill.ActorOf(ctx)
+	return c.Stock(ctx, seckill.Move{Sale: id, ID: fmt.Sprintf("total:%d", sale.Version), Delta: grow, By: actor.Who})
 }
 
 func set[T any](field *T, v *T) {

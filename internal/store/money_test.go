@@ -20,6 +20,7 @@ func init() {
 		test func(t *testing.T, s *shop)
 	}{
 		{"time in which the store was away does not count against a buyer", testOutage},
+		{"orders are found by their state through an index", testOrdersByState},
 		{"a free order is paid from the start", testFree},
 		{"whatever happens to orders and their money, every cent is explained", testMoneyModel},
 		{"payment, expiry, cancelling and refund of an order race to one legal end", testMoneyRaces},
@@ -65,6 +66,66 @@ func testOutage(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	require.Equal(t, 60*time.Second+23*time.Second, o.ExpiresAt.Sub(o.CreatedAt), "outages of a day give back a minute at most")
 	s.invariants(t)
+}
+
+// Orders of every state are found, and no state by walking through all orders.
+func testOrdersByState(t *testing.T, s *shop) {
+	sale := s.open(1000)
+	one := map[seckill.OrderState]string{}
+	for _, state := range []seckill.OrderState{seckill.Unpaid, seckill.Paid, seckill.Cancelled, seckill.Refunded} {
+		v := s.place(sale.ID, "b "+string(state), 1)
+		if state == seckill.Refunded {
+			s.become(seckill.Paid, v)
+		}
+		if state != seckill.Unpaid {
+			s.become(state, v)
+		}
+		one[state] = v.ID
+	}
+	x := s.place(sale.ID, "late", 1)
+	s.advance(61 * time.Second)
+	_, err := s.Expire(t.Context(), 10)
+	require.NoError(t, err)
+	one[seckill.Expired] = x.ID
+	one[seckill.Unpaid] = s.place(sale.ID, "another", 1).ID
+	for _, state := range []seckill.OrderState{seckill.Unpaid, seckill.Paid, seckill.Cancelled, seckill.Refunded, seckill.Expired} {
+		for _, f := range []seckill.OrderFilter{{State: state, Max: 10}, {State: state, Sale: sale.ID, Max: 10}, {State: state, Before: "~", Max: 10}} {
+			orders, err := s.AllOrders(t.Context(), f)
+			require.NoError(t, err)
+			found := false
+			for _, o := range orders {
+				require.Equal(t, state, o.State)
+				found = found || o.ID == one[state]
+			}
+			require.True(t, found, state)
+		}
+		q, args := s.allOrders(seckill.OrderFilter{State: state, Before: "~", Max: 10})
+		explain, uses := "EXPLAIN QUERY PLAN ", "tickets_state"
+		if s.dialect.name == "mysql" {
+			explain = "EXPLAIN "
+		} else if state == seckill.Unpaid {
+			uses = "tickets_unpaid"
+		}
+		rows, err := s.r.QueryContext(t.Context(), explain+q, args...)
+		require.NoError(t, err)
+		columns, err := rows.Columns()
+		require.NoError(t, err)
+		plan := ""
+		for rows.Next() {
+			values := make([]any, len(columns))
+			for i := range values {
+				values[i] = new([]byte)
+			}
+			require.NoError(t, rows.Scan(values...))
+			for _, v := range values {
+				plan += string(*v.(*[]byte)) + " "
+			}
+			plan += "\n"
+		}
+		require.NoError(t, rows.Err())
+		require.NoError(t, rows.Close())
+		require.Contains(t, plan, uses, "%s", state)
+	}
 }
 
 func testFree(t *testing.T, s *shop) {

@@ -58,6 +58,7 @@ func openMySQL(raw string) (*Store, error) {
 		chunk:       mysqlRows,
 		lock:        " FOR UPDATE",
 		byKey:       " FORCE INDEX (PRIMARY)",
+		byState:     func(seckill.OrderState) string { return " FORCE INDEX (tickets_state)" },
 		clock:       "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
 		max:         "GREATEST",
 		active:      "active_buyer",

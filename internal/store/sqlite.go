@@ -34,7 +34,13 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		active:      "state IN ('unpaid', 'paid') AND buyer",
 		activeBuyer: "buyer",
 		credit:      "UPDATE tickets SET expires_at = expires_at + ? WHERE state = 'unpaid' AND expires_at > ? AND created_at <= ?",
-		due:         "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+		byState: func(state seckill.OrderState) string {
+			if state == seckill.Unpaid {
+				return " INDEXED BY tickets_unpaid"
+			}
+			return " INDEXED BY tickets_state"
+		},
+		due: "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
 	}, now: time.Now, stmts: map[stmtKey]*sql.Stmt{}}
 	if exclusive {
 		release, err := leaseSQLite(ctx, file+".lease")

@@ -75,17 +75,18 @@ type dialect struct {
 	alone func(ctx context.Context, migrate func(*sql.DB) error) error // while no other node migrates
 	weak  func(context.Context, *Store) ([]string, error)
 
-	chunk       int            // the most rows or values that one statement carries
-	keeps       bool           // statements are prepared once and kept
-	view        *sql.TxOptions // of a transaction that reads one snapshot
-	lock        string         // appended to a SELECT that must lock its rows
-	byKey       string         // after a table's name: find rows by the primary key and lock no others
-	clock       string         // the database's own clock, in milliseconds
-	max         string         // the function that returns the greater of two numbers
-	activeBuyer string         // its index's column
-	active      string         // the buyer of a ticket whose order is active, else nothing that matches
-	credit      string         // gives so many milliseconds to the orders that were unpaid at a moment, which comes twice
-	due         string         // the ids and times of at most so many unpaid orders that expire until then
+	chunk       int                             // the most rows or values that one statement carries
+	keeps       bool                            // statements are prepared once and kept
+	view        *sql.TxOptions                  // of a transaction that reads one snapshot
+	lock        string                          // appended to a SELECT that must lock its rows
+	byKey       string                          // after a table's name: find rows by the primary key and lock no others
+	clock       string                          // the database's own clock, in milliseconds
+	max         string                          // the function that returns the greater of two numbers
+	activeBuyer string                          // its index's column
+	active      string                          // the buyer of a ticket whose order is active, else nothing that matches
+	credit      string                          // gives so many milliseconds to the orders that were unpaid at a moment, which comes twice
+	byState     func(seckill.OrderState) string // after a table's name: find orders by the index of their state
+	due         string                          // the ids and times of at most so many unpaid orders that expire until then
 }
 
 // Errors of the batch: what failed, so that settle knows what to do.
