@@ -10,8 +10,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"seckill"
 	"seckill/e2e/node"
+	"seckill/internal/client"
 	"seckill/internal/stack"
 )
 
@@ -139,4 +142,51 @@ func TestAHealthyStartOnEnginesWarnsOfNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An operator stops a sale while MariaDB hangs: the gate has it on every node within
+// seconds, the store learns of it afterwards, and the log says who it was.
+func TestASaleIsStoppedWhileTheStoreHangs(t *testing.T) {
+	t.Parallel()
+	e := startEngines(t, stack.KindMariaDB)
+	sale := admin(t, e.nodes[0]).creates(100, 1)
+	buyer(t, e.nodes[1], "before").buys(sale, 1)
+	if got := buyer(t, e.nodes[0], "before").outcome(sale); got.Status != "placed" {
+		t.Fatalf("before anything happened: %+v", got)
+	}
+	must(t, syscall.Kill(e.maria.Pid(), syscall.SIGSTOP))
+	hangs := true
+	resume := func() {
+		if hangs {
+			hangs = false
+			must(t, syscall.Kill(e.maria.Pid(), syscall.SIGCONT))
+		}
+	}
+	t.Cleanup(resume)
+	admitted := buyer(t, e.nodes[1], "while it hangs").buys(sale, 1)
+	began := time.Now()
+	operator := as(t, e.nodes[0], "li.wei", seckill.RoleOperator)
+	if got := operator.does("POST", "/api/admin/sales/"+sale+"/pause", nil, 200); got.State != "paused" {
+		t.Errorf("the answer to the pause is %+v", got)
+	}
+	t.Logf("stopped after %v", time.Since(began))
+	for _, n := range e.nodes {
+		if got := buyer(t, n, "too late").does("POST", "/api/sales/"+sale+"/ticket", nil, 409); got.Code != "paused" {
+			t.Errorf("node %s tells a buyer %+v", n.URL, got)
+		}
+	}
+	resume()
+	if got := buyer(t, e.nodes[0], "while it hangs").outcome(sale); got.Status != "placed" || got.Ticket != admitted {
+		t.Errorf("admitted while the store hung, then %+v", got)
+	}
+	root := admin(t, e.nodes[1])
+	eventually(t, "the store has learned of the pause, and by whom", func() bool {
+		answer, err := (&client.Client{Server: root.url, Token: root.token}).Do(t.Context(), "GET", "/api/admin/log?sale="+sale+"&what=sales.pause", nil)
+		return err == nil && answer.Status == 200 && strings.Contains(string(answer.Body), `"li.wei"`)
+	})
+	eventually(t, "a log says who stopped it", func() bool {
+		all := e.nodes[0].Log() + e.nodes[1].Log()
+		return strings.Contains(all, "the gate has stopped the sale by itself") && strings.Contains(all, "the store has learned of an emergency stop") && strings.Contains(all, `"by":"li.wei"`)
+	})
+	root.audits(sale)
 }

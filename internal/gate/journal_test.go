@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -340,4 +341,19 @@ func TestTheRelayTakesWhatWaitsInItsOrder(t *testing.T) {
 		_, err := j.take(done, 1)
 		require.Equal(t, context.Canceled, err, "nothing is left")
 	})
+}
+
+// A damaged file of emergency stops keeps no node from its start.
+func TestADamagedFileOfStopsIsPutAside(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "gate.db")
+	require.NoError(t, os.WriteFile(file+".stops", []byte("[{"), 0o600))
+	m, err := OpenMemory(t.Context(), file, 0, Sealed(sealsOf(t, "a secret"), slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Close() })
+	require.EqualValues(t, 1, asides(t, m))
+	stops, err := m.Stops(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, stops)
+	require.FileExists(t, file+".stops.aside")
 }

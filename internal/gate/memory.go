@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -99,11 +100,17 @@ func openMemory(ctx context.Context, file string, limit int, gap time.Duration, 
 		flags: NewFlags(), limit: int64(limit), now: time.Now,
 		sales: map[seckill.SaleID]*memorySale{}, lost: duty.NewSignal(),
 	}
-	var err error
-	if m.stops, err = openStops(file + ".stops"); err != nil {
-		return nil, err
+	var bad error
+	if m.stops, bad = openStops(file + ".stops"); bad != nil && !errors.Is(bad, errStops) {
+		return nil, bad
 	}
-	m.journal, err = openJournal(ctx, file, gap, m.lose, trust)
+	var err error
+	if m.journal, err = openJournal(ctx, file, gap, m.lose, trust); err == nil && bad != nil {
+		m.journal.aside.Inc()
+		if trust.log != nil {
+			trust.log.Error("gate: the file of emergency stops is put aside, beside it; see whether a sale should be stopped", "file", file+".stops", "error", bad)
+		}
+	}
 	return m, err
 }
 

@@ -20,6 +20,8 @@ type stops struct {
 	all  []seckill.Stop
 }
 
+// openStops reads the stops of an earlier process. A file that cannot be read is put
+// aside: no node would start for it, and the store may know all that it said.
 func openStops(file string) (*stops, error) {
 	s := &stops{file: file}
 	b, err := os.ReadFile(file)
@@ -29,8 +31,15 @@ func openStops(file string) (*stops, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, json.Unmarshal(b, &s.all)
+	if err := json.Unmarshal(b, &s.all); err != nil {
+		s.all = nil
+		return s, errors.Join(errStops, os.Rename(file, file+".aside"))
+	}
+	return s, nil
 }
+
+// errStops says that the file of stops could not be read, and is put aside.
+var errStops = errors.New("it holds no emergency stops")
 
 // change changes the stops, on the disk first.
 func (s *stops) change(f func([]seckill.Stop) []seckill.Stop) error {

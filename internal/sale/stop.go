@@ -62,7 +62,7 @@ func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool, change 
 	if c.keeper.gate.Stop(ctx, stop) != nil {
 		return sale, err
 	}
-	c.keeper.log.Warn("sale: the store is away, so the gate has stopped the sale by itself; the store will learn of it", "sale", id, "end", end, "error", err)
+	c.keeper.log.Warn("sale: the store is away, so the gate has stopped the sale by itself; the store will learn of it", "sale", id, "end", end, "by", stop.By.Who, "error", err)
 	c.keeper.changed.Send() // the store may be there after all, and only be slow
 	return c.catalog.stopped(id, end), nil
 }
@@ -86,7 +86,7 @@ func (c *Changes) learn(ctx context.Context) error {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		c.keeper.log.Info("sale: the store has learned of an emergency stop", "sale", stop.Sale, "end", stop.End, "stopped_at", stop.At)
+		c.keeper.log.Info("sale: the store has learned of an emergency stop", "sale", stop.Sale, "end", stop.End, "by", stop.By.Who, "stopped_at", stop.At)
 	}
 	return failed
 }

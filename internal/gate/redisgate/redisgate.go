@@ -127,7 +127,7 @@ func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Gate{
 		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout, limit: limit, node: rand.Text(), log: log,
-		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds")},
+		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds"), "stops": gate.NewAside("stops")},
 		lost:   duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
 	}
@@ -178,7 +178,7 @@ func (g *Gate) now(bucket int) time.Time {
 
 // Register makes the gate's metrics.
 func (g *Gate) Register(r prometheus.Registerer) {
-	r.MustRegister(g.asides["outbox"], g.asides["holds"],
+	r.MustRegister(g.asides["outbox"], g.asides["holds"], g.asides["stops"],
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_pending_tickets", Help: "Admitted tickets without an outcome, as this node last saw them."}, func() float64 {
 			var n int64
 			for b := range g.lengths {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
 
 	"seckill"
 	"seckill/internal/gate"
@@ -62,13 +65,33 @@ func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
 		for id, note := range notes {
 			var stop seckill.Stop
 			if bad := json.Unmarshal([]byte(note), &stop); bad != nil || stop.Sale.String() != id {
-				err = errors.Join(err, fmt.Errorf("gate: the note of a stop of sale %q in %s cannot be read: %w", id, g.stopsKey(b), seckill.ErrUnavailable))
+				err = errors.Join(err, g.putStopAside(ctx, client, b, id, note))
 				continue
 			}
 			all = append(all, stop)
 		}
 	}
 	return all, err
+}
+
+// putStopAside keeps a note that cannot be read where a person finds it, with an alarm: it
+// may be that of a stop, and no node would be ready while it waits for the store.
+func (g *Gate) putStopAside(ctx context.Context, client rueidis.Client, b int, id, note string) error {
+	sale, note := strings.ToValidUTF8(id[:min(len(id), 100)], "?"), strings.ToValidUTF8(note[:min(len(note), 1000)], "?")
+	kept, err := json.Marshal(map[string]string{"from": "stops", "entry": sale, "content": note, "why": "it is no note of a stop", "at": time.Now().UTC().Format(time.RFC3339)})
+	if err != nil {
+		return err
+	}
+	g.asides["stops"].Inc()
+	g.log.Error("gate: the note of an emergency stop cannot be read and is put aside; see whether that sale should be stopped", "bucket", b, "sale", sale, "content", note)
+	for _, answer := range client.DoMulti(ctx,
+		client.B().Lpush().Key(g.asidesKey(b)).Element(string(kept)).Build(),
+		client.B().Hdel().Key(g.stopsKey(b)).Field(id).Build()) {
+		if err := answer.Error(); err != nil {
+			return g.fail(b, err)
+		}
+	}
+	return nil
 }
 
 // Learned forgets a stop that the store has learned of.

@@ -311,3 +311,25 @@ func TestALongOutboxIsCutInPages(t *testing.T) {
 	require.EqualValues(t, all, cut.Seq)
 	require.EqualValues(t, 10*pageSize-all, cut.Left)
 }
+
+// The note of a stop that cannot be read is put aside with an alarm, and the others are
+// told: or no node would be ready again.
+func TestADamagedStopStopsNoNode(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	stop := seckill.Stop{Sale: sale.ID, At: time.Now().UTC().Truncate(time.Second), By: seckill.Actor{Who: "root", Role: seckill.RoleAdmin}}
+	require.NoError(t, g.Stop(t.Context(), stop))
+	for id, note := range map[string]string{"17": "not a note", "x": "{}", "33": `{"sale":"1"}`, "\xff": "\xff\x00"} {
+		require.NoError(t, do(t, g, "HSET", g.stopsKey(bucket(sale.ID)), id, note).Error())
+	}
+	for range 2 {
+		stops, err := g.Stops(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []seckill.Stop{stop}, stops, "who asked is known, for the log")
+		require.EqualValues(t, 4, asides(t, g, "stops"))
+	}
+	kept, err := do(t, g, "LLEN", g.asidesKey(bucket(sale.ID))).AsInt64()
+	require.NoError(t, err)
+	require.EqualValues(t, 4, kept)
+}
