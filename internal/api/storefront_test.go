@@ -21,15 +21,15 @@ import (
 func TestMeSaysWhoTheCookieNames(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	var v map[string]string
+	var v map[string]any
 	me := call{method: "GET", path: "/api/me"}
 	s.do(me).problem(401, "unauthorized")
 	s.as(otherName, "GET", "/api/me", "").is(200).into(&v)
-	require.Equal(t, map[string]string{"buyer": otherName}, v, "whoever made the token")
+	require.Equal(t, map[string]any{"buyer": otherName, "second_factor": false}, v, "whoever made the token")
 	v = nil
 	a := s.do(call{method: "GET", path: "/api/me", header: []string{"Cookie", sessionCookie + "=" + token(t, "root", seckill.RoleAdmin)}}).is(200)
 	a.into(&v)
-	require.Equal(t, map[string]string{"buyer": "root", "role": "admin"}, v)
+	require.Equal(t, map[string]any{"buyer": "root", "role": "admin", "second_factor": false}, v)
 	require.Equal(t, "no-store", a.header.Get("Cache-Control"))
 
 	for _, name := range []string{"li.wei2", "李 伟", `a"b\c`} {
@@ -39,7 +39,7 @@ func TestMeSaysWhoTheCookieNames(t *testing.T) {
 		s.anybody("POST", "/api/register", string(body)).is(201).into(&session)
 		v = nil
 		s.do(call{method: "GET", path: "/api/me", token: session.Token}).is(200).into(&v)
-		require.Equal(t, map[string]string{"buyer": session.Buyer, "name": name}, v)
+		require.Equal(t, map[string]any{"buyer": session.Buyer, "name": name, "second_factor": false}, v)
 	}
 }
 

@@ -139,6 +139,9 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			if key == "rabbitmq.listener.concurrency" { // not more than max_concurrency
 				value = "3"
 			}
+			if key == "redis.connections" { // a power of two
+				value = "16"
+			}
 			if key == "access.work_most" { // not less than work
 				value = "400000"
 			}

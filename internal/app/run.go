@@ -26,10 +26,11 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	defer disconnect()
 
-	table := n.residents()
-	connections, residents := n.start(connected, table, true), n.start(work, table, false)
+	// The servers are made first: a resident asks them how many wait.
 	public, admin := n.apiServers(waits)
 	ops := n.opsServer()
+	table := n.residents()
+	connections, residents := n.start(connected, table, true), n.start(work, table, false)
 
 	g.Go(residents.Wait) // one that fails stops the node
 	g.Go(func() error {
