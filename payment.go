@@ -267,6 +267,7 @@ type Booking struct {
 
 // OrderFilter says which orders an administrator wants; empty fields want all.
 type OrderFilter struct {
+	Order   string // its id
 	Buyer   string
 	Sale    SaleID
 	State   OrderState

@@ -20,6 +20,7 @@ const (
 	MaxTitle       = 200                  // characters
 	MaxDescription = 2_000                // characters
 	MaxImage       = 2_000                // bytes of the image's address
+	MaxNotice      = 400                  // characters
 	MaxWindow      = 366 * 24 * time.Hour // longest time between opening and closing
 )
 
@@ -69,6 +70,17 @@ const (
 	LateRetake LatePayment = "retake" // it takes units again, if there are any; else it goes back
 )
 
+// Standing is who sees a sale in the shop.
+type Standing string
+
+// The standings of a sale.
+const (
+	Published Standing = ""       // everybody; "published" in a request
+	Unlisted  Standing = "hidden" // whoever has its address, and may buy it
+	Draft     Standing = "draft"  // the people of the shop, and nobody can buy it
+	Deleted   Standing = "deleted"
+)
+
 // Sale is an item offered at a price. Price and ListPrice are minor units of
 // Currency (cents, 分); Total counts units; times are UTC to the millisecond.
 //
@@ -102,6 +114,15 @@ type Sale struct {
 
 	// LatePayment says what becomes of money that comes for an order that has ended.
 	LatePayment LatePayment `json:"late_payment,omitempty"`
+
+	// Shelf is who sees the sale; a draft is paused as well, so that no gate sells it.
+	Shelf Standing `json:"shelf,omitempty"`
+	// Notice is what its buyers are told; empty: nothing.
+	Notice string `json:"notice,omitempty"`
+
+	// Key is the one with which somebody asked for a new sale: asked again with the same
+	// one, it is the same sale. Only on the way to the store.
+	Key string `json:"-"`
 
 	// Paused and Ended are the switches of an administrator.
 	Paused bool `json:"-"`
@@ -184,6 +205,10 @@ func (s *Sale) Validate() error {
 		return &FieldError{"closes_at", "must be after opens_at"}
 	case s.ClosesAt.Sub(s.OpensAt) > MaxWindow:
 		return &FieldError{"closes_at", "must be within 366 days of opens_at"}
+	case s.Shelf != Published && s.Shelf != Unlisted && s.Shelf != Draft && s.Shelf != Deleted:
+		return &FieldError{"shelf", "must be published, hidden or draft"}
+	case utf8.RuneCountInString(s.Notice) > MaxNotice || !printable(s.Notice, "\n"):
+		return &FieldError{"notice", fmt.Sprintf("must be at most %d printable characters", MaxNotice)}
 	case s.HoldSeconds < 1 || s.HoldSeconds > MaxHoldSeconds:
 		return &FieldError{"hold_seconds", fmt.Sprintf("must be 1 to %d", MaxHoldSeconds)}
 	}

@@ -19,6 +19,8 @@ type Place struct {
 	Shelf    Shelf
 	At, Time time.Time
 	ID       SaleID
+	// All shows those too that buyers do not see.
+	All bool
 }
 
 // Behind returns the place behind the sale on the same shelf.

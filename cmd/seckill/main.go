@@ -67,7 +67,7 @@ no unit unsold while somebody still wants it.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newBooksCommand(), newWebhooksCommand(), newAccountCommand(), newLogCommand(), newAccessCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newGateCommand(), newStackCommand(), newMQCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newBooksCommand(), newOrdersCommand(), newWebhooksCommand(), newAccountCommand(), newLogCommand(), newAccessCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newGateCommand(), newStackCommand(), newMQCommand(), newVersionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return sayWhatToWrite(err) })
 	return root

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,11 +27,10 @@ func newSaleCommand() *cobra.Command {
   seckill sale stock 1 --delta 100`,
 	}
 	s.flags(cmd)
-	cmd.AddCommand(s.create(), s.list(), s.stock())
+	cmd.AddCommand(s.create(), s.list(), s.stock(), s.end())
 	for _, c := range []struct{ name, short string }{
 		{"pause", "Stop a sale until it is resumed"},
 		{"resume", "Go on with a paused sale"},
-		{"end", "End a sale for ever; admitted buyers keep their right"},
 	} {
 		cmd.AddCommand(&cobra.Command{Use: c.name + " SALE", Short: c.short, Example: "  seckill sale " + c.name + " 1", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			return s.change(cmd, args[0], c.name, nil)
@@ -50,6 +52,35 @@ func (s *server) change(cmd *cobra.Command, id, what string, body any) error {
 	return printJSON(cmd, v)
 }
 
+// end asks for the title of the sale, or for --yes.
+func (s *server) end() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "end SALE",
+		Short: "End a sale for ever; admitted buyers keep their right",
+		Example: `  seckill sale end 1
+  seckill sale end 1 --yes`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := s.named(cmd, args); err != nil {
+				return err
+			}
+			body := map[string]any{}
+			if !yes {
+				fmt.Fprintf(cmd.ErrOrStderr(), "Ending sale %s cannot be undone. Type its title: ", args[0])
+				title, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+				if title = strings.TrimRight(title, "\r\n"); title == "" {
+					return errors.Join(errors.New("nothing was typed, so nothing was ended (a script gives --yes)"), err)
+				}
+				body["title"] = title
+			}
+			return s.change(cmd, args[0], "end", body)
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask for the title")
+	return cmd
+}
+
 func (s *server) create() *cobra.Command {
 	var v seckill.Sale
 	var opens, closes string
@@ -69,7 +100,7 @@ func (s *server) create() *cobra.Command {
 			created, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
 				return c.CreateSale(ctx, client.NewSale{
 					Title: v.Title, Description: v.Description, Image: v.Image, Price: v.Price, ListPrice: v.ListPrice, Currency: v.Currency,
-					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access,
+					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access, Shelf: v.Shelf,
 				})
 			})
 			if err != nil {
@@ -96,6 +127,7 @@ func (s *server) create() *cobra.Command {
 	f.IntVar(&v.CooldownSeconds, "cooldown", 0, "seconds that a buyer waits after an unpaid order")
 	f.StringVar((*string)(&v.Eligible), "eligible", "", "who may buy: everybody, account_age or list")
 	f.Int64Var(&v.AccountAgeSeconds, "account-age", 0, "seconds that an account must exist, with --eligible account_age")
+	f.StringVar((*string)(&v.Shelf), "shelf", "", "who sees it: published (everybody), hidden (who has its address) or draft (nobody, until it is published)")
 	for _, name := range []string{"title", "price", "total"} {
 		cmd.MarkFlagRequired(name)
 	}

@@ -96,11 +96,15 @@ type Config struct {
 	// Listeners take tickets from a shared queue; nil when the queue is embedded.
 	Listeners Listeners
 	Shop      Shop
-	Live      *live.Hub   // what all nodes tell of themselves
-	Tally     *live.Tally // counts what this node answers, by sale
-	Log       *slog.Logger
-	Metrics   prometheus.Registerer
-	Stopping  context.Context // done when the node stops: waits end early
+	Letters   Letters // nil when the queue is embedded
+	// QueueConsole is the address of RabbitMQ's own console, for people; empty: none.
+	QueueConsole string
+	Ready        Readiness   // what this node says of itself before an opening; nil functions say nothing
+	Live         *live.Hub   // what all nodes tell of themselves
+	Tally        *live.Tally // counts what this node answers, by sale
+	Log          *slog.Logger
+	Metrics      prometheus.Registerer
+	Stopping     context.Context // done when the node stops: waits end early
 
 	PollAfter      time.Duration // what "queued" tells the client; default 500 ms
 	MaxInFlight    int           // purchases at once, and as many other requests of a kind: see rooms; default 20,000
@@ -225,6 +229,14 @@ func New(c Config) *API {
 		{"GET", "/api/admin/sales/{sale}", viewers, a.getSale},
 		{"PATCH", "/api/admin/sales/{sale}", operators, a.patchSale},
 		{"POST", "/api/admin/sales/{sale}/stock", operators, a.moveStock},
+		{"POST", "/api/admin/sales/{sale}/hide", operators, a.change("hide", (*sale.Sales).Hide)},
+		{"POST", "/api/admin/sales/{sale}/publish", operators, a.change("publish", (*sale.Sales).Publish)},
+		{"POST", "/api/admin/sales/{sale}/copy", operators, a.copySale}, // another draft each time
+		{"DELETE", "/api/admin/sales/{sale}", operators, a.deleteSale},  // a repeat is not found
+		{"POST", "/api/admin/sales/{sale}/notice", operators, a.notice},
+		{"POST", "/api/admin/sales/{sale}/extend", operators, a.extend},
+		{"POST", "/api/admin/sales/{sale}/holds", operators, a.holds}, // a repeat gives as much again
+		{"GET", "/api/admin/sales/{sale}/preflight", viewers, a.preflight},
 		{"POST", "/api/admin/sales/{sale}/pause", operators, a.change("pause", (*sale.Sales).Pause)},
 		{"POST", "/api/admin/sales/{sale}/resume", operators, a.change("resume", (*sale.Sales).Resume)},
 		{"POST", "/api/admin/sales/{sale}/end", operators, a.end},
@@ -243,6 +255,9 @@ func New(c Config) *API {
 		{"GET", "/api/admin/books", viewers, a.books},
 		{"GET", "/api/admin/books/differences", viewers, a.differences},
 		{"GET", "/api/admin/nodes", viewers, a.nodes},
+		{"GET", "/api/admin/engines", viewers, a.engines},
+		{"GET", "/api/admin/dead-letters", viewers, a.deadLetters},
+		{"POST", "/api/admin/dead-letters/replay", operators, a.replayLetters}, // what was replayed is not there any more
 		{"GET", "/api/admin/balance", viewers, a.balances},
 		{"GET", "/api/admin/sales/{sale}/balance", viewers, a.balance},
 		{"GET", "/api/admin/sales/{sale}/after", viewers, a.after}, // a count, at most one every two seconds on a node

@@ -53,6 +53,9 @@ const callbackRoute = "/api/payments/{provider}"
 // listed takes no field. A new route with fields must be added here:
 // TestTheSamplesAreGood says so.
 func (s *system) samples() map[string]string {
+	open, err := s.store.Sale(context.Background(), s.open.ID) // its title may be another by now
+	require.NoError(s.t, err)
+	title := open.Title
 	return map[string]string{
 		"POST /api/register":                    fmt.Sprintf(`{"name":%q,"password":%q}`, newcomer, goodPassword),
 		"POST /api/login":                       fmt.Sprintf(`{"name":%q,"password":%q}`, takenName, goodPassword),
@@ -72,6 +75,11 @@ func (s *system) samples() map[string]string {
 		"POST /api/admin/people/{name}/password": `{"password":"another ` + goodPassword + `"}`,
 		"POST /api/admin/sales":                  s.newSale(saleBody{"description": "words", "image": "/img/a.webp", "list_price": 2 * thePrice}),
 		"PATCH /api/admin/sales/{sale}":          `{"title":"another title"}`,
+		"POST /api/admin/sales/{sale}/end":       fmt.Sprintf(`{"title":%q}`, title),
+		"POST /api/admin/dead-letters/replay":    `{"count":1}`,
+		"POST /api/admin/sales/{sale}/notice":    `{"text":"it goes on at noon"}`,
+		"POST /api/admin/sales/{sale}/extend":    fmt.Sprintf(`{"closes_at":%q}`, s.open.ClosesAt.Add(time.Hour).Format(time.RFC3339)),
+		"POST /api/admin/sales/{sale}/holds":     `{"seconds":60}`,
 		"POST /api/admin/sales/{sale}/stock":     `{"id":"restock-1","delta":5}`,
 
 		"POST /api/admin/webhooks/{receiver}/replay": `{"from":"2026-11-01T00:00:00Z","to":"2026-11-02T00:00:00Z"}`,
@@ -89,6 +97,9 @@ func (s *system) good(r route) call {
 	}
 	if r.path == "/api/admin/live" {
 		path += "?events=1" // or it lasts
+	}
+	if r.method == "DELETE" && r.path == "/api/admin/sales/{sale}" {
+		path = strings.Replace(r.path, "{sale}", s.scheduled.ID.String(), 1)
 	}
 	c := call{method: r.method, path: path, body: s.samples()[r.method+" "+r.path]}
 	switch {
@@ -579,7 +590,7 @@ func TestAPanicIs500WithARequestIDAndNothingElse(t *testing.T) {
 	own, err := s.accounts.Register(t.Context(), takenName, goodPassword, "")
 	require.NoError(t, err)
 	whole, before := s.api, s.world()
-	needsNothing := []string{"/api/logout", "/api/me", "/api/openapi.json", "/api/admin/listeners/start", "/api/admin/listeners/stop"}
+	needsNothing := []string{"/api/logout", "/api/me", "/api/openapi.json", "/api/admin/listeners/start", "/api/admin/listeners/stop", "/api/admin/dead-letters", "/api/admin/dead-letters/replay"}
 	for _, r := range whole.routes {
 		if slices.Contains(needsNothing, r.path) {
 			continue

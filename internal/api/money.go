@@ -183,6 +183,14 @@ func (a *API) listAllOrders(w http.ResponseWriter, r *request) error {
 	case len(f.Payment) > seckill.MaxReference:
 		return &seckill.FieldError{Field: "payment", Must: "must be a provider's reference"}
 	}
+	if q.Has("q") {
+		if err := a.searched(r, q.Get("q"), &f); err != nil {
+			return err
+		}
+	}
+	if r.wantsCSV() {
+		return a.ordersCSV(w, r, f)
+	}
 	orders, err := a.Money.AllOrders(r.Context(), f)
 	if err != nil {
 		return err

@@ -9,8 +9,10 @@ import (
 	"seckill/internal/live"
 )
 
-// Shop is what the changes of a sale read of the store, to say what they would do.
+// Shop is what the routes of the console ask of the store.
 type Shop interface {
+	Account(ctx context.Context, name string) (seckill.Account, error)
+	ExtendHolds(ctx context.Context, id seckill.SaleID, more time.Duration) (orders int64, err error)
 	Weigh(ctx context.Context, id seckill.SaleID, seq int64, outbox []seckill.Ticket) (seckill.Weights, error)
 }
 
@@ -28,7 +30,8 @@ var previews = map[string]struct {
 	ask  string
 }{
 	"sales.pause": {true, askNothing}, "sales.resume": {true, askNothing}, "sales.stock": {true, askNothing}, "sales.end": {false, askTitle},
-	"sales.rebuild": {false, askConfirm},
+	"sales.rebuild": {false, askConfirm}, "sales.publish": {true, askNothing}, "sales.hide": {true, askNothing}, "sales.delete": {false, askConfirm},
+	"sales.notice": {true, askNothing}, "sales.extend": {true, askNothing}, "sales.holds": {false, askConfirm},
 }
 
 // preview says in numbers what a change would do.

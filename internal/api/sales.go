@@ -57,7 +57,11 @@ func (a *API) getSale(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	sale, err := a.Sales.Get(r.Context(), id)
+	get := a.Sales.Public
+	if r.who.Buyer != "" { // who runs the shop sees drafts too
+		get = a.Sales.Get
+	}
+	sale, err := get(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -89,6 +93,9 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 		CooldownSeconds   int               `json:"cooldown_seconds"`
 		Eligible          seckill.Eligible  `json:"eligible"`
 		AccountAgeSeconds int64             `json:"account_age_seconds"`
+
+		Shelf  string `json:"shelf"`
+		Notice string `json:"notice"`
 	}
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
@@ -96,7 +103,16 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	if body.Price == nil {
 		return &seckill.FieldError{Field: "price", Must: "must be given, in minor units"}
 	}
-	sale, err := a.Sales.Create(r.Context(), seckill.Sale{
+	stands, err := shelf(body.Shelf)
+	if err != nil {
+		return err
+	}
+	key, err := r.createKey()
+	if err != nil {
+		return err
+	}
+	made, err := a.Sales.Create(r.Context(), seckill.Sale{
+		Shelf: stands, Notice: body.Notice, Key: key,
 		Title: body.Title, Description: body.Description, Image: body.Image, Price: *body.Price, ListPrice: body.ListPrice, Currency: body.Currency,
 		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds, LatePayment: body.LatePayment,
 		Access: seckill.Access{Pass: body.Pass, Challenge: body.Challenge, TriesPerBuyer: body.TriesPerBuyer, CooldownSeconds: body.CooldownSeconds,
@@ -105,9 +121,9 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	a.changed(r, "create", sale)
-	w.Header().Set("Location", "/api/sales/"+sale.ID.String())
-	return a.receipt(w, r, http.StatusCreated, "create", sale)
+	a.changed(r, "create", made)
+	w.Header().Set("Location", "/api/sales/"+made.ID.String())
+	return a.receipt(w, r, http.StatusCreated, "create", made, sale.Warnings(made, made.ServerNow)...)
 }
 
 func (a *API) patchSale(w http.ResponseWriter, r *request) error {
@@ -119,12 +135,12 @@ func (a *API) patchSale(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &patch, false); err != nil {
 		return err
 	}
-	sale, err := a.Sales.Patch(r.Context(), id, patch)
+	changed, err := a.Sales.Patch(r.Context(), id, patch)
 	if err != nil {
 		return err
 	}
-	a.changed(r, "patch", sale)
-	return a.receipt(w, r, http.StatusOK, "patch", sale)
+	a.changed(r, "patch", changed)
+	return a.receipt(w, r, http.StatusOK, "patch", changed, sale.Warnings(changed, changed.ServerNow)...)
 }
 
 func (a *API) moveStock(w http.ResponseWriter, r *request) error {

@@ -125,7 +125,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	config := Config{
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Webhooks: hooks, Accounts: s.accounts, Tokens: tokens,
 		Access: s.guard, Lists: s.store, People: s.store,
-		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{},
+		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{}, Letters: &letters{},
 		Patience: time.Minute, // the machine may be busy
 	}
 	board := live.NewAlone()

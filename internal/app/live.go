@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"time"
 
 	"seckill"
+	"seckill/internal/api"
 	"seckill/internal/live"
 )
 
@@ -90,4 +92,15 @@ func (n *Node) settings() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:6])
+}
+
+// ready is what this node says of itself before an opening.
+func (n *Node) ready() api.Readiness {
+	return api.Readiness{Disk: n.disk, Provider: n.config.Payment.Provider, Weak: func(ctx context.Context) (all []string, err error) {
+		for _, look := range n.checks() {
+			weak, failed := look(ctx)
+			all, err = append(all, weak...), errors.Join(err, failed)
+		}
+		return append(all, n.config.weakTransport()...), err
+	}}
 }

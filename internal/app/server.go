@@ -42,14 +42,15 @@ func serve(s *http.Server, l net.Listener) error {
 func (n *Node) apiServers(stopping context.Context) (public, admin *http.Server) {
 	c := api.Config{
 		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Webhooks: n.webhooks, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
-		Access: n.access, Lists: n.store, Shop: n.store, Live: n.hub, Tally: n.tally, Registration: n.config.Auth.Registration,
-		Pages: web.Both(n.sales.Get), Log: n.log, Metrics: n.metrics, Stopping: stopping,
+		Access: n.access, Lists: n.store, Shop: n.store, Ready: n.ready(), Live: n.hub, Tally: n.tally, Registration: n.config.Auth.Registration,
+		Pages: web.Both(n.sales.Public), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),
 		TrustedOrigins: n.config.HTTP.TrustedOrigins, Hashes: n.config.HTTP.Hashes, DeviceSecrets: n.secrets,
 	}
 	if n.rabbit != nil {
-		c.Listeners = n.rabbit.queue
+		c.Listeners, c.Letters = n.rabbit.queue, letters{n}
+		c.QueueConsole = "http://" + n.config.RabbitMQ.Host + ":15672/"
 	}
 	whole := api.New(c)
 	made := func(h http.Handler) *http.Server {

@@ -145,6 +145,9 @@ func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 		}
 	}
 	sale, err := ask(s, ctx, id.String(), ok && !was.changed, func(ctx context.Context) (seckill.Sale, error) { return s.store.Sale(ctx, id) })
+	if err == nil && sale.Shelf == seckill.Deleted {
+		err = seckill.ErrNotFound
+	}
 	switch {
 	case errors.Is(err, seckill.ErrNotFound):
 		s.mu.Lock()

@@ -30,7 +30,8 @@ type Changes struct {
 	keeper  *Keeper
 	notice  func(id seckill.SaleID, version int64) // nil: nobody hears
 	inForce func(ctx context.Context, fresh bool)  // nil: nobody keeps rules
-	totals  sync.Mutex                             // one change of a total at a time
+	states  func(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error)
+	totals  sync.Mutex // one change of a total at a time
 }
 
 // Create makes a sale and opens it at the gate. When the store has it and the
@@ -39,12 +40,16 @@ type Changes struct {
 func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
 	sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
 	sale.Access = sale.Access.Complete()
+	sale.Paused = sale.Shelf == seckill.Draft
 	if err := sale.Validate(); err != nil {
 		return sale, err
 	}
 	sale, err := c.store.CreateSale(ctx, sale)
 	if err != nil {
 		return sale, err
+	}
+	if sale.Epoch > 0 { // made by an earlier request with the same key, and opened
+		return c.catalog.show(sale, time.Now()), nil
 	}
 	c.changed(sale)
 	c.ruled(ctx, sale, true)
@@ -102,6 +107,9 @@ func (c *Changes) ruled(ctx context.Context, sale seckill.Sale, fresh bool) {
 // Resume opens a paused sale again.
 func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+		if sale.Shelf == seckill.Draft {
+			return fmt.Errorf("sale %s is a draft: publish it: %w", sale.ID, seckill.ErrState)
+		}
 		sale.Paused = false
 		return notEnded(sale)
 	})

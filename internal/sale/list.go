@@ -201,11 +201,11 @@ func (s *Catalog) Lively(ctx context.Context) (ids []seckill.SaleID, err error) 
 	if !ok || was.changed || now.Sub(was.at) >= catalogLife {
 		at := s.gate.Now().UTC()
 		begin := time.UnixMilli(0).UTC()
-		open, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: begin}, livelyOpen)
+		open, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: begin, All: true}, livelyOpen)
 		if err != nil {
 			return nil, err
 		}
-		over, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOver, At: at, Time: begin}, livelyOver)
+		over, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOver, At: at, Time: begin, All: true}, livelyOver)
 		if err != nil {
 			return nil, err
 		}

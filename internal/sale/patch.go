@@ -24,6 +24,7 @@ type Patch struct {
 	ClosesAt      *time.Time           `json:"closes_at"`
 	HoldSeconds   *int                 `json:"hold_seconds"`
 	LatePayment   *seckill.LatePayment `json:"late_payment"`
+	Notice        *string              `json:"notice"` // where a sale stands is changed by Publish and Hide (shelf)
 
 	Pass              *bool              `json:"pass"`
 	Challenge         *seckill.Challenge `json:"challenge"`
@@ -94,6 +95,7 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 		set(&sale.Eligible, p.Eligible)
 		set(&sale.AccountAgeSeconds, p.AccountAgeSeconds)
 		set(&sale.LatePayment, p.LatePayment)
+		set(&sale.Notice, p.Notice)
 		if p.Total != nil && (*p.Total < 1 || *p.Total > seckill.MaxTotal) {
 			return &seckill.FieldError{Field: "total", Must: fmt.Sprintf("must be 1 to %d units", seckill.MaxTotal)}
 		}

@@ -30,6 +30,7 @@ type Gate interface {
 	CatalogGate
 	KeeperGate
 	AuditGate
+	States(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error)
 }
 
 // Options say whether there are other nodes and how they hear of changes.
@@ -59,7 +60,7 @@ func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
 	keeper := &Keeper{store: store, gate: gate, log: log, only: o.OnlyNode, node: rand.Text(),
 		changed: duty.NewSignal(), closed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
 	keeper.unsure.Store(true)
-	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice, inForce: o.Ruled}
+	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice, inForce: o.Ruled, states: gate.States}
 	keeper.learn = changes.learn
 	return &Sales{catalog, changes, keeper, &Auditor{store, gate}}
 }

@@ -32,7 +32,7 @@ func (s *Catalog) Watched(ctx context.Context) (sales []seckill.Sale, at time.Ti
 			of  seckill.Shelf
 			max int
 		}{{seckill.ShelfOpen, livelyOpen}, {seckill.ShelfSoon, watchedSoon}, {seckill.ShelfOver, livelyOver}} {
-			some, err := s.store.Shelf(ctx, seckill.Place{Shelf: shelf.of, At: at, Time: time.UnixMilli(0).UTC()}, shelf.max)
+			some, err := s.store.Shelf(ctx, seckill.Place{Shelf: shelf.of, At: at, Time: time.UnixMilli(0).UTC(), All: true}, shelf.max)
 			if err != nil {
 				return nil, err
 			}

@@ -224,12 +224,15 @@ func (s *Store) allOrders(f seckill.OrderFilter) (q string, args []any) {
 	switch f.State {
 	case "":
 	case seckill.Unpaid, seckill.Paid, seckill.Cancelled, seckill.Expired, seckill.Refunded:
-		if f.Buyer == "" && f.Payment == "" { // of those there are few
+		if f.Buyer == "" && f.Payment == "" && f.Order == "" { // of those there are few
 			q = strings.Replace(q, "tickets t", "tickets t"+s.dialect.byState(f.State), 1)
 		}
 		and("t.state = '" + string(f.State) + "'") // SQLite's indexes are of states that it can see in the statement
 	default:
 		and("t.state = ?", string(f.State))
+	}
+	if f.Order != "" {
+		and("t.id = ?", f.Order)
 	}
 	if f.Buyer != "" {
 		and("t.buyer = ?", f.Buyer)

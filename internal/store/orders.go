@@ -180,6 +180,21 @@ func (s *Store) Expire(ctx context.Context, max int) (n int, err error) {
 	return n, err
 }
 
+// ExtendHolds gives the unpaid orders of a sale more time to be paid, and returns how many
+// there are. A repeat gives as much again.
+func (s *Store) ExtendHolds(ctx context.Context, id seckill.SaleID, more time.Duration) (orders int64, err error) {
+	err = s.write(ctx, "extend holds", func(t *tx) error {
+		if _, err := t.lockSale(ctx, id); err != nil {
+			return err
+		}
+		if orders, err = t.exec(ctx, "UPDATE tickets SET expires_at = expires_at + ? WHERE sale = ? AND "+t.s.dialect.active+" IS NOT NULL AND state = 'unpaid'", more.Milliseconds(), id); err != nil {
+			return err
+		}
+		return t.logged(ctx, "", id, "", nil, map[string]any{"orders": orders, "seconds": int64(more / time.Second)})
+	})
+	return orders, err
+}
+
 // NextExpiry returns how long it is until the next unpaid order expires, by the
 // store's clock; some is false if there is none.
 func (s *Store) NextExpiry(ctx context.Context) (wait time.Duration, some bool, err error) {

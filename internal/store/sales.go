@@ -3,6 +3,10 @@ package store
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 
@@ -10,14 +14,14 @@ import (
 )
 
 const saleColumns = `id, title, description, image, price, list_price, currency, total, sold, limit_per_buyer,
-	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch, access,
+	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch, access, shelf, notice,
 	(SELECT COUNT(*) FROM retakes r WHERE r.sale = sales.id)`
 
 func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 	var opens, closes, retakes int64
 	var access string
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
-		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &retakes)
+		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &s.Shelf, &s.Notice, &retakes)
 	if err == nil {
 		s.Access, err = accessOf(access)
 	}
@@ -31,10 +35,15 @@ func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 
 // CreateSale writes a new sale and returns it with its id, version 1.
 func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
+	asked, key, print := sale, sale.Key, fingerprint(sale)
 	err := s.writeAccess(ctx, "create sale", func(t *tx) error {
+		if known, err := t.created(ctx, key, print); err != nil || known.ID != 0 {
+			sale = known
+			return err
+		}
 		res, err := t.result(ctx, `INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer,
-			opens_at, closes_at, hold_seconds, access) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
-			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, accessText(sale.Access))
+			opens_at, closes_at, hold_seconds, access, paused, shelf, notice) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
+			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, accessText(sale.Access), sale.Paused, sale.Shelf, sale.Notice)
 		if err == nil && sale.Access != (seckill.Access{}) {
 			err = t.touch(ctx, rulesState)
 		}
@@ -48,6 +57,11 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 		if err := t.late(ctx, seckill.SaleID(id), sale.LatePayment); err != nil {
 			return err
 		}
+		if key != "" {
+			if _, err := t.exec(ctx, "INSERT INTO creates (name, sale, fingerprint) VALUES (?, ?, ?)", key, id, print); err != nil {
+				return err
+			}
+		}
 		err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
 			sale, err = t.scanSale(r)
 			return err
@@ -55,10 +69,43 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 		if err != nil {
 			return err
 		}
-		if err := t.logged(ctx, "sales.create", sale.ID, "", nil, sale); err != nil {
+		if err := t.logged(ctx, "", sale.ID, "", nil, sale); err != nil {
 			return err
 		}
 		return t.widen(ctx, sale)
+	})
+	if key != "" && errors.Is(err, errDuplicate) { // the same request at the same moment
+		return s.CreateSale(ctx, asked)
+	}
+	return sale, err
+}
+
+// fingerprint is that of what somebody asked for as a new sale.
+func fingerprint(sale seckill.Sale) string {
+	b, _ := json.Marshal(sale)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
+// created is the sale that was made with a key, none if there is none.
+func (t *tx) created(ctx context.Context, key, print string) (sale seckill.Sale, err error) {
+	if key == "" {
+		return sale, nil
+	}
+	var id seckill.SaleID
+	var was string
+	err = t.one(ctx, "SELECT sale, fingerprint FROM creates WHERE name = ?", []any{key}, func(r scanner) error { return r.Scan(&id, &was) })
+	switch {
+	case err == seckill.ErrNotFound:
+		return sale, nil
+	case err == nil && was != print:
+		return sale, fmt.Errorf("the key %q was used for another sale, %s: %w", key, id, seckill.ErrState)
+	case err != nil:
+		return sale, err
+	}
+	err = t.one(ctx, "SELECT "+saleColumns+" FROM sales WHERE id = ?", []any{id}, func(r scanner) (err error) {
+		sale, err = t.scanSale(r)
+		return err
 	})
 	return sale, err
 }
@@ -108,25 +155,29 @@ func (s *Store) Sales(ctx context.Context, before seckill.SaleID, max int) (sale
 	if before == 0 {
 		before = 1<<63 - 1
 	}
-	return s.sales(ctx, "id < ? ORDER BY id DESC LIMIT ?", before, max)
+	return s.sales(ctx, "id < ? AND shelf <> 'deleted' ORDER BY id DESC LIMIT ?", before, max)
 }
 
 // Shelf returns up to max sales from the place on, in the order of its shelf. Each
 // branch walks one index, from the place's moment or from its time.
 func (s *Store) Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
 	at, key := ms(p.At), ms(p.Time)
+	seen := "shelf = '' AND "
+	if p.All {
+		seen = "shelf <> 'deleted' AND "
+	}
 	switch p.Shelf {
 	case seckill.ShelfOpen:
-		return s.sales(ctx, `closes_at > ? AND closes_at >= ? AND (closes_at > ? OR id > ?) AND opens_at <= ? AND ended = 0 AND sold < total
+		return s.sales(ctx, seen+`closes_at > ? AND closes_at >= ? AND (closes_at > ? OR id > ?) AND opens_at <= ? AND ended = 0 AND sold < total
 			ORDER BY closes_at, id LIMIT ?`, at, key, key, p.ID, at, max)
 	case seckill.ShelfSoon:
-		return s.sales(ctx, `opens_at > ? AND opens_at >= ? AND (opens_at > ? OR id > ?) AND ended = 0
+		return s.sales(ctx, seen+`opens_at > ? AND opens_at >= ? AND (opens_at > ? OR id > ?) AND ended = 0
 			ORDER BY opens_at, id LIMIT ?`, at, key, key, p.ID, max)
 	}
 	if p.ID == 0 { // from the beginning
 		key = math.MaxInt64
 	}
-	return s.sales(ctx, `closes_at <= ? AND (closes_at < ? OR id < ?) AND (closes_at <= ? OR ended = 1 OR opens_at <= ? AND sold >= total)
+	return s.sales(ctx, seen+`closes_at <= ? AND (closes_at < ? OR id < ?) AND (closes_at <= ? OR ended = 1 OR opens_at <= ? AND sold >= total)
 		ORDER BY closes_at DESC, id DESC LIMIT ?`, key, key, p.ID, at, at, max)
 }
 
@@ -169,9 +220,9 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 			}
 		}
 		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
-			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = ? WHERE id = ?`,
+			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = ?, shelf = ?, notice = ? WHERE id = ?`,
 			sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.LimitPerBuyer,
-			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, accessText(sale.Access), id)
+			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, accessText(sale.Access), sale.Shelf, sale.Notice, id)
 		if err == nil && (sale.Access != before.Access || sale.Access != (seckill.Access{})) {
 			err = t.touch(ctx, rulesState)
 		}

@@ -1,0 +1,243 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"seckill"
+)
+
+// Readiness is what a node says of itself before an opening.
+type Readiness struct {
+	Weak     func(ctx context.Context) ([]string, error) // settings of the engines that are weaker than promised
+	Disk     func() (free, size int64, err error)        // of the data directory, in bytes
+	Provider string                                      // who takes the money
+}
+
+// Limits of the preflight.
+const (
+	mostSkew    = 500 * time.Millisecond // of a node's clock and the gate's
+	mostNodeAge = 3 * time.Second        // of what a node has told
+	leastFree   = 1 << 30                // bytes, and a tenth of the disk
+	mostQueued  = 1000                   // tickets that still wait before an opening
+	openingsGap = 5 * time.Minute        // between two openings that do not disturb one another
+)
+
+// The states of a check.
+const (
+	checkOK      = "ok"
+	checkWarn    = "warn"
+	checkBad     = "bad"
+	checkUnknown = "unknown"
+)
+
+// check is one line of the preflight.
+type check struct {
+	Name  string `json:"name"`
+	State string `json:"state"`
+	Value any    `json:"value"`
+	Limit any    `json:"limit,omitempty"`
+	AgeMS int64  `json:"age_ms"`
+	Says  string `json:"says,omitempty"`
+}
+
+// preflight looks at everything that an opening needs. It goes when nothing is bad.
+func (a *API) preflight(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	sale, err := a.Sales.Get(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	var checks []check
+	add := func(name, state string, value, limit any, says string) *check {
+		checks = append(checks, check{Name: name, State: state, Value: value, Limit: limit, Says: says})
+		return &checks[len(checks)-1]
+	}
+	a.checkNodes(r.Context(), add)
+	a.checkEngines(r.Context(), add)
+	a.checkSale(r.Context(), sale, add)
+	nothingBad := !slices.ContainsFunc(checks, func(c check) bool { return c.State == checkBad })
+	return writeJSON(w, http.StatusOK, struct {
+		Go     bool    `json:"go"`
+		Checks []check `json:"checks"`
+	}{nothingBad, checks})
+}
+
+type adds func(name, state string, value, limit any, says string) *check
+
+// checkNodes looks at what the nodes tell of themselves.
+func (a *API) checkNodes(ctx context.Context, add adds) {
+	nodes, says := a.Live.Nodes(ctx)
+	ready, roles, oldest := 0, map[string]int{}, int64(0)
+	versions, settings := map[string]int{}, map[string]int{}
+	var skew int64
+	var wrong, stopped []string
+	for _, n := range nodes {
+		ok := n.AgeMS < mostNodeAge.Milliseconds() && len(n.Parts) > 0
+		for _, part := range []string{"gate", "queue", "store", "node"} {
+			if p, known := n.Parts[part]; known && !p.OK {
+				ok = false
+				wrong = append(wrong, n.Name+": "+part+": "+p.Says)
+			}
+		}
+		if ok {
+			ready++
+		}
+		for _, role := range n.Roles {
+			roles[role]++
+		}
+		if n.Listeners != nil && !*n.Listeners {
+			stopped = append(stopped, n.Name)
+		}
+		oldest = max(oldest, n.AgeMS)
+		versions[n.Version]++
+		settings[n.Settings]++
+		skew = max(skew, n.SkewMS, -n.SkewMS)
+	}
+	state := map[bool]string{true: checkOK, false: checkBad}
+	if says != "" {
+		add("nodes", checkUnknown, nil, nil, says)
+	} else {
+		add("nodes", state[ready == len(nodes) && ready > 0], fmt.Sprintf("%d of %d", ready, len(nodes)), nil, strings.Join(wrong, "; ")).AgeMS = oldest
+	}
+	add("same version", state[len(versions) == 1], len(versions), 1, "").AgeMS = oldest
+	add("same settings", state[len(settings) == 1], len(settings), 1, "").AgeMS = oldest
+	add("clocks", state[skew <= mostSkew.Milliseconds()], skew, mostSkew.Milliseconds(), "milliseconds between a node's clock and the gate's").AgeMS = oldest
+	for _, role := range []string{"api", "relay", "settle", "expire"} {
+		if roles[role] == 0 && len(nodes) > 0 && says == "" {
+			add("role "+role, checkBad, 0, 1, "no node has it").AgeMS = oldest
+		}
+	}
+	if len(stopped) > 0 {
+		add("listeners", checkWarn, strings.Join(stopped, ", "), nil, "these take no tickets from the queue").AgeMS = oldest
+	}
+}
+
+// checkEngines looks at what the promise needs of the engines and of this machine.
+func (a *API) checkEngines(ctx context.Context, add adds) {
+	if a.Ready.Weak != nil {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		switch weak, err := a.Ready.Weak(ctx); {
+		case err != nil:
+			add("engines durable", checkUnknown, nil, nil, err.Error())
+		case len(weak) > 0:
+			add("engines durable", checkBad, len(weak), 0, strings.Join(weak, "; "))
+		default:
+			add("engines durable", checkOK, 0, 0, "")
+		}
+	}
+	if a.Ready.Disk != nil {
+		switch free, size, err := a.Ready.Disk(); {
+		case err != nil:
+			add("disk", checkUnknown, nil, nil, err.Error())
+		case free < leastFree || free < size/10:
+			add("disk", checkBad, free, max(leastFree, size/10), "bytes free on this node")
+		default:
+			add("disk", checkOK, free, max(leastFree, size/10), "bytes free on this node")
+		}
+	}
+	if a.Ready.Provider == "test" {
+		add("payment", checkWarn, "test", nil, "nobody takes the money: whoever asks has paid")
+	} else if a.Ready.Provider != "" {
+		add("payment", checkOK, a.Ready.Provider, nil, "")
+	}
+}
+
+// checkSale looks at the sale itself.
+func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
+	b, counted := a.Live.Balances(ctx)[sale.ID]
+	switch {
+	case !counted || b.OK == nil:
+		add("balance", checkUnknown, nil, nil, "not counted yet")
+	case !*b.OK:
+		add("balance", checkBad, len(b.Violations), 0, b.Violations[0].Rule+": "+b.Violations[0].Says).AgeMS = b.AgeMS
+	default:
+		add("balance", checkOK, 0, 0, b.Says).AgeMS = b.AgeMS
+	}
+	var age int64
+	if sale.AsOf != nil {
+		age = time.Since(*sale.AsOf).Milliseconds()
+	}
+	switch price := seckill.FormatMoney(sale.Price, sale.Currency); {
+	case sale.Price == 0:
+		add("price", checkWarn, price, nil, "it costs nothing").AgeMS = age
+	case sale.ListPrice > 0 && sale.ListPrice <= sale.Price:
+		add("price", checkWarn, price, seckill.FormatMoney(sale.ListPrice, sale.Currency), "the list price is not above the price").AgeMS = age
+	case sale.ListPrice > 0 && sale.Price*10 < sale.ListPrice:
+		add("price", checkWarn, price, seckill.FormatMoney(sale.ListPrice, sale.Currency), "it is less than a tenth of the list price").AgeMS = age
+	default:
+		add("price", checkOK, price, nil, "").AgeMS = age
+	}
+	add("opening", opening(sale), inZones(sale.OpensAt), nil, inWords(sale)).AgeMS = age
+	if sale.Shelf == seckill.Draft {
+		add("published", checkBad, "draft", "published", "nobody can buy a draft").AgeMS = age
+	} else if sale.Shelf == seckill.Unlisted {
+		add("published", checkWarn, "hidden", nil, "only who has its address finds it").AgeMS = age
+	}
+	states, err := a.Live.Teller.Source.States(ctx, []seckill.SaleID{sale.ID})
+	if s, ok := states[sale.ID]; err != nil || !ok {
+		add("gate", checkBad, nil, nil, "the gate has no state of the sale")
+	} else {
+		add("gate", map[bool]string{true: checkOK, false: checkBad}[s.Left > 0], s.Left, 1, "units that it can sell")
+		if n := s.Seq - s.Finished; n > mostQueued {
+			add("backlog", checkWarn, n, mostQueued, "tickets still wait for their outcome")
+		}
+	}
+	others, _, err := a.Sales.Watched(ctx)
+	if err != nil {
+		add("other openings", checkUnknown, nil, nil, err.Error())
+		return
+	}
+	var near []string
+	for _, o := range others {
+		if gap := o.OpensAt.Sub(sale.OpensAt).Abs(); o.ID != sale.ID && gap < openingsGap && o.OpensAt.After(sale.ServerNow) {
+			near = append(near, o.ID.String())
+		}
+	}
+	if len(near) > 0 {
+		add("other openings", checkWarn, strings.Join(near, ", "), nil, "these open within five minutes of it")
+	} else {
+		add("other openings", checkOK, 0, nil, "")
+	}
+}
+
+func opening(sale seckill.Sale) string {
+	switch {
+	case sale.State == seckill.StateEnded:
+		return checkBad
+	case sale.State == seckill.StateScheduled:
+		return checkOK
+	}
+	return checkWarn
+}
+
+// inWords says when a sale opens, from now.
+func inWords(sale seckill.Sale) string {
+	wait := sale.OpensAt.Sub(sale.ServerNow).Round(time.Second)
+	switch {
+	case sale.State == seckill.StateEnded:
+		return "it has ended"
+	case wait <= 0:
+		return fmt.Sprintf("it opened %v ago and is %s", -wait, sale.State)
+	}
+	return fmt.Sprintf("it opens in %v and is open for %v", wait, sale.ClosesAt.Sub(sale.OpensAt))
+}
+
+// inZones is a moment where the people of a shop may be.
+func inZones(t time.Time) string {
+	all := []string{t.UTC().Format("2006-01-02 15:04:05 UTC")}
+	for _, name := range []string{"Asia/Shanghai", "Europe/Berlin", "America/New_York"} {
+		if zone, err := time.LoadLocation(name); err == nil {
+			all = append(all, t.In(zone).Format("15:04 ")+name)
+		}
+	}
+	return strings.Join(all, ", ")
+}

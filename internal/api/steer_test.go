@@ -1,0 +1,119 @@
+package api
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+func TestADraftIsSeenByTheShopOnlyUntilItIsPublished(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	draft := s.create(saleBody{"title": "a draft", "shelf": "draft"})
+	path := "/api/admin/sales/" + draft.ID.String()
+	listed := func() bool {
+		var l list[seckill.Sale]
+		s.anybody("GET", "/api/sales?limit=100", "").is(200).into(&l)
+		for _, v := range l.Items {
+			if v.ID == draft.ID {
+				return true
+			}
+		}
+		return false
+	}
+	s.anybody("GET", "/api/sales/"+draft.ID.String(), "").problem(404, "not_found")
+	s.admin("GET", path, "").is(200)
+	require.False(t, listed())
+	s.as("pia", "POST", ticketPath(draft.ID), "").problem(409, "paused")
+	s.admin("POST", path+"/resume", "").problem(409, "state")
+
+	s.admin("POST", path+"/hide", "").is(200)
+	s.anybody("GET", "/api/sales/"+draft.ID.String(), "").is(200)
+	require.False(t, listed(), "only who has the address finds it")
+	s.bought("pia", draft.ID, 1)
+
+	s.admin("POST", path+"/publish", "").is(200)
+	require.True(t, listed())
+	s.admin("DELETE", path, "").problem(409, "state")
+
+	var copied seckill.Sale
+	s.admin("POST", path+"/copy", "").is(201).into(&copied)
+	require.Equal(t, seckill.Draft, copied.Shelf)
+	require.Equal(t, "a draft", copied.Title)
+	gone := "/api/admin/sales/" + copied.ID.String()
+	s.admin("DELETE", gone, "").is(204)
+	s.admin("GET", gone, "").problem(404, "not_found")
+	s.admin("DELETE", gone, "").problem(404, "not_found")
+	s.as("pia", "POST", ticketPath(copied.ID), "").problem(409, "ended")
+}
+
+func TestTheSameKeyIsTheSameSale(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	body := s.newSale(saleBody{"title": "once"})
+	ask := func(body string) *answer {
+		return s.do(call{method: "POST", path: "/api/admin/sales", body: body, token: token(t, adminName, seckill.RoleAdmin), header: []string{"Content-Type", jsonHeader, "Idempotency-Key", "a key"}})
+	}
+	var one, two seckill.Sale
+	ask(body).is(201).into(&one)
+	ask(body).is(201).into(&two)
+	require.Equal(t, one.ID, two.ID)
+	ask(s.newSale(saleBody{"title": "another"})).problem(409, "state")
+}
+
+func TestWhatIsProbablyNotMeantIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	now := s.gate.Now()
+	var v struct{ Warnings []string }
+	s.admin("POST", "/api/admin/sales", s.newSale(saleBody{"opens_at": now.Add(-time.Hour), "list_price": 1})).is(201).into(&v)
+	require.Equal(t, []string{"opens_at is in the past: buyers can buy at once", "list_price is not above the price"}, v.Warnings)
+}
+
+func TestASaleIsExtendedAndItsBuyersAreTold(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	path := "/api/admin/sales/" + s.open.ID.String()
+	later := s.open.ClosesAt.Add(time.Hour)
+	s.admin("POST", path+"/extend", `{"closes_at":"`+later.Format(time.RFC3339)+`"}`).is(200)
+	require.Equal(t, later, s.sale(s.open.ID).ClosesAt)
+	s.admin("POST", path+"/extend", `{"closes_at":"`+s.open.ClosesAt.Format(time.RFC3339)+`"}`).problem(422, "invalid_field")
+	s.admin("POST", path+"/notice", `{"text":"it goes on at noon"}`).is(200)
+	require.Equal(t, "it goes on at noon", s.sale(s.open.ID).Notice)
+
+	before := s.orderOf(ownerName, s.order).ExpiresAt
+	var v struct{ Orders int }
+	s.admin("POST", path+"/holds", `{"seconds":60}`).is(200).into(&v)
+	require.Equal(t, 1, v.Orders)
+	require.Equal(t, before.Add(time.Minute), s.orderOf(ownerName, s.order).ExpiresAt)
+}
+
+func TestThePreflightSaysWhatIsNotReady(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	look := func(id seckill.SaleID) (bool, map[string]string) {
+		var v struct {
+			Go     bool
+			Checks []check
+		}
+		s.admin("GET", "/api/admin/sales/"+id.String()+"/preflight", "").is(http.StatusOK).into(&v)
+		states := map[string]string{}
+		for _, c := range v.Checks {
+			states[c.Name] = c.State
+		}
+		return v.Go, states
+	}
+	draft := s.create(saleBody{"title": "a draft", "shelf": "draft", "opens_at": s.gate.Now().Add(time.Hour), "closes_at": s.gate.Now().Add(2 * time.Hour)})
+	goes, states := look(draft.ID)
+	require.False(t, goes)
+	require.Equal(t, checkBad, states["published"])
+	require.Equal(t, checkUnknown, states["balance"])
+	require.Equal(t, checkWarn, states["other openings"], "the scheduled sale opens with it: %v", states)
+	require.Equal(t, checkOK, states["opening"])
+	_, states = look(s.ended.ID)
+	require.Equal(t, checkBad, states["opening"])
+}
