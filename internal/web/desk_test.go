@@ -42,9 +42,8 @@ func operated(role string) func(*shop) {
 		}
 		s.script("GET /api/admin/people", reply(200, `{"items":[{"name":"zhou.min","role":"admin","second_factor":true,"blocked":false},{"name":"li.wei","role":"operator","second_factor":false,"blocked":false},{"name":"sun.yue","blocked":true,"second_factor":false}]}`))
 		s.script("GET /api/admin/access", reply(200, `{"items":[{"list":"block","network":"203.0.113.0/24","note":"a farm","by":"zhou.min","created_at":"%[1]s"},{"list":"allow","buyer":"b42","sale":"1","by":"li.wei","created_at":"%[1]s"}]}`, now.Format(time.RFC3339)))
-		s.script("GET /api/admin/engines", reply(200, `%s`, enginesUp))
-		s.script("GET /api/admin/nodes", reply(200, `{"items":%s}`, deskNodes(now)))
-		s.script("GET /api/admin/dead-letters", reply(200, `{"count":12,"items":[{"id":"d1","at":"%[1]s","sale":"1","ticket":"%[2]s","buyer":"b7","reason":"poison","detail":"quantity 0"},{"id":"d2","at":"%[1]s","sale":"1","ticket":"%[2]s","reason":"delivery_limit"}]}`, now.Add(-time.Hour).Format(time.RFC3339), anOrder))
+		s.script("GET /api/admin/nodes", reply(200, `{"items":%s}`, deskNodes(now, partsUp)))
+		s.script("GET /api/admin/dead-letters", reply(200, `{"count":12,"console_url":"https://mq.example:15671/","items":[{"id":"d1","at":"%[1]s","sale":"1","ticket":"%[2]s","buyer":"b7","reason":"poison","detail":"quantity 0"},{"id":"d2","at":"%[1]s","sale":"1","ticket":"%[2]s","reason":"delivery_limit"}]}`, now.Add(-time.Hour).Format(time.RFC3339), anOrder))
 		s.script("GET /api/admin/log", reply(200, `{"items":[
 			{"id":"9","at":"%[1]s","who":"zhou.min","role":"admin","from":"192.0.2.7","what":"sales.pause","sale":"1","result":"done","before":{"paused":false},"after":{"paused":true},"request_id":"R1"},
 			{"id":"8","at":"%[2]s","who":"li.wei","role":"operator","from":"192.0.2.8","what":"sales.stock","sale":"1","intent":"POST /api/admin/sales/1/stock {\"delta\":50}","result":"unavailable","before":{"total":500},"after":{"total":550},"request_id":"R2"},
@@ -114,14 +113,17 @@ func wholeOrder(now time.Time, n, state string) string {
 	return strings.TrimSuffix(deskOrder(now, n, state), "}") + fmt.Sprintf(`,"payments":[%s],"refunds":[],"history":[%s]}`, payments, history)
 }
 
-const enginesUp = `{"parts":{"gate":{"ok":true,"kind":"redis"},"queue":{"ok":true,"kind":"rabbitmq"},"store":{"ok":true,"kind":"mysql"}},"listeners":{"running":true},"dead_letters":{"count":12},"console_url":"https://mq.example:15671/"}`
+const partsUp = `{"gate":{"ok":true,"since":"2026-11-27T08:00:00Z"},"queue":{"ok":true,"since":"2026-11-27T08:00:00Z"},"store":{"ok":true,"since":"2026-11-27T08:00:00Z"}}`
 
-const queueDown = `{"parts":{"gate":{"ok":true,"kind":"redis"},"queue":{"ok":false,"kind":"rabbitmq","since":"2026-11-27T12:00:00Z","says":"dial tcp 192.0.2.4:5672: connection refused"},"store":{"ok":null,"kind":"mysql"}},"listeners":{"running":null},"dead_letters":{"count":null}}`
+// queueDown is what nodes say while the queue is away and the store does not say.
+func queueDown(w responseWriter, s *shop) {
+	reply(200, `{"items":%s}`, deskNodes(s.now(), `{"gate":{"ok":true,"since":"2026-11-27T08:00:00Z"},"queue":{"ok":false,"since":"2026-11-27T12:00:00Z","says":"dial tcp 192.0.2.4:5672: connection refused"}}`))(w, s)
+}
 
-func deskNodes(now time.Time) string {
+func deskNodes(now time.Time, parts string) string {
 	node := func(n int, degraded string) string {
-		return fmt.Sprintf(`{"id":"node-%d","version":"1.4.0","settings":"5f3a9c10ee","roles":["api","relay","settle","expire"],"started_at":"%s","seen_at":"%s","age_ms":400,"clock_skew_ms":%d,"degraded":[%s]}`,
-			n, now.Add(-time.Hour).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), 3*n, degraded)
+		return fmt.Sprintf(`{"id":"node-%d","version":"1.4.0","settings":"5f3a9c10ee","roles":["api","relay","settle","expire"],"started_at":"%s","seen_at":"%s","age_ms":400,"clock_skew_ms":%d,"degraded":[%s],"listeners":true,"parts":%s}`,
+			n, now.Add(-time.Hour).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), 3*n, degraded, parts)
 	}
 	return "[" + node(1, "") + "," + node(2, "") + "," + node(3, "") + "]"
 }
@@ -139,7 +141,7 @@ func aLive(s *shop, n int) string {
 	return fmt.Sprintf(`{"at":"%s","nodes":%s,"parts":{"gate":{"ok":true},"queue":{"ok":true},"store":{"ok":true}},"sales":[{"id":"1","title":"x","state":"open","left":%d,"total":500,"queued":41,"waiting":%d,
 		"admitted_per_s":%d,"verdicts":{"queued":380,"sold_out":0,"limit":12,"busy":3},"admission_ms":{"p50":1.8,"p99":%d},"outcome_ms":{"p50":64,"p99":%d},"balance":{"ok":true},"age_ms":300}],
 		"marks":[{"at":"%s","what":"pause","who":"zhou.min"},{"at":"%s","what":"resume","who":"zhou.min"}]}`,
-		now.Format(time.RFC3339Nano), deskNodes(now), 500-n*2, 20+(n*7)%30, 30+(n*13)%25, 4+n%5, 120+(n*31)%90,
+		now.Format(time.RFC3339Nano), deskNodes(now, partsUp), 500-n*2, 20+(n*7)%30, 30+(n*13)%25, 4+n%5, 120+(n*31)%90,
 		now.Add(-time.Duration(n)*time.Second+20*time.Second).Format(time.RFC3339), now.Add(-time.Duration(n)*time.Second+26*time.Second).Format(time.RFC3339))
 }
 
@@ -191,7 +193,7 @@ var deskStates = []pageState{
 	{name: "console-board", path: "/console/", ready: `document.querySelectorAll('.line').length === 6 && shown('.badge[data-state=near]')`, setup: operated("admin")},
 	{name: "console-board-viewer", path: "/console/", ready: `document.querySelectorAll('.line').length === 6`, setup: operated("viewer")},
 	{name: "console-board-empty", path: "/console/", ready: `shown('#empty')`, setup: both(operated("admin"), scripts("GET /api/admin/sales", reply(200, `{"items":[]}`)))},
-	{name: "console-board-down", path: "/console/", ready: `shown('#status[data-tone=bad]') && shown('#parts')`, setup: both(operated("admin"), scripts("GET /api/admin/sales", problem(503, "unavailable")), scripts("GET /api/admin/engines", reply(200, queueDown)))},
+	{name: "console-board-down", path: "/console/", ready: `shown('#status[data-tone=bad]') && shown('#parts')`, setup: both(operated("admin"), scripts("GET /api/admin/sales", problem(503, "unavailable")), scripts("GET /api/admin/nodes", queueDown))},
 	{name: "console-no-role", path: "/console/", ready: `shown('#refused')`, setup: scripts("GET /api/me", reply(200, `{"buyer":"b1","name":"ada"}`))},
 
 	{name: "console-preflight", path: "/console/sale/2", ready: `shown('[data-check=price]') && shown('[data-go=true]')`, setup: operated("admin")},
@@ -218,7 +220,7 @@ var deskStates = []pageState{
 	{name: "console-people", path: "/console/people", ready: `document.querySelectorAll('#accounts tbody tr').length === 3 && document.querySelectorAll('#access tbody tr').length === 2`, setup: operated("admin")},
 	{name: "console-people-operator", path: "/console/people", ready: `document.querySelectorAll('#access tbody tr').length === 2`, setup: operated("operator")},
 	{name: "console-engines", path: "/console/engines", ready: `document.querySelectorAll('#dead tbody tr').length === 2 && document.querySelectorAll('#nodes tbody tr').length === 3`, setup: operated("admin")},
-	{name: "console-engines-down", path: "/console/engines", ready: `shown('.engine[data-state=bad]') && shown('#nodes-status')`, setup: both(operated("viewer"), scripts("GET /api/admin/engines", reply(200, queueDown)), scripts("GET /api/admin/nodes", none), scripts("GET /api/admin/dead-letters", problem(503, "unavailable")))},
+	{name: "console-engines-down", path: "/console/engines", ready: `shown('.engine[data-state=bad]') && shown('.engine[data-state=unknown]')`, setup: both(operated("viewer"), scripts("GET /api/admin/nodes", queueDown), scripts("GET /api/admin/dead-letters", problem(503, "unavailable")))},
 	{name: "console-log", path: "/console/log", ready: `document.querySelectorAll('#log tbody tr').length === 3`, setup: operated("admin")},
 	{name: "console-me", path: "/console/me", ready: `shown('#factor-begin')`, setup: operated("operator")},
 	{name: "console-second-factor", path: "/console/me", ready: `shown('#code')`, setup: both(operated("operator"), scripts("POST /api/me/second-factor", reply(200, `{"secret":"JBSWY3DPEHPK3PXP","url":"otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"}`))), then: clicks("#factor-begin")},

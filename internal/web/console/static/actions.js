@@ -21,8 +21,9 @@ export function actions(sale, state, shelf, { admin, done }) {
   const simple = (name, undo) => of(name, { ask: 'none', undo: undo && of(undo, { ask: 'none' }) });
   const over = state === 'ended';
   const list = [];
-  if (!over && state === 'paused') list.push({ ...simple('resume', 'pause'), main: true });
-  else if (!over && shelf === 'published') list.push({ ...simple('pause', 'resume'), main: state === 'open' || state === 'sold_out' });
+  const draft = shelf === 'draft'; // is paused as well, until it is published
+  if (!over && state === 'paused' && !draft) list.push({ ...simple('resume', 'pause'), main: true });
+  else if (!over && !draft) list.push({ ...simple('pause', 'resume'), main: state === 'open' || state === 'sold_out' });
   if (!over && shelf === 'published' && state === 'scheduled') list.push(simple('hide', 'publish'));
   if (!over) {
     list.push(of('stock', {
@@ -34,7 +35,7 @@ export function actions(sale, state, shelf, { admin, done }) {
       make: ({ closes_at }) => (closes_at ? { closes_at: isoTime(closes_at) } : null),
     }));
   }
-  list.push(of('notice', { fields: [{ name: 'text', type: 'text', value: sale.notice ?? '', maxlength: 200, hint: () => t('field.text_hint') }], make: ({ text }) => ({ text: text.trim() }) }));
+  list.push(of('notice', { fields: [{ name: 'text', type: 'text', value: sale.notice ?? '', maxlength: 400, hint: () => t('field.text_hint') }], make: ({ text }) => ({ text: text.trim() }) }));
   if (state !== 'scheduled') {
     list.push(of('holds', { fields: [{ name: 'seconds', type: 'number', value: '900', min: 1, max: 86_400, required: true }], make: ({ seconds }) => (Number(seconds) > 0 ? { seconds: Number(seconds) } : null) }));
     list.push({ ...of('undo', {}), press: () => undoPrice(sale, admin, done) });

@@ -93,7 +93,7 @@ function row(sale, x, now, neighbour) {
     el('div', { class: 'line-text' },
       el('a', { href: `/console/sale/${encodeURIComponent(sale.id)}`, text: sale.title, dir: 'auto', data: { key: `sale-${sale.id}` } }),
       el('p', { class: 'facts-line' },
-        el('span', { class: 'badge', data: { state }, say: `state.${state}` }),
+        shelf === 'draft' ? null : el('span', { class: 'badge', data: { state }, say: `state.${state}` }),
         shelf ? el('span', { class: 'badge', data: { state: shelf }, say: `shelf.${shelf}` }) : null,
         neighbour ? el('span', { class: 'badge', data: { state: 'near' }, say: ['board.near', { title: neighbour.title }], dir: 'auto' }) : null,
         el('span', { class: 'soft', show: () => t(`board.${{ scheduled: 'opens', ended: 'ended' }[state] ?? 'closes'}`, { time: () => when(state === 'scheduled' ? sale.opens_at : sale.closes_at) }) }),

@@ -124,8 +124,9 @@ export const ms = (value) => (value < 1_000 ? t('ms', { n: () => count(value < 1
 // word is prefix.name in the reader's language; a name that this page does not know yet
 // is shown as it is.
 export function word(prefix, name) {
-  const text = t(`${prefix}.${name}`);
-  return text === `${prefix}.${name}` ? String(name).replaceAll('_', ' ') : text;
+  const key = `${prefix}.${String(name).replaceAll(' ', '_')}`;
+  const text = t(key);
+  return text === key ? String(name).replaceAll('_', ' ') : text;
 }
 
 // moment is a time with its date and seconds, as the log of a machine has it.
@@ -258,7 +259,29 @@ export function drawParts(parts) {
   }
 }
 
+// partsOf merges what the nodes say of a part: it is up where all have it, and down with
+// the reason of the first that has not. A node that says nothing leaves it unknown.
+export function partsOf(nodes) {
+  const parts = {};
+  for (const name of ['gate', 'queue', 'store']) {
+    const all = nodes.map((node) => ({ node, part: node.parts?.[name] }));
+    const down = all.filter(({ part }) => part?.ok === false);
+    const first = down[0];
+    parts[name] = {
+      ok: down.length ? false : all.length && all.every(({ part }) => part?.ok === true) ? true : null,
+      since: (first ?? all.find(({ part }) => part?.since))?.part.since,
+      says: first && (down.length < all.length ? `${down.map(({ node }) => node.name ?? node.id).join(', ')}: ${first.part.says ?? ''}` : first.part.says),
+      nodes: all.filter(({ part }) => part?.ok === true).length,
+      of: all.length,
+    };
+  }
+  return parts;
+}
+
 // watchParts asks for them on pages that do not hear of them otherwise.
 export function watchParts() {
-  onRole(() => role && source('/api/admin/engines', 10_000, (s) => s.trouble === null && drawParts(s.value.parts)));
+  let watching = null;
+  onRole(() => {
+    if (role) watching ??= source('/api/admin/nodes', 10_000, (s) => s.trouble === null && drawParts(partsOf(s.value.items)));
+  });
 }

@@ -90,6 +90,7 @@ export function saleForm({ sale, copy, done }) {
     }
     const warnings = answer.body.warnings ?? [];
     if (sale) receipt('did.patch', answer, { values: { title: answer.body.title } });
+    if (sale && warnings.length) show(error, () => warnings.map((w) => word('warning', w)).join(' '));
     done(answer.body, warnings);
   });
   for (const e of form.elements) e.disabled = !may('operator');

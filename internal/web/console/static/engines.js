@@ -3,37 +3,38 @@
 import { count, say, show, t } from './i18n.js';
 import { stopwatch } from './clock.js';
 import { byId } from './frame.js';
-import { age, button, drawParts, el, figure, isKnown, may, moment, ms, needs, onRole, source, tellTrouble, tile, word } from './desk.js';
+import { age, button, drawParts, el, figure, isKnown, may, moment, ms, needs, onRole, partsOf, source, tellTrouble, tile, word } from './desk.js';
 import { press } from './press.js';
 
-const engines = source('/api/admin/engines', 3_000, drawEngines);
-const nodes = source('/api/admin/nodes', 5_000, drawNodes);
+const nodes = source('/api/admin/nodes', 3_000, drawNodes);
 const dead = source('/api/admin/dead-letters?limit=100', 5_000, drawDead);
 
 function drawEngines(s) {
   tellTrouble(byId('status'), s);
   age(byId('age'), s.at);
-  drawTools(s.value ?? {});
+  drawTools();
   if (s.value === undefined) return;
-  drawParts(s.value.parts);
-  byId('engines').replaceChildren(...['gate', 'queue', 'store'].map((name) => {
-    const part = s.value.parts?.[name];
-    const state = !isKnown(part?.ok) ? 'unknown' : part.ok ? 'ok' : 'bad';
+  const parts = partsOf(s.value.items);
+  drawParts(parts);
+  const listeners = s.value.items.map((node) => node.listeners).filter(isKnown);
+  byId('engines').replaceChildren(...Object.entries(parts).map(([name, part]) => {
+    const state = part.ok === null ? 'unknown' : part.ok ? 'ok' : 'bad';
     return el('li', { class: 'card-box engine', data: { state } }, el('h2', { show: () => word('part', name) }),
-      el('p', {}, el('span', { class: 'light', data: { state }, show: () => t(`engine.${state}`) }), ' ', el('span', { class: 'soft', text: part?.kind ?? '' })),
-      part?.since ? el('p', { class: 'soft digits', say: ['engine.since', { time: () => moment(part.since) }] }) : null,
-      part?.says ? el('p', { class: 'why', text: part.says, dir: 'auto' }) : null);
+      el('p', {}, el('span', { class: 'light', data: { state }, show: () => t(`engine.${state}`) })),
+      el('p', { class: 'soft digits', say: ['engine.nodes', { n: () => count(part.nodes), of: () => count(part.of) }] }),
+      part.since ? el('p', { class: 'soft digits', say: ['engine.since', { time: () => moment(part.since) }] }) : null,
+      part.says ? el('p', { class: 'why', text: part.says, dir: 'auto' }) : null);
   }), el('li', { class: 'card-box engine' }, el('h2', { say: 'engines.listeners' }), el('dl', { class: 'tiles' },
-    tile('engines.running', s.value.listeners?.running, { make: (on) => t(on ? 'yes' : 'no'), why: 'engines.no_listeners' }),
-    tile('engines.dead', s.value.dead_letters?.count, { why: 'engines.dead_unknown', tone: s.value.dead_letters?.count > 0 ? 'bad' : undefined }))));
+    tile('engines.running', listeners.length ? listeners.filter(Boolean).length : null, { make: (n) => t('engine.of', { n: () => count(n), of: () => count(listeners.length) }), why: 'engines.no_listeners' }),
+    tile('engines.dead', dead.value?.count ?? dead.value?.items?.length, { why: 'engines.dead_unknown', tone: dead.value?.count > 0 ? 'bad' : undefined }))));
 }
 
 let drawn = '';
-function drawTools(value) {
-  const mark = JSON.stringify([value.console_url, value.listeners, may('operator'), may('admin')]);
+function drawTools() {
+  const mark = JSON.stringify([dead.value?.console_url, may('operator'), may('admin')]);
   if (mark === drawn) return;
   drawn = mark;
-  const done = () => engines.look();
+  const done = () => nodes.look();
   const start = { name: 'listeners_start', ask: 'none', path: '/api/admin/listeners/start', done };
   const stop = { name: 'listeners_stop', ask: 'none', path: '/api/admin/listeners/stop', done, undo: start };
   start.undo = stop;
@@ -47,11 +48,11 @@ function drawTools(value) {
   if (may('operator')) tools.push(start, stop);
   if (may('admin')) tools.push(rebuild);
   byId('tools').replaceChildren(...tools.map((a) => button(`act.${a.name}`, () => press(a), { data: { tool: a.name } })),
-    ...(value.console_url ? [el('a', { class: 'button quiet small', href: value.console_url, target: '_blank', rel: 'noopener', say: 'engines.rabbitmq' })] : []));
+    ...(/^https?:/.test(dead.value?.console_url) ? [el('a', { class: 'button quiet small', href: dead.value.console_url, target: '_blank', rel: 'noopener', say: 'engines.rabbitmq' })] : []));
 }
 
 function drawNodes(s) {
-  tellTrouble(byId('nodes-status'), s);
+  drawEngines(s);
   byId('nodes').hidden = s.value === undefined;
   if (s.value === undefined) return;
   const differ = (name) => new Set(s.value.items.map((node) => node[name])).size > 1;
@@ -66,9 +67,10 @@ function drawNodes(s) {
 }
 
 // replay gives dead letters back to the queue: one, ten or all.
-const replay = (body, values) => press({ name: 'replay', ask: 'confirm', route: '/api/admin/dead-letters/replay', path: '/api/admin/dead-letters/replay', make: () => body, values, done: () => { dead.look(); engines.look(); } });
+const replay = (body, values) => press({ name: 'replay', ask: 'confirm', route: '/api/admin/dead-letters/replay', path: '/api/admin/dead-letters/replay', make: () => body, values, done: () => dead.look() });
 
 function drawDead(s) {
+  drawTools();
   tellTrouble(byId('dead-status'), s);
   const items = s.value?.items ?? [];
   if (s.trouble === null && items.length === 0) {
@@ -90,5 +92,5 @@ function drawDead(s) {
 onRole(() => {
   drawn = '';
   needs();
-  for (const s of [engines, nodes, dead]) s.look();
+  for (const s of [nodes, dead]) s.look();
 });

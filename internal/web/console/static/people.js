@@ -10,7 +10,7 @@ const { q } = form.elements;
 let next = '';
 
 async function find(from = '') {
-  const answer = await get(`/api/admin/people?q=${encodeURIComponent(q.value.trim())}${from && `&next=${encodeURIComponent(from)}`}`);
+  const answer = await get(`/api/admin/people?q=${encodeURIComponent(q.value.trim())}${from && `&cursor=${encodeURIComponent(from)}`}`);
   const status = byId('status');
   status.hidden = answer.status === 200 && answer.body.items.length > 0;
   status.dataset.tone = answer.status === 200 ? 'plain' : 'bad';

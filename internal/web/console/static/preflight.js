@@ -28,9 +28,11 @@ export function preflight(root, { admin, look }) {
       if (sale && s.trouble) drawGo(false);
       return;
     }
-    const checks = s.value.checks.toSorted((a, b) => (order[a.state] ?? 1) - (order[b.state] ?? 1));
+    // That it is not published yet is what Go is for.
+    const waits = sale && (sale.shelf ?? 'published') !== 'published';
+    const checks = s.value.checks.filter((check) => !(waits && check.name === 'published')).toSorted((a, b) => (order[a.state] ?? 1) - (order[b.state] ?? 1));
     const bad = checks.filter((check) => check.state === 'bad' || check.state === 'unknown').length;
-    const go = s.value.go && bad === 0;
+    const go = bad === 0;
     part(root, 'verdict').dataset.tone = go ? 'good' : 'bad';
     say(part(root, 'says'), go ? 'preflight.go' : 'preflight.no_go', { n: () => count(bad) });
     const at = s.at;
@@ -51,7 +53,11 @@ export function preflight(root, { admin, look }) {
       undo: { name: 'hide', ask: 'none', path: `${admin}/hide`, values: { title: sale.title }, done: look },
       done: look,
     };
-    if (!go) Object.assign(action, { fields: [{ name: 'reason', type: 'text', required: true, minlength: 3, maxlength: 200 }], make: ({ reason }) => (reason.trim() ? { reason: reason.trim() } : null) });
+    if (!go) Object.assign(action, { fields: [{ name: 'reason', type: 'text', required: true, minlength: 3, maxlength: 200 }], make({ reason }) {
+        // The log keeps what was asked for, with this line.
+        action.path = `${admin}/publish?reason=${encodeURIComponent(reason.trim())}`;
+        return reason.trim() ? undefined : null;
+      } });
     const node = button(`act.${action.name}`, () => press(action), { data: { go: String(go) } });
     node.classList.replace('quiet', go ? 'good' : 'danger');
     part(root, 'go').replaceChildren(node);

@@ -136,7 +136,7 @@ async function once(action, given) {
 
 function finish(action, answer) {
   const undo = action.undo && (() => press(action.undo));
-  receipt(`did.${action.name}`, answer, { values: action.values, undo, numbers: answer.body?.preview?.numbers });
+  receipt(`did.${action.name}`, answer, { values: action.values, undo, numbers: typeof answer.body?.orders === 'number' ? [{ name: 'orders', value: answer.body.orders }] : [] });
   action.done?.(answer);
 }
 

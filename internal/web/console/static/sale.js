@@ -31,7 +31,7 @@ function draw() {
   const state = stateOf(sale, gate.now());
   const shelf = sale.shelf ?? 'published';
   byId('facts').replaceChildren(
-    el('span', { class: 'badge', data: { state }, say: `state.${state}` }),
+    shelf === 'draft' ? '' : el('span', { class: 'badge', data: { state }, say: `state.${state}` }),
     shelf === 'published' ? '' : el('span', { class: 'badge', data: { state: shelf }, say: `shelf.${shelf}` }),
     el('span', { class: 'soft', show: () => `${when(sale.opens_at)} – ${when(sale.closes_at)}` }),
     el('span', { class: 'soft digits', show: () => `${money(sale.price, sale.currency)} × ${count(sale.total)}` }),
@@ -71,6 +71,7 @@ function edit(root) {
 function wanted(state) {
   const hash = location.hash.slice(1);
   if (names.includes(hash) && !byId(`tab-${hash}`).hidden) return hash;
+  if ((sale.shelf ?? 'published') === 'draft') return 'preflight';
   return { scheduled: 'preflight', ended: 'after' }[state] ?? 'live';
 }
 
