@@ -38,7 +38,9 @@ func operated(role string) func(*shop) {
 		s.script("GET /api/admin/live", streamed(aLive))
 		s.script("GET /api/admin/orders", reply(200, `{"items":[%s,%s,%s,%s]}`, deskOrder(now, "A", "unpaid"), deskOrder(now, "B", "paid"), deskOrder(now, "C", "expired"), deskOrder(now, "D", "refunded")))
 		for n, state := range map[string]string{"A": "unpaid", "B": "paid"} {
-			s.script("GET /api/admin/orders/"+anOrder[:25]+n, reply(200, `%s`, wholeOrder(now, n, state)))
+			path := "/api/admin/orders/" + anOrder[:25] + n
+			s.script("GET "+path, reply(200, `%s`, wholeOrder(now, n, state)))
+			s.script("POST "+path+"/refund?preview=1", reply(200, `{"preview":{"sale":"1","what":"orders.refund","numbers":[{"name":"amount","value":"99.00 CNY"},{"name":"units","value":1}],"undo":false,"ask":"confirm"}}`))
 		}
 		s.script("GET /api/admin/people", reply(200, `{"items":[{"name":"zhou.min","role":"admin","second_factor":true,"blocked":false},{"name":"li.wei","role":"operator","second_factor":false,"blocked":false},{"name":"sun.yue","blocked":true,"second_factor":false}]}`))
 		s.script("GET /api/admin/access", reply(200, `{"items":[{"list":"block","network":"203.0.113.0/24","note":"a farm","by":"zhou.min","created_at":"%[1]s"},{"list":"allow","buyer":"b42","sale":"1","by":"li.wei","created_at":"%[1]s"}]}`, now.Format(time.RFC3339)))

@@ -21,7 +21,7 @@ function drawEngines(s) {
     const state = part.ok === null ? 'unknown' : part.ok ? 'ok' : 'bad';
     return el('li', { class: 'card-box engine', data: { state } }, el('h2', { show: () => word('part', name) }),
       el('p', {}, el('span', { class: 'light', data: { state }, show: () => t(`engine.${state}`) })),
-      el('p', { class: 'soft digits', say: ['engine.nodes', { n: () => count(part.nodes), of: () => count(part.of) }] }),
+      part.ok === null ? null : el('p', { class: 'soft digits', say: ['engine.nodes', { n: () => count(part.nodes), of: () => count(part.of) }] }),
       part.since ? el('p', { class: 'soft digits', say: ['engine.since', { time: () => moment(part.since) }] }) : null,
       part.says ? el('p', { class: 'why', text: part.says, dir: 'auto' }) : null);
   }), el('li', { class: 'card-box engine' }, el('h2', { say: 'engines.listeners' }), el('dl', { class: 'tiles' },
@@ -70,7 +70,7 @@ function drawNodes(s) {
 const replay = (body, values) => press({ name: 'replay', ask: 'confirm', route: '/api/admin/dead-letters/replay', path: '/api/admin/dead-letters/replay', make: () => body, values, done: () => dead.look() });
 
 function drawDead(s) {
-  drawTools();
+  drawEngines(nodes);
   tellTrouble(byId('dead-status'), s);
   const items = s.value?.items ?? [];
   if (s.trouble === null && items.length === 0) {

@@ -138,7 +138,7 @@ export function live(root, { id, admin }) {
     box.replaceChildren(...[
       told('admitted') && chart('live.chart_admitted', [line('admitted', 'admitted')], frame),
       told('left', 'waiting') && chart('live.chart_units', [line('left', 'left'), line('waiting', 'waiting')], frame),
-      told('admission', 'outcome') && chart('live.chart_latency', [line('admission', 'admission'), line('outcome', 'outcome')], { ...frame, make: ms }),
+      told('admission', 'outcome') && chart('live.chart_latency', [line('line_admission', 'admission'), line('line_outcome', 'outcome')], { ...frame, make: ms }),
     ].filter(Boolean));
   }
 

@@ -38,7 +38,7 @@ function row(e) {
   const failed = e.result !== 'done';
   return el('tr', {}, el('td', { class: 'digits', show: () => moment(e.at) }),
     el('th', { scope: 'row' }, el('span', { text: e.who, dir: 'auto' }), e.role ? el('small', { class: 'soft', show: () => word('role', e.role) }) : null),
-    el('td', {}, el('b', { show: () => act(e.what) }), e.subject ? el('span', { class: 'soft', text: ` ${e.subject}`, dir: 'auto' }) : null, e.sale ? el('a', { href: `/console/sale/${encodeURIComponent(e.sale)}`, text: ` ${e.sale}` }) : null,
+    el('td', {}, el('b', { show: () => act(e.what) }), e.subject ? el('span', { class: 'soft', text: ` ${e.subject}`, dir: 'auto' }) : null, e.sale ? ' ' : null, e.sale ? el('a', { href: `/console/sale/${encodeURIComponent(e.sale)}`, text: `#${e.sale}` }) : null,
       e.intent ? el('small', { class: 'soft', text: text(e.intent), dir: 'auto' }) : null),
     el('td', { class: failed ? 'bad' : '', show: () => word('result', e.result) }),
     el('td', {}, el('small', { text: change(e), dir: 'auto' })),
