@@ -11,6 +11,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -96,7 +97,9 @@ type Config struct {
 	// Listeners take tickets from a shared queue; nil when the queue is embedded.
 	Listeners Listeners
 	Shop      Shop
-	Letters   Letters // nil when the queue is embedded
+	// Report writes how a sale went as one HTML page.
+	Report  func(w io.Writer, c *seckill.Course, now time.Time) error
+	Letters Letters // nil when the queue is embedded
 	// QueueConsole is the address of RabbitMQ's own console, for people; empty: none.
 	QueueConsole string
 	Ready        Readiness   // what this node says of itself before an opening; nil functions say nothing
@@ -236,11 +239,13 @@ func New(c Config) *API {
 		{"POST", "/api/admin/sales/{sale}/notice", operators, a.notice},
 		{"POST", "/api/admin/sales/{sale}/extend", operators, a.extend},
 		{"POST", "/api/admin/sales/{sale}/holds", operators, a.holds}, // a repeat gives as much again
+		{"POST", "/api/admin/sales/{sale}/undo", operators, a.undo},   // a repeat goes on
 		{"GET", "/api/admin/sales/{sale}/preflight", viewers, a.preflight},
 		{"POST", "/api/admin/sales/{sale}/pause", operators, a.change("pause", (*sale.Sales).Pause)},
 		{"POST", "/api/admin/sales/{sale}/resume", operators, a.change("resume", (*sale.Sales).Resume)},
 		{"POST", "/api/admin/sales/{sale}/end", operators, a.end},
 		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", (*sale.Sales).Renew)}, // its gate state, anew
+		{"GET", "/api/admin/sales/{sale}/report", viewers, a.report},                                  // one HTML page
 		{"GET", "/api/admin/sales/{sale}/audit", viewers, a.audit},
 		{"POST", "/api/admin/sales/{sale}/eligible", operators, a.setEligible}, // who may buy in it
 		{"GET", "/api/admin/access", viewers, a.listEntries},

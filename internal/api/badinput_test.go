@@ -76,6 +76,7 @@ func (s *system) samples() map[string]string {
 		"POST /api/admin/sales":                  s.newSale(saleBody{"description": "words", "image": "/img/a.webp", "list_price": 2 * thePrice}),
 		"PATCH /api/admin/sales/{sale}":          `{"title":"another title"}`,
 		"POST /api/admin/sales/{sale}/end":       fmt.Sprintf(`{"title":%q}`, title),
+		"POST /api/admin/sales/{sale}/undo":      `{"step":"pause","batch":10,"reason":"the price was wrong"}`,
 		"POST /api/admin/dead-letters/replay":    `{"count":1}`,
 		"POST /api/admin/sales/{sale}/notice":    `{"text":"it goes on at noon"}`,
 		"POST /api/admin/sales/{sale}/extend":    fmt.Sprintf(`{"closes_at":%q}`, s.open.ClosesAt.Add(time.Hour).Format(time.RFC3339)),

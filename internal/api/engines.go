@@ -85,12 +85,12 @@ func (a *API) replayLetters(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	given := 0
-	for _, is := range []bool{len(body.IDs) > 0, body.Count != nil, body.All} {
+	for _, is := range []bool{body.IDs != nil, body.Count != nil, body.All} {
 		if is {
 			given++
 		}
 	}
-	if given != 1 || body.Count != nil && *body.Count < 1 || len(body.IDs) > lettersMost {
+	if given != 1 || body.IDs != nil && len(body.IDs) == 0 || body.Count != nil && *body.Count < 1 || len(body.IDs) > lettersMost {
 		return &seckill.FieldError{Field: "ids", Must: "must be given, or count (at least 1), or all"}
 	}
 	if a.Letters == nil {

@@ -11,6 +11,7 @@ import (
 
 // Shop is what the routes of the console ask of the store.
 type Shop interface {
+	Steps(ctx context.Context, id seckill.SaleID, width time.Duration) ([]seckill.Step, error)
 	Account(ctx context.Context, name string) (seckill.Account, error)
 	ExtendHolds(ctx context.Context, id seckill.SaleID, more time.Duration) (orders int64, err error)
 	Weigh(ctx context.Context, id seckill.SaleID, seq int64, outbox []seckill.Ticket) (seckill.Weights, error)
@@ -31,7 +32,7 @@ var previews = map[string]struct {
 }{
 	"sales.pause": {true, askNothing}, "sales.resume": {true, askNothing}, "sales.stock": {true, askNothing}, "sales.end": {false, askTitle},
 	"sales.rebuild": {false, askConfirm}, "sales.publish": {true, askNothing}, "sales.hide": {true, askNothing}, "sales.delete": {false, askConfirm},
-	"sales.notice": {true, askNothing}, "sales.extend": {true, askNothing}, "sales.holds": {false, askConfirm},
+	"sales.notice": {true, askNothing}, "sales.extend": {true, askNothing}, "sales.holds": {false, askConfirm}, "sales.undo": {false, askConfirm},
 }
 
 // preview says in numbers what a change would do.

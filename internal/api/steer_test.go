@@ -117,3 +117,38 @@ func TestThePreflightSaysWhatIsNotReady(t *testing.T) {
 	_, states = look(s.ended.ID)
 	require.Equal(t, checkBad, states["opening"])
 }
+
+func TestAWrongPriceIsUndoneInSteps(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	path := "/api/admin/sales/" + s.open.ID.String() + "/undo"
+	paid := s.bought("pia", s.open.ID, 2)
+	s.as("pia", "POST", "/api/orders/"+paid+"/pay", "").is(200)
+	second := s.bought("sol", s.open.ID, 1)
+	s.admin("POST", path, `{"step":"cancel"}`).problem(409, "state")
+	require.Equal(t, seckill.Unpaid, s.orderOf("sol", second).State, "nothing happens while it is open")
+	s.admin("POST", path, `{"step":"pause"}`).is(200)
+	type said struct {
+		Done int
+		More bool
+	}
+	var v said
+	s.admin("POST", path, `{"step":"cancel","batch":1}`).is(200).into(&v)
+	require.Equal(t, said{1, true}, v, "it can be stopped here")
+	s.admin("POST", path, `{"step":"cancel","batch":1}`).is(200).into(&v)
+	require.Equal(t, said{1, false}, v)
+	s.admin("POST", path, `{"step":"refund"}`).is(200).into(&v)
+	require.Equal(t, said{1, false}, v)
+	require.Equal(t, seckill.Cancelled, s.orderOf(ownerName, s.order).State)
+	require.Equal(t, seckill.Refunded, s.orderOf("pia", paid).State)
+	s.atTheGate(s.open.ID, openUnits)
+	s.admin("POST", path, `{"step":"sell"}`).problem(422, "invalid_field")
+}
+
+func TestTheReportOfASaleIsAPage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	a := s.admin("GET", "/api/admin/sales/"+s.open.ID.String()+"/report", "").is(200)
+	require.Contains(t, string(a.body), "秒杀报告")
+	require.Contains(t, a.header.Get("Content-Security-Policy"), "default-src 'none'")
+}

@@ -30,6 +30,7 @@ import (
 	"seckill/internal/event"
 	"seckill/internal/gate"
 	"seckill/internal/live"
+	"seckill/internal/load"
 	"seckill/internal/order"
 	"seckill/internal/payment"
 	"seckill/internal/queue"
@@ -125,7 +126,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	config := Config{
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Webhooks: hooks, Accounts: s.accounts, Tokens: tokens,
 		Access: s.guard, Lists: s.store, People: s.store,
-		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{}, Letters: &letters{},
+		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{}, Letters: &letters{}, Report: load.WriteCourse,
 		Patience: time.Minute, // the machine may be busy
 	}
 	board := live.NewAlone()

@@ -17,7 +17,7 @@ const maxDrawn = 150 // points of a curve
 var pageSource string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"short": short, "color": color, "count": func(n int64) string { return grouped(float64(n)) },
+	"short": short, "color": color, "known": known, "count": func(n int64) string { return grouped(float64(n)) },
 }).Parse(pageSource))
 
 // WriteHTML writes the report as one page that needs nothing else: no script, no
