@@ -32,6 +32,7 @@ const (
 	roundLimit  = 3 * time.Minute  // for one round beside its fault, or everybody is stuck
 	beginLimit  = 20 * time.Second // for the crowd to have the tickets after which something happens
 	healLimit   = 30 * time.Second // from the end of a fault until buyers are admitted by every node
+	routesLimit = 2 * time.Minute  // and until each route has been asked and answered as before
 	lossTime    = time.Second      // after the loss of Redis every answer comes at once
 	atOnce      = 50 * time.Millisecond
 	fewLate     = 10 // one of so many answers may be later than that: the machine has more to do

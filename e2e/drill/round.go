@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,9 +125,16 @@ func (r *round) scene(ctx context.Context, res *result) error {
 	err = happen(ctx, &r.plan, func() { r.set(&r.begun) }, func() { r.set(&r.ended) })
 	healed := time.Now()
 	if err == nil {
-		err = until(ctx, healLimit, func() bool { return r.admittedSince(healed) && (asked == nil || asked.well(healed)) })
+		limit := healLimit
+		if asked != nil {
+			limit = routesLimit
+		}
+		err = until(ctx, limit, func() bool { return r.admittedSince(healed) && (asked == nil || len(asked.ill(healed)) == 0) })
 		if err != nil {
 			err = fmt.Errorf("not every node admits buyers again by itself: %w", err)
+			if asked != nil {
+				err = fmt.Errorf("%w; not as before: %s", err, strings.Join(asked.ill(healed), ", "))
+			}
 		}
 	}
 	stop()

@@ -216,18 +216,28 @@ func (q *inquiry) run(ctx context.Context) {
 	q.http.CloseIdleConnections()
 }
 
-// well reports whether everything that was asked after t is answered as without a fault,
-// at every node.
-func (q *inquiry) well(t time.Time) bool {
+// ill lists what has not yet been answered as without a fault since t, each at its node,
+// with the last answer.
+func (q *inquiry) ill(t time.Time) (all []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	well := map[[2]int]bool{}
+	type place struct{ question, node int }
+	well, last := map[place]bool{}, map[place]int{}
 	for _, a := range q.answers {
-		if a.sent.After(t) && a.status == q.healthy[a.question] {
-			well[[2]int{a.question, a.node}] = true
+		if a.sent.After(t) {
+			at := place{a.question, a.node}
+			last[at] = a.status
+			well[at] = well[at] || a.status == q.healthy[a.question]
 		}
 	}
-	return len(well) == nodes*len(q.questions)
+	for i := range q.questions {
+		for n := range nodes {
+			if at := (place{i, n}); !well[at] {
+				all = append(all, fmt.Sprintf("%s at node %d: %d instead of %d", q.questions[i].name, n, last[at], q.healthy[i]))
+			}
+		}
+	}
+	return all
 }
 
 // told is what was answered to one question while the engine was not well.
