@@ -2,9 +2,12 @@ package app
 
 import (
 	"fmt"
+	"net/http"
 
 	"seckill"
+	"seckill/internal/api"
 	"seckill/internal/payment"
+	"seckill/internal/web"
 )
 
 // openPayments makes the payments of the node.
@@ -17,6 +20,22 @@ func (n *Node) openPayments() (*payment.Payments, error) {
 		n.log.Warn("payment.provider is \"test\": nobody pays anything, whoever presses the button has paid; a shop that sells sets shop or stripe")
 	}
 	return payment.New(payment.Config{Store: n.store, Gate: n.gate, Orders: n.orders, Provider: provider, Grace: n.config.Payment.Grace, Log: n.log, Metrics: n.metrics}), nil
+}
+
+// pages are what people see: with the provider "test" also the page at which its
+// payments are made.
+func (n *Node) pages() http.Handler {
+	pages := web.Both(n.sales.Public)
+	if n.payments.Provider.Name() != seckill.ProviderTest {
+		return pages
+	}
+	return web.WithTestPay(pages, web.TestPay{
+		Buyer: func(r *http.Request) (string, error) {
+			who, err := n.tokens.Verify(api.Token(r), true)
+			return who.Buyer, err
+		},
+		Order: n.store.Order, Pay: n.orders.Pay, Fail: n.payments.LetFail,
+	})
 }
 
 // provider is who takes the money. Beyond embedded parts nobody sells by the word of

@@ -11,7 +11,6 @@ import (
 
 	"seckill/internal/api"
 	"seckill/internal/load"
-	"seckill/internal/web"
 )
 
 // Limits of a connection. They bound what a slow or greedy client can hold.
@@ -44,7 +43,7 @@ func (n *Node) apiServers(stopping context.Context) (public, admin *http.Server)
 	c := api.Config{
 		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Webhooks: n.webhooks, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
 		Access: n.access, Lists: n.store, Shop: n.store, Ready: n.ready(), Report: load.WriteCourse, Live: n.hub, Tally: n.tally, Registration: n.config.Auth.Registration,
-		Pages: web.Both(n.sales.Public), Log: n.log, Metrics: n.metrics, Stopping: stopping,
+		Pages: n.pages(), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),
 		TrustedOrigins: n.config.HTTP.TrustedOrigins, Hashes: n.config.HTTP.Hashes, DeviceSecrets: n.secrets,

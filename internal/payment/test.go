@@ -13,6 +13,17 @@ import (
 // whoever asks for it has paid. It has no callbacks, and gives back at once.
 type Test struct{}
 
+// LetFail notes that a payment of the order failed, as a callback of a real provider
+// does: the order stays as it is. Of one order the first failure is noted.
+func (p *Payments) LetFail(ctx context.Context, o seckill.Order) error {
+	if p.Provider.Name() != seckill.ProviderTest {
+		return fmt.Errorf("payment provider %q: %w", p.Provider.Name(), seckill.ErrState)
+	}
+	_, err := p.Store.Receive(ctx, seckill.Callback{Provider: seckill.ProviderTest, Event: "failed-" + o.ID, Type: seckill.Failed, Order: o.ID,
+		Reference: "failed-" + o.ID, Amount: o.Amount, Currency: o.Currency, At: time.Now()})
+	return err
+}
+
 // Name is part of Provider.
 func (Test) Name() seckill.Provider { return seckill.ProviderTest }
 
