@@ -245,7 +245,7 @@ func testDeskUnknown(t *testing.T, b *buyer) {
 func testDeskAbsent(t *testing.T, b *buyer) {
 	operated("admin")(b.shop)
 	b.login()
-	for _, what := range strings.Fields("GET:/api/admin/people GET:/api/admin/log GET:/api/admin/nodes GET:/api/admin/dead-letters GET:/api/admin/sales/2/preflight GET:/api/admin/sales/2/after GET:/api/admin/sales/2/balance GET:/api/admin/sales/2/audit GET:/api/admin/live") {
+	for _, what := range strings.Fields("GET:/api/admin/people GET:/api/admin/log GET:/api/admin/nodes GET:/api/admin/engines GET:/api/admin/dead-letters GET:/api/admin/sales/2/preflight GET:/api/admin/sales/2/after GET:/api/admin/sales/2/balance GET:/api/admin/sales/2/audit GET:/api/admin/live") {
 		b.shop.script(strings.Replace(what, ":", " ", 1), none)
 	}
 	for page, places := range map[string][]string{
@@ -363,28 +363,37 @@ func testDeskRefund(t *testing.T, b *buyer) {
 func testDeskUndo(t *testing.T, b *buyer) {
 	operated("operator")(b.shop)
 	b.login()
+	id := func(n string) string { return anOrder[:25] + n }
+	b.shop.script("GET /api/admin/orders?sale=1&state=unpaid&limit=100", reply(200, `{"items":[{"id":"%s"},{"id":"%s"}]}`, id("A"), id("B")), reply(200, `{"items":[]}`))
+	b.shop.script("GET /api/admin/orders?sale=1&state=paid&limit=100", reply(200, `{"items":[{"id":"%s"},{"id":"%s"}]}`, id("B"), id("C")))
+	b.shop.script("POST /api/admin/orders/"+id("A")+"/cancel", reply(200, `{}`))
+	b.shop.script("POST /api/admin/orders/"+id("B")+"/cancel", problem(409, "state")) // it has just been paid
 	step := make(chan struct{})
-	b.shop.script("POST /api/admin/sales/1/undo", reply(200, `{"done":0,"left":250,"receipt":{"nodes":3,"of":3,"after_ms":300}}`), reply(200, `{"done":100,"left":150}`), func(w responseWriter, s *shop) {
+	b.shop.script("POST /api/admin/orders/"+id("B")+"/refund", func(w responseWriter, s *shop) {
 		select {
 		case <-step:
 		case <-s.closed:
 		}
-		reply(200, `{"done":100,"left":50}`)(w, s)
+		reply(200, `{}`)(w, s)
 	})
 	b.Open("/console/sale/1")
 	b.Click("[data-tool=undo]")
+	b.Await(`node('#press').open && text('#press-effect').includes('103') && text('#press-effect').includes('238')`)
 	b.Fill("#press-typed", "机械键盘 87 键 · Mechanical keyboard")
 	b.Click("#press-yes")
-	b.Await(`text('.receipt')?.includes('100 done; 150 still to cancel')`)
+	b.Await(`text('.receipt')?.includes('cancelling unpaid orders: 1 done')`)
 	b.Click(".receipt .button")
 	close(step)
-	b.Await(`text('.receipt p')?.startsWith('Stopped after 200 orders.')`)
-	require.Equal(t, []string{`{"step":"pause","batch":100}`, `{"step":"cancel","batch":100}`, `{"step":"cancel","batch":100}`}, b.shop.bodies("POST /api/admin/sales/1/undo"))
+	b.Await(`text('.receipt p').startsWith('Stopped after 2 orders.')`)
+	require.Equal(t, 1, b.shop.count("POST /api/admin/sales/1/pause"))
+	require.Equal(t, []string{`{"reason":"wrong price"}`}, b.shop.bodies("POST /api/admin/orders/"+id("B")+"/refund"))
+	require.Zero(t, b.shop.count("POST /api/admin/orders/"+id("C")+"/refund"))
 }
 
 func testDeskParts(t *testing.T, b *buyer) {
 	operated("admin")(b.shop)
 	b.shop.script("GET /api/admin/nodes", queueDown)
+	b.shop.script("GET /api/admin/engines", queueDown)
 	b.login()
 	for _, page := range strings.Fields("/console/ /console/orders /console/log /console/me /console/people /console/engines /console/new /console/sale/2") {
 		b.Open(page)

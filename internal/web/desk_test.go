@@ -44,8 +44,9 @@ func operated(role string) func(*shop) {
 		}
 		s.script("GET /api/admin/people", reply(200, `{"items":[{"name":"zhou.min","role":"admin","second_factor":true,"blocked":false},{"name":"li.wei","role":"operator","second_factor":false,"blocked":false},{"name":"sun.yue","blocked":true,"second_factor":false}]}`))
 		s.script("GET /api/admin/access", reply(200, `{"items":[{"list":"block","network":"203.0.113.0/24","note":"a farm","by":"zhou.min","created_at":"%[1]s"},{"list":"allow","buyer":"b42","sale":"1","by":"li.wei","created_at":"%[1]s"}]}`, now.Format(time.RFC3339)))
+		s.script("GET /api/admin/engines", reply(200, `{"parts":%s,"nodes":%s,"listeners":[],"dead_letters":true,"rabbitmq_console":"https://mq.example:15671/"}`, partsUp, deskNodes(now, partsUp)))
 		s.script("GET /api/admin/nodes", reply(200, `{"items":%s}`, deskNodes(now, partsUp)))
-		s.script("GET /api/admin/dead-letters", reply(200, `{"count":12,"console_url":"https://mq.example:15671/","items":[{"id":"d1","at":"%[1]s","sale":"1","ticket":"%[2]s","buyer":"b7","reason":"poison","detail":"quantity 0"},{"id":"d2","at":"%[1]s","sale":"1","ticket":"%[2]s","reason":"delivery_limit"}]}`, now.Add(-time.Hour).Format(time.RFC3339), anOrder))
+		s.script("GET /api/admin/dead-letters", reply(200, `{"waiting":0,"more":10,"items":[{"id":"d1","at":"%[1]s","sale":"1","ticket":"%[2]s","buyer":"b7","reason":"poison","says":"quantity 0","deaths":1,"sealed":false},{"id":"d2","at":"%[1]s","sale":"1","ticket":"%[2]s","reason":"delivery_limit","deaths":5,"sealed":true}]}`, now.Add(-time.Hour).Format(time.RFC3339), anOrder))
 		s.script("GET /api/admin/log", reply(200, `{"items":[
 			{"id":"9","at":"%[1]s","who":"zhou.min","role":"admin","from":"192.0.2.7","what":"sales.pause","sale":"1","result":"done","before":{"paused":false},"after":{"paused":true},"request_id":"R1"},
 			{"id":"8","at":"%[2]s","who":"li.wei","role":"operator","from":"192.0.2.8","what":"sales.stock","sale":"1","intent":"POST /api/admin/sales/1/stock {\"delta\":50}","result":"unavailable","before":{"total":500},"after":{"total":550},"request_id":"R2"},
@@ -119,7 +120,8 @@ const partsUp = `{"gate":{"ok":true,"since":"2026-11-27T08:00:00Z"},"queue":{"ok
 
 // queueDown is what nodes say while the queue is away and the store does not say.
 func queueDown(w responseWriter, s *shop) {
-	reply(200, `{"items":%s}`, deskNodes(s.now(), `{"gate":{"ok":true,"since":"2026-11-27T08:00:00Z"},"queue":{"ok":false,"since":"2026-11-27T12:00:00Z","says":"dial tcp 192.0.2.4:5672: connection refused"}}`))(w, s)
+	nodes := deskNodes(s.now(), `{"gate":{"ok":true,"since":"2026-11-27T08:00:00Z"},"queue":{"ok":false,"since":"2026-11-27T12:00:00Z","says":"dial tcp 192.0.2.4:5672: connection refused"}}`)
+	reply(200, `{"items":%[1]s,"nodes":%[1]s}`, nodes)(w, s)
 }
 
 func deskNodes(now time.Time, parts string) string {
@@ -222,7 +224,7 @@ var deskStates = []pageState{
 	{name: "console-people", path: "/console/people", ready: `document.querySelectorAll('#accounts tbody tr').length === 3 && document.querySelectorAll('#access tbody tr').length === 2`, setup: operated("admin")},
 	{name: "console-people-operator", path: "/console/people", ready: `document.querySelectorAll('#access tbody tr').length === 2`, setup: operated("operator")},
 	{name: "console-engines", path: "/console/engines", ready: `document.querySelectorAll('#dead tbody tr').length === 2 && document.querySelectorAll('#nodes tbody tr').length === 3`, setup: operated("admin")},
-	{name: "console-engines-down", path: "/console/engines", ready: `shown('.engine[data-state=bad]') && shown('.engine[data-state=unknown]')`, setup: both(operated("viewer"), scripts("GET /api/admin/nodes", queueDown), scripts("GET /api/admin/dead-letters", problem(503, "unavailable")))},
+	{name: "console-engines-down", path: "/console/engines", ready: `shown('.engine[data-state=bad]') && shown('.engine[data-state=unknown]')`, setup: both(operated("viewer"), scripts("GET /api/admin/engines", queueDown), scripts("GET /api/admin/dead-letters", problem(503, "unavailable")))},
 	{name: "console-log", path: "/console/log", ready: `document.querySelectorAll('#log tbody tr').length === 3`, setup: operated("admin")},
 	{name: "console-me", path: "/console/me", ready: `shown('#factor-begin')`, setup: operated("operator")},
 	{name: "console-second-factor", path: "/console/me", ready: `shown('#code')`, setup: both(operated("operator"), scripts("POST /api/me/second-factor", reply(200, `{"secret":"JBSWY3DPEHPK3PXP","url":"otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"}`))), then: clicks("#factor-begin")},

@@ -1,5 +1,5 @@
 // The buttons of a sale: what each asks, sends, and how it is taken back.
-import { count, t } from './i18n.js';
+import { count, show, t } from './i18n.js';
 import { button, receipt, request } from './desk.js';
 import { press, explain } from './press.js';
 
@@ -69,37 +69,45 @@ export function tool(action) {
   return node;
 }
 
-// undoPrice undoes a wrong price: the sale is paused, the unpaid orders are cancelled and
-// the paid ones refunded, in steps of which each can be the last.
-function undoPrice(sale, admin, done) {
-  const steps = ['pause', 'cancel', 'refund'];
-  let stopped = false;
+// undoPrice undoes a wrong price: the sale is paused, its unpaid orders are cancelled and
+// the paid ones refunded, one after the other. It can be stopped between any two; pressed
+// again it goes on with those that are left. Each order has its own entry in the log.
+async function undoPrice(sale, admin, done) {
+  const counts = await request('GET', `${admin}/after`);
   press({
-    name: 'undo', ask: 'title', title: sale.title, values: { title: sale.title }, route: '/api/admin/sales/{sale}/undo', path: `${admin}/undo`,
-    make: () => ({ step: 'pause', batch: 100 }),
-    done: async (first) => {
-      if (first.status >= 300) return done(first);
-      const node = receipt('undo.running', first, {});
-      const line = node.querySelector('span');
-      node.append(button('undo.stop', () => { stopped = true; }));
-      let total = 0;
-      for (const step of steps.slice(1)) {
-        for (;;) {
-          if (stopped) return finish('undo.stopped', total);
-          const answer = await request('POST', `${admin}/undo`, { step, batch: 100 });
-          if (answer.status !== 200) return finish('undo.failed', total, explain(answer));
-          const n = answer.body.done ?? 0;
-          total += n;
-          line.textContent = t(`undo.${step}`, { n: () => count(total), left: () => (answer.body.left === undefined ? t('unknown') : count(answer.body.left)) });
-          if (n === 0 || answer.body.left === 0) break;
-        }
-      }
-      return finish('undo.done', total);
-    },
+    name: 'undo', ask: 'title', title: sale.title, values: { title: sale.title }, path: `${admin}/pause`,
+    numbers: ['unpaid', 'paid'].map((name) => ({ name, value: counts.body?.[name] })),
+    done: (answer) => (answer.status < 300 ? undoAll(sale, answer, done) : done(answer)),
   });
-  function finish(key, total, why = '') {
-    receipt(key, null, { values: { n: () => count(total), why }, tone: key === 'undo.done' ? 'good' : 'bad' });
-    done({ status: 200 });
-  }
 }
 
+const reason = 'wrong price';
+
+async function undoAll(sale, first, done) {
+  let [stopped, n] = [false, 0];
+  const node = receipt('undo.running', first, {});
+  node.append(button('undo.stop', () => { stopped = true; }));
+  const end = (key, why = '') => {
+    receipt(key, null, { values: { n: () => count(n), why }, tone: key === 'undo.done' ? 'good' : 'bad' });
+    done({ status: 200 });
+  };
+  for (const [verb, state] of [['cancel', 'unpaid'], ['refund', 'paid']]) {
+    for (;;) {
+      const list = await request('GET', `/api/admin/orders?sale=${encodeURIComponent(sale.id)}&state=${state}&limit=100`);
+      if (list.status !== 200) return end('undo.failed', explain(list));
+      const before = n;
+      let last;
+      for (const order of list.body.items) {
+        if (stopped) return end('undo.stopped');
+        last = await request('POST', `/api/admin/orders/${encodeURIComponent(order.id)}/${verb}`, { reason });
+        // An order that has just been paid, or has run out, is not in this state any more.
+        if (last.status !== 200 && last.code !== 'state') return end('undo.failed', explain(last));
+        if (last.status === 200) n++;
+        show(node.querySelector('span'), () => t(`undo.${verb}`, { n: () => count(n) }));
+      }
+      if (list.body.items.length === 0) break;
+      if (n === before) return end('undo.failed', explain(last));
+    }
+  }
+  return end('undo.done');
+}

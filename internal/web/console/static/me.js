@@ -44,6 +44,11 @@ byId('factor-end').addEventListener('click', () => press({
   name: 'factor_end', ask: 'confirm', method: 'DELETE', path: '/api/me/second-factor', fields: [{ name: 'code', type: 'text', inputmode: 'numeric', autocomplete: 'one-time-code', required: true, pattern: '[0-9]{6}' }],
   make: ({ code }) => (/^\d{6}$/.test(code) ? { code } : null), done: (answer) => answer.status < 300 && draw({ ...known, second_factor: false }),
 }));
+byId('password').addEventListener('click', () => press({
+  name: 'password', ask: 'confirm', path: '/api/me/password', values: {},
+  fields: [{ name: 'old', type: 'password', required: true, autocomplete: 'current-password' }, { name: 'password', type: 'password', required: true, minlength: 8, autocomplete: 'new-password' }],
+  make: ({ old, password }) => (old && password ? { password: old, new_password: password } : null),
+}));
 byId('everywhere').addEventListener('click', () => press({
   name: 'logout_everywhere', ask: 'confirm', path: '/api/me/logout-everywhere', done(answer) {
     if (answer.status >= 300) return;
