@@ -1,16 +1,28 @@
 package seckill
 
+import "time"
+
+// Terms are the widest that any version of a sale has had. The gate admits by the version
+// in force, so nothing beyond them can have been admitted.
+type Terms struct {
+	Opens, Closes time.Time
+	Limit         int // units per buyer
+}
+
 // Settle decides what becomes of a ticket that has no outcome yet, by what the store
-// says of its sale: whether it exists, whether the buyer holds an active order in it,
-// and how many units are not sold. ReasonNone means that the ticket becomes an order
-// and takes its units; the store writes both in one transaction.
+// says of its sale: its terms, nil if there is no such sale, whether the buyer holds an
+// active order in it, and how many units are not sold. ReasonNone means that the ticket
+// becomes an order and takes its units; the store writes both in one transaction.
 //
 // The gate has admitted the ticket, so it should always fit. Where the two differ the
-// store is right: it is asked again here because a gate can lose its state.
-func (t *Ticket) Settle(exists, active bool, left int64) Reason {
+// store is right: it is asked again here because a gate can lose its state, and because
+// a message can be forged.
+func (t *Ticket) Settle(terms *Terms, active bool, left int64) Reason {
 	switch {
-	case !exists:
+	case terms == nil:
 		return ReasonNoSale
+	case t.Quantity > terms.Limit, t.At.Before(terms.Opens), !t.At.Before(terms.Closes):
+		return ReasonNotAdmitted
 	case active:
 		return ReasonLimit
 	case int64(t.Quantity) > left:

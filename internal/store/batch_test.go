@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -52,7 +51,7 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 		for id := range seckill.SaleID(3) { // sale 4 does not exist
 			n := rapid.Int64Range(0, 8).Draw(t, "left")
 			limit := rapid.IntRange(1, 3).Draw(t, "the highest limit it ever had")
-			k.terms[id+1], left[id+1], limits[id+1] = terms{left: n, closes: math.MaxInt64, opens: math.MinInt64, limit: limit}, n, limit
+			k.terms[id+1], left[id+1], limits[id+1] = terms{left: n, Terms: seckill.Terms{Closes: time.Now(), Limit: limit}}, n, limit
 			if rapid.Bool().Draw(t, "someone holds an order") {
 				m := mark{id + 1, buyer.Draw(t, "who")}
 				k.active[m], active[m] = true, true

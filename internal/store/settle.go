@@ -22,10 +22,7 @@ type terms struct {
 	price, left int64
 	currency    string
 	hold        time.Duration
-	// The widest that any version of the sale has had: the gate admits by the version in
-	// force, and nothing beyond these can have been admitted.
-	opens, closes int64 // milliseconds since 1970
-	limit         int   // units per buyer
+	seckill.Terms
 }
 
 // known is what the store already says about the tickets of a batch. The zero
@@ -55,11 +52,11 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 		if !decided {
 			m := mark{t.Sale, t.Buyer}
 			sale, exists := k.terms[t.Sale]
-			if exists && (t.Quantity > sale.limit || ms(t.At) < sale.opens || ms(t.At) >= sale.closes) {
-				reason = seckill.ReasonNotAdmitted
-			} else {
-				reason = t.Settle(exists, k.active[m] || placed[m], sale.left-sold[t.Sale])
+			terms := &sale.Terms
+			if !exists {
+				terms = nil
 			}
+			reason = t.Settle(terms, k.active[m] || placed[m], sale.left-sold[t.Sale])
 			if reason == seckill.ReasonNone {
 				placed[m] = true
 				sold[t.Sale] += int64(t.Quantity)
@@ -181,9 +178,10 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 	for _, sale := range sorted(buyers) {
 		err := t.rows(ctx, "SELECT s.price, s.total - s.sold, s.currency, s.hold_seconds, "+widest+", "+t.s.dialect.clock+" FROM sales s LEFT JOIN terms w ON w.sale = s.id WHERE s.id = ?"+lock, []any{sale}, func(r scanner) error {
 			var s terms
-			var now int64
-			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold, &s.opens, &s.closes, &s.limit, &now)
+			var opens, closes, now int64
+			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold, &opens, &closes, &s.Limit, &now)
 			s.hold *= time.Second
+			s.Opens, s.Closes = fromMS(opens), fromMS(closes)
 			k.terms[sale], k.now = s, fromMS(now)
 			return err
 		})
