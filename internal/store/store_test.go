@@ -64,6 +64,8 @@ var behaviours = []struct {
 	{"what does not fit is refused, the rest of the batch is placed", testFit},
 	{"a buyer has one active order in a sale", testOnePerBuyer},
 	{"what became of a sale's tickets is counted", testAftermath},
+	{"the balance is read as sums and in pages", testBalance},
+	{"a sale is seen by those whom it is for, and made once for a key", testStanding},
 	{"a ticket of an unknown sale is refused", testUnknownSale},
 	{"what no version of a sale would have admitted is refused", testTerms},
 	{"a secret that is not the others' is known", testSecretPrint},
