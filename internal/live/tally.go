@@ -9,7 +9,7 @@ import (
 	"seckill"
 )
 
-// tallied is the most sales that a node counts by themselves: buyers may ask for any id.
+// tallied is the most sales that a node counts by themselves.
 const tallied = 4096
 
 // Tally counts what a node answers and settles, by sale. Counting costs a look into a
@@ -31,9 +31,9 @@ func NewTally() *Tally {
 	return t
 }
 
-// Add makes the tally count a sale. What it does not know it does not count.
+// Add makes the tally count a sale, unless it counts too many.
 func (t *Tally) Add(id seckill.SaleID) {
-	if (*t.sales.Load())[id] != nil {
+	if all := *t.sales.Load(); all[id] != nil || len(all) >= tallied {
 		return
 	}
 	t.adding.Lock()
@@ -50,11 +50,17 @@ func (t *Tally) Add(id seckill.SaleID) {
 	t.sales.Store(&all)
 }
 
-// Answered counts an answer of the buy route.
+// Answered counts an answer of the buy route. A sale that has a verdict is one that the
+// gate knows.
 func (t *Tally) Answered(id seckill.SaleID, v seckill.Verdict) {
-	if c := (*t.sales.Load())[id]; c != nil {
-		c.verdicts[v&15].Add(1)
+	c := (*t.sales.Load())[id]
+	if c == nil {
+		t.Add(id)
+		if c = (*t.sales.Load())[id]; c == nil {
+			return
+		}
 	}
+	c.verdicts[v&15].Add(1)
 }
 
 // Admitted counts how long the gate took to admit a buyer.
