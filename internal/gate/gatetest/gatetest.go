@@ -33,6 +33,10 @@ type Gate interface {
 	Move(ctx context.Context, m seckill.Move) (applied bool, err error)
 	Apply(ctx context.Context, sale seckill.Sale) error
 	Cut(ctx context.Context, id seckill.SaleID) (seckill.Cut, error)
+	Glance(ctx context.Context, id seckill.SaleID, most int) (seckill.Cut, error)
+	States(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error)
+	Holds(ctx context.Context, id seckill.SaleID, buyers []string) (map[string]seckill.Hold, error)
+	ScanHolds(ctx context.Context, id seckill.SaleID, cursor uint64, max int) ([]seckill.Hold, uint64, error)
 	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
 	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
@@ -88,7 +92,7 @@ type behaviour struct {
 // Run holds a gate to what every gate must do. open returns a fresh gate that
 // admits at most limit tickets without an outcome (0: its default).
 func Run(t *testing.T, open func(t testing.TB, limit int) Subject) {
-	for _, b := range slices.Concat(admission, outcomes, units, rebuilds, lookups) {
+	for _, b := range slices.Concat(admission, outcomes, units, rebuilds, lookups, looks) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			b.test(NewWorld(t, open(t, b.limit), b.sale))
