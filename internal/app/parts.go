@@ -53,6 +53,12 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	if n.store, err = store.Open(ctx, c.storeURL(), c.Embedded()); err != nil {
 		return err
 	}
+	asides := gate.NewAside("store")
+	n.metrics.MustRegister(asides)
+	n.store.Aside = func(table, id string, why error) {
+		asides.Inc()
+		n.log.Error("store: a row cannot be read and is put aside", "table", table, "id", id, "error", why)
+	}
 	n.store.Connections(c.MySQL.Connections)
 	n.store.Retention, n.store.Credit, n.store.HookTypes = c.Limits.Retention, c.Payment.OutageCredit, c.hookTypes()
 	if c.Embedded() && !c.Store.embedded() {

@@ -34,7 +34,7 @@ func Sealed(seals *seckill.Seals, log *slog.Logger) Option {
 // was not made by the gate: an alarm asks for its increase. where is what it was in.
 func NewAside(where string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_aside_total", ConstLabels: prometheus.Labels{"where": where},
-		Help: "Entries that could not be read, or were not made by the gate, and were put aside, by where they were: journal, outbox, holds or stops."})
+		Help: "Entries that could not be read, or were not made by the gate, and were put aside, by where they were: journal, outbox, holds, stops or store."})
 }
 
 // journalForm is the version of the journal's rows: in the second one every ticket

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -141,18 +142,61 @@ func eventStep(state seckill.OrderState) (step, kind string) {
 // in the order of its states. A row holds up to 60 of them: that many times max are
 // in memory at once, each of some 500 bytes.
 func (s *Store) Events(ctx context.Context, max int) (rows []seckill.EventRow, err error) {
-	err = s.read(ctx, "events", func(t *tx) error {
-		rows, err = t.eventRows(ctx, brokerEvents, max)
-		return err
+	err = s.passingBad(ctx, func() error {
+		return s.read(ctx, "events", func(t *tx) error {
+			rows, err = t.eventRows(ctx, brokerEvents, max)
+			return err
+		})
 	})
 	return rows, err
+}
+
+// unreadable is the type of a row of events that was put aside. It stays in its table,
+// where a person finds it, and is read no more.
+const unreadable = "unreadable"
+
+// badEvents are rows that hold no event.
+type badEvents struct {
+	table string
+	ids   []any
+	why   error
+}
+
+func (e *badEvents) Error() string { return e.why.Error() }
+
+// passingBad calls read, which may find rows that hold no event. They are put aside, each
+// with an alarm, and the others are read: one of them would keep all events waiting.
+func (s *Store) passingBad(ctx context.Context, read func() error) error {
+	for {
+		var bad *badEvents
+		if err := read(); !errors.As(err, &bad) {
+			return err
+		}
+		err := s.write(ctx, "events put aside", func(t *tx) error {
+			for some := range slices.Chunk(bad.ids, t.s.dialect.chunk-1) {
+				if _, err := t.exec(ctx, "UPDATE "+bad.table+" SET type = ? WHERE id IN ("+list(len(some), 1)+")", append([]any{unreadable}, some...)...); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range bad.ids {
+			if s.Aside != nil {
+				s.Aside(bad.table, fmt.Sprint(id), bad.why)
+			}
+		}
+	}
 }
 
 // eventRows reads the first rows of a table of events.
 func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []seckill.EventRow, err error) {
 	var kept []keptEvents
 	var ids []any
-	err = t.rows(ctx, "SELECT id, type, at, body FROM "+table+" ORDER BY id LIMIT ?", []any{max}, func(r scanner) error {
+	bad := &badEvents{table: table}
+	err = t.rows(ctx, "SELECT id, type, at, body FROM "+table+" WHERE type <> ? ORDER BY id LIMIT ?", []any{unreadable, max}, func(r scanner) error {
 		var k keptEvents
 		var at int64
 		var body []byte
@@ -161,7 +205,8 @@ func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []secki
 		}
 		k.at = fromMS(at)
 		if err := k.decode(body); err != nil {
-			return err
+			bad.ids, bad.why = append(bad.ids, k.id), err
+			return nil
 		}
 		for _, id := range k.orders {
 			ids = append(ids, id)
@@ -169,6 +214,9 @@ func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []secki
 		kept = append(kept, k)
 		return nil
 	})
+	if err == nil && len(bad.ids) > 0 {
+		err = bad
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +247,9 @@ func (k *keptEvents) decode(body []byte) error {
 	order, others, shared := bytes.Cut(body, []byte("\n"))
 	if err := json.Unmarshal(order, &k.order); err != nil {
 		return fmt.Errorf("event %s: %w", k.id, err)
+	}
+	if !seckill.ValidTicketID(k.order.ID) || !strings.HasPrefix(k.id, k.order.ID) {
+		return fmt.Errorf("event %s: it is of no order", k.id)
 	}
 	k.order.Price = k.order.Amount / int64(max(1, k.order.Quantity)) // rows of older versions lack it
 	k.orders = []string{k.order.ID}
@@ -283,7 +334,7 @@ func (t *tx) about(ctx context.Context, ids []any) (map[string]about, error) {
 // if there is none.
 func (s *Store) OldestEvent(ctx context.Context) (at time.Time, err error) {
 	err = s.ask(ctx, "oldest event", func(t *tx) error {
-		return t.one(ctx, "SELECT COALESCE(MIN(at), 0) FROM events", nil, func(r scanner) error {
+		return t.one(ctx, "SELECT COALESCE(MIN(at), 0) FROM events WHERE type <> ?", []any{unreadable}, func(r scanner) error {
 			var oldest int64
 			err := r.Scan(&oldest)
 			if oldest > 0 {

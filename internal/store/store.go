@@ -50,6 +50,10 @@ type Store struct {
 	// not pay meanwhile, 0 for none. It is set before the store is used.
 	Credit time.Duration
 
+	// Aside hears of every row that could not be read and was put aside: its table and
+	// its id. It is set before the store is used; nil: nobody hears of it.
+	Aside func(table, id string, why error)
+
 	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
 	dialect dialect
 	where   string           // for messages: what was opened, without secrets

@@ -20,12 +20,20 @@ var errSpread = errors.New("another node makes the same deliveries")
 func (s *Store) SpreadEvents(ctx context.Context, max int, to func(kind string) []string) (n int, err error) {
 	waits := false
 	err = s.ask(ctx, "webhook events", func(t *tx) error {
-		return t.rows(ctx, "SELECT id FROM webhook_events LIMIT 1", nil, func(r scanner) error { waits = true; return nil })
+		return t.rows(ctx, "SELECT id FROM webhook_events WHERE type <> ? LIMIT 1", []any{unreadable}, func(r scanner) error { waits = true; return nil })
 	})
 	if err != nil || !waits {
 		return 0, err
 	}
-	err = s.write(ctx, "webhook events", func(t *tx) error {
+	err = s.passingBad(ctx, func() error { return s.spreadEvents(ctx, max, to, &n) })
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (s *Store) spreadEvents(ctx context.Context, max int, to func(kind string) []string, n *int) error {
+	return s.write(ctx, "webhook events", func(t *tx) error {
 		rows, err := t.eventRows(ctx, webhookEvents, max)
 		if err != nil {
 			return err
@@ -58,14 +66,10 @@ func (s *Store) SpreadEvents(ctx context.Context, max int, to func(kind string) 
 				return errSpread
 			}
 		}
-		n = len(rows)
-		crash.Here("17-before-commit", n > 0)
+		*n = len(rows)
+		crash.Here("17-before-commit", *n > 0)
 		return nil
 	})
-	if err != nil {
-		return 0, err
-	}
-	return n, nil
 }
 
 const deliveryColumns = "event, type, order_id, at, state, tries, since, next_at, tried_at, status, error, body"

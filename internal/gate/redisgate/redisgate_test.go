@@ -217,3 +217,26 @@ func TestConnectionsAreAsManyAsSaid(t *testing.T) {
 		})
 	}
 }
+
+// A page that nobody has asked a node for in minutes shows what the gate holds now, and
+// not what it held then or what the store has settled since.
+func TestWhatIsLeftIsKnownHoweverSeldomItIsAsked(t *testing.T) {
+	t.Parallel()
+	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	g, other := runGate(t, url, prefix, 10), runGate(t, url, prefix, 10)
+	sale := onSale(t, g, 3)
+	left, ok := other.Left(sale.ID)
+	require.True(t, ok)
+	require.EqualValues(t, 3, left)
+	for _, buyer := range []string{"ann", "bob", "cid"} {
+		admit(t, g, sale.ID, buyer) // no outcome: settling is behind
+	}
+	v := other.view(sale.ID)
+	until(t, "nothing is left", func() bool { // a look may take longer than anybody waits for it
+		v.mu.Lock()
+		v.at = time.Now().Add(-5 * time.Minute)
+		v.mu.Unlock()
+		left, ok = other.Left(sale.ID)
+		return ok && left == 0
+	})
+}
