@@ -332,6 +332,16 @@ func testLoginErrors(t *testing.T, b *buyer) {
 	if n := b.shop.count("POST /api/register"); n != 0 {
 		t.Errorf("%d registrations, want none", n)
 	}
+	b.Await(`!shown('[name=code]')`)
+	b.shop.script("POST /api/login", problem(401, "second_factor"), reply(200, `{"token":"t","buyer":"u1"}`))
+	b.Click("#login-submit")
+	b.sentence("Enter the six digits that your authenticator shows now.")
+	b.Await(`shown('[name=code]') && document.activeElement.name === 'code'`)
+	b.keys("123456\r")
+	b.Await(`location.pathname === '/'`)
+	if all := b.shop.bodies("POST /api/login"); all[len(all)-1] != `{"name":"ada","password":"secret","code":"123456"}` {
+		t.Errorf("the code is sent as %s", all[len(all)-1])
+	}
 }
 
 func testRegister(t *testing.T, b *buyer) {

@@ -71,6 +71,13 @@ func testDeskLogin(t *testing.T, b *buyer) {
 	b.Await(`location.pathname === '/console/sale/1' && text('#buyer') === 'zhou.min'`)
 	bodies := b.shop.bodies("POST /api/login")
 	require.Equal(t, `{"name":"zhou.min","password":"correct horse","code":"222222"}`, bodies[len(bodies)-1])
+	// Who must have a second factor and has none is brought to where it is set up.
+	b.shop.script("GET /api/me", reply(200, `{"buyer":"u1","name":"zhou.min","second_factor":false}`))
+	b.shop.script("POST /api/login", reply(200, `{"token":"t","buyer":"u1","second_factor":"required"}`))
+	b.Open("/console/login?next=/console/orders")
+	b.fill("zhou.min", "correct horse")
+	b.Click("#login-submit")
+	b.Await(`location.pathname === '/console/me' && shown('#factor-begin')`)
 	for _, next := range []string{"//evil.example/console/", "/login", "https://evil.example/console/", "/console/../login"} {
 		b.Open("/console/login?next=" + next)
 		require.Equal(t, `"/console/"`, b.module("login.js", `next('?next=`+next+`')`))

@@ -169,6 +169,10 @@ var pageStates = []pageState{
 		b.fill("ada", "wrong horse")
 		b.Click("#login-submit")
 	}},
+	{name: "login-code", path: "/login", nobody: true, ready: `shown('[name=code]')`, setup: func(s *shop) { s.script("POST /api/login", problem(401, "second_factor")) }, then: func(b *buyer) {
+		b.fill("ada", "correct horse")
+		b.Click("#login-submit")
+	}},
 	{name: "register", path: "/register", nobody: true, ready: `can('#register-submit')`},
 	{name: "register-taken", path: "/register", nobody: true, ready: `text('#status') !== ''`, setup: func(s *shop) { s.script("POST /api/register", problem(409, "name_taken")) }, then: func(b *buyer) {
 		b.fill("ada", "correct horse")

@@ -31,7 +31,8 @@ form.addEventListener('submit', async (event) => {
   submit.disabled = false;
   if (answer.status === 200) {
     changed();
-    return location.replace(next(location.search));
+    // Without its second factor the account has no role: setting it up comes first.
+    return location.replace(answer.body?.second_factor === 'required' ? '/console/me' : next(location.search));
   }
   if (answer.code === 'second_factor') {
     const first = byId('code-label').hidden;

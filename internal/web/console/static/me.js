@@ -37,6 +37,7 @@ form.addEventListener('submit', async (event) => {
     return tell({ tone: 'bad', key: 'me.failed', values: { why: () => explain(answer) } });
   }
   form.hidden = true;
+  if (!known?.role) return location.reload(); // the session that was answered may have one
   tell({ tone: 'good', key: 'me.factor_done' });
   draw({ ...known, second_factor: true });
 });

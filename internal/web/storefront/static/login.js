@@ -6,7 +6,7 @@ import { byId, changed, check, hush, label, tell } from './frame.js';
 const form = byId('login-form');
 const submit = form.querySelector('button');
 const { action } = form.dataset; // login or register
-const { name, password } = form.elements;
+const { name, password, code: digits } = form.elements; // the digits: of a second factor, for the login only
 let busy = false;
 
 // next is where to go after the login: a page of this site, never another's.
@@ -22,7 +22,7 @@ export function next(search) {
 // wrong says what is wrong, and brings the reader to the field that it is about.
 function wrong(field, key, values) {
   if (key) tell({ tone: 'bad', key, values });
-  for (const f of [name, password]) f.setAttribute('aria-invalid', String(f === field));
+  for (const f of [name, password, digits]) f?.setAttribute('aria-invalid', String(f === field));
   field?.focus();
 }
 
@@ -53,7 +53,7 @@ async function enter() {
 async function send(solution) {
   busy = true;
   draw();
-  const answer = await post(`/api/${action}`, { name: name.value.trim(), password: password.value, ...solution });
+  const answer = await post(`/api/${action}`, { name: name.value.trim(), password: password.value, ...(digits?.value.trim() ? { code: digits.value.trim() } : {}), ...solution });
   const costs = answer.code === 'challenge_required' && box;
   if (costs) puzzle ??= await check(box, checked);
   busy = false;
@@ -75,6 +75,10 @@ async function send(solution) {
 function explain(answer) {
   const { code, retryAfter } = answer;
   if (code === 'too_many_requests' && retryAfter) return wrong(null, 'login.too_many', { seconds: Math.ceil(retryAfter / 1000) });
+  if (code === 'second_factor') {
+    byId('code-label').hidden = false; // the account has one, and the password was right
+    return wrong(digits, 'error.second_factor');
+  }
   if (code === 'name_taken') return wrong(name, 'error.name_taken');
   if (code === 'weak_password') wrong(password, 'error.weak_password');
   else if (code === 'unauthorized') wrong(password, 'error.unauthorized');
