@@ -45,6 +45,7 @@ type bench struct {
 	binary, dir, script, profile          string
 	secret                                string // that signs tokens
 	engines, price                        bool
+	watching                              int // consoles that watch during a run
 }
 
 func main() {
@@ -59,6 +60,7 @@ func main() {
 	flag.StringVar(&b.profile, "profile", "", "write a CPU profile of the node during the last run to this file")
 	flag.BoolVar(&b.engines, "engines", false, "on Redis, RabbitMQ and MariaDB, started anew for each run")
 	flag.BoolVar(&b.price, "costs", false, "what a request and an order cost in every part, with the tables of docs/scaling.md")
+	consoles := flag.Bool("consoles", false, "what 1, 10 and 100 open consoles and the balance cost a running sale")
 	bare := flag.String("bare", "", "serve as the bare handler with this status and body")
 	flag.StringVar(&b.binary, "binary", "", "the binary to measure (default: built now)")
 	flag.Parse()
@@ -68,7 +70,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := b.run(ctx, *only, *out); err != nil {
+	if err := b.run(ctx, *only, *out, *consoles); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -109,9 +111,10 @@ type result struct {
 	cpu                 float64 // microseconds of the server's processor time per request
 	orders, backlog     float64
 	answer              float64 // bytes of an answer on the wire
+	balance             float64 // share of the time in which the balance was at work
 }
 
-func (b *bench) run(ctx context.Context, only, out string) error {
+func (b *bench) run(ctx context.Context, only, out string, consoles bool) error {
 	var err error
 	if b.dir, err = os.MkdirTemp("", "seckill-bench"); err != nil {
 		return err
@@ -131,6 +134,9 @@ func (b *bench) run(ctx context.Context, only, out string) error {
 		if err := build.Run(); err != nil {
 			return fmt.Errorf("building: %w", err)
 		}
+	}
+	if consoles {
+		return b.consoles(ctx, out)
 	}
 	if b.price {
 		return b.costs(ctx, out)
@@ -389,12 +395,18 @@ func (b *bench) measureNode(ctx context.Context, p path, round int) (r result, e
 			return r, err
 		}
 	}
+	stopWatching, err := n.watch(ctx, b.watching)
+	if err != nil {
+		return r, err
+	}
+	counted := n.metric(ctx, "seckill_balance_seconds_total")
 	profiled := make(chan error, 1)
 	go func() { profiled <- n.profile(ctx, b.profile, b.seconds-1) }()
 	used := cpuTime(n.cmd.Process.Pid)
 	r, err = b.wrk(ctx, n.url, method, target, tokens, p.status != http.StatusAccepted, p.status)
 	ended := time.Now()
-	if err = errors.Join(err, release()); err != nil {
+	r.balance = (n.metric(ctx, "seckill_balance_seconds_total") - counted) / float64(b.seconds)
+	if err = errors.Join(err, stopWatching(), release()); err != nil {
 		return r, err
 	}
 	// Orders that were committed while the load ran, by the node's own count.
