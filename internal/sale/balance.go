@@ -15,9 +15,9 @@ import (
 	"seckill/internal/duty"
 )
 
-// Limits of the balancer. It works a fiftieth of the time, whatever the sizes of the sales.
+// Limits of the balancer. It works a hundredth of the time, whatever the sizes of the sales.
 const (
-	balanceShare   = 50          // a count is followed by a rest that is so many times as long
+	balanceShare   = 100         // a count is followed by a rest that is so many times as long
 	balanceRest    = time.Minute // and is no longer than this
 	balanceEvery   = time.Second // between two counts of the same sale, at least
 	balanceTime    = 10 * time.Second
