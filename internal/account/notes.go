@@ -38,6 +38,9 @@ func NewNotes(store NoteStore, log *slog.Logger) *Notes {
 	return &Notes{store: store, log: log, waiting: make(chan seckill.LogEntry, notesWaiting)}
 }
 
+// Lost is how many entries the store will never have.
+func (n *Notes) Lost() int64 { return n.lost.Load() }
+
 // Note has an entry written soon.
 func (n *Notes) Note(e seckill.LogEntry) {
 	e.At = time.Now()
@@ -61,6 +64,7 @@ func (n *Notes) Run(ctx context.Context) error {
 					return n.last(batch)
 				}
 				if !errors.Is(err, seckill.ErrUnavailable) {
+					n.lost.Add(int64(len(batch)))
 					n.log.Error("account: the store refuses entries of the log", "entries", len(batch), "error", err)
 					break
 				}

@@ -127,6 +127,8 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		n.accounts.Obliged = []string{seckill.RoleAdmin}
 	}
 	n.notes = account.NewNotes(n.store, log)
+	n.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "seckill_log_lost_total",
+		Help: "Logins, refusals and new tokens that are missing in the log of what people of the shop did, since the store was away for too long; changes never are."}, func() float64 { return float64(n.notes.Lost()) }))
 	if n.payments, err = n.openPayments(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,81 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+// logStore takes entries, unless it fails.
+type logStore struct {
+	mu   sync.Mutex
+	fail error
+	all  []seckill.LogEntry
+}
+
+func (s *logStore) Log(_ context.Context, entries ...seckill.LogEntry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail == nil {
+		s.all = append(s.all, entries...)
+	}
+	return s.fail
+}
+
+func (s *logStore) set(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+// What is noted while the store is away is written when it is back, with the time at which
+// it happened; nobody waits for it, and what is too much is counted as lost.
+func TestNotesOutliveAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &logStore{fail: seckill.ErrUnavailable}
+		n := NewNotes(store, slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- n.Run(ctx) }()
+		began := time.Now()
+		for i := range notesWaiting / 2 {
+			n.Note(seckill.LogEntry{Subject: fmt.Sprint(i)})
+		}
+		require.Equal(t, began, time.Now(), "nobody waits")
+		time.Sleep(time.Minute)
+		require.Zero(t, n.Lost())
+		store.set(nil)
+		time.Sleep(2 * notesPause)
+		require.Len(t, store.all, notesWaiting/2)
+		for i, e := range store.all {
+			require.Equal(t, fmt.Sprint(i), e.Subject, "each once, in their order")
+			require.Equal(t, began, e.At)
+		}
+
+		store.set(seckill.ErrUnavailable)
+		for range 2*notesWaiting + notesBatch {
+			n.Note(seckill.LogEntry{})
+		}
+		synctest.Wait()
+		require.Positive(t, n.Lost(), "a node keeps so many and no more")
+		require.LessOrEqual(t, len(n.waiting), notesWaiting)
+		store.set(errors.New("refused"))
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 2*notesWaiting+notesBatch, n.Lost(), "what the store refuses does not stop the others")
+		store.set(nil)
+		n.Note(seckill.LogEntry{Subject: "the last"})
+		stop()
+		require.NoError(t, <-done)
+		require.Equal(t, "the last", store.all[len(store.all)-1].Subject, "a node that stops writes what it has")
+	})
+}
