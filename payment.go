@@ -131,6 +131,8 @@ type Refund struct {
 type Checkout struct {
 	ID  string `json:"id"`
 	URL string `json:"url"` // where the buyer pays
+
+	Session string `json:"-"` // the provider's own name of it, where it can be ended there
 }
 
 // Entry is one line of the ledger: a change of an order, of stock or of money. It is

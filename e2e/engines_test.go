@@ -27,6 +27,12 @@ type engines struct {
 // may kill, of the given kinds, and a namespace of the shared one of the others.
 func startEngines(t *testing.T, own ...stack.Kind) *engines {
 	t.Helper()
+	return startEnginesWith(t, nil, own...)
+}
+
+// startEnginesWith is startEngines whose nodes have more in their environment.
+func startEnginesWith(t *testing.T, env []string, own ...stack.Kind) *engines {
+	t.Helper()
 	take := func(kind stack.Kind) (e *stack.Engine, url string) {
 		if slices.Contains(own, kind) {
 			if e = stack.Own(t, kind); e != nil {
@@ -53,8 +59,8 @@ func startEngines(t *testing.T, own ...stack.Kind) *engines {
 		t.FailNow()
 	}
 	for i := range e.nodes {
-		e.configs[i] = node.Config{Dir: t.TempDir(), Listen: address(t), Env: []string{
-			"SECKILL_GATE=" + e.gate, "SECKILL_QUEUE=" + e.queue, "SECKILL_STORE=" + e.store}}
+		e.configs[i] = node.Config{Dir: t.TempDir(), Listen: address(t), Env: append([]string{
+			"SECKILL_GATE=" + e.gate, "SECKILL_QUEUE=" + e.queue, "SECKILL_STORE=" + e.store}, env...)}
 		e.nodes[i] = start(t, e.configs[i])
 	}
 	return e

@@ -10,6 +10,7 @@ import (
 	"seckill/e2e/node"
 	"seckill/e2e/payers"
 	"seckill/internal/duty"
+	"seckill/internal/stack"
 )
 
 // ofMoney tells whether a moment is one that payments come to, not the crowd.
@@ -49,26 +50,69 @@ func dieAtMoney(t *testing.T, moment, when string) {
 }
 
 var (
-	killsOfMoney = flag.Int("money.kills", 3, "how often TestMoneyUnderKills kills the node")
-	payments     = flag.Int64("money.payments", 300, "payments that TestMoneyUnderKills makes")
+	killsOfMoney = flag.Int("money.kills", 3, "how often something is killed while TestMoneyUnderKills pays")
+	payments     = flag.Int64("money.payments", 300, "payments that TestMoneyUnderKills makes, and TestMoneyUnderKillsOnEngines")
 )
 
 // A node is killed again and again while a shop that repeats, reorders, loses and lies
-// takes money and gives it back. Every cent is explained.
-//
-//	go test ./e2e -run TestMoneyUnderKills -v -timeout 1h -money.payments 10000 -money.kills 40
+// takes money and gives it back. Every cent is explained. The command for 10,000 payments
+// is in docs/money.md.
 func TestMoneyUnderKills(t *testing.T) {
 	t.Parallel()
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience+time.Duration(*payments)*50*time.Millisecond)
-	defer cancel()
-	c := node.Config{Binary: binary(t), Dir: t.TempDir(), Listen: address(t)}
-	p, err := payers.New("http://"+c.Listen, node.Secret, 12)
-	must(t, err)
-	defer p.Close()
-	p.Most, c.Env = *payments, p.Env()
+	p := paying(t)
+	c := node.Config{Binary: binary(t), Dir: t.TempDir(), Listen: address(t), Env: p.Env()}
+	p.URL = "http://" + c.Listen
 	n := start(t, c)
+	payUnderKills(t, "embedded", p, func(int) string {
+		n.Kill()
+		n = start(t, c)
+		return "node"
+	})
+	must(t, n.Stop())
+}
+
+// The same on two nodes with Redis, RabbitMQ and MariaDB: the nodes are killed, and the
+// store under them.
+func TestMoneyUnderKillsOnEngines(t *testing.T) {
+	t.Parallel()
+	p := paying(t)
+	e := startEnginesWith(t, p.Env(), stack.KindMariaDB)
+	p.URL = e.url()
+	payUnderKills(t, "engines", p, func(i int) string {
+		if i%2 == 0 {
+			must(t, e.maria.Kill())
+			must(t, e.maria.Start(t.Context()))
+			return "store"
+		}
+		i = i / 2 % 2
+		e.nodes[i].Kill()
+		e.nodes[i] = start(t, e.configs[i])
+		return "node"
+	})
+	for _, n := range e.nodes {
+		must(t, n.Stop())
+	}
+}
+
+// paying is the shop and its buyers.
+func paying(t *testing.T) *payers.Payers {
+	t.Helper()
+	p, err := payers.New("", node.Secret, 12)
+	must(t, err)
+	t.Cleanup(func() { p.Close() })
+	p.Most = *payments
+	return p
+}
+
+// payUnderKills pays, and kills something from time to time. It logs what came of it as a
+// row of the table in docs/money.md.
+func payUnderKills(t *testing.T, on string, p *payers.Payers, kill func(i int) string) {
+	t.Helper()
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience+time.Duration(*payments)*200*time.Millisecond)
+	defer cancel()
 	must(t, p.Start(ctx))
+	killed := map[string]int{}
 	for i := range *killsOfMoney {
 		for p.Captured.Load() < *payments*int64(i+1)/int64(*killsOfMoney+1) {
 			if ctx.Err() != nil {
@@ -76,13 +120,13 @@ func TestMoneyUnderKills(t *testing.T) {
 			}
 			duty.Rest(ctx, 5*time.Millisecond)
 		}
-		n.Kill()
-		n = start(t, c)
+		killed[kill(i)]++
 	}
 	p.Wait()
-	for _, finding := range p.Finish(ctx) {
+	findings := p.Finish(ctx)
+	for _, finding := range findings {
 		t.Error(finding)
 	}
 	t.Logf("%d kills in %v: %v", *killsOfMoney, time.Since(began).Round(time.Second), p)
-	must(t, n.Stop())
+	t.Log(p.Row(on, killed["node"], killed["store"], len(findings)))
 }

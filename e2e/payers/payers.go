@@ -33,12 +33,12 @@ const Secret = "whsec_dGhlIHNob3Agb2YgdGhlIHBheWVycyBoYXMgYSBzZWNyZXQ="
 const (
 	price = 100
 	again = 20 * time.Millisecond // before a request is repeated
-	units = 4000                  // of the sale: some are left whenever one is wanted
+	least = 4000                  // units of the sale: some are left whenever one is wanted
 )
 
 // Payers is one run against one node.
 type Payers struct {
-	URL     string // where the node is, when it is up
+	URL     string // where the node is, when it is up; several have commas between
 	Token   []byte // the node's auth.secret
 	Workers int
 	Most    int64 // payments to make; 0: until Stop
@@ -136,7 +136,7 @@ func (p *Payers) tellOnce(ctx context.Context, c seckill.Callback) bool {
 	if err != nil {
 		return false
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/api/payments/shop", strings.NewReader(string(body)))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.node()+"/api/payments/shop", strings.NewReader(string(body)))
 	if err != nil {
 		return false
 	}
@@ -178,10 +178,17 @@ func (p *Payers) capture(ctx context.Context, order, reference string, amount in
 	}
 }
 
+// node is one of the nodes.
+func (p *Payers) node() string {
+	all := strings.Split(p.URL, ",")
+	return all[rand.IntN(len(all))]
+}
+
 // insist sends a request until the answer is usable.
 func (p *Payers) insist(ctx context.Context, token, method, path string, body any) (client.Answer, error) {
-	c := client.Client{Server: p.URL, Token: token, HTTP: &http.Client{Timeout: 5 * time.Second}}
+	c := client.Client{Token: token, HTTP: &http.Client{Timeout: 5 * time.Second}}
 	for {
+		c.Server = p.node()
 		a, err := c.Do(ctx, method, path, body)
 		if err == nil && a.Usable() {
 			return a, nil
@@ -195,7 +202,7 @@ func (p *Payers) insist(ctx context.Context, token, method, path string, body an
 // Start creates the sale, whose late payments take units again, and lets buyers in.
 func (p *Payers) Start(ctx context.Context) error {
 	now := time.Now().UTC()
-	a, err := p.insist(ctx, p.admin, "POST", "/api/admin/sales", map[string]any{"title": "paid " + p.run, "price": price, "currency": "CNY", "total": units,
+	a, err := p.insist(ctx, p.admin, "POST", "/api/admin/sales", map[string]any{"title": "paid " + p.run, "price": price, "currency": "CNY", "total": max(least, 4*p.Most),
 		"limit_per_buyer": 3, "opens_at": now, "closes_at": now.Add(24 * time.Hour), "hold_seconds": 600, "late_payment": "retake"})
 	if err != nil {
 		return err
@@ -329,6 +336,16 @@ func (p *Payers) Finish(ctx context.Context) (found []string) {
 		bad("the shop took %d and gave back %d, the node says %+v", captured, gave, report.Money)
 	}
 	return found
+}
+
+// Row says it as a row of the table in docs/money.md.
+func (p *Payers) Row(on string, nodes, stores, findings int) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heard.mu.Lock()
+	defer p.heard.mu.Unlock()
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |", on, p.Captured.Load(), nodes, stores, p.Late.Load(), p.Wrong.Load(),
+		len(p.gave), p.asked-len(p.gave), len(p.heard.seen), p.heard.again, findings)
 }
 
 // String says what was done.

@@ -65,6 +65,7 @@ func (n *Node) residents() []resident {
 		{name: "refunder", role: RoleExpire, stored: true, run: payment.Refunder{Payments: n.payments}.Run},
 		{name: "retaker of late payments", role: RoleExpire, stored: true, run: payment.Retaker{Payments: n.payments}.Run},
 		{name: "balancer of sales", role: RoleExpire, stored: true, run: n.balancer.Run},
+		{name: "ender of payments", role: RoleExpire, needs: "payment.provider stripe", present: n.config.Payment.Provider == seckill.ProviderStripe, stored: true, run: payment.Ender{Payments: n.payments}.Run},
 		{name: "auditor of money", role: RoleExpire, stored: true, run: payment.Auditor{Payments: n.payments}.Run},
 	}
 }

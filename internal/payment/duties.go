@@ -15,6 +15,7 @@ import (
 const (
 	refundLease = "refunds"
 	retakeLease = "late payments"
+	endLease    = "payments of ended orders"
 	dutyTime    = 15 * time.Second // of a lease: how long others wait for a dead node
 	dutyCheck   = time.Second      // between looks
 	dutyBatch   = 100
@@ -158,6 +159,40 @@ func (p *Payments) units(ctx context.Context, pay seckill.Payment) (order, why s
 		return "", "no units: " + string(o.Reason), nil
 	}
 	return o.Order(), "the buyer's other order in this sale is paid or costs another amount", nil
+}
+
+// Ender ends the payments that were started for orders which can no longer be paid, at
+// providers where that is possible: nobody pays for an order that has ended. One node does
+// at a time.
+type Ender struct{ *Payments }
+
+// Run does so until ctx is done.
+func (p Ender) Run(ctx context.Context) error {
+	return p.leased(ctx, endLease, nil, p.end)
+}
+
+func (p *Payments) end(ctx context.Context) (done int, err error) {
+	provider, ok := p.Provider.(Ending)
+	if !ok {
+		return 0, nil
+	}
+	open, err := p.Store.EndedCheckouts(ctx, p.Provider.Name(), dutyBatch)
+	for _, c := range open {
+		if err := p.endOne(ctx, provider, c); err != nil {
+			return done, err
+		}
+		done++
+	}
+	return done, err
+}
+
+func (p *Payments) endOne(ctx context.Context, provider Ending, c seckill.Checkout) error {
+	call, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := provider.End(call, c.Session); err != nil {
+		return fmt.Errorf("payment provider %s: %w", p.Provider.Name(), err)
+	}
+	return p.Store.CheckoutClosed(ctx, c.ID)
 }
 
 // leased does work where this node holds the lease for it, until ctx is done.

@@ -34,9 +34,10 @@ var (
 // Provider takes money and gives it back.
 type Provider interface {
 	Name() seckill.Provider
-	// Start begins the payment of an order and returns where its buyer pays. The same
-	// checkout MUST be the same payment, however often it is started.
-	Start(ctx context.Context, o seckill.Order, checkout string) (url string, err error)
+	// Start begins the payment of an order and returns where its buyer pays, and the
+	// provider's own name of it if it is an Ending one. The same checkout MUST be the same
+	// payment, however often it is started.
+	Start(ctx context.Context, o seckill.Order, checkout string) (url, session string, err error)
 	// Verify MUST return an error that wraps ErrSignature for whatever the provider
 	// did not sign, or signed long ago.
 	Verify(h http.Header, body []byte) (seckill.Callback, error)
@@ -47,11 +48,19 @@ type Provider interface {
 	Statement(ctx context.Context, from, to time.Time) ([]seckill.Booking, error)
 }
 
+// Ending is a provider that can end a payment which was started.
+type Ending interface {
+	// End MUST return nil once nobody can pay there any more.
+	End(ctx context.Context, session string) error
+}
+
 // Store is what the package needs of the store.
 type Store interface {
 	// Checkout MUST return the open checkout of an order instead of a second one.
 	Checkout(ctx context.Context, order, buyer string, provider seckill.Provider, id string, grace time.Duration) (seckill.Order, *seckill.Checkout, error)
-	CheckoutAt(ctx context.Context, id, url string) error
+	CheckoutAt(ctx context.Context, id, url, session string) error
+	EndedCheckouts(ctx context.Context, provider seckill.Provider, max int) ([]seckill.Checkout, error)
+	CheckoutClosed(ctx context.Context, id string) error
 	// Receive MUST change something once for each event id and for each payment.
 	Receive(ctx context.Context, c seckill.Callback) (seckill.Received, error)
 	LatePayments(ctx context.Context, max int) ([]seckill.Payment, error)
@@ -158,9 +167,10 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 		go func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime)
 			defer cancel()
-			s.url, s.err = p.Provider.Start(ctx, o, checkout)
+			var session string
+			s.url, session, s.err = p.Provider.Start(ctx, o, checkout)
 			if s.err == nil {
-				s.err = p.Store.CheckoutAt(ctx, checkout, s.url)
+				s.err = p.Store.CheckoutAt(ctx, checkout, s.url, session)
 			} else {
 				s.err = fmt.Errorf("payment provider %s: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, s.err)
 			}

@@ -66,12 +66,12 @@ func (*Shop) Name() seckill.Provider { return seckill.ProviderShop }
 
 // Start is part of Provider. The shop is not asked: it takes the payment's id from
 // the address and knows the order.
-func (s *Shop) Start(_ context.Context, o seckill.Order, checkout string) (string, error) {
+func (s *Shop) Start(_ context.Context, o seckill.Order, checkout string) (url, session string, err error) {
 	at := s.Pay
 	if at == "" {
 		at = "/order/detail/{order}"
 	}
-	return strings.NewReplacer("{order}", o.ID, "{payment}", checkout, "{amount}", fmt.Sprint(o.Amount), "{currency}", o.Currency).Replace(at), nil
+	return strings.NewReplacer("{order}", o.ID, "{payment}", checkout, "{amount}", fmt.Sprint(o.Amount), "{currency}", o.Currency).Replace(at), "", nil
 }
 
 // Verify is part of Provider. A field that is not known is ignored.

@@ -3,6 +3,7 @@ package payment
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -24,7 +25,7 @@ type Stripe struct {
 
 const (
 	stripeCall    = 15 * time.Second // for one call to Stripe, with the library's own repeats
-	stripeSession = 31 * time.Minute // how long a checkout can be paid: Stripe has no shorter one
+	stripeSession = 30 * time.Minute // the shortest time that Stripe lets a checkout be paid
 	stripeOrder   = "seckill_order"  // keys of metadata
 	stripeRefund  = "seckill_refund"
 )
@@ -56,15 +57,22 @@ func stripeUnits(currency string) int64 {
 	return 1
 }
 
-// Start is part of Provider: the checkout's id is the idempotency key.
-func (s *Stripe) Start(ctx context.Context, o seckill.Order, checkout string) (string, error) {
+// Start is part of Provider: the checkout's id is the idempotency key. Stripe wants the
+// same parameters with the same key, so a repeat within half an hour names the same end.
+func (s *Stripe) Start(ctx context.Context, o seckill.Order, checkout string) (url, session string, err error) {
+	begun := seckill.TicketTime(checkout)
+	late := max(0, time.Since(begun)/stripeSession)
+	key := checkout
+	if late > 0 {
+		key = fmt.Sprint(checkout, "-", int64(late))
+	}
 	back := strings.ReplaceAll(s.back, "{order}", o.ID)
 	p := &stripe.CheckoutSessionCreateParams{
 		Mode:              stripe.String(string(stripe.CheckoutSessionModePayment)),
 		ClientReferenceID: stripe.String(o.ID),
 		SuccessURL:        stripe.String(back),
 		CancelURL:         stripe.String(back),
-		ExpiresAt:         stripe.Int64(time.Now().Add(stripeSession).Unix()),
+		ExpiresAt:         stripe.Int64(begun.Add((late + 2) * stripeSession).Unix()),
 		LineItems: []*stripe.CheckoutSessionCreateLineItemParams{{
 			Quantity: stripe.Int64(int64(o.Quantity)),
 			PriceData: &stripe.CheckoutSessionCreateLineItemPriceDataParams{
@@ -75,12 +83,23 @@ func (s *Stripe) Start(ctx context.Context, o seckill.Order, checkout string) (s
 		}},
 		PaymentIntentData: &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: map[string]string{stripeOrder: o.ID}},
 	}
-	p.SetIdempotencyKey(checkout)
-	session, err := s.client.V1CheckoutSessions.Create(ctx, p)
+	p.SetIdempotencyKey(key)
+	v, err := s.client.V1CheckoutSessions.Create(ctx, p)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return session.URL, nil
+	return v.URL, v.ID, nil
+}
+
+// End is part of Ending. A session that has been paid or has expired cannot be ended, and
+// needs not be.
+func (s *Stripe) End(ctx context.Context, session string) error {
+	_, err := s.client.V1CheckoutSessions.Expire(ctx, session, &stripe.CheckoutSessionExpireParams{})
+	var refused *stripe.Error
+	if errors.As(err, &refused) && (refused.HTTPStatusCode == http.StatusBadRequest || refused.HTTPStatusCode == http.StatusNotFound) {
+		return nil
+	}
+	return err
 }
 
 // Verify is part of Provider.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,9 @@ var anOrder = seckill.Order{ID: "1K757LBJ8K7QX2MZB4TWJ5RVCA", Title: "Mechanical
 type fakeStripe struct {
 	mu       sync.Mutex
 	keys     map[string]string // idempotency key → answer
+	params   map[string]string // idempotency key → what was asked
+	ended    []string          // sessions
+	away     bool
 	refunds  []map[string]any
 	sessions []url.Values
 	status   string // of new refunds
@@ -40,7 +44,7 @@ type fakeStripe struct {
 }
 
 func newFakeStripe(t *testing.T) (*fakeStripe, *Stripe) {
-	f := &fakeStripe{keys: map[string]string{}, status: "succeeded"}
+	f := &fakeStripe{keys: map[string]string{}, params: map[string]string{}, status: "succeeded"}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
 	s, err := newStripe("sk_test_x", stripeSecret, "https://shop.example/order/detail/{order}", &f.URL)
@@ -55,6 +59,11 @@ func (f *fakeStripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	key := r.Header.Get("Idempotency-Key")
 	if was, ok := f.keys[key]; ok && r.Method == http.MethodPost {
+		if params := f.params[key]; params != r.PostForm.Encode() {
+			w.WriteHeader(400)
+			fmt.Fprint(w, `{"error":{"type":"idempotency_error","message":"Keys for idempotent requests can only be used with the same parameters they were first used with."}}`)
+			return
+		}
 		fmt.Fprint(w, was)
 		return
 	}
@@ -82,12 +91,26 @@ func (f *fakeStripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			{"id": "ch_2", "object": "charge", "captured": true, "status": "succeeded", "amount_captured": 5, "currency": "cny", "created": time.Now().Unix(), "payment_intent": "pi_2", "metadata": map[string]string{}},
 		}}
 	default:
-		w.WriteHeader(404)
-		return
+		session, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/checkout/sessions/"), "/expire")
+		switch {
+		case !ok:
+			w.WriteHeader(404)
+			return
+		case f.away:
+			w.WriteHeader(503)
+			fmt.Fprint(w, `{"error":{"type":"api_error"}}`)
+			return
+		case session == "cs_paid":
+			w.WriteHeader(400)
+			fmt.Fprint(w, `{"error":{"type":"invalid_request_error","message":"Only Checkout Sessions with a status in [\"open\"] can be expired."}}`)
+			return
+		}
+		f.ended = append(f.ended, session)
+		answer = map[string]any{"id": session, "object": "checkout.session", "status": "expired"}
 	}
 	b, _ := json.Marshal(answer)
 	if key != "" {
-		f.keys[key] = string(b)
+		f.keys[key], f.params[key] = string(b), r.PostForm.Encode()
 	}
 	w.Write(b)
 }
@@ -95,15 +118,73 @@ func (f *fakeStripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestStripeStartsOnePaymentForACheckout(t *testing.T) {
 	t.Parallel()
 	f, s := newFakeStripe(t)
+	checkout := seckill.NewTicketID(time.Now().Add(-10 * time.Minute))
 	for range 3 {
-		at, err := s.Start(t.Context(), anOrder, "checkout-1")
+		at, session, err := s.Start(t.Context(), anOrder, checkout)
 		require.NoError(t, err)
+		require.Equal(t, "cs_1", session)
 		require.Equal(t, "https://checkout.stripe.com/c/1", at)
 	}
 	require.Len(t, f.sessions, 1)
 	got := f.sessions[0]
 	require.Equal(t, []string{anOrder.ID, "payment", "2", "9900", "cny", anOrder.ID, "https://shop.example/order/detail/" + anOrder.ID}, []string{got.Get("client_reference_id"), got.Get("mode"),
 		got.Get("line_items[0][quantity]"), got.Get("line_items[0][price_data][unit_amount]"), got.Get("line_items[0][price_data][currency]"), got.Get("payment_intent_data[metadata][seckill_order]"), got.Get("success_url")})
+}
+
+// A checkout that is started again after half an hour is another session: Stripe would not
+// take the end of the first one.
+func TestAStripeSessionEndsWithinAnHour(t *testing.T) {
+	t.Parallel()
+	f, s := newFakeStripe(t)
+	for _, ago := range []time.Duration{0, 29 * time.Minute, 31 * time.Minute, 5 * time.Hour} {
+		began := time.Now()
+		_, _, err := s.Start(t.Context(), anOrder, seckill.NewTicketID(began.Add(-ago)))
+		require.NoError(t, err)
+		var ends int64
+		fmt.Sscan(f.sessions[len(f.sessions)-1].Get("expires_at"), &ends)
+		left := time.Unix(ends, 0).Sub(began)
+		require.True(t, left >= 30*time.Minute-time.Second && left <= time.Hour, "%v ago: %v left", ago, left)
+	}
+}
+
+// checkouts is a store of ended orders whose checkouts are open.
+type checkouts struct {
+	Store
+	open []seckill.Checkout
+}
+
+func (c *checkouts) EndedCheckouts(context.Context, seckill.Provider, int) ([]seckill.Checkout, error) {
+	return slices.Clone(c.open), nil
+}
+
+func (c *checkouts) CheckoutClosed(_ context.Context, id string) error {
+	c.open = slices.DeleteFunc(c.open, func(v seckill.Checkout) bool { return v.ID == id })
+	return nil
+}
+
+// When its order has ended a session is ended at Stripe, however often that takes; one that
+// was paid meanwhile is left.
+func TestSessionsOfEndedOrdersAreEnded(t *testing.T) {
+	t.Parallel()
+	f, s := newFakeStripe(t)
+	store := &checkouts{open: []seckill.Checkout{{ID: "a", Session: "cs_paid"}, {ID: "b", Session: "cs_1"}, {ID: "c", Session: "cs_2"}}}
+	p := &Payments{Config: Config{Store: store, Provider: s}}
+	f.away = true
+	_, err := p.end(t.Context())
+	require.Error(t, err)
+	require.Len(t, store.open, 3)
+	f.mu.Lock()
+	f.away = false
+	f.mu.Unlock()
+	n, err := p.end(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	require.Equal(t, []string{"cs_1", "cs_2"}, f.ended)
+	require.Empty(t, store.open)
+	p.Provider = Test{}
+	n, err = p.end(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
 }
 
 func TestStripeGivesBackOnceForEachID(t *testing.T) {
@@ -210,7 +291,7 @@ func TestStripeMockTakesWhatWeAsk(t *testing.T) {
 		}
 		return err == nil
 	}, time.Minute, 20*time.Millisecond)
-	_, err = s.Start(t.Context(), anOrder, "checkout-1")
+	_, _, err = s.Start(t.Context(), anOrder, seckill.NewTicketID(time.Now()))
 	require.NoError(t, err)
 	// Its fixtures are of no order of ours: what counts is that it takes the questions.
 	if _, err = s.Refund(t.Context(), seckill.Refund{ID: "r1", Order: anOrder.ID, Reference: "pi_1", Amount: 5, Currency: "CNY"}); err != nil {

@@ -28,8 +28,8 @@ func (p *Payments) LetFail(ctx context.Context, o seckill.Order) error {
 func (Test) Name() seckill.Provider { return seckill.ProviderTest }
 
 // Start is never called: Payments.Pay does not ask this provider.
-func (Test) Start(context.Context, seckill.Order, string) (string, error) {
-	return "", fmt.Errorf("the provider %q starts no payments", seckill.ProviderTest)
+func (Test) Start(context.Context, seckill.Order, string) (url, session string, err error) {
+	return "", "", fmt.Errorf("the provider %q starts no payments", seckill.ProviderTest)
 }
 
 // Verify is part of Provider: nobody may speak for it.

@@ -61,10 +61,35 @@ func (s *Store) Checkout(ctx context.Context, order, buyer string, provider seck
 	return o, c, err
 }
 
-// CheckoutAt notes where the buyer pays.
-func (s *Store) CheckoutAt(ctx context.Context, id, url string) error {
+// CheckoutAt notes where the buyer pays, and the provider's own name of the checkout,
+// empty where it cannot be ended there.
+func (s *Store) CheckoutAt(ctx context.Context, id, url, session string) error {
 	return s.write(ctx, "checkout", func(t *tx) error {
-		_, err := t.exec(ctx, "UPDATE checkouts SET url = ? WHERE id = ?", url, id)
+		_, err := t.exec(ctx, "UPDATE checkouts SET url = ?, session = ? WHERE id = ?", url, session, id)
+		return err
+	})
+}
+
+// EndedCheckouts lists up to max checkouts that are open at provider although their
+// orders can no longer be paid.
+func (s *Store) EndedCheckouts(ctx context.Context, provider seckill.Provider, max int) (all []seckill.Checkout, err error) {
+	err = s.ask(ctx, "checkouts", func(t *tx) error {
+		all = nil
+		return t.rows(ctx, "SELECT c.id, c.url, c.session FROM checkouts c JOIN tickets t ON t.id = c.order_id WHERE c.closed = 0 AND c.session <> '' AND c.provider = ? AND t.state <> 'unpaid' ORDER BY c.id LIMIT ?",
+			[]any{provider, max}, func(r scanner) error {
+				var c seckill.Checkout
+				err := r.Scan(&c.ID, &c.URL, &c.Session)
+				all = append(all, c)
+				return err
+			})
+	})
+	return all, err
+}
+
+// CheckoutClosed notes that nothing can be paid at a checkout any more.
+func (s *Store) CheckoutClosed(ctx context.Context, id string) error {
+	return s.write(ctx, "checkout", func(t *tx) error {
+		_, err := t.exec(ctx, "UPDATE checkouts SET closed = 1 WHERE id = ?", id)
 		return err
 	})
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -21,6 +22,7 @@ func init() {
 	}{
 		{"time in which the store was away does not count against a buyer", testOutage},
 		{"orders are found by their state through an index", testOrdersByState},
+		{"a checkout is open at the provider until its order has ended", testEndedCheckouts},
 		{"a free order is paid from the start", testFree},
 		{"whatever happens to orders and their money, every cent is explained", testMoneyModel},
 		{"payment, expiry, cancelling and refund of an order race to one legal end", testMoneyRaces},
@@ -66,6 +68,40 @@ func testOutage(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	require.Equal(t, 60*time.Second+23*time.Second, o.ExpiresAt.Sub(o.CreatedAt), "outages of a day give back a minute at most")
 	s.invariants(t)
+}
+
+func testEndedCheckouts(t *testing.T, s *shop) {
+	sale := s.open(100)
+	start := func(buyer, session string) (v seckill.Ticket, id string) {
+		v = s.place(sale.ID, buyer, 1)
+		_, c, err := s.Checkout(t.Context(), v.ID, buyer, "stripe", seckill.NewTicketID(noon), time.Minute)
+		require.NoError(t, err)
+		require.NoError(t, s.CheckoutAt(t.Context(), c.ID, "https://pay.example/", session))
+		return v, c.ID
+	}
+	v, first := start("ann", "cs_1")
+	w, _ := start("bob", "cs_2")
+	start("cid", "cs_3")
+	start("dan", "") // it cannot be ended there
+	open := func() (sessions []string) {
+		all, err := s.EndedCheckouts(t.Context(), "stripe", 10)
+		require.NoError(t, err)
+		for _, c := range all {
+			sessions = append(sessions, c.Session)
+		}
+		return sessions
+	}
+	require.Empty(t, open())
+	s.become(seckill.Cancelled, v)
+	_, err := s.Receive(t.Context(), seckill.Callback{Provider: "stripe", Event: "e", Type: seckill.Captured, Order: w.ID, Reference: "pi_2", Amount: 100, Currency: "CNY", At: s.clock()})
+	require.NoError(t, err)
+	require.Equal(t, []string{"cs_1"}, open(), "one that was paid is closed")
+	require.NoError(t, s.CheckoutClosed(t.Context(), first))
+	require.Empty(t, open())
+	s.advance(time.Hour)
+	_, err = s.Expire(t.Context(), 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"cs_3"}, open())
 }
 
 // Orders of every state are found, and no state by walking through all orders.
@@ -332,13 +368,18 @@ func (s *shop) unitsHold(t *testing.T) {
 	}
 }
 
-// races is how often each pair is raced; go test -run … -count raises it.
-const races = 12
+// races is how often each pair is raced, see docs/money.md for 1,000.
+var races = flag.Int("money.races", 0, "how often each pair of changes of an order is raced; 0: as often as a suite can wait for")
 
-// testMoneyRaces lets two or three things happen to an order at the same moment.
+// testMoneyRaces lets two things happen to an order at the same moment: to an unpaid one,
+// and every second time to a paid one.
 func testMoneyRaces(t *testing.T, s *shop) {
-	rounds := races
-	if !testing.Short() && s.dialect.name == "sqlite" {
+	rounds := *races
+	switch {
+	case rounds > 0:
+	case testing.Short() || s.dialect.name != "sqlite":
+		rounds = 12
+	default:
 		rounds = 60
 	}
 	moves := map[string]func(v seckill.Ticket, i int){
@@ -354,6 +395,9 @@ func testMoneyRaces(t *testing.T, s *shop) {
 		for _, b := range names[i:] {
 			for round := range rounds {
 				v := s.place(sale.ID, fmt.Sprint(a, b, round, rand.Int64()), 1)
+				if round%2 == 1 {
+					s.become(seckill.Paid, v)
+				}
 				var wg sync.WaitGroup
 				for _, name := range []string{a, b} {
 					wg.Go(func() { moves[name](v, round) })

@@ -129,6 +129,9 @@ func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.
 	if err := t.keep1(ctx, p); err != nil {
 		return "", err
 	}
+	if _, err := t.exec(ctx, "UPDATE checkouts SET closed = 1 WHERE order_id = ? AND provider = ? AND session <> ''", c.Order, c.Provider); err != nil {
+		return "", err // nobody pays there twice
+	}
 	if err := t.enter(ctx, now, entries...); err != nil {
 		return "", err
 	}
