@@ -475,10 +475,10 @@ func testLanguage(t *testing.T, b *buyer) {
 func testMarkup(t *testing.T, b *buyer) {
 	const title = `<img src=x onerror="document.title=1"><script>document.title=1</script>`
 	b.shop.sales["1"].update(func(s *seckill.Sale) {
-		s.Title, s.Description, s.Image = title, title, "/static/nothing.svg"
+		s.Title, s.Description, s.Image, s.Notice = title, title, "/static/nothing.svg", title
 	})
 	b.Open("/sale/1")
-	b.Await(fmt.Sprintf(`text('h1') === %q && text('[data-part=description]') === %q`, title, title))
+	b.Await(fmt.Sprintf(`text('h1') === %q && text('[data-part=description]') === %q && shown('[data-part=notice]') && text('[data-part=notice]') === %q`, title, title, title))
 	b.Await(`document.querySelector('.picture .placeholder')`) // the image does not exist
 	b.Open("/")
 	b.Await(fmt.Sprintf(`text('[data-sale="1"] h3') === %q`, title))

@@ -150,6 +150,9 @@ function drawSale(sale, view) {
   say(part(root, 'window'), opening ? 'sale.opens_at' : view.state === 'ended' ? 'sale.closed_at' : 'sale.closes_at', { time: () => when(opening ? sale.opens_at : sale.closes_at) });
   say(part(root, 'limit'), sale.limit_per_buyer > 1 ? 'sale.limit' : 'sale.limit_one', { limit: () => count(sale.limit_per_buyer) });
   say(part(root, 'hold'), 'sale.hold', { time: () => duration(sale.hold_seconds) });
+  const notice = part(root, 'notice');
+  notice.hidden = !sale.notice;
+  if (notice.textContent !== (sale.notice ?? '')) notice.textContent = sale.notice ?? ''; // it is read aloud when it changes
   part(root, 'about').hidden = !sale.description;
   part(root, 'description').textContent = sale.description ?? '';
 }
