@@ -15,11 +15,16 @@ import (
 	"seckill/internal/duty"
 )
 
-// Limits of the balancer. It works a hundredth of the time, whatever the sizes of the sales.
+// Limits of the balancer. The rest after a count goes by what it has read, and not by how
+// long it took: on a busy machine a fault is found as soon as on a quiet one. It works a
+// fiftieth of the time where a row takes balanceRow, and a sixth of it at most anywhere.
 const (
-	balanceShare   = 100         // a count is followed by a rest that is so many times as long
-	balanceRest    = time.Minute // and is no longer than this
-	balanceEvery   = time.Second // between two counts of the same sale, at least
+	balanceShare   = 50                   // a count is followed by a rest that is so many times as long as its rows take
+	balanceRow     = 4 * time.Microsecond // of the store or of the gate
+	balanceBase    = 500                  // rows that a count costs without reading any
+	balanceLeast   = 5                    // and at least so many times as long as it took
+	balanceRest    = time.Minute          // and is no longer than this
+	balanceEvery   = time.Second          // between two counts of the same sale, at least
 	balanceTime    = 10 * time.Second
 	balanceOutbox  = 20_000 // tickets without an outcome, beyond which they are not read
 	balanceActive  = 20_000 // active orders held against the gate in one count; the others follow in the next
@@ -64,6 +69,7 @@ type Balancer struct {
 	metrics balanceMetrics
 	older   seckill.SaleID // the last of the others that was counted
 	places  map[seckill.SaleID]place
+	rows    int64 // that the last count has read
 
 	mu     sync.Mutex
 	counts map[seckill.SaleID]seckill.Balance
@@ -159,7 +165,7 @@ func (b *Balancer) turn(ctx context.Context) (failed error) {
 		}
 		b.keep(c, err)
 		b.metrics.seconds.Add(took.Seconds())
-		if duty.Rest(ctx, min(balanceShare*took, balanceRest)) != nil {
+		if duty.Rest(ctx, min(max(time.Duration(b.rows)*balanceRow*balanceShare, balanceLeast*took), balanceRest)) != nil {
 			return nil
 		}
 	}
@@ -229,7 +235,7 @@ func (b *Balancer) Balances() map[seckill.SaleID]seckill.Balance {
 func (b *Balancer) count(ctx context.Context, id seckill.SaleID) (c seckill.Balance, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, balanceTime)
 	defer cancel()
-	c.Sale = id
+	c.Sale, b.rows = id, balanceBase
 	var standing []seckill.Breach
 	from := b.places[id]
 	for look := range auditLooks {
@@ -288,6 +294,7 @@ func (b *Balancer) look(ctx context.Context, id seckill.SaleID, from *place, sus
 	if err != nil {
 		return c, err
 	}
+	b.rows += int64(2*len(cut.Outbox)) + w.Unpaid + w.Paid // units: at least as many as orders
 	moving := w.Returning > 0 || w.Growing > 0 || before.Total != w.Sale.Total || cut.Freed != after.Freed ||
 		slices.ContainsFunc(moves, func(m seckill.Move) bool { return m.Sale == id })
 	sums, breaches := w.Weigh(&cut, !moving)
@@ -339,6 +346,7 @@ func (b *Balancer) heldAgainst(ctx context.Context, sale *seckill.Sale, cut *sec
 			}
 		}
 		read += len(active)
+		b.rows += int64(2 * len(active))
 		if from.buyer = ""; len(active) < balancePage {
 			break
 		}
@@ -349,6 +357,7 @@ func (b *Balancer) heldAgainst(ctx context.Context, sale *seckill.Sale, cut *sec
 		return nil, err
 	}
 	from.cursor = next
+	b.rows += int64(2 * len(holds))
 	var again []string
 	for _, v := range suspects {
 		again = append(again, v.Buyer)
