@@ -215,11 +215,11 @@ func New(c Config) *API {
 		{"POST", "/api/sales/{sale}/challenge", buyers, a.challenge}, // another one each time
 		{"POST", "/api/sales/{sale}/pass", buyers, a.pass},           // a solution is good once
 		{"GET", "/api/me", buyers, a.me},
-		{"POST", "/api/me/second-factor", buyers, a.newFactor},             // another one each time
-		{"POST", "/api/me/second-factor/confirm", buyers, a.confirmFactor}, // a code is good once
-		{"DELETE", "/api/me/second-factor", buyers, a.removeFactor},
-		{"POST", "/api/me/password", buyers, a.changePassword}, // other sessions end
-		{"POST", "/api/me/logout-everywhere", buyers, a.logoutEverywhere},
+		{"POST", "/api/me/second-factor", buyers, a.limited(a.newFactor)},             // another one each time
+		{"POST", "/api/me/second-factor/confirm", buyers, a.limited(a.confirmFactor)}, // a code is good once
+		{"DELETE", "/api/me/second-factor", buyers, a.limited(a.removeFactor)},
+		{"POST", "/api/me/password", buyers, a.limited(a.changePassword)}, // other sessions end
+		{"POST", "/api/me/logout-everywhere", buyers, a.limited(a.logoutEverywhere)},
 		{"GET", "/api/tickets", buyers, a.listTickets},
 		{"GET", "/api/orders", buyers, a.listOrders},
 		{"GET", "/api/orders/{order}", buyers, a.getOrder},
