@@ -102,7 +102,9 @@ var pageStates = []pageState{
 	{name: "sale-open", path: "/sale/1", ready: `can('#buy') && shown('#logout')`, setup: theItem(func(_ *item, v *seckill.Sale) {
 		v.LimitPerBuyer, v.Description = 3, "87 键，铝合金外壳，热插拔轴体。\n87 keys, aluminium case, hot-swap switches."
 	})},
-	{name: "sale-paused", path: "/sale/1", ready: `text('#buy') !== '' && node('.badge[data-state=paused]')`, setup: theItem(func(_ *item, v *seckill.Sale) { v.Paused = true })},
+	{name: "sale-paused", path: "/sale/1", ready: `text('#buy') !== '' && node('.badge[data-state=paused]')`, setup: theItem(func(_ *item, v *seckill.Sale) {
+		v.Paused, v.Notice = true, "支付暂时中断，恢复后继续。已抢到的订单会延长支付时间。\nPaying is down for a moment; the sale goes on after it."
+	})},
 	{name: "sale-sold-out", path: "/sale/1", ready: `shown('#browse')`, setup: func(s *shop) { s.sales["1"].leave(0) }},
 	{name: "sale-ended", path: "/sale/1", ready: `shown('#browse')`, setup: theItem(func(_ *item, v *seckill.Sale) { v.Ended = true })},
 	{name: "sale-sending", path: "/sale/1", then: clicks("#buy"), ready: `shown('.spinner')`, setup: func(s *shop) { s.script("POST /api/sales/1/ticket", hang) }},

@@ -12,6 +12,7 @@ import (
 
 // truthTests are about sentences that have to go when their cause goes.
 var truthTests = []browserTest{
+	{"what the shop tells the buyers of a sale stands on its page", testNotice},
 	{"an order that expires makes room again, on the sale's page", testExpiredOnSale},
 	{"an order that is cancelled elsewhere too", testCancelledElsewhere},
 	{"units that come back are good news", testUnitsBack},
@@ -351,4 +352,15 @@ func testProvider(t *testing.T, b *buyer) {
 	})
 	b.Click("#pay")
 	b.Await(`location.search === '?pay=p1'`)
+}
+
+func testNotice(t *testing.T, b *buyer) {
+	b.Open("/sale/1")
+	b.Await(`can('#buy') && !shown('[data-part=notice]')`)
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Notice = "Delivery takes a day longer. <b>" })
+	b.wake()
+	b.Await(`shown('[data-part=notice]') && text('[data-part=notice]') === 'Delivery takes a day longer. <b>'`)
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Notice = "" })
+	b.wake()
+	b.Await(`!shown('[data-part=notice]')`)
 }

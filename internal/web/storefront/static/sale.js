@@ -153,6 +153,8 @@ function drawSale(sale, view) {
   const notice = part(root, 'notice');
   notice.hidden = !sale.notice;
   if (notice.textContent !== (sale.notice ?? '')) notice.textContent = sale.notice ?? ''; // it is read aloud when it changes
+  part(root, 'notice').hidden = !sale.notice;
+  if (part(root, 'notice').textContent !== (sale.notice ?? '')) part(root, 'notice').textContent = sale.notice ?? '';
   part(root, 'about').hidden = !sale.description;
   part(root, 'description').textContent = sale.description ?? '';
 }
