@@ -137,7 +137,8 @@ func (t *tx) awake(ctx context.Context) (now time.Time, err error) {
 }
 
 // reckon gives the time back during which nobody could pay: every order that was
-// unpaid when the outage began has as long to pay after it as it had before. All
+// unpaid when the outage began has as long to pay after it as it had before, and one
+// that was placed since the last pulse as long as it had from its placing on. All
 // outages of a day together give back at most Credit. It is one transaction with
 // the pulse, so one outage is given back once, whoever sees it first.
 func (s *Store) reckon(ctx context.Context) error {
@@ -164,7 +165,7 @@ func (s *Store) reckon(ctx context.Context) error {
 		if credit <= 0 {
 			return nil
 		}
-		if _, err := t.exec(ctx, t.s.dialect.credit, credit.Milliseconds(), ms(last), ms(last)); err != nil {
+		if _, err := t.exec(ctx, t.s.dialect.credit, credit.Milliseconds(), ms(now), ms(last)); err != nil {
 			return err
 		}
 		return t.enter(ctx, now, seckill.Entry{Order: entryOutage, What: entryOutage, Units: credit.Milliseconds(), Who: "store",

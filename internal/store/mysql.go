@@ -63,7 +63,7 @@ func openMySQL(raw string) (*Store, error) {
 		max:         "GREATEST",
 		active:      "active_buyer",
 		activeBuyer: "active_buyer",
-		credit:      "UPDATE tickets SET expires_at = expires_at + ? WHERE unpaid_until > ? AND created_at <= ?",
+		credit:      "UPDATE tickets SET expires_at = expires_at + LEAST(?, ? - created_at) WHERE unpaid_until > ?",
 		due:         "SELECT id, unpaid_until FROM tickets WHERE unpaid_until <= ? ORDER BY unpaid_until LIMIT ?",
 	}}
 	if s.w, err = openSession(c, "READ COMMITTED"); err != nil {

@@ -88,7 +88,7 @@ type dialect struct {
 	max         string                          // the function that returns the greater of two numbers
 	activeBuyer string                          // its index's column
 	active      string                          // the buyer of a ticket whose order is active, else nothing that matches
-	credit      string                          // gives so many milliseconds to the orders that were unpaid at a moment, which comes twice
+	credit      string                          // gives so many milliseconds, at most those since they were placed until a moment, to the orders that were unpaid at another moment
 	byState     func(seckill.OrderState) string // after a table's name: find orders by the index of their state
 	due         string                          // the ids and times of at most so many unpaid orders that expire until then
 }
