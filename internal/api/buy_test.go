@@ -360,7 +360,11 @@ func TestWhileTheGateIsRebuilt(t *testing.T) {
 	s := newSystem(t)
 	release := s.settling.hold()
 	q := s.buy(otherName, s.open.ID, "")
-	_, err := s.gate.Shut(t.Context(), []seckill.SaleID{s.open.ID})
+	// Another node has the lease for it, and takes its time.
+	held, _, err := s.store.Lease(t.Context(), "rebuild", "another node", time.Hour)
+	require.NoError(t, err)
+	require.True(t, held)
+	_, err = s.gate.Shut(t.Context(), []seckill.SaleID{s.open.ID})
 	require.NoError(t, err)
 
 	t.Log("what the gate alone knows is unavailable")
@@ -384,6 +388,7 @@ func TestWhileTheGateIsRebuilt(t *testing.T) {
 	s.as("new", "GET", ticketPath(999), "").problem(404, "not_found")
 
 	t.Log("and then everything is as it was, with the pause in force")
+	require.NoError(t, s.store.Unlease(t.Context(), "rebuild", "another node"))
 	require.NoError(t, s.sales.Rebuild(t.Context(), s.open.ID))
 	s.as("new", "POST", ticketPath(s.open.ID), "").problem(409, "paused")
 	release()

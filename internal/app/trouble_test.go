@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,12 +64,15 @@ func TestANodeWithAnotherSecretIsNamed(t *testing.T) {
 // logged is a log that keeps its lines, by level.
 type logged struct {
 	slog.Handler
+	mu    *sync.Mutex
 	lines *[]string
 }
 
 func (l logged) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l logged) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	*l.lines = append(*l.lines, r.Level.String()+" "+r.Message)
 	return nil
 }
@@ -76,11 +81,26 @@ func (l logged) Handle(_ context.Context, r slog.Record) error {
 // as promised again. A part that cannot be asked keeps no other from being checked.
 func TestWhatBecomesWeakIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lines, weak []string
+		var mu sync.Mutex // of both
+		var kept, weak []string
+		lines := func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(kept)
+		}
+		becomes := func(now ...string) {
+			mu.Lock()
+			defer mu.Unlock()
+			weak = now
+		}
 		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "weak"})
-		p := &preparer{log: slog.New(logged{slog.DiscardHandler, &lines}), weak: gauge, checks: []func(context.Context) ([]string, error){
+		p := &preparer{log: slog.New(logged{slog.DiscardHandler, &mu, &kept}), weak: gauge, checks: []func(context.Context) ([]string, error){
 			func(context.Context) ([]string, error) { return nil, errors.New("it is away") },
-			func(context.Context) ([]string, error) { return weak, nil },
+			func(context.Context) ([]string, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return slices.Clone(weak), nil
+			},
 		}}
 		ctx, cancel := context.WithCancel(t.Context())
 		over := make(chan struct{})
@@ -92,19 +112,19 @@ func TestWhatBecomesWeakIsNoticed(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		require.Empty(t, lines)
-		weak = []string{"appendfsync is everysec"}
+		require.Empty(t, lines())
+		becomes("appendfsync is everysec")
 		time.Sleep(checkEvery)
 		synctest.Wait()
-		require.Equal(t, []string{"WARN weaker than promised: appendfsync is everysec"}, lines)
+		require.Equal(t, []string{"WARN weaker than promised: appendfsync is everysec"}, lines())
 		require.EqualValues(t, 1, value())
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		require.Len(t, lines, 1, "it is said once")
-		weak = nil
+		require.Len(t, lines(), 1, "it is said once")
+		becomes()
 		time.Sleep(checkEvery)
 		synctest.Wait()
-		require.Equal(t, "INFO as promised again, it was: appendfsync is everysec", lines[1])
+		require.Equal(t, "INFO as promised again, it was: appendfsync is everysec", lines()[1])
 		require.Zero(t, value())
 		cancel()
 		<-over
