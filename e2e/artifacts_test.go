@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -69,12 +71,17 @@ func TestTheDemoIsTheOneInTheDocs(t *testing.T) {
 // page that says what to do.
 func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	t.Parallel()
-	n := start(t, node.Config{Env: []string{"SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t), "SECKILL_GATE=" + stack.Shared(t, stack.KindRedis).Fresh(t)}})
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(shop.Close)
+	n := start(t, node.Config{Env: []string{`SECKILL_WEBHOOKS=[{"name":"shop","url":"` + shop.URL + `","secret":"whsec_` + base64.StdEncoding.EncodeToString(make([]byte, 32)) + `"}]`, "SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t), "SECKILL_GATE=" + stack.Shared(t, stack.KindRedis).Fresh(t)}})
 	sale := admin(t, n).creates(10, 1)
 	buyer(t, n, "b").buys(sale, 1)
 	buyer(t, n, "b").outcome(sale)
 	eventually(t, "the queue is looked at", func() bool {
 		return metric(t, n, `seckill_queue_consumers{queue="seckill.tickets"}`) > 0
+	})
+	eventually(t, "the receiver of webhooks is looked at", func() bool {
+		return strings.Contains(metrics(t, n), "seckill_webhook_stopped{") && strings.Contains(metrics(t, n), "seckill_webhook_oldest_seconds{")
 	})
 	exposed := metrics(t, n)
 
