@@ -95,6 +95,11 @@ func TestConsoleOpening(t *testing.T) {
 	}
 	p.Await(fmt.Sprintf(`Number(text('#after [data-step=placed] b').replace(/\D/g, '')) === %d`, a.Active))
 
+	// The report is one page that needs nothing else.
+	report := p.Eval(`node('#report').href`)
+	p.Open(strings.TrimPrefix(report, n.URL))
+	p.Await(`document.title.includes('Keyboard') || document.body.textContent.includes('Keyboard')`)
+
 	// The log has all of it, by whom.
 	p.Open("/console/log?sale=" + sale)
 	p.Await(`document.querySelectorAll('#log tbody tr').length >= 5`)
