@@ -1,3 +1,5 @@
+// This file is long because it is one table: what each route does with bad input.
+
 package api
 
 import (

@@ -1,12 +1,9 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
-	"seckill/internal/order"
 	"seckill/internal/room"
 )
 
@@ -297,194 +293,6 @@ func TestAFullOutboxIsBusy(t *testing.T) {
 	s.bought("third", s.open.ID, 1)
 }
 
-// Each kind of work has places of its own: a full room says busy, and the others go on.
-func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
-	t.Parallel()
-	const buying, results, pages, orders = "buying", "results", "pages", "orders"
-	for room, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: ""} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
-			s.raiseFlag()
-			rooms := map[string]interface{ Enter() error }{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders}
-			require.NoError(t, rooms[room].Enter())
-			before := s.world()
-			for kind, c := range map[string]call{
-				buying:  {method: "POST", path: ticketPath(s.paused.ID)},
-				results: {method: "GET", path: ticketPath(s.open.ID)},
-				pages:   {method: "GET", path: "/order/detail/" + s.order},
-				orders:  {method: "GET", path: "/api/orders/" + s.order},
-			} {
-				c.token = token(t, ownerName, "")
-				a := s.do(c)
-				if kind == room {
-					a.problem(503, "busy")
-				} else {
-					require.NotEqual(t, 503, a.status, "%s while %s is full", kind, room)
-				}
-			}
-			if path != "" {
-				s.as(ownerName, "GET", path, "").problem(503, "busy")
-			}
-			s.still(before)
-			s.anybody("POST", ticketPath(s.soldOut.ID), "").problem(409, "sold_out") // the flag costs nothing
-		})
-	}
-}
-
-// A place is given back however a request ends.
-func TestAPlaceIsGivenBack(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
-		body, more := io.Pipe() // a client that is slow to send
-		w := httptest.NewRecorder()
-		var g sync.WaitGroup
-		defer g.Wait()
-		defer more.Close()
-		g.Go(func() {
-			r := call{method: "POST", path: ticketPath(s.open.ID), token: token(t, otherName, "")}.request()
-			r.ContentLength, r.Body = -1, body
-			s.api.ServeHTTP(w, r)
-		})
-		synctest.Wait()
-		s.as(otherName, "POST", ticketPath(s.open.ID), "").problem(503, "busy")
-		more.Close()
-		g.Wait()
-		require.Equal(t, 202, w.Code)
-		s.as(otherName, "POST", ticketPath(s.open.ID), "").is(202)
-	})
-}
-
-func TestWhileTheGateIsRebuilt(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t)
-	release := s.settling.hold()
-	q := s.buy(otherName, s.open.ID, "")
-	// Another node has the lease for it, and takes its time.
-	held, _, err := s.store.Lease(t.Context(), "rebuild", "another node", time.Hour)
-	require.NoError(t, err)
-	require.True(t, held)
-	_, err = s.gate.Shut(t.Context(), []seckill.SaleID{s.open.ID})
-	require.NoError(t, err)
-
-	t.Log("what the gate alone knows is unavailable")
-	before := s.world()
-	a := s.as("new", "POST", ticketPath(s.open.ID), "").problem(503, "unavailable")
-	require.Equal(t, "1", a.header.Get("Retry-After"))
-	s.as(otherName, "GET", ticketPath(s.open.ID), "").problem(503, "unavailable")
-	s.as("new", "GET", ticketPath(s.open.ID), "").problem(503, "unavailable")
-	s.still(before)
-	s.admin("POST", "/api/admin/sales/"+s.open.ID.String()+"/pause", "").problem(503, "unavailable")
-	s.admin("GET", "/api/admin/sales/"+s.open.ID.String()+"/audit", "").problem(503, "unavailable")
-
-	t.Log("what the store knows is answered")
-	var v ticketAnswer
-	s.as(ownerName, "GET", ticketPath(s.open.ID), "").is(200).into(&v)
-	require.Equal(t, "placed", v.Status)
-	require.Equal(t, seckill.Unpaid, s.orderOf(ownerName, s.order).State)
-	s.anybody("GET", "/api/sales", "").is(200)
-	s.sale(s.open.ID)
-	s.as("new", "POST", ticketPath(999), "").problem(404, "not_found")
-	s.as("new", "GET", ticketPath(999), "").problem(404, "not_found")
-
-	t.Log("and then everything is as it was, with the pause in force")
-	require.NoError(t, s.store.Unlease(t.Context(), "rebuild", "another node"))
-	require.NoError(t, s.sales.Rebuild(t.Context(), s.open.ID))
-	s.as("new", "POST", ticketPath(s.open.ID), "").problem(409, "paused")
-	release()
-	require.Equal(t, ticketAnswer{Status: "placed", Ticket: q.Ticket, Order: q.Ticket}, s.outcome(otherName, s.open.ID))
-}
-
-// down is a store that cannot be reached.
-type down struct{ order.Store }
-
-var errDown = fmt.Errorf("connection refused by db.internal: %w", seckill.ErrUnavailable)
-
-func (down) Outcome(context.Context, seckill.SaleID, string, string) (seckill.Outcome, error) {
-	return seckill.Outcome{}, errDown
-}
-func (down) Order(context.Context, string, string) (seckill.Order, error) {
-	return seckill.Order{}, errDown
-}
-func (down) Orders(context.Context, string, string, int) ([]seckill.Order, error) {
-	return nil, errDown
-}
-func (down) Outcomes(context.Context, string, string, int) ([]seckill.Outcome, error) {
-	return nil, errDown
-}
-func (down) Now() time.Time { return time.Now() }
-func (down) TransitionBy(context.Context, string, string, seckill.OrderState, string, string) (seckill.Order, error) {
-	return seckill.Order{}, errDown
-}
-func (down) Refund(context.Context, seckill.RefundRequest) (seckill.Order, error) {
-	return seckill.Order{}, errDown
-}
-func (down) AnyOrder(context.Context, string) (seckill.Order, error) {
-	return seckill.Order{}, errDown
-}
-func (down) AllOrders(context.Context, seckill.OrderFilter) ([]seckill.Order, error) {
-	return nil, errDown
-}
-func (down) Payments(context.Context, seckill.PaymentFilter) ([]seckill.Payment, error) {
-	return nil, errDown
-}
-func (down) RefundsOf(context.Context, string) ([]seckill.Refund, error) { return nil, errDown }
-func (down) Aftermath(context.Context, seckill.SaleID) (seckill.Aftermath, error) {
-	return seckill.Aftermath{}, errDown
-}
-func (down) History(context.Context, string, int) ([]seckill.Entry, error) {
-	return nil, errDown
-}
-
-func TestWhileTheStoreIsDown(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t)
-	s.api.Store, s.api.Money, s.api.Orders = down{}, down{}, order.New(down{}, s.gate, s.api.Log)
-	s.payments.Orders = s.api.Orders
-	s.as(ownerName, "GET", ticketPath(s.paused.ID), "").problem(404, "not_found") // the gate has seen every ticket of it
-	require.NoError(t, s.sales.Rebuild(t.Context(), s.paused.ID))
-	before := s.world()
-	for _, request := range []string{
-		"GET /api/orders", "GET /api/tickets", "GET /api/orders/" + s.order, "GET " + ticketPath(s.paused.ID),
-		"POST /api/orders/" + s.order + "/pay", "POST /api/orders/" + s.order + "/cancel",
-	} {
-		method, path, _ := strings.Cut(request, " ")
-		a := s.as(ownerName, method, path, "").problem(503, "unavailable")
-		require.Equal(t, "1", a.header.Get("Retry-After"))
-		require.NotContains(t, string(a.body), "db.internal", "why is nobody's business but the log's")
-	}
-	for _, request := range []string{
-		"GET /api/admin/orders", "GET /api/admin/orders/" + s.order, "GET /api/admin/payments",
-		"POST /api/admin/orders/" + s.order + "/cancel", "POST /api/admin/orders/" + s.order + "/refund",
-	} {
-		method, path, _ := strings.Cut(request, " ")
-		s.admin(method, path, "").problem(503, "unavailable")
-	}
-	s.still(before)
-	require.Contains(t, s.log.String(), "db.internal")
-	require.Equal(t, "placed", s.outcome(ownerName, s.open.ID).Status, "what the gate knows is answered")
-}
-
-func TestAnOutageIsOneLineASecond(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t)
-		s.api.Store = down{}
-		fail := func(times int) {
-			for range times {
-				s.as(ownerName, "GET", "/api/orders", "").problem(503, "unavailable")
-			}
-		}
-		said := func() int { return strings.Count(s.log.String(), "api: unavailable") }
-		fail(100)
-		require.Equal(t, 1, said())
-		pass(time.Second)
-		fail(3)
-		require.Equal(t, 2, said())
-		require.Contains(t, s.log.String(), `"unsaid":99`)
-	})
-}
-
 func TestHEADComesWithEveryGET(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -507,28 +315,6 @@ func TestALeftTokenDoesNotHideInTheLog(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
 	require.NotEmpty(t, lines)
 	require.False(t, slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, secret) }))
-}
-
-// A person who asks for a page while the node is full gets a page that asks again, the
-// one that nginx has; a program gets the problem document.
-func TestAPersonGetsABusyPage(t *testing.T) {
-	t.Parallel()
-	conf, err := os.ReadFile("../../deploy/nginx/seckill.conf")
-	require.NoError(t, err)
-	require.Contains(t, string(conf), strings.TrimSpace(string(busyPage)))
-	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
-		require.NoError(t, s.api.rooms.pages.Enter())
-		a := s.do(call{method: "GET", path: "/order/detail/" + s.order, header: []string{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}})
-		require.Equal(t, 503, a.status)
-		require.Equal(t, string(busyPage), string(a.body))
-		require.Equal(t, "text/html; charset=utf-8", a.header.Get("Content-Type"))
-		require.Regexp(t, `^[4-7]$`, a.header.Get("Refresh"))
-		require.Equal(t, "no-store", a.header.Get("Cache-Control"))
-		require.NotEmpty(t, a.header.Get("Retry-After"))
-		s.do(call{method: "GET", path: "/order/detail/" + s.order}).problem(503, "busy")
-		s.do(call{method: "GET", path: "/api/sales/1", header: []string{"Accept", "text/html"}}).problem(503, "busy")
-	})
 }
 
 // Every route of the shop's people has a bound on its time, but for the stream; those

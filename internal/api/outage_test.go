@@ -1,0 +1,157 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/order"
+)
+
+func TestWhileTheGateIsRebuilt(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	release := s.settling.hold()
+	q := s.buy(otherName, s.open.ID, "")
+	// Another node has the lease for it, and takes its time.
+	held, _, err := s.store.Lease(t.Context(), "rebuild", "another node", time.Hour)
+	require.NoError(t, err)
+	require.True(t, held)
+	_, err = s.gate.Shut(t.Context(), []seckill.SaleID{s.open.ID})
+	require.NoError(t, err)
+
+	t.Log("what the gate alone knows is unavailable")
+	before := s.world()
+	a := s.as("new", "POST", ticketPath(s.open.ID), "").problem(503, "unavailable")
+	require.Equal(t, "1", a.header.Get("Retry-After"))
+	s.as(otherName, "GET", ticketPath(s.open.ID), "").problem(503, "unavailable")
+	s.as("new", "GET", ticketPath(s.open.ID), "").problem(503, "unavailable")
+	s.still(before)
+	s.admin("POST", "/api/admin/sales/"+s.open.ID.String()+"/pause", "").problem(503, "unavailable")
+	s.admin("GET", "/api/admin/sales/"+s.open.ID.String()+"/audit", "").problem(503, "unavailable")
+
+	t.Log("what the store knows is answered")
+	var v ticketAnswer
+	s.as(ownerName, "GET", ticketPath(s.open.ID), "").is(200).into(&v)
+	require.Equal(t, "placed", v.Status)
+	require.Equal(t, seckill.Unpaid, s.orderOf(ownerName, s.order).State)
+	s.anybody("GET", "/api/sales", "").is(200)
+	s.sale(s.open.ID)
+	s.as("new", "POST", ticketPath(999), "").problem(404, "not_found")
+	s.as("new", "GET", ticketPath(999), "").problem(404, "not_found")
+
+	t.Log("and then everything is as it was, with the pause in force")
+	require.NoError(t, s.store.Unlease(t.Context(), "rebuild", "another node"))
+	require.NoError(t, s.sales.Rebuild(t.Context(), s.open.ID))
+	s.as("new", "POST", ticketPath(s.open.ID), "").problem(409, "paused")
+	release()
+	require.Equal(t, ticketAnswer{Status: "placed", Ticket: q.Ticket, Order: q.Ticket}, s.outcome(otherName, s.open.ID))
+}
+
+// down is a store that cannot be reached.
+type down struct{ order.Store }
+
+var errDown = fmt.Errorf("connection refused by db.internal: %w", seckill.ErrUnavailable)
+
+func (down) Outcome(context.Context, seckill.SaleID, string, string) (seckill.Outcome, error) {
+	return seckill.Outcome{}, errDown
+}
+
+func (down) Order(context.Context, string, string) (seckill.Order, error) {
+	return seckill.Order{}, errDown
+}
+
+func (down) Orders(context.Context, string, string, int) ([]seckill.Order, error) {
+	return nil, errDown
+}
+
+func (down) Outcomes(context.Context, string, string, int) ([]seckill.Outcome, error) {
+	return nil, errDown
+}
+
+func (down) Now() time.Time { return time.Now() }
+
+func (down) TransitionBy(context.Context, string, string, seckill.OrderState, string, string) (seckill.Order, error) {
+	return seckill.Order{}, errDown
+}
+
+func (down) Refund(context.Context, seckill.RefundRequest) (seckill.Order, error) {
+	return seckill.Order{}, errDown
+}
+
+func (down) AnyOrder(context.Context, string) (seckill.Order, error) {
+	return seckill.Order{}, errDown
+}
+
+func (down) AllOrders(context.Context, seckill.OrderFilter) ([]seckill.Order, error) {
+	return nil, errDown
+}
+
+func (down) Payments(context.Context, seckill.PaymentFilter) ([]seckill.Payment, error) {
+	return nil, errDown
+}
+
+func (down) RefundsOf(context.Context, string) ([]seckill.Refund, error) { return nil, errDown }
+
+func (down) Aftermath(context.Context, seckill.SaleID) (seckill.Aftermath, error) {
+	return seckill.Aftermath{}, errDown
+}
+
+func (down) History(context.Context, string, int) ([]seckill.Entry, error) {
+	return nil, errDown
+}
+
+func TestWhileTheStoreIsDown(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.api.Store, s.api.Money, s.api.Orders = down{}, down{}, order.New(down{}, s.gate, s.api.Log)
+	s.payments.Orders = s.api.Orders
+	s.as(ownerName, "GET", ticketPath(s.paused.ID), "").problem(404, "not_found") // the gate has seen every ticket of it
+	require.NoError(t, s.sales.Rebuild(t.Context(), s.paused.ID))
+	before := s.world()
+	for _, request := range []string{
+		"GET /api/orders", "GET /api/tickets", "GET /api/orders/" + s.order, "GET " + ticketPath(s.paused.ID),
+		"POST /api/orders/" + s.order + "/pay", "POST /api/orders/" + s.order + "/cancel",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		a := s.as(ownerName, method, path, "").problem(503, "unavailable")
+		require.Equal(t, "1", a.header.Get("Retry-After"))
+		require.NotContains(t, string(a.body), "db.internal", "why is nobody's business but the log's")
+	}
+	for _, request := range []string{
+		"GET /api/admin/orders", "GET /api/admin/orders/" + s.order, "GET /api/admin/payments",
+		"POST /api/admin/orders/" + s.order + "/cancel", "POST /api/admin/orders/" + s.order + "/refund",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		s.admin(method, path, "").problem(503, "unavailable")
+	}
+	s.still(before)
+	require.Contains(t, s.log.String(), "db.internal")
+	require.Equal(t, "placed", s.outcome(ownerName, s.open.ID).Status, "what the gate knows is answered")
+}
+
+func TestAnOutageIsOneLineASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		s.api.Store = down{}
+		fail := func(times int) {
+			for range times {
+				s.as(ownerName, "GET", "/api/orders", "").problem(503, "unavailable")
+			}
+		}
+		said := func() int { return strings.Count(s.log.String(), "api: unavailable") }
+		fail(100)
+		require.Equal(t, 1, said())
+		pass(time.Second)
+		fail(3)
+		require.Equal(t, 2, said())
+		require.Contains(t, s.log.String(), `"unsaid":99`)
+	})
+}

@@ -1,0 +1,93 @@
+package api
+
+import (
+	"io"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Each kind of work has places of its own: a full room says busy, and the others go on.
+func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
+	t.Parallel()
+	const buying, results, pages, orders = "buying", "results", "pages", "orders"
+	for room, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: ""} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
+			s.raiseFlag()
+			rooms := map[string]interface{ Enter() error }{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders}
+			require.NoError(t, rooms[room].Enter())
+			before := s.world()
+			for kind, c := range map[string]call{
+				buying:  {method: "POST", path: ticketPath(s.paused.ID)},
+				results: {method: "GET", path: ticketPath(s.open.ID)},
+				pages:   {method: "GET", path: "/order/detail/" + s.order},
+				orders:  {method: "GET", path: "/api/orders/" + s.order},
+			} {
+				c.token = token(t, ownerName, "")
+				a := s.do(c)
+				if kind == room {
+					a.problem(503, "busy")
+				} else {
+					require.NotEqual(t, 503, a.status, "%s while %s is full", kind, room)
+				}
+			}
+			if path != "" {
+				s.as(ownerName, "GET", path, "").problem(503, "busy")
+			}
+			s.still(before)
+			s.anybody("POST", ticketPath(s.soldOut.ID), "").problem(409, "sold_out") // the flag costs nothing
+		})
+	}
+}
+
+// A place is given back however a request ends.
+func TestAPlaceIsGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
+		body, more := io.Pipe() // a client that is slow to send
+		w := httptest.NewRecorder()
+		var g sync.WaitGroup
+		defer g.Wait()
+		defer more.Close()
+		g.Go(func() {
+			r := call{method: "POST", path: ticketPath(s.open.ID), token: token(t, otherName, "")}.request()
+			r.ContentLength, r.Body = -1, body
+			s.api.ServeHTTP(w, r)
+		})
+		synctest.Wait()
+		s.as(otherName, "POST", ticketPath(s.open.ID), "").problem(503, "busy")
+		more.Close()
+		g.Wait()
+		require.Equal(t, 202, w.Code)
+		s.as(otherName, "POST", ticketPath(s.open.ID), "").is(202)
+	})
+}
+
+// A person who asks for a page while the node is full gets a page that asks again, the
+// one that nginx has; a program gets the problem document.
+func TestAPersonGetsABusyPage(t *testing.T) {
+	t.Parallel()
+	conf, err := os.ReadFile("../../deploy/nginx/seckill.conf")
+	require.NoError(t, err)
+	require.Contains(t, string(conf), strings.TrimSpace(string(busyPage)))
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
+		require.NoError(t, s.api.rooms.pages.Enter())
+		a := s.do(call{method: "GET", path: "/order/detail/" + s.order, header: []string{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}})
+		require.Equal(t, 503, a.status)
+		require.Equal(t, string(busyPage), string(a.body))
+		require.Equal(t, "text/html; charset=utf-8", a.header.Get("Content-Type"))
+		require.Regexp(t, `^[4-7]$`, a.header.Get("Refresh"))
+		require.Equal(t, "no-store", a.header.Get("Cache-Control"))
+		require.NotEmpty(t, a.header.Get("Retry-After"))
+		s.do(call{method: "GET", path: "/order/detail/" + s.order}).problem(503, "busy")
+		s.do(call{method: "GET", path: "/api/sales/1", header: []string{"Accept", "text/html"}}).problem(503, "busy")
+	})
+}
