@@ -202,7 +202,7 @@ func (d *enginesDrill) lane(ctx context.Context, number int) (err error) {
 				return err
 			}
 		}
-		r := &round{lane: l, plan: p, units: d.units, defended: d.defended}
+		r := &round{lane: l, plan: p, units: d.units, defended: d.defended, leeway: d.leeway}
 		res := r.run(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -30,7 +30,7 @@ import (
 )
 
 func main() {
-	c := config{units: crowdUnits}
+	c := config{units: crowdUnits, leeway: time.Second}
 	flag.Uint64Var(&c.seed, "seed", 1, "what decides when something breaks")
 	flag.StringVar(&c.out, "out", "", "markdown `file` that takes the report (default: the standard output only)")
 	flag.DurationVar(&c.duration, "duration", 0, "go on for so long, whatever the counts say")
@@ -65,7 +65,8 @@ type config struct {
 	defended      bool
 	only          string
 	routes        bool
-	units         int64 // of each sale, or twice as many
+	leeway        time.Duration // see round
+	units         int64         // of each sale, or twice as many
 }
 
 // publish writes a report to w and, with --out, into the file: between the lines

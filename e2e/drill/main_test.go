@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"seckill/internal/stack"
 )
@@ -59,7 +60,7 @@ func TestDrillRoutes(t *testing.T) {
 	t.Parallel()
 	file := reported(t, routesReport)
 	var report, progress strings.Builder
-	err := drillEngines(t.Context(), config{seed: 3, rounds: 1, lanes: 1, units: 20, routes: true, only: "mariadb-hang", out: file}, &report, &progress)
+	err := drillEngines(t.Context(), config{seed: 3, rounds: 1, lanes: 1, units: 20, routes: true, leeway: 3 * time.Second, only: "mariadb-hang", out: file}, &report, &progress)
 	if errors.Is(err, stack.ErrMissing) && os.Getenv("SECKILL_REQUIRE") != "1" {
 		t.Skipf("NOT TESTED: %v (SECKILL_REQUIRE=1 makes this a failure)", err)
 	}
