@@ -333,3 +333,80 @@ func testFirstPaint(t *testing.T, b *buyer) {
 	release()
 	b.Await(`can('#buy') && text('[data-part=price]') === 'CN¥99'`)
 }
+
+func testLoginErrors(t *testing.T, b *buyer) {
+	b.Open("/login")
+	b.Click("#login-submit")
+	b.sentence("Please fill in your name.")
+	b.Await(`document.activeElement.name === 'name' && document.activeElement.getAttribute('aria-invalid') === 'true'`)
+	b.fill("ada", "secret")
+	for code, want := range map[string]string{
+		"unauthorized": "Wrong name or password.",
+		"unavailable":  "The service is not available right now. Please try again shortly.",
+		"busy":         "The server is busy. Please try again shortly.",
+	} {
+		b.shop.script("POST /api/login", problem(401, code))
+		b.Click("#login-submit")
+		b.sentence(want)
+	}
+	b.shop.script("POST /api/login", problem(429, "too_many_requests", "Retry-After", "60"))
+	b.Click("#login-submit")
+	b.sentence("Too many tries. Please try again in 60 seconds.")
+	b.shop.script("POST /api/login", problem(401, "unauthorized"))
+	b.Await(`node('[name=password]').focus() === undefined`)
+	b.keys("\r") // Enter logs in, and nothing else
+	b.sentence("Wrong name or password.")
+	if n := b.shop.count("POST /api/register"); n != 0 {
+		t.Errorf("%d registrations, want none", n)
+	}
+	b.Await(`!shown('[name=code]')`)
+	b.shop.script("POST /api/login", problem(401, "second_factor"), reply(200, `{"token":"t","buyer":"u1"}`))
+	b.Click("#login-submit")
+	b.sentence("Enter the six digits that your authenticator shows now.")
+	b.Await(`shown('[name=code]') && document.activeElement.name === 'code'`)
+	b.keys("123456\r")
+	b.Await(`location.pathname === '/'`)
+	if all := b.shop.bodies("POST /api/login"); all[len(all)-1] != `{"name":"ada","password":"secret","code":"123456"}` {
+		t.Errorf("the code is sent as %s", all[len(all)-1])
+	}
+}
+
+func testRegister(t *testing.T, b *buyer) {
+	b.Open("/login?next=%2Forders")
+	b.Click("#other")
+	b.Await(`location.pathname === '/register' && location.search === '?next=%2Forders' && text('#password-hint') === 'At least 8 characters'`)
+	b.fill("ada", "1234567")
+	b.Click("#register-submit")
+	b.sentence("The password needs at least 8 characters and must not be too simple.")
+	b.fill("ada", "correct horse")
+	for code, want := range map[string]string{
+		"name_taken":    "This name is taken. Please choose another one.",
+		"weak_password": "The password needs at least 8 characters and must not be too simple. (details)",
+		"invalid_field": "That does not look right. Please check your input. (details)",
+	} {
+		b.shop.script("POST /api/register", problem(422, code))
+		b.Click("#register-submit")
+		b.sentence(want)
+	}
+	b.shop.unscript("POST /api/register")
+	b.Await(`node('[name=password]').focus() === undefined`)
+	b.keys("\r")
+	b.Await(`location.pathname === '/orders' && text('#buyer') === 'ada'`)
+}
+
+func testNext(t *testing.T, b *buyer) {
+	b.Open("/login")
+	got := b.Eval(`(async () => {
+		const { next } = await import(document.querySelector('script').src);
+		const wishes = ['/orders', '/sale/1?a=b#c', '', 'orders', '//evil.example', '/\\evil.example', '/\t/evil.example',
+			'/.//evil.example', 'https://evil.example/', 'javascript:alert(1)', '\\/evil.example', ' //evil.example'];
+		return JSON.stringify(wishes.map((w) => {
+			const to = new URL(next('?next=' + encodeURIComponent(w)), location.href);
+			return to.origin === location.origin ? to.pathname + to.search + to.hash : to.href;
+		}));
+	})()`)
+	const want = `["/orders","/sale/1?a=b#c","/","/","/","/","/","//evil.example","/","/","/","/"]`
+	if got != want {
+		t.Errorf("next leads to\n%s, want\n%s", got, want)
+	}
+}
