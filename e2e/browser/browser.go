@@ -202,8 +202,14 @@ func (b *Tab) Remember(selector string) {
 }
 
 // Click presses a button or a link, when a person could: it is shown, enabled, in one
-// place, and not covered.
+// place, and not covered. If it moves away at that very moment it is pressed again.
 func (b *Tab) Click(selector string) {
+	b.t.Helper()
+	for b.press(selector); b.Eval(`String(window.hitByTest)`) == "false"; b.press(selector) {
+	}
+}
+
+func (b *Tab) press(selector string) {
 	b.t.Helper()
 	at := await[[]float64](b, "to click "+selector, fmt.Sprintf(`(selector) => {
 		%s
@@ -215,7 +221,9 @@ func (b *Tab) Click(selector string) {
 		const at = [box.x + box.width / 2, box.y + box.height / 2];
 		const now = performance.now(), last = e.seenByTest;
 		if (last?.at !== String(at)) e.seenByTest = { at: String(at), since: now };
-		return last?.at === String(at) && now >= last.since + %d && e.contains(document.elementFromPoint(...at)) ? at : null;
+		if (last?.at !== String(at) || now < last.since + %d || !e.contains(document.elementFromPoint(...at))) return null;
+		document.addEventListener('mousedown', (event) => { window.hitByTest = e.contains(event.target); }, { capture: true, once: true });
+		return at;
 	}`, words, lookAgain.Milliseconds()), selector)
 	b.Do(chromedp.MouseClickXY(at[0], at[1]))
 }

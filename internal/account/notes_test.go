@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,12 @@ func (s *logStore) Log(_ context.Context, entries ...seckill.LogEntry) error {
 		s.all = append(s.all, entries...)
 	}
 	return s.fail
+}
+
+func (s *logStore) entries() []seckill.LogEntry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.all)
 }
 
 func (s *logStore) set(err error) {
@@ -56,8 +63,8 @@ func TestNotesOutliveAnOutage(t *testing.T) {
 		require.Zero(t, n.Lost())
 		store.set(nil)
 		time.Sleep(2 * notesPause)
-		require.Len(t, store.all, notesWaiting/2)
-		for i, e := range store.all {
+		require.Len(t, store.entries(), notesWaiting/2)
+		for i, e := range store.entries() {
 			require.Equal(t, fmt.Sprint(i), e.Subject, "each once, in their order")
 			require.Equal(t, began, e.At)
 		}

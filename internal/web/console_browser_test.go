@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -389,6 +390,8 @@ func testDeskUndo(t *testing.T, b *buyer) {
 	b.Fill("#press-typed", "机械键盘 87 键 · Mechanical keyboard")
 	b.Click("#press-yes")
 	b.Await(`text('.receipt')?.includes('cancelling unpaid orders: 1 done')`)
+	// The refund of the second is on its way: pressed earlier, the button would stop before it.
+	require.Eventually(t, func() bool { return b.shop.count("POST /api/admin/orders/"+id("B")+"/refund") == 1 }, time.Minute, 10*time.Millisecond)
 	b.Click(".receipt .button")
 	close(step)
 	b.Await(`text('.receipt p').startsWith('Stopped after 2 orders.')`)
