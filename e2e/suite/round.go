@@ -62,7 +62,7 @@ func groups(ctx context.Context, patterns []string) ([]group, error) {
 	}
 	r, p := group{race: true, flags: racing}, group{flags: plain}
 	packages := strings.Fields(out)
-	slices.SortStableFunc(packages, func(a, b string) int { return place(a) - place(b) })
+	slices.SortStableFunc(packages, func(a, b string) int { return turn(a) - turn(b) })
 	for _, pkg := range packages {
 		if slices.ContainsFunc(withoutRace, func(dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }) {
 			p.packages = append(p.packages, pkg)
@@ -73,8 +73,8 @@ func groups(ctx context.Context, patterns []string) ([]group, error) {
 	return slices.DeleteFunc([]group{p, r}, func(g group) bool { return len(g.packages) == 0 }), nil
 }
 
-// place is the package's place among the longest; behind them for all others.
-func place(pkg string) int {
+// turn is the package's place among the longest; behind them for all others.
+func turn(pkg string) int {
 	if i := slices.Index(longest, pkg); i >= 0 {
 		return i
 	}
