@@ -29,10 +29,6 @@ type group struct {
 // would see nothing of ours, and take the time of what it slows down.
 var withoutRace = []string{"seckill/e2e", "seckill/deploy"}
 
-// longest are the packages that take longest, in the order in which they begin: one that
-// begins last is waited for by all.
-var longest = []string{"seckill/internal/api", "seckill/internal/web", "seckill/internal/stack", "seckill/internal/rabbit", "seckill/internal/queue/rabbitmq", "seckill/internal/store"}
-
 // Two processors have room for that many packages at once, and each for that many tests
 // at once: most wait for something most of the time. The tests of e2e are the longest
 // way through, and begin at once beside the others.
@@ -43,7 +39,7 @@ var longest = []string{"seckill/internal/api", "seckill/internal/web", "seckill/
 var (
 	unwatched = []string{"modernc.org/sqlite/lib", "modernc.org/libc", "compress/flate", "golang.org/x/crypto/argon2", "golang.org/x/crypto/blake2b"}
 	racing    = append([]string{"-race", "-p=2", "-parallel=4"}, eachUnwatched()...)
-	plain     = []string{"-p=2", "-parallel=3"}
+	plain     = []string{"-p=1", "-parallel=3"}
 	quick     = []string{"-short", "-parallel=4"}
 )
 
@@ -61,9 +57,7 @@ func groups(ctx context.Context, patterns []string) ([]group, error) {
 		return nil, err
 	}
 	r, p := group{race: true, flags: racing}, group{flags: plain}
-	packages := strings.Fields(out)
-	slices.SortStableFunc(packages, func(a, b string) int { return turn(a) - turn(b) })
-	for _, pkg := range packages {
+	for _, pkg := range strings.Fields(out) {
 		if slices.ContainsFunc(withoutRace, func(dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }) {
 			p.packages = append(p.packages, pkg)
 		} else {
@@ -71,14 +65,6 @@ func groups(ctx context.Context, patterns []string) ([]group, error) {
 		}
 	}
 	return slices.DeleteFunc([]group{p, r}, func(g group) bool { return len(g.packages) == 0 }), nil
-}
-
-// turn is the package's place among the longest; behind them for all others.
-func turn(pkg string) int {
-	if i := slices.Index(longest, pkg); i >= 0 {
-		return i
-	}
-	return len(longest)
 }
 
 // event is a line of go test -json.
