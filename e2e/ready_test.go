@@ -22,7 +22,6 @@ var awayFor = flag.Duration("away", 20*time.Second, "how long an engine is away 
 // MariaDB away it goes on sending them, and nobody is turned away: they are admitted,
 // and have their orders when the engine is back. The body says what is degraded.
 func TestABalancerTurnsNobodyAwayWhileAnEngineIsGone(t *testing.T) {
-	t.Parallel()
 	e := startEngines(t, stack.KindRabbitMQ, stack.KindMariaDB)
 	sale := admin(t, e.nodes[0]).creates(100_000, 1)
 	buyers := 0
@@ -70,7 +69,6 @@ func TestABalancerTurnsNobodyAwayWhileAnEngineIsGone(t *testing.T) {
 // 1,000 forged, damaged, doubled and far-out-of-range messages in the middle of a sale:
 // each is put aside and counted, no buyer is lost, and nobody gets what no gate admitted.
 func TestAThousandForgedMessagesInTheMiddleOfASale(t *testing.T) {
-	t.Parallel()
 	e := startEngines(t, stack.KindRedis)
 	const units, forged = 3_000, 1_000
 	sale := admin(t, e.nodes[0]).creates(units, 1)

@@ -69,8 +69,12 @@ func (r *round) run(ctx context.Context) (res result) {
 	for _, log := range r.logs {
 		log.reset()
 	}
+	visits := int64(visitUnits)
+	if r.routes { // each route is asked for again until it is answered as before, and visitors go on meanwhile
+		visits *= 10
+	}
 	r.people = crowd.New(crowd.Config{URL: r.urls(), Secret: node.Secret, Seed: r.seed, Away: r.hold,
-		Units: r.units, Workers: crowdWorkers, Visits: visitUnits, Defended: r.defended})
+		Units: r.units, Workers: crowdWorkers, Visits: visits, Defended: r.defended})
 	if err := r.scene(ctx, &res); err != nil {
 		cancel()
 		r.people.Stop()

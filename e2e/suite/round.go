@@ -39,7 +39,7 @@ var withoutRace = []string{"seckill/e2e", "seckill/deploy"}
 var (
 	unwatched = []string{"modernc.org/sqlite/lib", "modernc.org/libc", "compress/flate", "golang.org/x/crypto/argon2", "golang.org/x/crypto/blake2b"}
 	racing    = append([]string{"-race", "-p=2", "-parallel=4"}, eachUnwatched()...)
-	plain     = []string{"-p=1", "-parallel=3"}
+	plain     = []string{"-p=1", "-parallel=2"}
 	quick     = []string{"-short", "-parallel=4"}
 )
 
