@@ -119,6 +119,14 @@ func testPassBeforeOpening(t *testing.T, b *buyer) {
 	b.Await(`shown('#pass form') && node('#pass img').naturalWidth > 0 && document.activeElement === node('#pass [data-part=answer]')`)
 	b.Equal(`node('#pass img').getAttribute('aria-label')`, "A picture of a sum. Ask for another one if it is hard to read, or listen to digits instead")
 	b.fits(390)
+	// A screen reader is told what the picture is, what to write and what else there is.
+	tree := strings.Join(b.tree(), "\n") + "\n"
+	for _, want := range []string{
+		"heading|Check in before the opening|", "image|A picture of a sum. Ask for another one if it is hard to read, or listen to digits instead|",
+		"textbox|The result|", "button|Confirm|", "button|Another picture|", "button|Listen instead|",
+	} {
+		require.Contains(t, tree, want)
+	}
 	b.Fill("#pass [data-part=answer]", answer())
 	b.keys("\r")
 	b.Await(`!shown('#pass') && text('#status') === 'You are checked in. When it opens, one press is enough.'`)
