@@ -123,7 +123,6 @@ func TestEventsLeaveByRabbitMQ(t *testing.T) {
 	e.nodes[announcing] = start(t, e.configs[announcing])
 
 	// Paid while the broker is away: told when it is back.
-	must(t, e.rabbit.Settle(t.Context()))
 	must(t, e.rabbit.Kill())
 	buyer(t, e.nodes[0], "second").does("POST", "/api/orders/"+second+"/pay", nil, 200)
 	buyer(t, e.nodes[0], "first").does("GET", "/api/orders/"+first, nil, 200)

@@ -167,9 +167,6 @@ func (l *lane) happen(ctx context.Context, p *plan, begun, ended func()) error {
 		ended()
 		return errors.Join(err, end())
 	case kill, wipe:
-		if err := e.Settle(ctx); err != nil {
-			return err
-		}
 		if err := e.Kill(); err != nil {
 			return err
 		}

@@ -258,7 +258,7 @@ func (e *Engine) Ready(ctx context.Context) error {
 
 // Settle waits until a kill would lose nothing that was acknowledged. That is so
 // at once, except on RabbitMQ 3.10, which loses a quorum queue that was declared
-// less than about a second before: a test that declares and kills settles between.
+// less than about a second before.
 func (e *Engine) Settle(ctx context.Context) error {
 	if e.spec.settled == nil {
 		return nil
@@ -283,7 +283,8 @@ func (e *Engine) Settle(ctx context.Context) error {
 	}
 }
 
-// Kill ends the server with SIGKILL, as a crash would. The data stay.
+// Kill ends the server with SIGKILL, as a crash would, once it has settled. The
+// data stay.
 func (e *Engine) Kill() error {
 	if err := e.ours("kill"); err != nil {
 		return err
@@ -291,6 +292,9 @@ func (e *Engine) Kill() error {
 	p := e.running()
 	if p == nil {
 		return fmt.Errorf("%s: kill: it is not running", e.spec.kind)
+	}
+	if err := e.Settle(context.Background()); err != nil {
+		return err
 	}
 	return e.end(p, 0)
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -275,10 +276,13 @@ func rabbitSettled(_ context.Context, e *Engine) (bool, error) { return rabbitLo
 func rabbitLogged(e *Engine, node string) (bool, error) {
 	dir := e.path(dataFolder, node, "quorum", node)
 	table, err := os.ReadFile(filepath.Join(dir, "names.dets"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the first queue brings it
 		return false, err
 	}
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
 	for _, log := range entries { // a folder for each queue, named as in the table
 		if log.IsDir() && !bytes.Contains(table, []byte(log.Name())) {
 			return false, nil

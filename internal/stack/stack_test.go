@@ -76,7 +76,6 @@ func TestEngineLife(t *testing.T) {
 		require.ErrorContains(t, e.Start(t.Context()), "it is running")
 		require.ErrorContains(t, e.Wipe(), "it is running")
 
-		require.NoError(t, e.Settle(t.Context()))
 		children := e.running().descendants()
 		began := time.Now()
 		require.NoError(t, e.Kill())
