@@ -158,6 +158,7 @@ func TestACallbackIsTheProvidersOrRefused(t *testing.T) {
 	}
 	for name, c := range map[string]seckill.Callback{
 		"no event":         {Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1, Currency: "CNY"},
+		"no type":          {Event: "e", Order: s.order, Reference: "r", Amount: 1, Currency: "CNY"},
 		"unknown type":     {Event: "e", Type: "taken", Order: s.order, Reference: "r", Amount: 1, Currency: "CNY"},
 		"no order":         {Event: "e", Type: seckill.Captured, Reference: "r", Amount: 1, Currency: "CNY"},
 		"no reference":     {Event: "e", Type: seckill.Captured, Order: s.order, Amount: 1, Currency: "CNY"},
@@ -171,6 +172,9 @@ func TestACallbackIsTheProvidersOrRefused(t *testing.T) {
 		b, err := json.Marshal(c)
 		require.NoError(t, err)
 		rows = append(rows, row{name, signed(t, shopSecret, string(b), now), 422, "invalid_field", nil})
+	}
+	for name, body := range map[string]string{"type is null": strings.Replace(good, `"captured"`, "null", 1), "null": "null"} {
+		rows = append(rows, row{name, signed(t, shopSecret, body, now), 422, "invalid_field", nil})
 	}
 	s.refused(t, rows)
 	s.do(fine).is(200)
@@ -256,6 +260,39 @@ func TestEveryCapturedPaymentHasOneEnd(t *testing.T) {
 	require.Len(t, s.whole(wrong).Refunds, 1)
 	s.admin("POST", "/api/admin/orders/"+doubled+"/refund", `{"payment":"d"}`).problem(409, "state")
 	s.admin("POST", "/api/admin/orders/"+wrong+"/refund", `{"payment":"nope"}`).problem(404, "not_found")
+}
+
+// What a provider says again in other words is no repeat: nothing changes, and somebody
+// hears of it.
+func TestAContradictionIsNoRepeat(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	order := func(buyer string) string { return s.bought(buyer, s.open.ID, 1) }
+	one, other := order("one"), order("other")
+	s.captured("e1", one, "r1", thePrice)
+	n := 0
+	for name, body := range map[string]string{
+		"the event with another type":                message("e1", seckill.Failed, one, "r1", thePrice, "CNY"),
+		"the event for another order":                message("e1", seckill.Captured, other, "r1", thePrice, "CNY"),
+		"the event with another reference":           message("e1", seckill.Captured, one, "r2", thePrice, "CNY"),
+		"the event with another amount":              message("e1", seckill.Captured, one, "r1", thePrice+1, "CNY"),
+		"the event in another currency":              message("e1", seckill.Captured, one, "r1", thePrice, "USD"),
+		"the payment for another order":              message("e2", seckill.Captured, other, "r1", thePrice, "CNY"),
+		"the payment for an order that is not known": message("e3", seckill.Captured, strings.Repeat("9", seckill.TicketIDLen), "r1", thePrice, "CNY"),
+	} {
+		s.tells(body).is(200)
+		n++
+		require.Equal(t, n, strings.Count(s.log.String(), "contradicts itself"), name)
+		told := s.whole(one).told()
+		require.Len(t, told, 3+n, name)
+		require.Equal(t, "payment.conflict", told[2+n], name)
+	}
+	require.Equal(t, seckill.Unpaid, s.whole(other).State)
+	require.Empty(t, s.whole(other).Payments)
+	require.Len(t, s.whole(one).Payments, 1)
+	s.captured("e1", one, "r1", thePrice)
+	s.captured("e4", one, "r1", thePrice)
+	require.Equal(t, n, strings.Count(s.log.String(), "contradicts itself"), "a repeat is none")
 }
 
 func TestAStartedPaymentKeepsItsOrderForTheGrace(t *testing.T) {

@@ -74,7 +74,8 @@ func (s *Shop) Start(_ context.Context, o seckill.Order, checkout string) (url, 
 	return strings.NewReplacer("{order}", o.ID, "{payment}", checkout, "{amount}", fmt.Sprint(o.Amount), "{currency}", o.Currency).Replace(at), "", nil
 }
 
-// Verify is part of Provider. A field that is not known is ignored.
+// Verify is part of Provider. A field that is not known is ignored; a message without a
+// type is refused, as one of an unknown type is.
 func (s *Shop) Verify(h http.Header, body []byte) (c seckill.Callback, err error) {
 	if err := s.hook.Verify(body, h); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrSignature, err)
@@ -82,7 +83,7 @@ func (s *Shop) Verify(h http.Header, body []byte) (c seckill.Callback, err error
 	if err := json.Unmarshal(body, &c); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrBody, err)
 	}
-	return c, nil
+	return c, c.Validate()
 }
 
 // Refund is part of Provider: the shop is told, signed, and confirms by a callback

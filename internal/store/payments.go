@@ -48,15 +48,19 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	if err != nil {
 		return err
 	}
-	err = t.one(ctx, "SELECT 1 FROM callbacks WHERE provider = ? AND event = ?", []any{c.Provider, c.Event}, func(scanner) error { return nil })
-	if err == nil {
-		r.Repeat = true
-		return nil
-	} else if err != seckill.ErrNotFound {
-		return err
-	}
 	now, err := t.clock(ctx)
 	if err != nil {
+		return err
+	}
+	switch was, err := t.told(ctx, c.Provider, c.Event); {
+	case err == nil && was.Type == c.Type && was.Order == c.Order && was.Reference == c.Reference && was.Amount == c.Amount && was.Currency == c.Currency:
+		r.Repeat = true
+		return nil
+	case err == nil:
+		_, err = t.conflict(ctx, c, was.Order, now, r, fmt.Sprintf("event %s, %s of %d %s by %s for order %s, is told again as %s of %d %s by %s for order %s",
+			c.Event, was.Type, was.Amount, was.Currency, was.Reference, was.Order, c.Type, c.Amount, c.Currency, c.Reference, c.Order))
+		return err
+	case err != seckill.ErrNotFound:
 		return err
 	}
 	var became string
@@ -80,15 +84,31 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	return nil
 }
 
+// told returns what a message of a provider said.
+func (t *tx) told(ctx context.Context, provider seckill.Provider, event string) (c seckill.Callback, err error) {
+	c = seckill.Callback{Provider: provider, Event: event}
+	err = t.one(ctx, "SELECT type, order_id, reference, amount, currency FROM callbacks WHERE provider = ? AND event = ?", []any{provider, event}, func(s scanner) error {
+		return s.Scan(&c.Type, &c.Order, &c.Reference, &c.Amount, &c.Currency)
+	})
+	return c, err
+}
+
 // captured gives money that was taken its end.
 func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
 	switch was, err := t.payment(ctx, c.Provider, c.Reference); {
-	case err == nil && was.Amount == c.Amount && was.Currency == c.Currency && (was.Order == c.Order || was.State == seckill.PaymentKept):
-		// Of a retaken one the message names the order that it was first paid for.
-		return becameRepeat, nil
 	case err == nil:
-		r.Conflict, r.Note = true, fmt.Sprintf("payment %s of %d %s for order %s is told again as %d %s for order %s", c.Reference, was.Amount, was.Currency, was.Order, c.Amount, c.Currency, c.Order)
-		return becameConflict, t.enter(ctx, now, seckill.Entry{Order: was.Order, Sale: was.Sale, What: entryConflict, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: r.Note})
+		// A retaken one pays another order than the one that its first message names.
+		first, err := t.told(ctx, c.Provider, was.Event)
+		if err == seckill.ErrNotFound {
+			first.Order, err = was.Order, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if was.Amount == c.Amount && was.Currency == c.Currency && first.Order == c.Order {
+			return becameRepeat, nil
+		}
+		return t.conflict(ctx, c, was.Order, now, r, fmt.Sprintf("payment %s of %d %s for order %s is told again as %d %s for order %s", c.Reference, was.Amount, was.Currency, first.Order, c.Amount, c.Currency, c.Order))
 	case err != seckill.ErrNotFound:
 		return "", err
 	}
