@@ -52,5 +52,5 @@ var Moments = []Moment{
 }
 
 // Purchases are the moments that a crowd of buyers comes to, those of steps 1 to 12.
-// The others are of money.
+// The others are of money (13 to 16) and of webhooks (17).
 var Purchases = Moments[:slices.IndexFunc(Moments, func(m Moment) bool { return strings.HasPrefix(m.Name, "13-") })]

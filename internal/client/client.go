@@ -3,7 +3,7 @@
 // benchmarks. It knows nothing of what is behind the API.
 //
 // A Client never repeats a request by itself: whether a purchase may be sent again is the
-// caller's decision. Insist does it where the caller says so.
+// caller's decision.
 package client
 
 import (

@@ -25,7 +25,7 @@ const (
 
 // The times of a run that are not configured.
 const (
-	flagLife     = 600 * time.Millisecond // the over flag lives 200–500 ms; later a request gets the truth
+	flagLife     = 600 * time.Millisecond // longer than an over flag stands (gate.FlagLife): the request after it asks the gate itself
 	maxRetryWait = 2 * time.Second        // cap of what Retry-After may ask for
 	retryWait    = 200 * time.Millisecond // after a failure without Retry-After
 	minPoll      = 50 * time.Millisecond

@@ -277,8 +277,8 @@ const (
 	countMost = 2000 // sales looked at in one round
 )
 
-// count audits the money of the newest sales that are not retired. A difference
-// counts when a second look finds it too.
+// count compares what orders hold with what providers took, for the newest sales that are
+// not retired. Each sale is read as of one moment, so one look is enough.
 func (p *Payments) count(ctx context.Context) {
 	wrong := map[string]int64{}
 	looked := 0

@@ -155,7 +155,7 @@ func (e *Engine) LogFile() string { return e.path(logFile) }
 func (e *Engine) LogTail() string { return tail(e.LogFile()) }
 
 // Start starts the server and returns when it is healthy, at the latest after
-// two minutes. After a Stop or a Kill it comes back on the same ports with the
+// startLimit. After a Stop or a Kill it comes back on the same ports with the
 // same data.
 func (e *Engine) Start(ctx context.Context) error {
 	if err := e.ours("start"); err != nil {

@@ -122,10 +122,7 @@ func (t *tx) widen(ctx context.Context, s seckill.Sale) error {
 	if err != nil || n > 0 {
 		return err
 	}
-	err = t.one(ctx, "SELECT 1 FROM terms WHERE sale = ?", []any{s.ID}, func(scanner) error { return nil })
-	if err == seckill.ErrNotFound { // MySQL counts only rows that it changes
-		_, err = t.exec(ctx, "INSERT INTO terms (sale, opens, closes, most) VALUES (?, ?, ?, ?)", s.ID, ms(s.OpensAt), ms(s.ClosesAt), s.LimitPerBuyer)
-	}
+	_, err = t.exec(ctx, "INSERT INTO terms (sale, opens, closes, most) VALUES (?, ?, ?, ?)", s.ID, ms(s.OpensAt), ms(s.ClosesAt), s.LimitPerBuyer)
 	return err
 }
 

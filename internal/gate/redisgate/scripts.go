@@ -124,7 +124,7 @@ func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua,
 	switch first, _ := answer[0].ToString(); first {
 	case "closed":
 		// Buyers may ask for any id: whether there is such a sale is asked of the catalogue
-		// first, and it wakes who rebuilds (sale.Catalog.Missing).
+		// first, and it wakes who rebuilds (sale.Sales.Missing).
 		if script != scripts.reserve || g.known(id) != nil {
 			g.lost.Send()
 		}

@@ -34,7 +34,7 @@ elseif now < opens then outside = 'not_open'
 elseif paused then outside = 'paused' end
 
 -- What a buyer hears who asks for a quantity: nothing if it is admitted. The same rule
--- for Go is seckill.Admit; both are held to gatetest/admission.txt. active: the buyer
+-- for Go is Sale.Admit in admit.go; both are held to gatetest/admission.txt. active: the buyer
 -- has an active ticket, same: with this quantity.
 local function verdict(quantity, active, same)
   if quantity < 1 or (quantity > limit and not same) then return 'quantity' end
