@@ -99,20 +99,3 @@ func everyTest(t *testing.T) string {
 	}
 	return all.String()
 }
-
-// The index of decisions has every page, with its title.
-func TestEveryDecisionIsInTheIndex(t *testing.T) {
-	t.Parallel()
-	index := read(t, "docs/adr/README.md")
-	pages, err := filepath.Glob("../docs/adr/0*.md")
-	require.NoError(t, err)
-	require.NotEmpty(t, pages)
-	for _, page := range pages {
-		b, err := os.ReadFile(page)
-		require.NoError(t, err)
-		title, _, _ := strings.Cut(strings.TrimPrefix(string(b), "# "), "\n")
-		_, title, _ = strings.Cut(title, ". ")
-		assert.Contains(t, index, "["+title+"]("+filepath.Base(page)+")")
-	}
-	require.Equal(t, len(pages), strings.Count(index, "](0"))
-}

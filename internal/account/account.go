@@ -1,5 +1,13 @@
-// Package account knows who a buyer is: it registers them, logs them in, and
-// makes and checks the tokens they show.
+// Package account knows who somebody is: it registers buyers, logs them and the people of
+// the shop in, and makes and checks the tokens that they show.
+//
+//	account.go   password.go   registering and logging in
+//	token.go                   the tokens: made, checked, cached
+//	sessions.go                whose sessions were ended, on every node within a second
+//	factor.go                  the second factor (TOTP) of people of the shop
+//	issuer.go                  tokens that somebody else issues, checked by the issuer's keys
+//	people.go                  the accounts of people of the shop, and their roles
+//	notes.go                   logins, refused calls and new tokens, written to the log
 //
 // Whoever holds the secret may issue tokens: a shop in front of this system
 // signs its own and never calls Register.

@@ -1,9 +1,12 @@
-// Package event is what others hear of: events of orders, which whoever subscribes at
-// RabbitMQ gets at least once and in the order of each order's states, and notices of
-// changed sales between the nodes, which only hasten what nodes find out anyway.
+// Package event is what others hear of, step 17 of docs/ORDER-CYCLE.md:
 //
-// Events are written by the store in the transaction of the change, and are sent from
-// there after step 6 of the path of a purchase, and after every later change of an order.
+//	publisher.go  announcer.go   events of orders for whoever subscribes at RabbitMQ
+//	webhooks.go   hook.go        the same events by HTTP, for the receivers of webhooks
+//	notices.go                   changed sales, between the nodes; a notice only hastens
+//	                             what a node finds out anyway
+//
+// The store writes an event in the transaction of the change that it tells of. From there
+// it is sent at least once, in the order of each order's states.
 package event
 
 import (

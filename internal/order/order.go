@@ -1,6 +1,6 @@
 // Package order is what happens to an order after its purchase: it is paid,
 // cancelled, refunded, or expires, and its units go back to the gate: step 9 of the path
-// of a purchase.
+// of a purchase. The money of an order (steps 13 to 16) is in package payment.
 //
 // The change of state and the note that units are on their way are one
 // transaction of the store; the returner brings them to the gate, at least once

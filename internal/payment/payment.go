@@ -1,5 +1,5 @@
 // Package payment is the money of an order: a provider takes it, says so, and gives
-// it back.
+// it back. These are steps 13 to 16 of docs/ORDER-CYCLE.md.
 //
 // Nothing here believes a buyer. POST …/pay starts a payment at the provider; a
 // signed callback of the provider (Callback) is what makes an order paid, in one

@@ -1,7 +1,11 @@
-// Package sale is what happens to a sale around its purchases, by who asks for it: an
-// administrator's changes (Changes; steps 10 and 11 of docs/ORDER-CYCLE.md), what buyers are
-// shown (Catalog), the resident keeper that brings the gate up to date and rebuilds it
-// (Keeper; step 12), and the audit (Auditor).
+// Package sale is what happens to a sale around its purchases, by who asks for it, with the
+// steps of docs/ORDER-CYCLE.md:
+//
+//	Changes    what an administrator changes; steps 10 and 11
+//	Catalog    what buyers are shown
+//	Keeper     the resident that brings the gate up to date and rebuilds it; step 12
+//	Auditor    whether everything adds up, when somebody asks
+//	Balancer   the resident that asks that all the time, cheaply
 //
 // Every change goes to the store first, with a version or an id, and then to the
 // gate. A change that the gate did not hear of is brought to it by the keeper.

@@ -1,5 +1,5 @@
 // Package store is all SQL, and the truth: step 5 of the path of a purchase, and what the
-// steps 8 to 12 read and write.
+// steps 8 to 17 read and write.
 //
 // A batch of tickets becomes outcomes and orders in one transaction
 // ([Store.Settle]). Unique keys and the condition on the sold count make an

@@ -12,6 +12,8 @@
 //	outcomes.go    changes.go   outcomes, returned units, stock moves and versions
 //	outbox.go      sweeper.go   from the outbox to the queue, and again what got lost
 //	rebuild.go     cut.go       closing, rebuilding and auditing a sale
+//	stops.go                    emergency stops, while the store is away
+//	board.go                    what each node tells the others of itself
 //	trust.go                    what is in the outbox and in the holds, and is not the gate's
 //	belong.go      settings.go  whose Redis this is, and whether it keeps what it is told
 //	once.go                     what may happen once among all nodes: a solved challenge
