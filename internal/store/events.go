@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -194,7 +195,7 @@ func (s *Store) passingBad(ctx context.Context, read func() error) error {
 // eventRows reads the first rows of a table of events.
 func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []seckill.EventRow, err error) {
 	var kept []keptEvents
-	var ids []any
+	var ids, paid []any
 	bad := &badEvents{table: table}
 	err = t.rows(ctx, "SELECT id, type, at, body FROM "+table+" WHERE type <> ? ORDER BY id LIMIT ?", []any{unreadable, max}, func(r scanner) error {
 		var k keptEvents
@@ -210,6 +211,9 @@ func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []secki
 		}
 		for _, id := range k.orders {
 			ids = append(ids, id)
+			if k.paid() {
+				paid = append(paid, id)
+			}
 		}
 		kept = append(kept, k)
 		return nil
@@ -220,7 +224,7 @@ func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []secki
 	if err != nil {
 		return nil, err
 	}
-	known, err := t.about(ctx, ids)
+	known, err := t.about(ctx, ids, paid)
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +247,11 @@ type keptEvents struct {
 	orders   []string
 }
 
+// paid tells whether a payment holds the orders, or held them.
+func (k *keptEvents) paid() bool {
+	return k.order.State == seckill.Paid || k.order.State == seckill.Refunded
+}
+
 func (k *keptEvents) decode(body []byte) error {
 	order, others, shared := bytes.Cut(body, []byte("\n"))
 	if err := json.Unmarshal(order, &k.order); err != nil {
@@ -262,16 +271,17 @@ func (k *keptEvents) decode(body []byte) error {
 }
 
 // row makes the events of a row.
-func (k *keptEvents) row(about map[string]about) (row seckill.EventRow, err error) {
+func (k *keptEvents) row(about map[string]*about) (row seckill.EventRow, err error) {
 	row.ID = k.id
 	step := strings.TrimPrefix(k.id, k.order.ID)
 	for _, id := range k.orders {
 		e := seckill.Event{V: seckill.EventVersion, ID: id + step, Type: k.kind, At: k.at, Order: k.order}
 		e.Order.ID, e.Order.Ticket = id, id
-		known := about[id]
-		e.Order.Title, e.Order.Image, e.Buyer = known.order.Title, known.order.Image, known.order.Buyer
-		if e.Order.State == seckill.Paid || e.Order.State == seckill.Refunded {
-			e.Payment = known.payment
+		if known := about[id]; known != nil {
+			e.Order.Title, e.Order.Image, e.Buyer, e.Payment = known.title, known.image, known.buyer, known.payment
+		}
+		if !k.paid() {
+			e.Payment = nil // of a later event of the order
 		}
 		e.Changed = changed(k.kind, e.Order.State)
 		body, err := json.Marshal(e)
@@ -296,31 +306,44 @@ func changed(kind string, state seckill.OrderState) seckill.EventChange {
 
 // about is what the events of an order say beside what their row holds.
 type about struct {
-	order   seckill.Order
-	payment *seckill.EventPayment // the one that the order holds, or held
+	buyer        string
+	title, image string                // as bought
+	payment      *seckill.EventPayment // the one that the order holds, or held
+	sale         seckill.SaleID
+	seq          int64
 }
 
-// about reads that for orders.
-func (t *tx) about(ctx context.Context, ids []any) (map[string]about, error) {
-	all := make(map[string]about, len(ids))
+// about reads that for orders; the payment only for those that were paid. All placed
+// orders come by here, so it reads no more of each than that.
+func (t *tx) about(ctx context.Context, ids, paid []any) (map[string]*about, error) {
+	all := make(map[string]*about, len(ids))
+	sales := map[seckill.SaleID]any{}
 	for some := range slices.Chunk(ids, t.s.dialect.chunk) {
-		in := " IN (" + list(len(some), 1) + ")"
-		err := t.rows(ctx, "SELECT "+orderColumns+" AND t.id"+in, some, func(r scanner) error {
-			o, err := scanOrder(r)
-			all[o.ID] = about{order: o}
+		err := t.rows(ctx, "SELECT id, sale, seq, buyer FROM tickets WHERE id IN ("+list(len(some), 1)+")", some, func(r scanner) error {
+			var id string
+			a := &about{}
+			err := r.Scan(&id, &a.sale, &a.seq, &a.buyer)
+			all[id], sales[a.sale] = a, a.sale
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
+	}
+	for some := range slices.Chunk(slices.Collect(maps.Values(sales)), t.s.dialect.chunk) {
+		if err := t.names(ctx, some, all); err != nil {
+			return nil, err
+		}
+	}
+	for some := range slices.Chunk(paid, t.s.dialect.chunk) {
 		// The first that was captured is the one that paid.
-		err = t.rows(ctx, "SELECT order_id, provider, reference FROM payments WHERE order_id"+in+" AND state IN ('kept', 'returned') ORDER BY seen_at DESC", some, func(r scanner) error {
+		err := t.rows(ctx, "SELECT order_id, provider, reference FROM payments WHERE order_id IN ("+list(len(some), 1)+") AND state IN ('kept', 'returned') ORDER BY seen_at DESC", some, func(r scanner) error {
 			var id string
 			var p seckill.EventPayment
 			err := r.Scan(&id, &p.Provider, &p.Reference)
-			a := all[id]
-			a.payment = &p
-			all[id] = a
+			if a := all[id]; a != nil {
+				a.payment = &p
+			}
 			return err
 		})
 		if err != nil {
@@ -328,6 +351,48 @@ func (t *tx) about(ctx context.Context, ids []any) (map[string]about, error) {
 		}
 	}
 	return all, nil
+}
+
+// names adds the title and the image as bought to orders of those sales, as the columns
+// bought do for one order: those that the first change after the order put away, else
+// today's. Today's are read first: a change in between put them away.
+func (t *tx) names(ctx context.Context, sales []any, all map[string]*about) error {
+	type name struct {
+		seq          int64 // the last ticket that was bought under it
+		title, image string
+	}
+	today, before := map[seckill.SaleID]name{}, map[seckill.SaleID][]name{}
+	in := " IN (" + list(len(sales), 1) + ")"
+	err := t.rows(ctx, "SELECT id, title, image FROM sales WHERE id"+in, sales, func(r scanner) error {
+		var id seckill.SaleID
+		var n name
+		err := r.Scan(&id, &n.title, &n.image)
+		today[id] = n
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = t.rows(ctx, "SELECT sale, seq, title, image FROM titles WHERE sale"+in+" ORDER BY sale, seq", sales, func(r scanner) error {
+		var id seckill.SaleID
+		var n name
+		err := r.Scan(&id, &n.seq, &n.title, &n.image)
+		before[id] = append(before[id], n)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		n, ok := today[a.sale]
+		if i := slices.IndexFunc(before[a.sale], func(n name) bool { return n.seq >= a.seq }); i >= 0 {
+			n = before[a.sale][i]
+		}
+		if ok {
+			a.title, a.image = n.title, n.image
+		}
+	}
+	return nil
 }
 
 // OldestEvent returns when the oldest event that has not been sent happened, zero
