@@ -26,8 +26,9 @@ func Broken(violation string) string {
 }
 
 // Unadmitted names the active orders that no gate can have admitted: their numbers are
-// beyond the last one that it has given since they were read. So no number hides an
-// order from the audit.
+// beyond the last one that it has given since they were read. Examine leaves out what was
+// admitted after its cut, by the number, so an order cannot hide from the audit behind a
+// number that is too high.
 func Unadmitted(active []Ticket, given int64) (violations []string) {
 	for _, t := range active {
 		if t.Seq > given {
@@ -45,7 +46,8 @@ func Examine(cut *Cut, v *Snapshot, atRest bool) Report {
 	r := Report{Total: v.Sale.Total, Gate: cut.Left, Returning: v.Returning + v.Growing, Violations: []string{}}
 	broken := func(format string, args ...any) { r.Violations = append(r.Violations, fmt.Sprintf(format, args...)) }
 
-	// What was admitted after the cut is in nobody's promise yet.
+	// Orders admitted after the cut are in neither its count nor its outbox, so the sum
+	// leaves them out.
 	var settledBefore int64
 	buyers := make(map[string]string, len(v.Active))
 	for _, t := range v.Active {
@@ -78,8 +80,8 @@ func Examine(cut *Cut, v *Snapshot, atRest bool) Report {
 	if r.Active != v.Sale.Sold {
 		broken("counter: sold is %d, the active orders have %d units", v.Sale.Sold, r.Active)
 	}
-	// A gate owes units that it had sold again when it was rebuilt, before the store
-	// had noted their return: they are still to come, and pay for it.
+	// A rebuilt gate may be below 0: it sold units again whose return the store had not
+	// noted. Those units are in Returning and bring it back to 0.
 	if cut.Left+r.Returning < 0 {
 		broken("gate: it holds %d units", cut.Left)
 	}

@@ -34,8 +34,8 @@ var withoutRace = []string{"seckill/e2e", "seckill/deploy"}
 // way through, and begin at once beside the others.
 //
 // What is in unwatched is others' code that computes on its own memory: the race detector
-// sees nothing of ours in it and takes most of the time there. SQLite is C in Go's clothes
-// and guards its memory itself. What calls them is watched.
+// sees nothing of ours in it and takes most of the time there. SQLite is C that was translated
+// to Go, and guards its memory itself. What calls them is watched.
 var (
 	unwatched = []string{"modernc.org/sqlite/lib", "modernc.org/libc", "compress/flate", "golang.org/x/crypto/argon2", "golang.org/x/crypto/blake2b"}
 	racing    = append([]string{"-race", "-p=2", "-parallel=4"}, eachUnwatched()...)

@@ -45,8 +45,8 @@ type Sessions struct {
 // ended is one version of what is known. It is never changed.
 type ended struct {
 	accounts map[string]generation // by buyer
-	// before is a moment, in seconds since 1970: sessions that a login has made before it
-	// have ended, since it is not known any more whose did.
+	// Logins before this second, since 1970, are refused: the node has forgotten which of
+	// those accounts ended their sessions.
 	before int64
 }
 

@@ -86,8 +86,8 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 		if err != nil {
 			return err
 		}
-		// Who waited here had not been counted yet: a thousand guesses at once are no
-		// more than one after another.
+		// A try is counted only here, after the wait for a place, so a thousand guesses at
+		// once get no more fast tries than a thousand in a row: the others go to the slow lane.
 		if !a.limits.try(c.Name, address, device) && !slowed {
 			leave(0)
 			continue

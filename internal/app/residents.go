@@ -108,10 +108,9 @@ func (n *Node) settler() *settle.Settler {
 // vouchTime is how long the gate may take to say whether it knows a ticket.
 const vouchTime = 3 * time.Second
 
-// genuine tells whether the gate has admitted a ticket of the queue: it carries the gate's
-// seal, or the gate itself holds it as it is and waits for its outcome. So are those that
-// an earlier version has sent, or a node with the next secret. While the gate is away
-// nobody vouches: what is genuine is in the outbox, and is sent again with its seal.
+// genuine tells whether a gate admitted the ticket: its seal is valid, or the gate has the
+// same ticket pending (0.1.0 sent it, or a node with the next secret). While the gate is
+// away the answer is no; genuine tickets come again from the outbox.
 func (n *Node) genuine(ctx context.Context, t seckill.Ticket) bool {
 	if n.seals.Genuine(&t) {
 		return true

@@ -30,7 +30,7 @@ type hook struct {
 	wake   duty.Signal // there may be something to deliver
 
 	failing duty.Backoff // of the receiver as a whole
-	ill     bool         // it takes nothing: it is tried with one request
+	ill     bool         // the receiver accepted nothing last turn, so the next turn sends one delivery
 	looked  time.Time
 }
 

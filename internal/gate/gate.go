@@ -32,10 +32,9 @@ func Closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id
 // that of the gate's state of the sale.
 func Stale(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrStale) }
 
-// NoHold is the error for a buyer of whom a gate's state of a sale has no hold. The state
-// of epoch 1 was made together with the sale and knows everybody who ever had a ticket: so
-// this buyer never had one. A state that was rebuilt does not know buyers whose tickets
-// were over by then: so the store must be asked.
+// NoHold is the error when the gate has no ticket of a buyer. In epoch 1 nothing was
+// dropped yet, so there never was one (ErrNoTicket). After a rebuild an ended ticket may be
+// missing, so the store must be asked (ErrNotFound).
 func NoHold(epoch int64) error {
 	if epoch == 1 {
 		return seckill.ErrNoTicket

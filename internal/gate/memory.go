@@ -299,7 +299,9 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 				s.left += int64(held.quantity)
 				back = true
 			case !o.Placed() && s.left < 0:
-				s.left = min(0, s.left+int64(held.quantity)) // a promise that does not have to be kept any more
+				// The store had none of these units, so the gate does not owe them any more:
+				// raise left by as many, up to 0.
+				s.left = min(0, s.left+int64(held.quantity))
 			}
 			places = append(places, m.final(s, held))
 		}
@@ -321,9 +323,8 @@ func (m *Memory) final(s *memorySale, held *hold) place {
 	return was
 }
 
-// Release takes back the units of tickets whose orders have ended, and frees
-// their buyers where their mark still points to that ticket. It may be repeated;
-// each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
+// Release takes back the units of tickets whose orders have ended, and frees the buyer if
+// this is still the buyer's newest ticket. It may be repeated; each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
 // the rebuild has counted them, and another node may have brought them since.
 func (m *Memory) Release(_ context.Context, r seckill.Return) error {
 	s, err := m.locked(r.Sale)

@@ -362,7 +362,8 @@ func (m Message) rate(f Figures, before []map[string]Message) (float64, bool) {
 
 // InForce asks how many nodes have a change of a sale in force, again and again, until all
 // have or the time is over. Others are asked by what they tell, this node is asked now. A
-// node that does not show the sale reads it when it is asked for it, so it has the change.
+// node that does not list the sale has no copy of it and will read the new one, so it
+// counts.
 func (h *Hub) InForce(ctx context.Context, most time.Duration, id seckill.SaleID, has func(Figures) bool) Receipt {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, most)

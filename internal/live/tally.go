@@ -50,8 +50,8 @@ func (t *Tally) Add(id seckill.SaleID) {
 	t.sales.Store(&all)
 }
 
-// Answered counts an answer of the buy route. A sale that has a verdict is one that the
-// gate knows.
+// Answered counts an answer of the buy route. Only a sale that the gate knows gets a
+// verdict, so invented ids are not counted.
 func (t *Tally) Answered(id seckill.SaleID, v seckill.Verdict) {
 	c := (*t.sales.Load())[id]
 	if c == nil {

@@ -98,7 +98,7 @@ type Config struct {
 	Gate     Gate
 	Orders   Orders
 	Provider Provider
-	Grace    time.Duration // that a started payment keeps its order
+	Grace    time.Duration // how much longer an unpaid order is kept once its first payment was started
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }

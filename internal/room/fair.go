@@ -61,7 +61,8 @@ func (f *Fair) Enter(ctx context.Context, side string) (leave func(rest time.Dur
 		return f.leave, nil
 	}
 	if f.queued >= f.waiting {
-		// The side with the most who wait gives up its last one, unless that is this side.
+		// The queue is full: turn away the last of the side that waits in the greatest number;
+		// if that is this side, turn away the caller.
 		longest := f.longest()
 		if len(longest) <= len(f.sides[side])+1 {
 			f.mu.Unlock()
@@ -96,7 +97,8 @@ func (f *Fair) Enter(ctx context.Context, side string) (leave func(rest time.Dur
 	}
 	f.mu.Lock()
 	if !f.remove(turn) {
-		// The place, or the word, came at the last moment.
+		// The answer came between the timeout and the lock. A closed channel is a place, which
+		// must be given on; a value means turned away.
 		if _, turnedAway := <-turn; !turnedAway {
 			f.mu.Unlock()
 			f.leave(0)

@@ -271,7 +271,8 @@ func (b *Balancer) count(ctx context.Context, id seckill.SaleID) (c seckill.Bala
 	return c, took, nil
 }
 
-// look counts one sale once. suspects are looked at again, wherever the place is.
+// look counts one sale once. suspects are the breaches of the look before; the holds of
+// their buyers are checked again even if this part of the holds lacks them.
 func (b *Balancer) look(ctx context.Context, id seckill.SaleID, from *place, suspects []seckill.Breach) (c seckill.Balance, err error) {
 	before, err := b.Store.Sale(ctx, id)
 	if err != nil {

@@ -187,8 +187,8 @@ func (s *Sales) Missing(ctx context.Context, id seckill.SaleID) bool {
 	return errors.Is(err, seckill.ErrNotFound)
 }
 
-// newest returns the highest id of a sale, as of a moment after the call: ids that
-// nobody has made yet are answered together, by one question for all who ask.
+// newest reads the highest sale id. All who ask for unknown ids at the same time share one
+// query, made after they asked.
 func (s *Catalog) newest(ctx context.Context) (seckill.SaleID, error) {
 	s.mu.Lock()
 	q := s.nextQuestion

@@ -17,7 +17,7 @@ import (
 )
 
 // rules says how one ticket after another is decided; nothing of a batch.
-func rules(t seckill.Ticket, outcomes map[string]seckill.Reason, active map[mark]bool, left map[seckill.SaleID]int64) seckill.Reason {
+func rules(t seckill.Ticket, outcomes map[string]seckill.Reason, active map[activeKey]bool, left map[seckill.SaleID]int64) seckill.Reason {
 	units, exists := left[t.Sale]
 	if was, ok := outcomes[t.ID]; ok {
 		return was
@@ -25,12 +25,12 @@ func rules(t seckill.Ticket, outcomes map[string]seckill.Reason, active map[mark
 	switch {
 	case !exists:
 		return noSale
-	case active[mark{t.Sale, t.Buyer}]:
+	case active[activeKey{t.Sale, t.Buyer}]:
 		return limited
 	case int64(t.Quantity) > units:
 		return soldOut
 	}
-	active[mark{t.Sale, t.Buyer}] = true
+	active[activeKey{t.Sale, t.Buyer}] = true
 	left[t.Sale] -= int64(t.Quantity)
 	return placed
 }
@@ -45,15 +45,15 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		tickets := rapid.SliceOfN(anyTicket, 0, 30).Draw(t, "tickets")
-		k := known{outcomes: rapid.MapOf(rapid.StringMatching(`t1?[0-9]`), reason).Draw(t, "outcomes"), active: map[mark]bool{}, terms: map[seckill.SaleID]terms{}}
+		k := known{outcomes: rapid.MapOf(rapid.StringMatching(`t1?[0-9]`), reason).Draw(t, "outcomes"), active: map[activeKey]bool{}, terms: map[seckill.SaleID]terms{}}
 		limits := map[seckill.SaleID]int{4: seckill.MaxQuantity}
-		left, active, outcomes := map[seckill.SaleID]int64{}, map[mark]bool{}, map[string]seckill.Reason{}
+		left, active, outcomes := map[seckill.SaleID]int64{}, map[activeKey]bool{}, map[string]seckill.Reason{}
 		for id := range seckill.SaleID(3) { // sale 4 does not exist
 			n := rapid.Int64Range(0, 8).Draw(t, "left")
 			limit := rapid.IntRange(1, 3).Draw(t, "the highest limit it ever had")
 			k.terms[id+1], left[id+1], limits[id+1] = terms{left: n, Terms: seckill.Terms{Closes: time.Now(), Limit: limit}}, n, limit
 			if rapid.Bool().Draw(t, "someone holds an order") {
-				m := mark{id + 1, buyer.Draw(t, "who")}
+				m := activeKey{id + 1, buyer.Draw(t, "who")}
 				k.active[m], active[m] = true, true
 			}
 		}
@@ -119,12 +119,12 @@ func (m *market) batch(t *rapid.T) {
 	if rapid.Bool().Draw(t, "twice") {
 		batch = append(batch, batch[0])
 	}
-	left, active := map[seckill.SaleID]int64{}, map[mark]bool{}
+	left, active := map[seckill.SaleID]int64{}, map[activeKey]bool{}
 	for _, id := range m.sales[:len(m.sales)-1] { // the last does not exist
 		v := m.look(id)
 		left[id] = v.Sale.Total - v.Sale.Sold
 		for _, a := range v.Active {
-			active[mark{id, a.Buyer}] = true
+			active[activeKey{id, a.Buyer}] = true
 		}
 	}
 	for i, reason := range m.settle(batch...) {

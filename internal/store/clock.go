@@ -119,9 +119,9 @@ func (t *tx) beat(ctx context.Context, last, now time.Time) error {
 	return err
 }
 
-// awake returns the store's clock, or errOutage when the time that buyers have lost
-// must be given back first. Whatever decides by ExpiresAt asks it, in its own
-// transaction. A store that nobody has ever given a pulse knows of no outages.
+// awake returns the store's clock for a decision by expires_at, in the decision's own
+// transaction, or errOutage if the last pulse is so old that lost time must be added first.
+// Without any pulse nothing is given back.
 func (t *tx) awake(ctx context.Context) (now time.Time, err error) {
 	last, err := t.pulse(ctx)
 	if err != nil {

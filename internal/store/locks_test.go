@@ -182,11 +182,11 @@ func testMySQLSettlersRace(t *testing.T, e *stack.Engine) {
 		rows, sold, all := units(t, first, sale)
 		require.Equal(t, [3]int64{total, total, total}, [3]int64{rows, sold, all})
 	}
-	active := map[mark]bool{}
+	active := map[activeKey]bool{}
 	for _, ticket := range tickets {
 		if told[0][ticket.ID] == seckill.ReasonNone {
-			require.False(t, active[mark{ticket.Sale, ticket.Buyer}], "one active order for each buyer")
-			active[mark{ticket.Sale, ticket.Buyer}] = true
+			require.False(t, active[activeKey{ticket.Sale, ticket.Buyer}], "one active order for each buyer")
+			active[activeKey{ticket.Sale, ticket.Buyer}] = true
 		}
 	}
 }

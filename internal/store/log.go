@@ -19,8 +19,9 @@ const (
 
 // logged writes the entry of what an administrator changes in this transaction: in a
 // context without one (see seckill.WithActor) it does nothing. what is such as
-// sales.stock, or empty for what the actor came for. before and after are what the change
-// made of what, as JSON; of two objects the fields that differ are kept.
+// sales.stock, or empty for what the actor came for. before and after are the
+// thing before and after the change, as JSON; of two objects only the fields that differ
+// are kept.
 func (t *tx) logged(ctx context.Context, what string, sale seckill.SaleID, subject string, before, after any) error {
 	return t.loggedAs(ctx, seckill.LogDone, what, sale, subject, before, after)
 }

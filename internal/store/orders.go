@@ -15,8 +15,8 @@ import (
 const orderColumns = `t.id, t.sale, t.buyer, t.quantity, t.amount, s.currency, t.state, t.created_at, t.expires_at, ` + bought + `, ` + givenBack + `
 	FROM tickets t JOIN sales s ON s.id = t.sale WHERE t.state <> 'refused'`
 
-// bought is the title and the image that the sale had when the ticket was bought:
-// those that the first change after its admission put away, else today's.
+// bought is what the sale was called when the ticket was bought: the title and image that
+// the first change after the ticket's admission replaced, or today's if there was none.
 const bought = `COALESCE((SELECT v.title FROM titles v WHERE v.sale = t.sale AND v.seq >= t.seq ORDER BY v.seq LIMIT 1), s.title),
 	COALESCE((SELECT v.image FROM titles v WHERE v.sale = t.sale AND v.seq >= t.seq ORDER BY v.seq LIMIT 1), s.image)`
 

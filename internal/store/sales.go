@@ -242,7 +242,7 @@ type logSale struct {
 	Version int64 `json:"version"`
 }
 
-// keepTitle keeps what a sale was called for the orders that it was bought under.
+// keepTitle keeps the old title and image for orders that were bought under them.
 // Of several changes between two settled tickets the first one counts.
 func (t *tx) keepTitle(ctx context.Context, before, after seckill.Sale) error {
 	if before.Seq == 0 || before.Title == after.Title && before.Image == after.Image {

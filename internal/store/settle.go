@@ -11,8 +11,8 @@ import (
 	"seckill/internal/crash"
 )
 
-// mark is what may exist once among active orders.
-type mark struct {
+// activeKey is a sale and a buyer: at most one order of each pair is active.
+type activeKey struct {
 	sale  seckill.SaleID
 	buyer string
 }
@@ -29,7 +29,7 @@ type terms struct {
 // value says: nothing is known, assume that all is new.
 type known struct {
 	outcomes map[string]seckill.Reason // by ticket id
-	active   map[mark]bool
+	active   map[activeKey]bool
 	terms    map[seckill.SaleID]terms
 	now      time.Time // by the store's clock
 }
@@ -42,7 +42,7 @@ type known struct {
 func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fresh []int, sold, seq map[seckill.SaleID]int64) {
 	outcomes = make([]seckill.Outcome, len(tickets))
 	seen := make(map[string]seckill.Reason, len(tickets))
-	placed := make(map[mark]bool, len(tickets))
+	placed := make(map[activeKey]bool, len(tickets))
 	sold, seq = map[seckill.SaleID]int64{}, map[seckill.SaleID]int64{}
 	for i, t := range tickets {
 		reason, decided := k.outcomes[t.ID]
@@ -50,7 +50,7 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 			reason, decided = seen[t.ID]
 		}
 		if !decided {
-			m := mark{t.Sale, t.Buyer}
+			m := activeKey{t.Sale, t.Buyer}
 			sale, exists := k.terms[t.Sale]
 			terms := &sale.Terms
 			if !exists {
@@ -164,7 +164,7 @@ func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckil
 // known reads what decide needs: always the terms of the sales; with careful
 // set also the outcomes and active orders that exist, with the sales locked.
 func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) (known, error) {
-	k := known{outcomes: map[string]seckill.Reason{}, active: map[mark]bool{}, terms: map[seckill.SaleID]terms{}}
+	k := known{outcomes: map[string]seckill.Reason{}, active: map[activeKey]bool{}, terms: map[seckill.SaleID]terms{}}
 	buyers := map[seckill.SaleID][]any{}
 	var ids []any
 	for _, ticket := range tickets {
@@ -194,7 +194,7 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 		for some := range slices.Chunk(buyers[sale], t.s.dialect.chunk) {
 			q := "SELECT buyer FROM tickets WHERE sale = ? AND " + t.s.dialect.active + " IN (" + list(len(some), 1) + ")"
 			err := t.rows(ctx, q, append([]any{sale}, some...), func(r scanner) error {
-				m := mark{sale: sale}
+				m := activeKey{sale: sale}
 				err := r.Scan(&m.buyer)
 				k.active[m] = true
 				return err

@@ -25,8 +25,7 @@ const (
 )
 
 // entries reads an outbox stream up to the entry to, page by page. What is not a ticket
-// of the gate is put aside; of a ticket that is there twice each finds the one that its
-// hold names.
+// of the gate is put aside. If two entries have one ticket, the first is kept: see read.
 func (g *Gate) entries(ctx context.Context, b int, to string, each func(entry string, t seckill.Ticket)) error {
 	seen := map[string]string{} // entry by ticket
 	for from := "-"; ; {

@@ -60,9 +60,8 @@ func (g *Gate) back(id seckill.SaleID, left rueidis.RedisMessage) {
 	}
 }
 
-// Release takes back the units of tickets whose orders have ended, and frees
-// their buyers where their mark still points to that ticket. It may be repeated;
-// each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
+// Release takes back the units of tickets whose orders have ended, and frees the buyer if
+// this is still the buyer's newest ticket. It may be repeated; each ticket counts once. Tickets read in another epoch are seckill.ErrStale:
 // the rebuild has counted them, and another node may have brought them since.
 func (g *Gate) Release(ctx context.Context, r seckill.Return) error {
 	answer, err := g.releaseScript(ctx, r)

@@ -11,7 +11,7 @@ import (
 const (
 	paceFrom  = 8192                   // tickets of a bucket without an outcome, from where on admission is paced
 	paceMost  = 500 * time.Millisecond // the longest that a buyer waits here
-	paceAhead = 1024                   // settled tickets that may be admitted for at once
+	paceAhead = 1024                   // the most buyers that may be admitted without waiting, see pacer.ahead
 	// A node that has settled nothing for so long does not settle, or cannot: then
 	// nothing is gained by letting its buyers wait.
 	paceIdle = time.Second
@@ -26,8 +26,10 @@ type pacer struct {
 	turn    chan struct{}             // a token: one call after the other waits
 	more    duty.Signal               // ahead has grown
 
-	mu    sync.Mutex
-	ahead int // tickets settled that nobody was admitted for
+	mu sync.Mutex
+	// ahead is how many buyers may be admitted now without waiting: one for each ticket that
+	// this node has settled, at most paceAhead.
+	ahead int
 }
 
 func newPacer() *pacer {

@@ -59,7 +59,7 @@ type Gate struct {
 	seals    *seckill.Seals // nil: tickets are not sealed, in tests
 	asides   map[string]prometheus.Counter
 	full     atomic.Int64     // when Redis last had no memory for somebody, in nanoseconds since 1970
-	skewed   atomic.Bool      // look again now: a clock, or who serves what on a cluster, is not as this node believed
+	skewed   atomic.Bool      // a call came too late by Redis' clock, or a command had no master: Run then asks Redis for its time again at once
 	patience time.Duration    // for one call
 	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 

@@ -37,12 +37,12 @@ type found struct {
 	entry string
 }
 
-// read reads entries of an outbox and seals their tickets for the queue. What cannot be
-// read is put aside, and so is what the gate has not made: a ticket is genuine if it
-// carries the seal of its reservation, or if its buyer's hold names this entry, which
-// is so for what an earlier version or a node with the next secret has admitted. seen
-// has the entries read before, by ticket: of two with the same ticket the first one is
-// the gate's, since nobody can add an entry before another.
+// read reads entries of an outbox and seals their tickets for the queue. It puts aside an
+// entry that it cannot read, and one that the gate has not made. An entry is the gate's if
+// it carries the seal of its reservation. One without a seal that this node knows is the
+// gate's if its buyer's hold names it: a node of an earlier version wrote it, or one with
+// the next secret. seen has the entries read before, by ticket: if two entries have one
+// ticket, the first is the gate's, since nobody can add an entry before another.
 func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, seen map[string]string) (tickets []found, err error) {
 	var doubtful []found
 	for _, e := range entries {

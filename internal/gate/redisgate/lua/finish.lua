@@ -41,6 +41,7 @@ end
 if finished > was_finished then redis.call('HSET', sale, 'finished', whole(finished)) end
 if freed > 0 then redis.call('HINCRBY', sale, 'freed', freed) end
 if returned > 0 then left = redis.call('HINCRBY', sale, 'left', returned) end
--- A promise that went is one less to make good.
+-- The store had none of these units, so the gate does not owe them any more: raise left by
+-- as many, up to 0.
 if left < 0 and void > 0 then left = redis.call('HINCRBY', sale, 'left', whole(math.min(-left, void))) end
 return {'ok', left, damaged}
