@@ -233,7 +233,7 @@ func New(c Config) *API {
 		{"PATCH", "/api/admin/sales/{sale}", operators, a.patchSale},
 		{"POST", "/api/admin/sales/{sale}/stock", operators, a.moveStock},
 		{"POST", "/api/admin/sales/{sale}/hide", operators, a.change("hide", (*sale.Sales).Hide)},
-		{"POST", "/api/admin/sales/{sale}/publish", operators, a.change("publish", (*sale.Sales).Publish)},
+		{"POST", "/api/admin/sales/{sale}/publish", operators, a.publish},
 		{"POST", "/api/admin/sales/{sale}/copy", operators, a.copySale}, // another draft each time
 		{"DELETE", "/api/admin/sales/{sale}", operators, a.deleteSale},  // a repeat is not found
 		{"POST", "/api/admin/sales/{sale}/notice", operators, a.notice},

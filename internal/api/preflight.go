@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/sale"
 )
 
 // Readiness is what a node says of itself before an opening.
@@ -35,6 +36,8 @@ const (
 	checkUnknown = "unknown"
 )
 
+const checkPublished = "published" // the check that asks whether buyers can find the sale
+
 // check is one line of the preflight.
 type check struct {
 	Name  string `json:"name"`
@@ -55,19 +58,73 @@ func (a *API) preflight(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	var checks []check
-	add := func(name, state string, value, limit any, says string) *check {
-		checks = append(checks, check{Name: name, State: state, Value: value, Limit: limit, Says: says})
-		return &checks[len(checks)-1]
-	}
-	a.checkNodes(r.Context(), add)
-	a.checkEngines(r.Context(), add)
-	a.checkSale(r.Context(), sale, add)
+	checks := a.checks(r.Context(), sale)
 	nothingBad := !slices.ContainsFunc(checks, func(c check) bool { return c.State == checkBad })
 	return writeJSON(w, http.StatusOK, struct {
 		Go     bool    `json:"go"`
 		Checks []check `json:"checks"`
 	}{nothingBad, checks})
+}
+
+// checks are all lines of the preflight of a sale.
+func (a *API) checks(ctx context.Context, sale seckill.Sale) (checks []check) {
+	add := func(name, state string, value, limit any, says string) *check {
+		checks = append(checks, check{Name: name, State: state, Value: value, Limit: limit, Says: says})
+		return &checks[len(checks)-1]
+	}
+	a.checkNodes(ctx, add)
+	a.checkEngines(ctx, add)
+	a.checkSale(ctx, sale, add)
+	return checks
+}
+
+// publish shows a sale to everybody. With "preflight" it is the Go of the console: this
+// node looks at the checks itself, and goes with a red one only for a reason, which stands
+// in the log as part of what was asked for. Without it the sale is published as it is:
+// programs that publish have done so before there were checks.
+func (a *API) publish(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Preflight bool   `json:"preflight"`
+		Reason    string `json:"reason"`
+	}
+	if err := decode(w, r.Request, &body, true); err != nil {
+		return err
+	}
+	if err := checkReason(body.Reason); err != nil {
+		return err
+	}
+	mustBeGreen := body.Preflight && strings.TrimSpace(body.Reason) == ""
+	return a.switched(w, r, id, "publish", func(s *sale.Sales, ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+		if mustBeGreen {
+			if err := a.green(ctx, id); err != nil {
+				return seckill.Sale{}, err
+			}
+		}
+		return s.Publish(ctx, id)
+	})
+}
+
+// green is an error that names the red checks of a sale that is not published yet. What is
+// unknown is red. That the sale is not published is no reason against publishing it.
+func (a *API) green(ctx context.Context, id seckill.SaleID) error {
+	v, err := a.Sales.Get(ctx, id)
+	if err != nil || v.Shelf == seckill.Published {
+		return err // a repeat changes nothing
+	}
+	var red []string
+	for _, c := range a.checks(ctx, v) {
+		if c.Name != checkPublished && (c.State == checkBad || c.State == checkUnknown) {
+			red = append(red, c.Name+" ("+c.State+")")
+		}
+	}
+	if len(red) > 0 {
+		return fmt.Errorf("not all checks have passed: %s; give a reason to publish all the same: %w", strings.Join(red, ", "), seckill.ErrState)
+	}
+	return nil
 }
 
 type adds func(name, state string, value, limit any, says string) *check
@@ -178,9 +235,9 @@ func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
 	}
 	add("opening", opening(sale), inZones(sale.OpensAt), nil, inWords(sale)).AgeMS = age
 	if sale.Shelf == seckill.Draft {
-		add("published", checkBad, "draft", "published", "nobody can buy a draft").AgeMS = age
+		add(checkPublished, checkBad, "draft", "published", "nobody can buy a draft").AgeMS = age
 	} else if sale.Shelf == seckill.Unlisted {
-		add("published", checkWarn, "hidden", nil, "only who has its address finds it").AgeMS = age
+		add(checkPublished, checkWarn, "hidden", nil, "only who has its address finds it").AgeMS = age
 	}
 	states, err := a.Live.Teller.Source.States(ctx, []seckill.SaleID{sale.ID})
 	if s, ok := states[sale.ID]; err != nil || !ok {

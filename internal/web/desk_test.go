@@ -62,6 +62,8 @@ var deskRoutes = func() string {
 	for _, verb := range strings.Fields("pause resume end hide publish stock notice extend holds undo rebuild") {
 		paths["/api/admin/sales/{sale}/"+verb] = map[string]any{"post": preview}
 	}
+	paths["/api/admin/sales/{sale}/publish"]["post"] = map[string]any{"parameters": preview["parameters"],
+		"requestBody": map[string]any{"content": map[string]any{"application/json": map[string]any{"schema": map[string]any{"properties": map[string]any{"preflight": map[string]any{}, "reason": map[string]any{}}}}}}}
 	paths["/api/admin/orders"] = map[string]any{"get": map[string]any{"parameters": []map[string]string{{"name": "q"}}}}
 	paths["/api/admin/orders/{order}/refund"] = map[string]any{"post": preview}
 	return asJSON(paths)

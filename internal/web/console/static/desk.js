@@ -201,7 +201,8 @@ export async function all(path, most = 10) {
 
 let asked;
 
-// can reports whether the node's own description has a route, and a parameter of it.
+// can reports whether the node's own description has a route, and a parameter or a field
+// of its body.
 export async function can(method, path, parameter) {
   asked ??= get('/api/openapi.json').then((answer) => {
     if (answer.status !== 200) asked = undefined;
@@ -211,6 +212,7 @@ export async function can(method, path, parameter) {
   const item = Array.isArray(paths) ? undefined : paths[path];
   const route = item?.[method.toLowerCase()];
   if (!route || !parameter) return Boolean(route);
+  if (route.requestBody?.content?.['application/json']?.schema?.properties?.[parameter]) return true;
   return [...(item.parameters ?? []), ...(route.parameters ?? [])].some((p) => p.name === parameter || p.$ref?.toLowerCase().endsWith(`/${parameter}`));
 }
 

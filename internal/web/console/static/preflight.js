@@ -1,13 +1,17 @@
 // Before the opening: every check with its value, its limit and its age, and Go.
 import { count, lang, say, show, t } from './i18n.js';
 import { part } from './frame.js';
-import { age, button, el, isKnown, may, source, tellTrouble, word } from './desk.js';
+import { age, button, can, el, isKnown, may, source, tellTrouble, word } from './desk.js';
 import { press } from './press.js';
 
+const publish = '/api/admin/sales/{sale}/publish';
 const order = { bad: 0, unknown: 1, warn: 2, ok: 3 };
 
 export function preflight(root, { admin, look }) {
   let sale = null;
+  // The server looks at the checks once more, unless it is an older one, which takes no body.
+  let held = true;
+  can('POST', publish, 'preflight').then((has) => { held = has; });
   const s = source(() => (root.hidden ? null : `${admin}/preflight`), 3_000, draw);
 
   // At the opening, in words and in the zones of those who will read it.
@@ -48,15 +52,17 @@ export function preflight(root, { admin, look }) {
     }
     if (part(root, 'go').querySelector(`[data-go="${go}"]`)) return;
     const action = {
-      name: go ? 'go' : 'go_anyway', ask: go ? 'none' : 'confirm', path: `${admin}/publish`, route: '/api/admin/sales/{sale}/publish',
+      name: go ? 'go' : 'go_anyway', ask: go ? 'none' : 'confirm', path: `${admin}/publish`, route: publish,
+      make: () => (held ? { preflight: true } : undefined),
       values: { title: sale.title },
       undo: { name: 'hide', ask: 'none', path: `${admin}/hide`, values: { title: sale.title }, done: look },
       done: look,
     };
     if (!go) Object.assign(action, { fields: [{ name: 'reason', type: 'text', required: true, minlength: 3, maxlength: 200 }], make({ reason }) {
         // The log keeps what was asked for, with this line.
-        action.path = `${admin}/publish?reason=${encodeURIComponent(reason.trim())}`;
-        return reason.trim() ? undefined : null;
+        if (!held) action.path = `${admin}/publish?reason=${encodeURIComponent(reason.trim())}`;
+        if (!reason.trim()) return null;
+        return held ? { preflight: true, reason: reason.trim() } : undefined;
       } });
     const node = button(`act.${action.name}`, () => press(action), { data: { go: String(go) } });
     node.classList.replace('quiet', go ? 'good' : 'danger');
