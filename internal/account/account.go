@@ -158,8 +158,9 @@ func (a *Accounts) register(ctx context.Context, name, password, role, invite st
 
 // Login checks the password and makes a new token. A wrong password and an
 // unknown name are the same error after the same time. After the right one it may be
-// ErrBlocked, or ErrFactor where the account has a second factor and code is none of it;
-// then the session says no more than whose it would have been.
+// ErrBlocked, or ErrFactor where the account has a second factor and code is none of it.
+// With an error the session says no more than whose it would have been, which is for the
+// log and never for the caller.
 func (a *Accounts) Login(ctx context.Context, name, password, code string) (Session, error) {
 	if len(password) > MaxPassword || !seckill.ValidBuyer(name) {
 		return Session{}, ErrLogin
@@ -176,10 +177,10 @@ func (a *Accounts) Login(ctx context.Context, name, password, code string) (Sess
 	if herr != nil {
 		return Session{}, herr
 	}
-	if err != nil || !ok {
-		return Session{}, ErrLogin
-	}
 	whose := Session{Buyer: account.Buyer, Role: account.Role}
+	if err != nil || !ok {
+		return whose, ErrLogin // of nobody's account it is empty
+	}
 	if account.Blocked {
 		return whose, ErrBlocked
 	}

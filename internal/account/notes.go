@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,12 +26,15 @@ type NoteStore interface {
 }
 
 // Notes is the resident that writes the entries of the log which belong to no change of
-// the store: logins, refused calls, new tokens. Nobody waits for it.
+// the store: logins and wrong passwords, refused calls, new tokens. Nobody waits for it.
 type Notes struct {
 	store   NoteStore
 	log     *slog.Logger
 	waiting chan seckill.LogEntry
 	lost    atomic.Int64
+
+	mu      sync.Mutex
+	guesses guesses
 }
 
 // NewNotes returns the notes of a store.
@@ -44,6 +48,10 @@ func (n *Notes) Lost() int64 { return n.lost.Load() }
 // Note has an entry written soon.
 func (n *Notes) Note(e seckill.LogEntry) {
 	e.At = time.Now()
+	n.put(e)
+}
+
+func (n *Notes) put(e seckill.LogEntry) {
 	select {
 	case n.waiting <- e:
 	default:
@@ -55,8 +63,14 @@ func (n *Notes) Note(e seckill.LogEntry) {
 
 // Run writes what is noted until ctx is done, and then what is left.
 func (n *Notes) Run(ctx context.Context) error {
+	window := time.NewTicker(guessWindow)
+	defer window.Stop()
 	for {
 		select {
+		case <-window.C:
+			for _, e := range n.counted() {
+				n.put(e)
+			}
 		case e := <-n.waiting:
 			batch := n.more([]seckill.LogEntry{e})
 			for err := n.write(ctx, batch); err != nil; err = n.write(ctx, batch) {
@@ -96,6 +110,7 @@ func (n *Notes) write(ctx context.Context, batch []seckill.LogEntry) error {
 
 // last writes what is left when the node stops, if the store takes it.
 func (n *Notes) last(batch []seckill.LogEntry) error {
+	batch = append(batch, n.counted()...)
 	for batch = n.more(batch); len(batch) > 0; batch = n.more(nil) {
 		if err := n.write(context.Background(), batch); err != nil {
 			n.log.Warn("account: the node stops, and the store does not take the last entries of the log", "entries", len(batch)+len(n.waiting), "error", err)

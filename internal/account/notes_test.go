@@ -86,3 +86,46 @@ func TestNotesOutliveAnOutage(t *testing.T) {
 		require.Equal(t, "the last", store.all[len(store.all)-1].Subject, "a node that stops writes what it has")
 	})
 }
+
+// Whoever guesses the password of somebody of the shop does not fill the log: some of the
+// guesses are entries, and one more says how many there were.
+func TestGuessesAreBoundedInTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &logStore{}
+		n := NewNotes(store, slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- n.Run(ctx) }()
+		guess := func(who, from string) {
+			n.Guess(seckill.LogEntry{Actor: seckill.Actor{Who: who, Role: seckill.RoleAdmin, From: from, What: seckill.LogLogin}, Result: "unauthorized"})
+		}
+		for i := range 40 {
+			guess("zhou", fmt.Sprintf("192.0.2.%d", i))
+		}
+		guess("li", "198.51.100.1")
+		time.Sleep(guessWindow + 2*notesPause)
+		all := store.entries()
+		require.Len(t, all, guessesOfOne+2)
+		require.Equal(t, "192.0.2.0", all[0].From)
+		last := all[len(all)-1]
+		require.Equal(t, "zhou", last.Who)
+		require.Equal(t, "192.0.2.39", last.From)
+		require.Contains(t, last.Intent, fmt.Sprintf("%d more", 40-guessesOfOne))
+
+		for i := range 10_000 {
+			guess(fmt.Sprint("account ", i), "203.0.113.5")
+		}
+		time.Sleep(guessWindow)
+		all = store.entries()[len(all):]
+		require.LessOrEqual(t, len(all), guessesOfAll+guessAccounts+1)
+		require.Contains(t, all[len(all)-1].Intent, fmt.Sprintf("%d more", 10_000-guessAccounts))
+
+		for range guessesOfOne + 3 {
+			guess("zhou", "192.0.2.1")
+		}
+		stop()
+		require.NoError(t, <-done)
+		require.Contains(t, store.all[len(store.all)-1].Intent, "3 more", "a node that stops says what it has counted")
+	})
+}

@@ -94,6 +94,7 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 		}
 		s, err := a.hash(leave, func() (account.Session, error) { return a.Accounts.Login(r.Context(), c.Name, c.Password, c.Code) })
 		if errors.Is(err, account.ErrLogin) {
+			a.noteGuess(r, s.Buyer, s.Role, seckill.LogLogin, c.Name)
 			return a.limits.failed(c.Name, address, device, slowed)
 		}
 		if errors.Is(err, account.ErrFactor) && c.Code != "" {

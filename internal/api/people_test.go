@@ -190,6 +190,33 @@ func TestANewTokenIsInTheLog(t *testing.T) {
 	}
 }
 
+// A wrong password for the account of somebody of the shop stands in the log, with the
+// account and from where; of a buyer's account and of nobody's it does not.
+func TestWrongPasswordsOfPeopleOfTheShopAreInTheLog(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, noting)
+	for name, role := range map[string]string{"boss": seckill.RoleViewer, takenName: ""} {
+		_, err := s.accounts.Register(t.Context(), name, goodPassword, role)
+		require.NoError(t, err)
+	}
+	guess := func(name string) {
+		s.do(call{method: "POST", path: "/api/login", body: `{"name":"` + name + `","password":"not ` + goodPassword + `"}`, from: "203.0.113.9:1234"}).problem(401, "unauthorized")
+	}
+	guess(takenName)
+	guess("nobody")
+	guess("boss")
+	e := s.awaitLog("&what=login", func(e seckill.LogEntry) bool { return e.Subject == "boss" })
+	require.Equal(t, "unauthorized", e.Result)
+	require.Equal(t, "203.0.113.9", e.From)
+	require.Equal(t, seckill.RoleViewer, e.Role)
+	require.NotContains(t, fmt.Sprintf("%+v", e), goodPassword)
+	require.Len(t, s.readLog("&what=login"), 1)
+
+	in, _ := s.login("boss", goodPassword, "")
+	s.with(in, "POST", "/api/me/password", `{"password":"a wrong one","new_password":"another good password"}`).problem(401, "unauthorized")
+	s.awaitLog("&what=me.password", func(e seckill.LogEntry) bool { return e.Subject == "boss" && e.Result == "unauthorized" })
+}
+
 // patchy is a store that is away, or whose replies to changes are lost once it has made them.
 type patchy struct {
 	*store.Store

@@ -109,6 +109,7 @@ func (a *API) changePassword(w http.ResponseWriter, r *request) error {
 	})
 	if errors.Is(err, account.ErrLogin) {
 		a.limits.codes.count(r.who.Buyer)
+		a.noteGuess(r, r.who.Buyer, r.who.Role, "me.password", r.who.Name)
 	}
 	if err != nil {
 		return err
@@ -136,6 +137,17 @@ func (a *API) noteOwn(r *request, who, role, what, name, result string) {
 		return
 	}
 	a.note(seckill.LogEntry{Actor: seckill.Actor{Who: who, Role: role, From: a.client(r.Request).String(), RequestID: r.id, What: what}, Subject: name, Result: result})
+}
+
+// noteGuess notes a wrong password for an account of somebody with a role. The account is
+// named as it is, and what was typed is kept nowhere. These have limits of their own (see
+// account.Notes): whoever guesses uses up no room of what the person does.
+func (a *API) noteGuess(r *request, who, role, what, name string) {
+	if role == "" || a.Notes == nil {
+		return
+	}
+	result, _ := code(account.ErrLogin)
+	a.Notes.Guess(seckill.LogEntry{Actor: seckill.Actor{Who: who, Role: role, From: a.client(r.Request).String(), RequestID: r.id, What: what}, Subject: name, Result: result})
 }
 
 // name is the account's name in the path.
