@@ -107,6 +107,8 @@ type Config struct {
 		Batch  int `koanf:"batch" help:"tickets settled in one transaction"`
 
 		Retention time.Duration `koanf:"retention" help:"how long after a sale has closed the gate remembers its buyers; then their results come from the store"`
+
+		LogRetention time.Duration `koanf:"log_retention" help:"how long entries of the log of what people of the shop did are kept, such as 26280h for three years; at least 24h. 0: for ever, since nobody but the shop knows how long its law wants them"`
 	} `koanf:"limits"`
 
 	Log struct {
@@ -337,6 +339,9 @@ func (c *Config) check() error {
 	positive("limits.batch", c.Limits.Batch)
 	if c.Limits.Retention < time.Minute {
 		bad("limits.retention", "must be at least 1m")
+	}
+	if r := c.Limits.LogRetention; r != 0 && r < 24*time.Hour {
+		bad("limits.log_retention", "must be 0 (for ever) or at least 24h")
 	}
 	if c.Limits.Batch > 10_000 {
 		bad("limits.batch", "must be at most 10000")

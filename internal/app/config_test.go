@@ -120,7 +120,9 @@ func TestEverySettingCanBeSetByTheEnvironment(t *testing.T) {
 			if key == "auth.max_token_life" { // not less than token_life
 				value = "25h"
 			}
-			if key == "auth.token_life" || strings.HasSuffix(key, "retention") {
+			if key == "limits.log_retention" { // a day at least
+				value = "48h"
+			} else if key == "auth.token_life" || strings.HasSuffix(key, "retention") {
 				value = "2m"
 			}
 			if key == "rabbitmq.publish_retry.initial_interval" { // not more than max_interval
@@ -251,6 +253,7 @@ func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
 		"limits.outbox":        {"0", "x"},
 		"limits.queue":         {"0", "x"},
 		"limits.batch":         {"0", "10001", "x"},
+		"limits.log_retention": {"1h", "-1h", "a year"},
 		"redis.connections":    {"-1", "3", "512"},
 		"mysql.connections":    {"0", "3", "1001"},
 		"auth.token_life":      {"59s", "-1h", "1 day"},

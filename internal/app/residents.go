@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"seckill"
+	"seckill/internal/account"
 	"seckill/internal/event"
 	"seckill/internal/gate"
 	"seckill/internal/gate/redisgate"
@@ -52,6 +53,8 @@ func (n *Node) residents() []resident {
 		{name: "reader of ended sessions", role: RoleAPI, stored: true, run: n.tokens.Sessions.Run},
 		{name: "reader of the issuer's keys", role: RoleAPI, needs: "auth.issuer.jwks_url", present: n.tokens.Issuer.JWKS(), run: n.tokens.Issuer.Run},
 		{name: "writer of the log", role: RoleAPI, run: n.notes.Run},
+		{name: "trimmer of the log", role: RoleExpire, needs: "limits.log_retention", present: n.config.Limits.LogRetention > 0, stored: true,
+			run: (&account.Trimmer{Store: n.store, Keep: n.config.Limits.LogRetention, Log: n.log}).Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
 		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis,
 			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},

@@ -168,3 +168,32 @@ func raw(s string) json.RawMessage {
 	}
 	return json.RawMessage(s)
 }
+
+// TrimLog removes entries that are older than keep by the store's clock, of the first max
+// that there are, and returns how many it removed. It reads and locks no more than those:
+// nothing is older than what was written first but what had waited for the store.
+func (s *Store) TrimLog(ctx context.Context, keep time.Duration, max int) (removed int, err error) {
+	err = s.write(ctx, "trim the log", func(t *tx) error {
+		removed = 0
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		var old []any
+		err = t.rows(ctx, "SELECT id, at FROM admin_log ORDER BY id LIMIT ?", []any{max}, func(r scanner) error {
+			var id, at int64
+			err := r.Scan(&id, &at)
+			if at < ms(now.Add(-keep)) {
+				old = append(old, id)
+			}
+			return err
+		})
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		removed = len(old)
+		_, err = t.exec(ctx, "DELETE FROM admin_log WHERE id IN ("+list(removed, 1)+")", old...)
+		return err
+	})
+	return removed, err
+}

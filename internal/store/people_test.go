@@ -211,6 +211,27 @@ func testLog(t *testing.T, s *shop) {
 		}
 	}
 	require.Equal(t, entries(seckill.LogFilter{}), paged)
+
+	// What is too old goes, the oldest first and so many at a time; what is not stays.
+	ids, newest := len(paged), paged[0].ID
+	s.advance(time.Hour)
+	require.NoError(t, s.Log(t.Context(), seckill.LogEntry{At: s.clock(), Actor: seckill.Actor{Who: "d", What: "login"}, Result: seckill.LogDone}))
+	for left := ids; left > 0; {
+		removed, err := s.TrimLog(t.Context(), time.Hour-time.Second, 3)
+		require.NoError(t, err)
+		require.Equal(t, min(3, left), removed)
+		left -= removed
+		require.Len(t, entries(seckill.LogFilter{}), left+1)
+	}
+	for range 2 {
+		removed, err := s.TrimLog(t.Context(), time.Hour-time.Second, 3)
+		require.NoError(t, err)
+		require.Zero(t, removed)
+	}
+	rest := entries(seckill.LogFilter{})
+	require.Len(t, rest, 1)
+	require.Equal(t, "d", rest[0].Who)
+	require.Greater(t, rest[0].ID, newest)
 }
 
 // A database that has come further gets the tables whose numbers were given out before
