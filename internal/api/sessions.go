@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 
@@ -21,10 +22,15 @@ func (a *API) newFactor(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	picture, err := account.FactorPicture(url)
+	if err != nil {
+		return err
+	}
 	return writeJSON(w, http.StatusOK, struct {
-		Secret string `json:"secret"`
-		URL    string `json:"url"`
-	}{secret, url})
+		Secret  string `json:"secret"`
+		URL     string `json:"url"`
+		Picture string `json:"picture"`
+	}{secret, url, "data:image/png;base64," + base64.StdEncoding.EncodeToString(picture)})
 }
 
 // confirmFactor puts it in force, and makes a session that was begun with it.

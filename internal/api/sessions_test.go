@@ -2,15 +2,20 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"image/color"
+	"image/png"
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/totp"
 	"github.com/stretchr/testify/require"
 
@@ -176,8 +181,21 @@ func TestASecondFactorAtTheLogin(t *testing.T) {
 	_, err := s.accounts.Register(t.Context(), "boss", goodPassword, seckill.RoleAdmin)
 	require.NoError(t, err)
 	token, _ := s.login("boss", goodPassword, "")
-	var key struct{ Secret, URL string }
+	var key struct{ Secret, URL, Picture string }
 	s.with(token, "POST", "/api/me/second-factor", "").is(200).into(&key)
+	picture, found := strings.CutPrefix(key.Picture, "data:image/png;base64,")
+	require.True(t, found, key.Picture)
+	seen, err := png.Decode(base64.NewDecoder(base64.StdEncoding, strings.NewReader(picture)))
+	require.NoError(t, err)
+	of, err := otp.NewKeyFromURL(key.URL)
+	require.NoError(t, err)
+	want, err := of.Image(seen.Bounds().Dx(), seen.Bounds().Dy())
+	require.NoError(t, err)
+	for x := range seen.Bounds().Dx() {
+		for y := range seen.Bounds().Dy() {
+			require.Equal(t, color.GrayModel.Convert(want.At(x, y)), color.GrayModel.Convert(seen.At(x, y)), "the picture holds the URL")
+		}
+	}
 	at := func(steps int) string {
 		code, err := totp.GenerateCode(key.Secret, time.Now().Add(time.Duration(steps)*30*time.Second))
 		require.NoError(t, err)

@@ -1,11 +1,16 @@
 package web
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"image/png"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/pquerna/otp"
 )
 
 // operated makes a shop that answers what the console asks, for a person of a role.
@@ -68,6 +73,16 @@ var deskRoutes = func() string {
 	paths["/api/admin/orders/{order}/refund"] = map[string]any{"post": preview}
 	return asJSON(paths)
 }()
+
+// aFactor answers with a second factor, its picture included.
+func aFactor(w responseWriter, s *shop) {
+	const url = "otpauth://totp/Seckill:zhou.min?secret=JBSWY3DPEHPK3PXP&issuer=Seckill"
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, must(must(otp.NewKeyFromURL(url)).Image(240, 240))); err != nil {
+		panic(err)
+	}
+	reply(200, `{"secret":"JBSWY3DPEHPK3PXP","url":"%s","picture":"data:image/png;base64,%s"}`, url, base64.StdEncoding.EncodeToString(picture.Bytes()))(w, s)
+}
 
 func asJSON(v any) string { return string(must(json.Marshal(v))) }
 
@@ -229,7 +244,7 @@ var deskStates = []pageState{
 	{name: "console-engines-down", path: "/console/engines", ready: `shown('.engine[data-state=bad]') && shown('.engine[data-state=unknown]')`, setup: both(operated("viewer"), scripts("GET /api/admin/engines", queueDown), scripts("GET /api/admin/dead-letters", problem(503, "unavailable")))},
 	{name: "console-log", path: "/console/log", ready: `document.querySelectorAll('#log tbody tr').length === 3`, setup: operated("admin")},
 	{name: "console-me", path: "/console/me", ready: `shown('#factor-begin')`, setup: operated("operator")},
-	{name: "console-second-factor", path: "/console/me", ready: `shown('#code')`, setup: both(operated("operator"), scripts("POST /api/me/second-factor", reply(200, `{"secret":"JBSWY3DPEHPK3PXP","url":"otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"}`))), then: clicks("#factor-begin")},
+	{name: "console-second-factor", path: "/console/me", ready: `shown('#code') && shown('#qr') && node('#qr').naturalWidth > 0`, setup: both(operated("operator"), scripts("POST /api/me/second-factor", aFactor)), then: clicks("#factor-begin")},
 	{name: "console-login", path: "/console/login", nobody: true, ready: `can('#login-submit')`},
 	{name: "console-login-code", path: "/console/login", nobody: true, ready: `shown('[name=code]')`, setup: scripts("POST /api/login", problem(401, "second_factor")), then: func(b *buyer) {
 		b.fill("zhou.min", "correct horse")

@@ -22,6 +22,9 @@ byId('factor-begin').addEventListener('click', async () => {
   const answer = await post('/api/me/second-factor');
   if (answer.status !== 200) return tell({ tone: 'bad', key: 'me.failed', values: { why: () => explain(answer) } });
   byId('secret').textContent = answer.body.secret.replace(/(.{4})/g, '$1 ').trim();
+  // An older node sends no picture.
+  byId('qr').hidden = !answer.body.picture?.startsWith('data:image/png;base64,');
+  if (!byId('qr').hidden) byId('qr').src = answer.body.picture;
   // Only a link of the one kind that it may be.
   byId('otpauth').hidden = !answer.body.url?.startsWith('otpauth://');
   if (!byId('otpauth').hidden) byId('otpauth').href = answer.body.url;
