@@ -377,33 +377,40 @@ func testDeskRefund(t *testing.T, b *buyer) {
 func testDeskUndo(t *testing.T, b *buyer) {
 	operated("operator")(b.shop)
 	b.login()
-	id := func(n string) string { return anOrder[:25] + n }
-	b.shop.script("GET /api/admin/orders?sale=1&state=unpaid&limit=100", reply(200, `{"items":[{"id":"%s"},{"id":"%s"}]}`, id("A"), id("B")), reply(200, `{"items":[]}`))
-	b.shop.script("GET /api/admin/orders?sale=1&state=paid&limit=100", reply(200, `{"items":[{"id":"%s"},{"id":"%s"}]}`, id("B"), id("C")))
-	b.shop.script("POST /api/admin/orders/"+id("A")+"/cancel", reply(200, `{}`))
-	b.shop.script("POST /api/admin/orders/"+id("B")+"/cancel", problem(409, "state")) // it has just been paid
+	const undo = "POST /api/admin/sales/1/undo"
 	step := make(chan struct{})
-	b.shop.script("POST /api/admin/orders/"+id("B")+"/refund", func(w responseWriter, s *shop) {
-		select {
-		case <-step:
-		case <-s.closed:
-		}
-		reply(200, `{}`)(w, s)
-	})
+	b.shop.script(undo, inForce(aDeskSale("1", "x", time.Now(), time.Now(), "paused", ""), 3, 3),
+		reply(200, `{"step":"cancel","done":25,"more":true}`), reply(200, `{"step":"cancel","done":3,"more":false}`),
+		func(w responseWriter, s *shop) {
+			select {
+			case <-step:
+			case <-s.closed:
+			}
+			reply(200, `{"step":"refund","done":25,"more":true}`)(w, s)
+		})
 	b.Open("/console/sale/1")
 	b.Click("[data-tool=undo]")
 	b.Await(`node('#press').open && text('#press-effect').includes('103') && text('#press-effect').includes('238')`)
+	require.Equal(t, []string{`{"step":"pause"}`}, b.shop.bodies(undo+"?preview=1"))
 	b.Fill("#press-typed", "机械键盘 87 键 · Mechanical keyboard")
 	b.Click("#press-yes")
-	b.Await(`text('.receipt')?.includes('cancelling unpaid orders: 1 done')`)
-	// The refund of the second is on its way: pressed earlier, the button would stop before it.
-	require.Eventually(t, func() bool { return b.shop.count("POST /api/admin/orders/"+id("B")+"/refund") == 1 }, time.Minute, 10*time.Millisecond)
+	b.Await(`text('.receipt')?.includes('cancelling unpaid orders: 28 done')`)
+	// The first refunds are on their way: pressed earlier, the button would stop before them.
+	require.Eventually(t, func() bool { return b.shop.count(undo) == 4 }, time.Minute, 10*time.Millisecond)
 	b.Click(".receipt .button")
 	close(step)
-	b.Await(`text('.receipt p').startsWith('Stopped after 2 orders.')`)
-	require.Equal(t, 1, b.shop.count("POST /api/admin/sales/1/pause"))
-	require.Equal(t, []string{`{"reason":"wrong price"}`}, b.shop.bodies("POST /api/admin/orders/"+id("B")+"/refund"))
-	require.Zero(t, b.shop.count("POST /api/admin/orders/"+id("C")+"/refund"))
+	b.Await(`text('.receipt p').startsWith('Stopped after 53 orders.')`)
+	require.Equal(t, []string{`{"step":"pause"}`, `{"step":"cancel","batch":25}`, `{"step":"cancel","batch":25}`, `{"step":"refund","batch":25}`}, b.shop.bodies(undo))
+
+	// What has ended is not paused, and orders that stay as they are are not tried for ever.
+	const ended = "POST /api/admin/sales/4/undo"
+	b.shop.script(ended, reply(200, `{"step":"cancel","done":2,"more":false}`), reply(200, `{"step":"refund","done":1,"more":true}`), reply(200, `{"step":"refund","done":0,"more":true}`))
+	b.Open("/console/sale/4")
+	b.Click("[data-tool=undo]")
+	b.Fill("#press-typed", "登山背包 40 升 · Mountain backpack, 40 litres")
+	b.Click("#press-yes")
+	b.Await(`text('.receipt p').startsWith('Interrupted after 3 orders')`)
+	require.Equal(t, []string{`{"step":"cancel","batch":25}`, `{"step":"refund","batch":25}`, `{"step":"refund","batch":25}`}, b.shop.bodies(ended))
 }
 
 func testDeskParts(t *testing.T, b *buyer) {

@@ -149,7 +149,7 @@ func deskNodes(now time.Time, parts string) string {
 	return "[" + node(1, "") + "," + node(2, "") + "," + node(3, "") + "]"
 }
 
-const aPreview = `{"preview":{"sale":"1","what":"x","numbers":[{"name":"left","value":120},{"name":"waiting","value":37},{"name":"unpaid","value":103}],"undo":false,"ask":"title"}}`
+const aPreview = `{"preview":{"sale":"1","what":"x","numbers":[{"name":"left","value":120},{"name":"waiting","value":37},{"name":"unpaid","value":103},{"name":"paid","value":238}],"undo":false,"ask":"title"}}`
 
 // inForce is the answer to a change: the sale, and the receipt.
 func inForce(sale map[string]any, nodes, of int) answer {

@@ -38,7 +38,8 @@ export function actions(sale, state, shelf, { admin, done }) {
   list.push(of('notice', { fields: [{ name: 'text', type: 'text', value: sale.notice ?? '', maxlength: 400, hint: () => t('field.text_hint') }], make: ({ text }) => ({ text: text.trim() }) }));
   if (state !== 'scheduled') {
     list.push(of('holds', { fields: [{ name: 'seconds', type: 'number', value: '900', min: 1, max: 86_400, required: true }], make: ({ seconds }) => (Number(seconds) > 0 ? { seconds: Number(seconds) } : null) }));
-    list.push({ ...of('undo', {}), press: () => undoPrice(sale, admin, done) });
+    const undo = of('undo', { title: sale.title });
+    list.push({ ...undo, press: () => undoPrice(undo, state, done) });
   }
   if (!over) list.push({ ...of('end', { ask: 'title', title: sale.title }), danger: true });
   if (shelf !== 'published' || state === 'scheduled') {
@@ -69,44 +70,42 @@ export function tool(action) {
   return node;
 }
 
+const undoBatch = 25; // orders in one request: it can be stopped between any two
+
 // undoPrice undoes a wrong price: the sale is paused, its unpaid orders are cancelled and
-// the paid ones refunded, one after the other. It can be stopped between any two; pressed
+// the paid ones refunded, some at a time. It can be stopped between any two steps; pressed
 // again it goes on with those that are left. Each order has its own entry in the log.
-async function undoPrice(sale, admin, done) {
-  const counts = await request('GET', `${admin}/after`);
-  press({
-    name: 'undo', ask: 'title', title: sale.title, values: { title: sale.title }, path: `${admin}/pause`,
-    numbers: ['unpaid', 'paid'].map((name) => ({ name, value: counts.body?.[name] })),
-    done: (answer) => (answer.status < 300 ? undoAll(sale, answer, done) : done(answer)),
-  });
+function undoPrice(action, state, done) {
+  // A sale that has ended needs no pause, and cannot have one.
+  const steps = [{ step: 'cancel', batch: undoBatch }, { step: 'refund', batch: undoBatch }];
+  const first = state === 'ended' ? steps[0] : { step: 'pause' };
+  press({ ...action, ask: 'title', make: () => first, done: (answer) => (answer.status < 300 ? undoAll(action.path, steps, answer, done) : done(answer)) });
 }
 
-const reason = 'wrong price';
-
-async function undoAll(sale, first, done) {
+async function undoAll(path, steps, answer, done) {
   let [stopped, n] = [false, 0];
-  const node = receipt('undo.running', first, {});
+  const node = receipt('undo.running', answer, {});
   node.append(button('undo.stop', () => { stopped = true; }));
   const end = (key, why = '') => {
     receipt(key, null, { values: { n: () => count(n), why }, tone: key === 'undo.done' ? 'good' : 'bad' });
     done({ status: 200 });
   };
-  for (const [verb, state] of [['cancel', 'unpaid'], ['refund', 'paid']]) {
+  let last = answer;
+  for (const step of steps) {
+    const key = `undo.${step.step}`;
+    // The press itself has done the first step of a sale that has ended.
+    if (last.body?.step !== step.step) last = null;
     for (;;) {
-      const list = await request('GET', `/api/admin/orders?sale=${encodeURIComponent(sale.id)}&state=${state}&limit=100`);
-      if (list.status !== 200) return end('undo.failed', explain(list));
-      const before = n;
-      let last;
-      for (const order of list.body.items) {
-        if (stopped) return end('undo.stopped');
-        last = await request('POST', `/api/admin/orders/${encodeURIComponent(order.id)}/${verb}`, { reason });
-        // An order that has just been paid, or has run out, is not in this state any more.
-        if (last.status !== 200 && last.code !== 'state') return end('undo.failed', explain(last));
-        if (last.status === 200) n++;
-        show(node.querySelector('span'), () => t(`undo.${verb}`, { n: () => count(n) }));
+      if (last) {
+        const some = last.body.done;
+        n += some;
+        show(node.querySelector('span'), () => t(key, { n: () => count(n) }));
+        if (!last.body.more) break;
+        if (some === 0) return end('undo.failed', explain({ status: 409, code: 'state' })); // the same orders again
       }
-      if (list.body.items.length === 0) break;
-      if (n === before) return end('undo.failed', explain(last));
+      if (stopped) return end('undo.stopped');
+      last = await request('POST', path, step);
+      if (last.status !== 200) return end('undo.failed', explain(last));
     }
   }
   return end('undo.done');
