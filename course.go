@@ -10,10 +10,22 @@ type Course struct {
 	Verdicts  map[string]int64 // answers of the nodes since they started
 	Admission *Spread          // of the last seconds in which somebody was admitted; nil: not known
 	Steps     []Step
+	Paces     []Pace // as the node has measured that makes the report; nil: it was not there
+	Node      string // its name
+	Nodes     int    // of so many
 }
 
-// Spread is how long something took, in milliseconds.
-type Spread struct{ P50, P99 float64 }
+// Spread is how long something took, in milliseconds. P90 and Max are 0 where they are not
+// known.
+type Spread struct{ P50, P90, P99, Max float64 }
+
+// Pace is how long admissions and outcomes took in one interval of a sale; nil: there were
+// none.
+type Pace struct {
+	At                 time.Time // its beginning
+	Width              time.Duration
+	Admission, Outcome *Spread
+}
 
 // Step is what was settled in one interval of a sale.
 type Step struct {

@@ -44,6 +44,9 @@ func (a *API) report(w http.ResponseWriter, r *request) error {
 			c.Admission = &seckill.Spread{P50: s.AdmissionMS.P50, P99: s.AdmissionMS.P99}
 		}
 	}
+	nodes, _ := a.Live.Nodes(r.Context())
+	teller := a.Live.Teller
+	c.Paces, c.Node, c.Nodes = teller.Paces(id), teller.Node.Name, max(1, len(nodes))
 	var page bytes.Buffer
 	if err := a.Report(&page, c, a.Live.Teller.Source.Now()); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -220,5 +221,13 @@ func TestTheReportOfASaleIsAPage(t *testing.T) {
 	s := newSystem(t)
 	a := s.admin("GET", "/api/admin/sales/"+s.open.ID.String()+"/report", "").is(200)
 	require.Contains(t, string(a.body), "秒杀报告")
+	// How long it took stands in it as soon as it has been told, step by step.
+	buyers := 0
+	require.Eventually(t, func() bool {
+		buyers++
+		s.as(fmt.Sprint("buyer ", buyers), "POST", ticketPath(s.open.ID), "")
+		a = s.admin("GET", "/api/admin/sales/"+s.open.ID.String()+"/report", "").is(200)
+		return strings.Contains(string(a.body), "Latency of an admission")
+	}, 20*time.Second, 200*time.Millisecond)
 	require.Contains(t, a.header.Get("Content-Security-Policy"), "default-src 'none'")
 }

@@ -57,6 +57,7 @@ type Teller struct {
 	last  Message
 	parts Parts
 	marks []Mark
+	paces paces
 }
 
 // Run tells until ctx is done, and then that this node is gone.
@@ -164,6 +165,7 @@ func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.
 		t.Tally.Add(s.ID)
 	}
 	states, _ := t.Source.States(ctx, ids) // what is missing is not known
+	now := t.Source.Now().UTC()
 	all := make([]Figures, 0, len(sales))
 	for _, s := range sales {
 		at := readAt
@@ -178,7 +180,7 @@ func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.
 		if state, ok := states[s.ID]; ok && state.Open {
 			f.Gate = &state
 		}
-		t.Tally.read(s.ID, &f)
+		t.paces.read(t.Tally, s.ID, now, &f)
 		all = append(all, f)
 	}
 	return all

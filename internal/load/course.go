@@ -19,14 +19,7 @@ var coursePage = template.Must(template.Must(page.Clone()).New("course").Parse(c
 // WriteCourse writes the report of a real sale as one page, in the form of the report of
 // a load: rehearsal and reality can lie side by side. What nobody knows is a dash.
 func WriteCourse(w io.Writer, c *seckill.Course, now time.Time) error {
-	r := Report{}
-	for _, s := range c.Steps {
-		r.Series = append(r.Series, Point{At: s.At.Add(s.Width).Sub(c.Steps[0].At), Width: s.Width, Results: map[string]int64{statusPlaced: s.Placed, statusRefused: s.Refused}})
-	}
-	var charts []chart
-	if len(r.Series) > 1 {
-		charts = r.charts()
-	}
+	charts := courseCharts(c)
 	var checks []Check
 	switch {
 	case c.Balance.OK == nil:
@@ -43,6 +36,68 @@ func WriteCourse(w io.Writer, c *seckill.Course, now time.Time) error {
 		"Price": seckill.FormatMoney(c.Sale.Price, c.Sale.Currency), "Rate": best(c.Steps), "Verdicts": named(c.Verdicts),
 		"Opens": c.Sale.OpensAt.UTC().Format(time.RFC3339), "Closes": c.Sale.ClosesAt.UTC().Format(time.RFC3339),
 	})
+}
+
+// courseCharts draws what was settled, and how long admissions and outcomes took, over the
+// same time.
+func courseCharts(c *seckill.Course) (charts []chart) {
+	var counts, times Report
+	var from time.Time
+	for _, s := range c.Steps {
+		from = earlier(from, s.At)
+	}
+	for _, p := range c.Paces {
+		from = earlier(from, p.At)
+	}
+	var end time.Duration
+	for _, s := range c.Steps {
+		p := Point{At: s.At.Add(s.Width).Sub(from), Width: s.Width, Results: map[string]int64{statusPlaced: s.Placed, statusRefused: s.Refused}}
+		counts.Series, end = append(counts.Series, p), max(end, p.At)
+	}
+	for _, v := range c.Paces {
+		p := Point{At: v.At.Add(v.Width).Sub(from), Width: v.Width, BuyLatency: latencyOf(v.Admission), ResultLatency: latencyOf(v.Outcome)}
+		times.Series, end = append(times.Series, p), max(end, p.At)
+	}
+	if len(counts.Series) > 1 {
+		charts = counts.overTimeUntil(end)
+	}
+	if len(times.Series) > 1 {
+		note := ""
+		if c.Nodes > 1 {
+			note = fmt.Sprintf(", at the node %s, one of %d", c.Node, c.Nodes)
+		}
+		for len(times.Series) > maxDrawn {
+			times.Series = halved(times.Series)
+		}
+		for _, l := range []struct {
+			title, note string
+			of          func(Point) *Latency
+		}{
+			{"Latency of an admission", "how long the gate took", func(p Point) *Latency { return p.BuyLatency }},
+			{"Latency of an outcome", "from the admission to the order", func(p Point) *Latency { return p.ResultLatency }},
+		} {
+			if curves, low, high := times.latencies(l.of); len(curves) > 0 {
+				charts = append(charts, draw(l.title, l.note+"; p50, p90, p99 and the slowest of each interval"+note, linear(0, end.Seconds(), seconds), logarithmic(low, high, microLabel), curves))
+			}
+		}
+	}
+	return charts
+}
+
+// earlier is the earlier of two moments, of which the first may not be known yet.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latencyOf(s *seckill.Spread) *Latency {
+	if s == nil {
+		return nil
+	}
+	ms := func(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }
+	return &Latency{P50: ms(s.P50), P90: ms(s.P90), P99: ms(s.P99), Max: ms(s.Max)}
 }
 
 // best is the most that was placed in a second.

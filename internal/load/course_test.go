@@ -23,6 +23,16 @@ func TestTheReportOfASaleIsOnePage(t *testing.T) {
 		require.Contains(t, page.String(), part)
 	}
 	require.NotContains(t, page.String(), "http://", "it needs nothing else")
+	require.NotContains(t, page.String(), "Latency of an", "nobody has measured any")
+	page.Reset()
+	c.Node, c.Nodes = "n1", 3
+	c.Paces = []seckill.Pace{{At: at.Add(-time.Second), Width: time.Second, Admission: &seckill.Spread{P50: 1, P90: 2, P99: 4, Max: 9}},
+		{At: at, Width: time.Second, Admission: &seckill.Spread{P50: 1, P90: 2, P99: 4, Max: 9}, Outcome: &seckill.Spread{P50: 60, P90: 80, P99: 120, Max: 300}},
+		{At: at.Add(time.Second), Width: time.Second, Outcome: &seckill.Spread{P50: 60, P90: 80, P99: 120, Max: 300}}}
+	require.NoError(t, WriteCourse(&page, c, at))
+	for _, part := range []string{"Latency of an admission", "Latency of an outcome", "at the node n1, one of 3"} {
+		require.Contains(t, page.String(), part)
+	}
 	broken := false
 	c.Balance.OK, c.Balance.Violations = &broken, []seckill.Breach{{Rule: "counter", Says: "sold is 3"}}
 	page.Reset()

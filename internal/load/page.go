@@ -106,7 +106,7 @@ type xy struct {
 // charts draws what there is to draw.
 func (r *Report) charts() (out []chart) {
 	if len(r.Series) > 0 {
-		out = r.overTime()
+		out = r.overTimeUntil(r.Series[len(r.Series)-1].At)
 	}
 	for _, t := range []lines{{"Distribution of buys", r.Buys}, {"Distribution of results", r.Results}} {
 		if c, ok := distribution(t.Title, t.Lines); ok {
@@ -116,14 +116,15 @@ func (r *Report) charts() (out []chart) {
 	return out
 }
 
-func (r *Report) overTime() (out []chart) {
+// overTimeUntil draws what there is over time, from 0 to last.
+func (r *Report) overTimeUntil(last time.Duration) (out []chart) {
 	// More points than a curve is wide would be a blur.
 	drawn := *r
 	for len(drawn.Series) > maxDrawn {
 		drawn.Series = halved(drawn.Series)
 	}
 	r = &drawn
-	end := r.Series[len(r.Series)-1].At.Seconds()
+	end := last.Seconds()
 	add := func(title, note string, y axis, curves []xy) {
 		if len(curves) > 0 {
 			out = append(out, draw(title, note, linear(0, end, seconds), y, curves))
