@@ -486,6 +486,7 @@ func testDeskNarrow(t *testing.T, b *buyer) {
 			b.Open(p.path)
 			b.Await(p.ready)
 			b.fits(360)
+			b.Equal(`[...document.querySelectorAll('.scroll')].filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel).join()`, "")
 			if small := b.Eval(`[...document.querySelectorAll('a, button, input, select, summary')]
 				.filter((e) => e.checkVisibility() && !e.classList.contains('skip') && Math.min(e.offsetHeight, e.offsetWidth) < 44)
 				.map((e) => e.outerHTML).join('\n')`); small != "" {

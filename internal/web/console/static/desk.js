@@ -247,6 +247,21 @@ export function effect(numbers) {
     figure(el('dd', { class: 'digits' }), n.value, (v) => (typeof v === 'number' ? count(v) : String(v))))));
 }
 
+// --- tables ------------------------------------------------------------------------
+
+const stacks = new Set();
+
+// stack tells each cell of a table the name of its column: on a phone the rows are cards.
+// It is called when rows were drawn.
+export function stack(table) {
+  stacks.add(table);
+  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const row of table.tBodies[0].rows) for (const [i, cell] of [...row.cells].entries()) if (cell.colSpan === 1) cell.dataset.name = names[i];
+}
+
+// The words of the header have changed by now: i18n.js listens first.
+byId('lang').addEventListener('click', () => stacks.forEach(stack));
+
 // --- which part is down ---------------------------------------------------------
 
 // drawParts shows, on every page, which part of the system is away.

@@ -3,7 +3,7 @@
 import { count, say, show, t } from './i18n.js';
 import { stopwatch } from './clock.js';
 import { byId } from './frame.js';
-import { age, button, drawParts, el, figure, isKnown, may, moment, ms, needs, onRole, partsOf, source, tellTrouble, tile, word } from './desk.js';
+import { age, button, drawParts, el, figure, isKnown, may, moment, ms, needs, onRole, partsOf, source, stack, tellTrouble, tile, word } from './desk.js';
 import { press } from './press.js';
 
 const engines = source('/api/admin/engines', 3_000, drawNodes);
@@ -65,6 +65,7 @@ function drawNodes(s) {
       figure(el('td'), node.roles, (roles) => [roles].flat().join(', ')), figure(el('td', { class: 'digits' }), node.clock_skew_ms, ms),
       el('td', { class: node.degraded?.length ? 'bad' : '', show: () => (isKnown(node.degraded) ? node.degraded.map((name) => word('part', name)).join(', ') || '—' : t('unknown')) }), seen);
   }));
+  stack(byId('nodes'));
 }
 
 // replay gives dead letters back to the queue: one, ten or all.
@@ -93,6 +94,7 @@ function drawDead(s) {
     el('td', {}, d.sale ? el('a', { href: `/console/sale/${encodeURIComponent(d.sale)}`, text: d.sale }) : '—'), el('th', { scope: 'row' }, el('code', { text: d.ticket ?? d.id })),
     el('td', {}, el('b', { show: () => word('dead_reason', d.reason) }), d.says ? el('small', { class: 'soft', text: ` ${d.says}`, dir: 'auto' }) : null),
     el('td', {}, d.sealed === false ? el('span', { class: 'soft', say: 'engines.unsealed' }) : may('operator') ? button('engines.replay_one', () => replay({ ids: [d.id] }, { n: () => count(1) })) : null))));
+  stack(byId('dead'));
   show(byId('dead-heading'), () => (s.value === undefined ? t('engines.dead') : `${t('engines.dead')} · ${count(letters())}`));
 }
 

@@ -3,7 +3,7 @@
 import { count, percent, say, show, t } from './i18n.js';
 import { gate, stopwatch } from './clock.js';
 import { part } from './frame.js';
-import { act, age, drawParts, el, figure, isKnown, moment, ms, source, tellTrouble, tile, word } from './desk.js';
+import { act, age, drawParts, el, figure, isKnown, moment, ms, source, stack, tellTrouble, tile, word } from './desk.js';
 import { chart } from './chart.js';
 
 const kept = 600_000; // ms of steps that are kept
@@ -163,6 +163,7 @@ export function live(root, { id, admin }) {
         el('td', { class: node.degraded?.length ? 'bad' : '', show: () => (isKnown(node.degraded) ? node.degraded.map((name) => word('part', name)).join(', ') || '—' : t('unknown')) }), seen);
     });
     part(root, 'nodes').replaceChildren(...(rows.length ? rows : [el('tr', {}, el('td', { colspan: 6, class: 'unknown', show: () => `${t('unknown')} · ${why()}` }))]));
+    stack(part(root, 'nodes').closest('table'));
   }
 
   const wall = root.querySelector('#wall');

@@ -3,7 +3,7 @@ import { say, show } from './i18n.js';
 import { get } from './api.js';
 import { stopwatch } from './clock.js';
 import { byId } from './frame.js';
-import { act, age, el, may, moment, onRole, troubleOf, watchParts, word } from './desk.js';
+import { act, age, el, may, moment, onRole, stack, troubleOf, watchParts, word } from './desk.js';
 
 const form = byId('find');
 const names = ['who', 'what', 'sale'];
@@ -25,6 +25,7 @@ async function find(before = '') {
   const rows = answer.body.items.map(row);
   if (before) body.append(...rows);
   else body.replaceChildren(...rows);
+  stack(byId('log'));
   byId('log').hidden = body.rows.length === 0;
   status.hidden = body.rows.length > 0;
   status.dataset.tone = 'plain';

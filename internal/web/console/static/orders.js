@@ -3,7 +3,7 @@ import { count, money, say, show, t, when } from './i18n.js';
 import { get } from './api.js';
 import { stopwatch } from './clock.js';
 import { byId } from './frame.js';
-import { age, can, el, may, onRole, troubleOf, watchParts, word } from './desk.js';
+import { age, can, el, may, onRole, stack, troubleOf, watchParts, word } from './desk.js';
 
 const form = byId('find');
 const { q, sale, state } = form.elements;
@@ -49,6 +49,7 @@ async function find(next = '') {
   const body = table.tBodies[0];
   if (next) body.append(...rows);
   else body.replaceChildren(...rows);
+  stack(table);
   cursor = answer.body.next ?? '';
   more.hidden = !cursor;
   table.hidden = body.rows.length === 0;

@@ -2,7 +2,7 @@
 import { show, t } from './i18n.js';
 import { get } from './api.js';
 import { byId } from './frame.js';
-import { all, button, el, isKnown, may, needs, onRole, troubleOf, watchParts, word } from './desk.js';
+import { all, button, el, isKnown, may, needs, onRole, stack, troubleOf, watchParts, word } from './desk.js';
 import { press } from './press.js';
 
 const form = byId('find');
@@ -20,6 +20,7 @@ async function find(from = '') {
   const rows = answer.body.items.map(row);
   if (from) body.append(...rows);
   else body.replaceChildren(...rows);
+  stack(byId('accounts'));
   byId('accounts').hidden = body.rows.length === 0;
   next = answer.body.next ?? '';
   byId('more').hidden = !next;
@@ -57,6 +58,7 @@ async function lists() {
       el('td', { show: () => entry.sale ?? t('access.all_sales') }), el('td', { text: entry.note ?? '', dir: 'auto' }), el('td', { text: entry.by, dir: 'auto' }),
       el('td', {}, button('act.access_remove', () => press(remove))));
   }));
+  stack(byId('access'));
 }
 
 byId('add').addEventListener('click', () => press({
