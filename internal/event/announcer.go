@@ -16,6 +16,7 @@ import (
 const (
 	announceRows  = 128                    // read and sent together: up to 7,680 events, some 4 MB
 	announcePause = 200 * time.Millisecond // between looks for events while there are none
+	announceRest  = 500 * time.Millisecond // at most, between two turns while there are more
 
 	announcerLease = "announcer" // at the store
 	// announcerTime is how long nobody announces after the announcing node was killed: it is
@@ -65,6 +66,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	defer a.lease.Release(ctx)
 	failing, complaint := duty.Backoff{First: rabbit.MinPause, Most: rabbit.MaxPause}, duty.Complaint{}
 	for ctx.Err() == nil {
+		began := time.Now()
 		sent, more, err := a.turn(ctx)
 		if sent > 0 || err == nil {
 			failing.Reset()
@@ -77,6 +79,10 @@ func (a *Announcer) Run(ctx context.Context) error {
 			duty.Rest(ctx, failing.Next())
 		case !more:
 			duty.Rest(ctx, announcePause)
+		default:
+			// Orders come before the news of them: on a busy machine everybody else has
+			// the processors for as long again.
+			duty.Rest(ctx, min(time.Since(began), announceRest))
 		}
 	}
 	return nil

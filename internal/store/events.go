@@ -274,6 +274,7 @@ func (k *keptEvents) decode(body []byte) error {
 func (k *keptEvents) row(about map[string]*about) (row seckill.EventRow, err error) {
 	row.ID = k.id
 	step := strings.TrimPrefix(k.id, k.order.ID)
+	var same eventForm
 	for _, id := range k.orders {
 		e := seckill.Event{V: seckill.EventVersion, ID: id + step, Type: k.kind, At: k.at, Order: k.order}
 		e.Order.ID, e.Order.Ticket = id, id
@@ -284,13 +285,46 @@ func (k *keptEvents) row(about map[string]*about) (row seckill.EventRow, err err
 			e.Payment = nil // of a later event of the order
 		}
 		e.Changed = changed(k.kind, e.Order.State)
-		body, err := json.Marshal(e)
+		body, err := same.encode(e)
 		if err != nil {
 			return row, err
 		}
 		row.Events = append(row.Events, seckill.EventMessage{ID: e.ID, Type: e.Type, Order: id, At: e.At, Body: body})
 	}
 	return row, nil
+}
+
+// eventForm encodes the events of a row, which mostly differ in the order's id and the
+// buyer alone: it encodes the first and fills in those two for the others.
+type eventForm struct {
+	title, image  string
+	before, after [][]byte // of the buyer; an id comes between any two parts
+}
+
+const buyerKey = `"buyer":` // of an event in JSON. Inside a string its quotes would be escaped.
+
+func (f *eventForm) encode(e seckill.Event) ([]byte, error) {
+	if e.Payment != nil {
+		return json.Marshal(e)
+	}
+	id, buyer := e.Order.ID, e.Buyer
+	if f.before == nil || f.title != e.Order.Title || f.image != e.Order.Image {
+		e.Buyer = ""
+		body, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		before, after, _ := bytes.Cut(body, []byte(buyerKey+`""`))
+		f.title, f.image = e.Order.Title, e.Order.Image
+		f.before, f.after = bytes.Split(before, []byte(id)), bytes.Split(after, []byte(id))
+	}
+	text, err := json.Marshal(buyer)
+	if err != nil {
+		return nil, err
+	}
+	body := bytes.Join(f.before, []byte(id))
+	body = append(append(body, buyerKey...), text...)
+	return append(body, bytes.Join(f.after, []byte(id))...), nil
 }
 
 // changed is what an event of that type says of the order's state.

@@ -225,7 +225,7 @@ func (s *Store) allOrders(f seckill.OrderFilter) (q string, args []any) {
 	case "":
 	case seckill.Unpaid, seckill.Paid, seckill.Cancelled, seckill.Expired, seckill.Refunded:
 		if f.Buyer == "" && f.Payment == "" && f.Order == "" { // of those there are few
-			q = strings.Replace(q, "tickets t", "tickets t"+s.dialect.byState(f.State), 1)
+			q = strings.Replace(q, "tickets t JOIN sales s", "tickets t"+s.dialect.byState(f.State)+" sales s"+s.dialect.byKey, 1)
 		}
 		and("t.state = '" + string(f.State) + "'") // SQLite's indexes are of states that it can see in the statement
 	default:

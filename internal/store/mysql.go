@@ -50,15 +50,18 @@ func openMySQL(raw string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{where: where, dialect: dialect{
-		name:        "mysql",
-		goose:       database.DialectMySQL,
-		class:       classMySQL,
-		check:       checkMySQL,
-		weak:        weakMySQL,
-		chunk:       mysqlRows,
-		lock:        " FOR UPDATE",
-		byKey:       " FORCE INDEX (PRIMARY)",
-		byState:     func(seckill.OrderState) string { return " FORCE INDEX (tickets_state)" },
+		name:  "mysql",
+		goose: database.DialectMySQL,
+		class: classMySQL,
+		check: checkMySQL,
+		weak:  weakMySQL,
+		chunk: mysqlRows,
+		lock:  " FOR UPDATE",
+		byKey: " FORCE INDEX (PRIMARY)",
+		// An index of the state would be written with each order that is placed, and made that
+		// a tenth slower; SQLite's leaves those orders out, which InnoDB's cannot. So orders are
+		// looked at from the newest on.
+		byState:     func(seckill.OrderState) string { return " FORCE INDEX (PRIMARY) STRAIGHT_JOIN" },
 		clock:       "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
 		max:         "GREATEST",
 		active:      "active_buyer",

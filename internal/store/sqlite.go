@@ -36,9 +36,9 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		credit:      "UPDATE tickets SET expires_at = expires_at + MIN(?, ? - created_at) WHERE state = 'unpaid' AND expires_at > ?",
 		byState: func(state seckill.OrderState) string {
 			if state == seckill.Unpaid {
-				return " INDEXED BY tickets_unpaid"
+				return " INDEXED BY tickets_unpaid JOIN"
 			}
-			return " INDEXED BY tickets_state"
+			return " INDEXED BY tickets_state JOIN"
 		},
 		due: "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
 	}, now: time.Now, stmts: map[stmtKey]*sql.Stmt{}}

@@ -89,7 +89,7 @@ type dialect struct {
 	activeBuyer string                          // its index's column
 	active      string                          // the buyer of a ticket whose order is active, else nothing that matches
 	credit      string                          // gives so many milliseconds, at most those since they were placed until a moment, to the orders that were unpaid at another moment
-	byState     func(seckill.OrderState) string // after a table's name: find orders by the index of their state
+	byState     func(seckill.OrderState) string // between tickets and what is joined to them: find orders by their state, newest first
 	due         string                          // the ids and times of at most so many unpaid orders that expire until then
 }
 
