@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,7 +77,20 @@ func (t *tx) tellPart(ctx context.Context, o seckill.Order, now time.Time) error
 	if err != nil {
 		return err
 	}
-	return t.tellAs(ctx, fmt.Sprintf("-2%02d", min(parts, 99)), "order.partly_refunded", []seckill.Order{o}, now)
+	return t.tellAs(ctx, partStep(parts), "order.partly_refunded", []seckill.Order{o}, now)
+}
+
+// partStep is what follows the order's id in the id of the event of its n-th part, in four
+// characters at most: "-201" to "-299", and then "-2a000" to "-2zzzz", whose three last
+// are a number of base 36. They rise with n, and come between "-2" and "-3".
+func partStep(n int64) string {
+	const base, rest = 36, 36 * 36 * 36
+	if n < 100 {
+		return fmt.Sprintf("-2%02d", n)
+	}
+	n = min(n-100, 26*rest-1)                    // of 1.2 million parts
+	tail := strconv.FormatInt(rest+n%rest, base) // with a digit too many in front, for its zeros
+	return "-2" + string(rune('a'+n/rest)) + tail[1:]
 }
 
 func (t *tx) tellAs(ctx context.Context, step, kind string, orders []seckill.Order, now time.Time) error {
@@ -145,7 +159,7 @@ func eventStep(state seckill.OrderState) (step, kind string) {
 func (s *Store) Events(ctx context.Context, max int) (rows []seckill.EventRow, err error) {
 	err = s.passingBad(ctx, func() error {
 		return s.read(ctx, "events", func(t *tx) error {
-			rows, err = t.eventRows(ctx, brokerEvents, max)
+			rows, err = t.eventRows(ctx, brokerEvents, "", max)
 			return err
 		})
 	})
@@ -192,12 +206,16 @@ func (s *Store) passingBad(ctx context.Context, read func() error) error {
 	}
 }
 
-// eventRows reads the first rows of a table of events.
-func (t *tx) eventRows(ctx context.Context, table string, max int) (rows []seckill.EventRow, err error) {
+// eventRows reads the first rows of a table of events, or the one of that id.
+func (t *tx) eventRows(ctx context.Context, table, id string, max int) (rows []seckill.EventRow, err error) {
 	var kept []keptEvents
 	var ids, paid []any
 	bad := &badEvents{table: table}
-	err = t.rows(ctx, "SELECT id, type, at, body FROM "+table+" WHERE type <> ? ORDER BY id LIMIT ?", []any{unreadable, max}, func(r scanner) error {
+	where, args := "type <> ?", []any{unreadable}
+	if id != "" {
+		where, args = where+" AND id = ?", append(args, id)
+	}
+	err = t.rows(ctx, "SELECT id, type, at, body FROM "+table+" WHERE "+where+" ORDER BY id LIMIT ?", append(args, max), func(r scanner) error {
 		var k keptEvents
 		var at int64
 		var body []byte

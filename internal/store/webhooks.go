@@ -25,16 +25,66 @@ func (s *Store) SpreadEvents(ctx context.Context, max int, to func(kind string) 
 	if err != nil || !waits {
 		return 0, err
 	}
-	err = s.passingBad(ctx, func() error { return s.spreadEvents(ctx, max, to, &n) })
+	err = s.passingBad(ctx, func() error {
+		err := s.spreadEvents(ctx, "", max, to, &n)
+		if unspreadable(err) {
+			return s.spreadEach(ctx, max, to, &n)
+		}
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
 	return n, nil
 }
 
-func (s *Store) spreadEvents(ctx context.Context, max int, to func(kind string) []string, n *int) error {
+// unspreadable says that the database will not have the deliveries of some event: another
+// has its id, or it rejects what is in it.
+func unspreadable(err error) bool { return errors.Is(err, errDuplicate) || errors.Is(err, ErrTicket) }
+
+// spreadEach spreads the rows one by one, and names those of which that cannot be done.
+func (s *Store) spreadEach(ctx context.Context, max int, to func(kind string) []string, n *int) error {
+	var ids []string
+	err := s.ask(ctx, "webhook events", func(t *tx) error {
+		ids = nil
+		return t.rows(ctx, "SELECT id FROM webhook_events WHERE type <> ? ORDER BY id LIMIT ?", []any{unreadable, max}, func(r scanner) error {
+			var id string
+			err := r.Scan(&id)
+			ids = append(ids, id)
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	done := 0
+	bad := &badEvents{table: webhookEvents}
+	for _, id := range ids {
+		one := 0
+		err := s.spreadEvents(ctx, id, 1, to, &one)
+		switch {
+		case unspreadable(err):
+			bad.ids, bad.why = append(bad.ids, id), err
+		case err != nil:
+			return err
+		}
+		done += one
+	}
+	if *n = done; len(bad.ids) > 0 {
+		return bad
+	}
+	return nil
+}
+
+// spreadEvents spreads the first rows, or the one of that id.
+func (s *Store) spreadEvents(ctx context.Context, id string, max int, to func(kind string) []string, n *int) error {
 	return s.write(ctx, "webhook events", func(t *tx) error {
-		rows, err := t.eventRows(ctx, webhookEvents, max)
+		if id != "" && t.lock != "" { // so that whoever else spreads it has done so, or has not begun
+			if err := t.rows(ctx, "SELECT id FROM webhook_events WHERE id = ?"+t.lock, []any{id}, func(scanner) error { return nil }); err != nil {
+				return err
+			}
+		}
+		rows, err := t.eventRows(ctx, webhookEvents, id, max)
 		if err != nil {
 			return err
 		}
@@ -167,16 +217,29 @@ func (s *Store) Deliveries(ctx context.Context, f seckill.DeliveryFilter) (all [
 	return all, err
 }
 
+const (
+	countedMost = 100_000 // deliveries: of a receiver that has more waiting, or given up, these are told
+	oldestAmong = 1000    // rows of events that wait to become deliveries, the next ones: the oldest of them is told
+)
+
 // ReceiverState returns how a receiver is served: all but its name, address and types.
+// Events that have not become deliveries yet are nobody's: they make each receiver late.
 func (s *Store) ReceiverState(ctx context.Context, receiver string) (v seckill.ReceiverState, err error) {
 	err = s.read(ctx, "receiver", func(t *tx) error {
 		v = seckill.ReceiverState{}
-		oldest, last := int64(0), int64(0)
-		q := `SELECT (SELECT COUNT(*) FROM webhook_deliveries WHERE receiver = ? AND state = 'waiting'), (SELECT COUNT(*) FROM webhook_deliveries WHERE receiver = ? AND state = 'failed'),
-			(SELECT COALESCE(MIN(at), 0) FROM webhook_deliveries WHERE receiver = ? AND state = 'waiting'), (SELECT COALESCE(MAX(next_at), 0) FROM webhook_deliveries WHERE receiver = ? AND state = 'delivered')`
-		err := t.one(ctx, q, []any{receiver, receiver, receiver, receiver}, func(r scanner) error { return r.Scan(&v.Waiting, &v.Failed, &oldest, &last) })
+		oldest, last, unspread := int64(0), int64(0), int64(0)
+		q := `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries WHERE receiver = ? AND state = 'waiting' LIMIT ?) w),
+			(SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries WHERE receiver = ? AND state = 'failed' LIMIT ?) f),
+			COALESCE((SELECT at FROM webhook_deliveries WHERE receiver = ? AND state = 'waiting' ORDER BY at LIMIT 1), 0),
+			COALESCE((SELECT next_at FROM webhook_deliveries WHERE receiver = ? AND state = 'delivered' ORDER BY next_at DESC LIMIT 1), 0),
+			COALESCE((SELECT MIN(at) FROM (SELECT at FROM webhook_events WHERE type <> ? ORDER BY id LIMIT ?) e), 0)`
+		args := []any{receiver, countedMost, receiver, countedMost, receiver, receiver, unreadable, oldestAmong}
+		err := t.one(ctx, q, args, func(r scanner) error { return r.Scan(&v.Waiting, &v.Failed, &oldest, &last, &unspread) })
 		if err != nil {
 			return err
+		}
+		if oldest == 0 || unspread > 0 && unspread < oldest {
+			oldest = unspread
 		}
 		v.Oldest, v.Last = moment(oldest), moment(last)
 		return t.rows(ctx, "SELECT at, why FROM webhook_stops WHERE receiver = ?", []any{receiver}, func(r scanner) error {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,8 @@ func init() {
 		{"events become deliveries once, and are kept only where they are wanted", testSpread},
 		{"a receiver gets the events of an order in their order, and other orders meanwhile", testDeliveries},
 		{"deliveries are given up, sent again and forgotten", testReplay},
+		{"every part that an order gives back is an event of its own", testManyParts},
+		{"an event that cannot become deliveries is put aside and stops no other", testUnspreadable},
 	}...)
 }
 
@@ -175,4 +178,79 @@ func testReplay(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	require.Equal(t, 100, n)
 	require.Equal(t, len(tickets)-100, s.rowsOf("webhook_deliveries"))
+}
+
+// An order gives back two cents at a time: each part is told, in its place.
+func testManyParts(t *testing.T, s *shop) {
+	s.HookTypes = []string{"order.paid", "order.partly_refunded", "order.refunded"}
+	s.KeepEvents = true
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 5)
+	s.become(seckill.Paid, v)
+	cents := int64(2)
+	const parts = 103
+	for i := range parts {
+		_, err := s.Refund(t.Context(), seckill.RefundRequest{Order: v.ID, Amount: &cents, By: "root"})
+		require.NoError(t, err, "part %d", i+1)
+		s.spread("a")
+	}
+	s.become(seckill.Refunded, v)
+	s.spread("a")
+	all, err := s.Deliveries(t.Context(), seckill.DeliveryFilter{Receiver: "a", Order: v.ID, Max: 200})
+	require.NoError(t, err)
+	require.Len(t, all, parts+2)
+	for i, d := range all { // the newest first
+		o := seckill.Event{}
+		require.NoError(t, json.Unmarshal(d.Body, &o))
+		back := int64(2 * (len(all) - 1 - i))
+		if i == 0 {
+			back = 500 // all of it
+		}
+		require.Equal(t, back, o.Order.RefundedAmount, d.Event)
+	}
+	rows, err := s.Events(t.Context(), 200)
+	require.NoError(t, err)
+	require.Len(t, rows, parts+3, "the broker's too, and that of the placing")
+}
+
+func TestTheStepsOfPartsRise(t *testing.T) {
+	t.Parallel()
+	last := "-2"
+	for n := int64(1); n < 200_000; n++ {
+		step := partStep(n)
+		require.Less(t, last, step)
+		require.Less(t, step, "-3")
+		require.LessOrEqual(t, len(step), 6, "an id is 32 characters at most")
+		last = step
+	}
+	require.Equal(t, []string{"-201", "-299", "-2a000", "-2b000", "-2zzzz"}, []string{partStep(1), partStep(99), partStep(100), partStep(100 + 36*36*36), partStep(1 << 40)})
+}
+
+func testUnspreadable(t *testing.T, s *shop) {
+	s.HookTypes = []string{"order.placed"}
+	var aside []string
+	s.Aside = func(table, id string, why error) {
+		require.ErrorIs(t, why, errDuplicate)
+		aside = append(aside, table+" "+id)
+	}
+	sale := s.open(100)
+	v, w := s.place(sale.ID, "ann", 1), s.place(sale.ID, "bob", 1)
+	_, err := s.w.ExecContext(t.Context(), `INSERT INTO webhook_deliveries (receiver, event, type, order_id, at, body, state, tries, since, next_at, tried_at, status, error)
+		VALUES ('a', ?, 'order.placed', ?, 1, '{}', 'delivered', 0, 1, 1, 0, 0, '')`, v.ID+"-1", v.ID)
+	require.NoError(t, err)
+	at := s.clock()
+	s.advance(time.Hour)
+	state, err := s.ReceiverState(t.Context(), "a")
+	require.NoError(t, err)
+	require.NotNil(t, state.Oldest, "who watches the receivers sees events that do not become deliveries")
+	require.Equal(t, at.UTC(), *state.Oldest)
+	s.spread("a", "b")
+	require.Equal(t, []string{"webhook_events " + v.ID + "-1"}, aside)
+	require.Equal(t, "2-1", s.due("a", 100, v, w), "the others are told")
+	require.Equal(t, "2-1", s.due("b", 100, v, w))
+	require.Equal(t, 1, s.rowsOf("webhook_events"), "a person finds it")
+	x := s.place(sale.ID, "cid", 1)
+	s.spread("a", "b")
+	require.Len(t, aside, 1, "it is told of once")
+	require.Equal(t, "2-1 3-1", s.due("a", 100, v, w, x))
 }
