@@ -27,6 +27,7 @@ func init() {
 		{"whatever happens to orders and their money, every cent is explained", testMoneyModel},
 		{"payment, expiry, cancelling and refund of an order race to one legal end", testMoneyRaces},
 		{"a payment, a refund and their repeats are one", testPaymentsOnce},
+		{"a late payment waits until the gate has its order's units", testLateWaits},
 	}...)
 }
 
@@ -436,4 +437,54 @@ func testMoneyRaces(t *testing.T, s *shop) {
 	}
 	s.money(sale.ID)
 	s.unitsHold(t)
+}
+
+// The gate still holds the units of an ended order, and would name its ticket.
+func testLateWaits(t *testing.T, s *shop) {
+	sale := s.retaking(10)
+	v := s.place(sale.ID, "ann", 1)
+	s.become(seckill.Cancelled, v)
+	require.True(t, s.captures("e1", v.ID, "r1", 100).Late)
+	waiting := func() []seckill.Payment {
+		all, err := s.LatePayments(t.Context(), 10)
+		require.NoError(t, err)
+		return all
+	}
+	require.Empty(t, waiting(), "its own units are on their way")
+	s.released()
+	require.Len(t, waiting(), 1)
+
+	w := s.place(sale.ID, "ann", 1) // the buyer's other order
+	late := waiting()
+	require.Len(t, late, 1)
+	s.become(seckill.Cancelled, w)
+	require.Empty(t, waiting())
+	_, err := s.Retake(t.Context(), late[0], w.ID, "the buyer's other order costs another amount")
+	require.ErrorIs(t, err, seckill.ErrUnavailable, "it has ended since the payment was listed")
+	s.released()
+	late = waiting()
+	require.Len(t, late, 1)
+	x := s.place(sale.ID, "ann", 1)
+	paid, err := s.Retake(t.Context(), late[0], x.ID, "")
+	require.NoError(t, err)
+	require.True(t, paid)
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 100, Held: 100}}, s.money(sale.ID))
+}
+
+// retaking is a sale in which late payments take units again.
+func (s *shop) retaking(total int64) seckill.Sale {
+	s.t.Helper()
+	sale, err := s.UpdateSale(s.t.Context(), s.open(total).ID, func(v *seckill.Sale) error { v.LatePayment = seckill.LateRetake; return nil })
+	require.NoError(s.t, err)
+	return sale
+}
+
+// released is the gate that has taken back whatever was on its way.
+func (s *shop) released() {
+	s.t.Helper()
+	all, err := s.Returns(s.t.Context(), 1000)
+	require.NoError(s.t, err)
+	for _, r := range all {
+		require.NoError(s.t, s.Returned(s.t.Context(), r))
+	}
 }

@@ -269,11 +269,13 @@ func (s *Store) Payments(ctx context.Context, f seckill.PaymentFilter) (all []se
 }
 
 // LatePayments lists up to max payments whose orders had ended and whose units are
-// to be taken again, oldest first, each with its order's sale, buyer and quantity.
+// to be taken again, oldest first, each with its order's sale, buyer and quantity. One
+// whose buyer has units of that sale on their way back to the gate waits until they are
+// there: the gate would still name the ticket that they were.
 func (s *Store) LatePayments(ctx context.Context, max int) (all []seckill.Payment, err error) {
 	err = s.ask(ctx, "late payments", func(t *tx) error {
 		all = nil
-		return t.rows(ctx, "SELECT p.provider, p.reference, p.order_id, p.sale, p.amount, p.currency, p.seen_at, t.buyer, t.quantity FROM payments p JOIN tickets t ON t.id = p.order_id WHERE p.state = ? ORDER BY p.seen_at LIMIT ?",
+		return t.rows(ctx, "SELECT p.provider, p.reference, p.order_id, p.sale, p.amount, p.currency, p.seen_at, t.buyer, t.quantity FROM payments p JOIN tickets t ON t.id = p.order_id WHERE p.state = ? AND NOT EXISTS ("+onTheirWay+" AND o.buyer = t.buyer AND o.sale = t.sale) ORDER BY p.seen_at LIMIT ?",
 			[]any{string(seckill.PaymentLate), max}, func(r scanner) error {
 				p := seckill.Payment{State: seckill.PaymentLate}
 				var seen int64
@@ -285,6 +287,9 @@ func (s *Store) LatePayments(ctx context.Context, max int) (all []seckill.Paymen
 	})
 	return all, err
 }
+
+// onTheirWay finds an order o whose units the gate has not taken back yet.
+const onTheirWay = "SELECT 1 FROM tickets o JOIN returns r ON r.ticket = o.id WHERE 1 = 1"
 
 // Retake ends a late payment: it pays the order that its buyer has got for it, if
 // that is unpaid and costs as much; else, and without an order, it goes back.
@@ -323,6 +328,18 @@ func (s *Store) Retake(ctx context.Context, late seckill.Payment, order, why str
 			o.State = seckill.Paid
 			if err := t.change(ctx, change{to: seckill.Paid, by: p.Provider, why: p.Reference}, []seckill.Order{o}, now); err != nil {
 				return err
+			}
+		}
+		if !paid && order != "" {
+			// It has ended since it was listed: once the gate has its units, they may be
+			// taken again.
+			waits := false
+			err := t.rows(ctx, onTheirWay+" AND o.id = ?", []any{order}, func(scanner) error { waits = true; return nil })
+			if err != nil {
+				return err
+			}
+			if waits {
+				return fmt.Errorf("the units of order %s are on their way back to the gate: %w", order, seckill.ErrUnavailable)
 			}
 		}
 		if !paid {
