@@ -246,11 +246,12 @@ type PaymentCursor struct {
 // MoneyState says what waits for somebody: how much money is put aside, in how many
 // payments, and since when the oldest refund has been due.
 type MoneyState struct {
-	Aside     int64 // payments
-	Late      int64 // payments
-	Due       int64 // refunds
-	OldestDue time.Time
-	Now       time.Time // by the store's clock
+	Aside       int64 // payments
+	Late        int64 // payments
+	Due         int64 // refunds
+	OldestDue   time.Time
+	OldestEarly time.Time // when the oldest refund was told whose payment nobody has told of
+	Now         time.Time // by the store's clock
 }
 
 // Booking is one line of the books: money that came, or that went back, at its own

@@ -37,6 +37,9 @@ func (p Refunder) Run(ctx context.Context) error {
 // giveBack asks for the refunds that are due now and returns how many were asked
 // for. One that fails stops no other.
 func (p *Payments) giveBack(ctx context.Context) (int, error) {
+	if err := p.early(ctx); err != nil {
+		return 0, err
+	}
 	refunds, err := p.Store.DueRefunds(ctx, dutyBatch)
 	if err != nil {
 		return 0, err
@@ -68,6 +71,21 @@ func (p *Payments) giveBack(ctx context.Context) (int, error) {
 		}
 	}
 	return len(refunds), nil
+}
+
+// early enters the refunds that were told in the same moment as their payments, and
+// missed them.
+func (p *Payments) early(ctx context.Context) error {
+	all, err := p.Store.EarlyRefunds(ctx, dutyBatch)
+	for _, c := range all {
+		r, wrong := p.Store.TakeEarly(ctx, c)
+		if wrong != nil {
+			err = errors.Join(err, wrong)
+			continue
+		}
+		p.came(c, r)
+	}
+	return err
 }
 
 func (p *Payments) refund(ctx context.Context, r seckill.Refund) (confirmed bool, err error) {
@@ -260,11 +278,14 @@ func (p Auditor) Run(ctx context.Context) error {
 			p.metrics.aside.Set(float64(m.Aside))
 			p.metrics.late.Set(float64(m.Late))
 			p.metrics.due.Set(float64(m.Due))
-			age := 0.0
-			if !m.OldestDue.IsZero() {
-				age = max(0, m.Now.Sub(m.OldestDue).Seconds())
+			age := func(since time.Time) float64 {
+				if since.IsZero() {
+					return 0
+				}
+				return max(0, m.Now.Sub(since).Seconds())
 			}
-			p.metrics.dueAge.Set(age)
+			p.metrics.dueAge.Set(age(m.OldestDue))
+			p.metrics.earlyAge.Set(age(m.OldestEarly))
 		}
 		p.count(ctx)
 		duty.Rest(ctx, watchCheck)

@@ -10,9 +10,9 @@ import (
 var callbackResults = []string{"captured", "failed", "refunded", "repeat", "late", "aside", "conflict", "irrelevant", "refused"}
 
 type metrics struct {
-	callbacks, refunds             *prometheus.CounterVec
-	aside, late, due, dueAge, skew prometheus.Gauge
-	unexplained                    *prometheus.GaugeVec
+	callbacks, refunds                       *prometheus.CounterVec
+	aside, late, due, dueAge, skew, earlyAge prometheus.Gauge
+	unexplained                              *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -29,6 +29,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		late:        gauge("seckill_payments_late", "Payments of ended orders for which units are being asked for."),
 		due:         gauge("seckill_refunds_due", "Refunds that the provider has not confirmed."),
 		dueAge:      gauge("seckill_refunds_due_age_seconds", "How long the oldest refund that is not confirmed has been due."),
+		earlyAge:    gauge("seckill_refunds_early_age_seconds", "How long ago the oldest refund was told whose payment the provider has not told of; 0 when there is none."),
 		skew:        gauge("seckill_clock_skew_seconds", "How far the store's clock is ahead of this node's."),
 	}
 	r.MustRegister(m.callbacks, m.refunds, m.unexplained)

@@ -63,6 +63,9 @@ type Store interface {
 	CheckoutClosed(ctx context.Context, id string) error
 	// Receive MUST change something once for each event id and for each payment.
 	Receive(ctx context.Context, c seckill.Callback) (seckill.Received, error)
+	// EarlyRefunds MUST list only those whose payments are known by now.
+	EarlyRefunds(ctx context.Context, max int) ([]seckill.Callback, error)
+	TakeEarly(ctx context.Context, c seckill.Callback) (seckill.Received, error)
 	LatePayments(ctx context.Context, max int) ([]seckill.Payment, error)
 	Retake(ctx context.Context, late seckill.Payment, order, why string) (paid bool, err error)
 	DueRefunds(ctx context.Context, max int) ([]seckill.Refund, error)
@@ -213,19 +216,26 @@ func (p *Payments) Callback(ctx context.Context, provider string, h http.Header,
 	if err != nil {
 		return err
 	}
+	p.came(c, r)
+	return nil
+}
+
+// came says what became of a message, in the log and the metrics, and wakes whoever goes
+// on with it.
+func (p *Payments) came(c seckill.Callback, r seckill.Received) {
 	result := string(c.Type)
 	switch {
 	case r.Repeat:
 		result = "repeat"
 	case r.Conflict:
 		result = "conflict"
-		p.Log.Error("payment: the provider contradicts itself: compare its statement with the books", "provider", provider, "event", c.Event, "order", c.Order, "reason", r.Note)
+		p.Log.Error("payment: the provider contradicts itself: compare its statement with the books", "provider", c.Provider, "event", c.Event, "order", c.Order, "reason", r.Note)
 	case r.Aside:
 		result = "aside"
-		p.Log.Error("payment: money was put aside, a person must decide", "provider", provider, "reference", c.Reference, "order", c.Order, "amount", c.Amount, "currency", c.Currency, "reason", r.Note)
+		p.Log.Error("payment: money was put aside, a person must decide", "provider", c.Provider, "reference", c.Reference, "order", c.Order, "amount", c.Amount, "currency", c.Currency, "reason", r.Note)
 	case r.Due || r.Late:
 		result = "late"
-		p.Log.Warn("payment: money came that its order does not hold", "provider", provider, "reference", c.Reference, "order", c.Order, "reason", r.Note)
+		p.Log.Warn("payment: money came that its order does not hold", "provider", c.Provider, "reference", c.Reference, "order", c.Order, "reason", r.Note)
 	}
 	p.metrics.callbacks.WithLabelValues(result).Inc()
 	if r.Due {
@@ -237,7 +247,6 @@ func (p *Payments) Callback(ctx context.Context, provider string, h http.Header,
 	if r.Returned {
 		p.Orders.Wake()
 	}
-	return nil
 }
 
 // RefundIsDue says that there is a refund to ask the provider for.

@@ -123,12 +123,24 @@ func (s *Store) MoneyState(ctx context.Context) (m seckill.MoneyState, err error
 		if err := t.one(ctx, "SELECT COUNT(*) FROM payments WHERE state = ?", []any{string(seckill.PaymentLate)}, count(&m.Late)); err != nil {
 			return err
 		}
+		since := func(at *time.Time, n int64) {
+			if *at = (time.Time{}); n > 0 {
+				*at = fromMS(n)
+			}
+		}
+		err := t.one(ctx, "SELECT COALESCE(MIN(seen_at), 0) FROM callbacks WHERE became = '"+becameEarly+"'", nil, func(r scanner) error {
+			var oldest int64
+			err := r.Scan(&oldest)
+			since(&m.OldestEarly, oldest)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 		return t.one(ctx, "SELECT COUNT(*), COALESCE(MIN(made_at), 0) FROM refunds WHERE state = ?", []any{string(seckill.RefundDue)}, func(r scanner) error {
 			var oldest int64
 			err := r.Scan(&m.Due, &oldest)
-			if m.OldestDue = (time.Time{}); oldest > 0 {
-				m.OldestDue = fromMS(oldest)
-			}
+			since(&m.OldestDue, oldest)
 			return err
 		})
 	})

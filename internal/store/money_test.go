@@ -27,6 +27,8 @@ func init() {
 		{"whatever happens to orders and their money, every cent is explained", testMoneyModel},
 		{"payment, expiry, cancelling and refund of an order race to one legal end", testMoneyRaces},
 		{"a payment, a refund and their repeats are one", testPaymentsOnce},
+		{"a refund that was told in the same moment as its payment is entered", testEarly},
+		{"events name the payment that the order holds or held", testEventPayments},
 		{"a late payment waits until the gate has its order's units", testLateWaits},
 	}...)
 }
@@ -487,4 +489,65 @@ func (s *shop) released() {
 	for _, r := range all {
 		require.NoError(s.t, s.Returned(s.t.Context(), r))
 	}
+}
+
+// The two messages named different orders, so that neither transaction saw the other.
+func testEarly(t *testing.T, s *shop) {
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 1)
+	early := func(reference string) {
+		_, err := s.w.ExecContext(t.Context(), `INSERT INTO callbacks (provider, event, type, order_id, reference, amount, currency, at, seen_at, became)
+			VALUES ('shop', ?, 'refunded', 'another', ?, 100, 'CNY', ?, ?, 'early')`, "back "+reference, reference, ms(s.clock()), ms(s.clock()))
+		require.NoError(t, err)
+	}
+	early("never told")
+	s.advance(time.Second)
+	s.captures("e1", v.ID, "r1", 100)
+	early("r1")
+	state, err := s.MoneyState(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, noon, state.OldestEarly)
+	for n := range 2 {
+		all, err := s.EarlyRefunds(t.Context(), 10)
+		require.NoError(t, err)
+		require.Len(t, all, 1-n)
+		for _, c := range all {
+			r, err := s.TakeEarly(t.Context(), c)
+			require.NoError(t, err)
+			require.True(t, r.Returned)
+		}
+	}
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 100, Refunded: 100}}, s.money(sale.ID))
+}
+
+func testEventPayments(t *testing.T, s *shop) {
+	s.KeepEvents = true
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 1)
+	s.captures("e1", v.ID, "of a wrong amount", 101)
+	_, err := s.Refund(t.Context(), seckill.RefundRequest{Order: v.ID, Payment: "of a wrong amount", By: "root"})
+	require.NoError(t, err)
+	s.advance(time.Second)
+	s.captures("e2", v.ID, "the right one", 100)
+	s.advance(time.Second)
+	s.captures("e3", v.ID, "a second one", 100)
+	named := func(want ...string) {
+		t.Helper()
+		rows, events := unsent(t, s.Store, 10)
+		var got []string
+		for _, e := range events {
+			name := ""
+			if e.Payment != nil {
+				name = e.Payment.Reference
+			}
+			got = append(got, e.Type+" "+name)
+		}
+		require.Equal(t, want, got)
+		if len(want) > 2 {
+			require.NoError(t, s.Sent(t.Context(), rows))
+		}
+	}
+	named("order.placed ", "order.paid the right one")
+	s.become(seckill.Refunded, v)
+	named("order.placed ", "order.paid the right one", "order.refunded the right one")
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ func (s *Store) Receive(ctx context.Context, c seckill.Callback) (r seckill.Rece
 	err = errDuplicate
 	// A duplicate is the same message, or another one about the same payment, at the
 	// same moment: the second look finds it.
-	for try := 0; try < maxTries && errors.Is(err, errDuplicate); try++ {
+	for try := 0; try < maxTries && (errors.Is(err, errDuplicate) || errors.Is(err, errMoved)); try++ {
 		err = s.write(ctx, "payment", func(t *tx) error {
 			r = seckill.Received{}
 			return t.receive(ctx, c, &r)
@@ -35,6 +36,9 @@ func (s *Store) Receive(ctx context.Context, c seckill.Callback) (r seckill.Rece
 	}
 	return r, err
 }
+
+// errMoved says that a payment has become another order's while its order was locked.
+var errMoved = errors.New("the payment has moved to another order")
 
 func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Received) error {
 	held := c.Order
@@ -47,6 +51,13 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	orders, err := t.hold(ctx, []any{held})
 	if err != nil {
 		return err
+	}
+	if c.Type == seckill.GivenBack { // it was read before its order was locked
+		if now, err := t.payment(ctx, c.Provider, c.Reference); err == nil && now.Order != held {
+			return errMoved
+		} else if err != nil && err != seckill.ErrNotFound {
+			return err
+		}
 	}
 	now, err := t.clock(ctx)
 	if err != nil {
@@ -198,6 +209,49 @@ func (t *tx) early(ctx context.Context, p seckill.Payment, now time.Time, r *sec
 		}
 	}
 	return nil
+}
+
+// EarlyRefunds lists up to max refunds that were told before their payments and are still
+// not entered although those are known, oldest first: the two came at the same moment,
+// and held different orders.
+func (s *Store) EarlyRefunds(ctx context.Context, max int) (all []seckill.Callback, err error) {
+	err = s.ask(ctx, "early refunds", func(t *tx) error {
+		all = nil
+		return t.rows(ctx, `SELECT c.provider, c.event, c.order_id, c.reference, c.amount, c.currency FROM callbacks c JOIN payments p ON p.provider = c.provider AND p.reference = c.reference
+			WHERE c.became = '`+becameEarly+`' ORDER BY c.seen_at LIMIT ?`, []any{max}, func(r scanner) error {
+			c := seckill.Callback{Type: seckill.GivenBack}
+			err := r.Scan(&c.Provider, &c.Event, &c.Order, &c.Reference, &c.Amount, &c.Currency)
+			all = append(all, c)
+			return err
+		})
+	})
+	return all, err
+}
+
+// TakeEarly enters the refunds that were told before the payment of c.
+func (s *Store) TakeEarly(ctx context.Context, c seckill.Callback) (r seckill.Received, err error) {
+	err = errMoved
+	for try := 0; try < maxTries && errors.Is(err, errMoved); try++ {
+		err = s.write(ctx, "early refund", func(t *tx) error {
+			r = seckill.Received{}
+			p, err := t.payment(ctx, c.Provider, c.Reference)
+			if err != nil {
+				return err
+			}
+			if _, err := t.hold(ctx, []any{p.Order}); err != nil {
+				return err
+			}
+			if now, err := t.payment(ctx, c.Provider, c.Reference); err != nil || now.Order != p.Order {
+				return cmp.Or(err, errMoved)
+			}
+			now, err := t.clock(ctx)
+			if err != nil {
+				return err
+			}
+			return t.early(ctx, p, now, &r)
+		})
+	}
+	return r, err
 }
 
 // failed closes the checkouts of an order, so that its buyer can start another one.
