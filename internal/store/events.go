@@ -388,8 +388,11 @@ func (t *tx) about(ctx context.Context, ids, paid []any) (map[string]*about, err
 		}
 	}
 	for some := range slices.Chunk(paid, t.s.dialect.chunk) {
-		// The first that was captured is the one that paid.
-		err := t.rows(ctx, "SELECT order_id, provider, reference FROM payments WHERE order_id IN ("+list(len(some), 1)+") AND state IN ('kept', 'returned') ORDER BY seen_at DESC", some, func(r scanner) error {
+		// The payment that the order holds, and of one that gave money back that which it
+		// held then. Others came for the same order and went back, or were put aside.
+		in := " IN (" + list(len(some), 1) + ")"
+		err := t.rows(ctx, "SELECT order_id, provider, reference FROM payments WHERE order_id"+in+` AND state = 'kept'
+			UNION SELECT order_id, provider, reference FROM refunds WHERE order_id`+in+" AND held = 1 AND provider <> ''", slices.Concat(some, some), func(r scanner) error {
 			var id string
 			var p seckill.EventPayment
 			err := r.Scan(&id, &p.Provider, &p.Reference)
