@@ -450,6 +450,7 @@ func TestTheBooksMeetTheAudit(t *testing.T) {
 	s.admin("GET", "/api/admin/books"+period+"&zone=Asia/Shanghai", "").is(200).into(&b)
 	require.Equal(t, []payment.BookSums{{Currency: "CNY", Captured: m.Captured, Refunded: m.Refunded, Closing: m.Captured - m.Refunded}}, b.Sums)
 	require.Len(t, b.Items, 3)
+	require.Equal(t, []seckill.Money{m}, b.Money, "the audit of everything stands beside them")
 	require.Equal(t, 8*3600, func() int { _, offset := b.From.Zone(); return offset }())
 	csv := s.admin("GET", "/api/admin/books"+period+"&format=csv", "").is(200)
 	require.Equal(t, "text/csv; charset=utf-8", csv.header.Get("Content-Type"))

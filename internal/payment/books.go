@@ -30,6 +30,10 @@ type Books struct {
 	Zone  string            `json:"zone"`
 	Sums  []BookSums        `json:"sums"`
 	Items []seckill.Booking `json:"items"`
+
+	// Money is the audit of all money there is, now: of all sales, and of what no order is
+	// known for.
+	Money []seckill.Money `json:"money"`
 }
 
 // BookSums are the sums of one currency: what there was before, came and went in the
@@ -80,6 +84,10 @@ func (p *Payments) Books(ctx context.Context, from, to time.Time, zone *time.Loc
 		s := &b.Sums[i]
 		s.Closing = s.Opening + s.Captured - s.Refunded
 	}
+	if err != nil {
+		return b, err
+	}
+	b.Money, err = p.Store.MoneyTotal(ctx)
 	return b, err
 }
 

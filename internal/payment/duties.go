@@ -16,6 +16,7 @@ const (
 	refundLease = "refunds"
 	retakeLease = "late payments"
 	endLease    = "payments of ended orders"
+	auditLease  = "audit of money"
 	dutyTime    = 15 * time.Second // of a lease: how long others wait for a dead node
 	dutyCheck   = time.Second      // between looks
 	dutyBatch   = 100
@@ -241,7 +242,6 @@ func (p *Payments) leased(ctx context.Context, name string, wake duty.Signal, do
 const (
 	pulseCheck = time.Second
 	skewWarn   = time.Second
-	watchCheck = 15 * time.Second
 )
 
 // Pulse runs on every node that takes payments: it tells the store that buyers can
@@ -265,75 +265,4 @@ func (p Pulse) Run(ctx context.Context) error {
 		duty.Rest(ctx, pulseCheck)
 	}
 	return nil
-}
-
-// Auditor counts the money that waits, and holds the money of the sales that are still
-// of interest against their orders.
-type Auditor struct{ *Payments }
-
-// Run does so until ctx is done.
-func (p Auditor) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if m, err := p.Store.MoneyState(ctx); err == nil {
-			p.metrics.aside.Set(float64(m.Aside))
-			p.metrics.late.Set(float64(m.Late))
-			p.metrics.due.Set(float64(m.Due))
-			age := func(since time.Time) float64 {
-				if since.IsZero() {
-					return 0
-				}
-				return max(0, m.Now.Sub(since).Seconds())
-			}
-			p.metrics.dueAge.Set(age(m.OldestDue))
-			p.metrics.earlyAge.Set(age(m.OldestEarly))
-		}
-		p.count(ctx)
-		duty.Rest(ctx, watchCheck)
-	}
-	return nil
-}
-
-const (
-	countPage = 200
-	countMost = 2000 // sales looked at in one round
-)
-
-// count compares what orders hold with what providers took, for the newest sales that are
-// not retired. Each sale is read as of one moment, so one look is enough.
-func (p *Payments) count(ctx context.Context) {
-	wrong := map[string]int64{}
-	looked := 0
-	for before := seckill.SaleID(0); looked < countMost && ctx.Err() == nil; {
-		sales, err := p.Store.Sales(ctx, before, countPage)
-		if err != nil {
-			return
-		}
-		for _, s := range sales {
-			before = s.ID
-			looked++
-			if s.Retired {
-				continue
-			}
-			all, err := p.Store.Money(ctx, s.ID)
-			if err != nil {
-				return
-			}
-			for _, m := range all {
-				if n := m.Unexplained(); n != 0 {
-					wrong[m.Currency] += max(n, -n)
-					p.Log.Error("payment: money of a sale is not explained", "sale", s.ID, "currency", m.Currency, "unexplained", n)
-				}
-			}
-		}
-		if len(sales) < countPage {
-			break
-		}
-	}
-	p.metrics.unexplained.Reset()
-	for currency, n := range wrong {
-		p.metrics.unexplained.WithLabelValues(currency).Set(float64(n))
-	}
-	if len(wrong) == 0 {
-		p.metrics.unexplained.WithLabelValues("").Set(0)
-	}
 }

@@ -24,7 +24,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 	m := metrics{
 		callbacks:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_payment_callbacks_total", Help: "Callbacks of the payment provider, by what they became: " + strings.Join(callbackResults, ", ") + "."}, []string{"result"}),
 		refunds:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_refunds_total", Help: "Tries to give money back: confirmed, asked (the provider will tell) or failed."}, []string{"result"}),
-		unexplained: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_money_unexplained", Help: "Money of the sales of today, in minor units, that neither orders nor refunds account for; 0 when all is well."}, []string{"currency"}),
+		unexplained: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_money_unexplained", Help: "Money of all sales, and of no sale, in minor units, that neither orders nor refunds account for, as the node that counts it has found; 0 when all is well, and on the other nodes."}, []string{"currency"}),
 		aside:       gauge("seckill_payments_aside", "Payments that fit no order and wait for a person."),
 		late:        gauge("seckill_payments_late", "Payments of ended orders for which units are being asked for."),
 		due:         gauge("seckill_refunds_due", "Refunds that the provider has not confirmed."),

@@ -75,6 +75,7 @@ type Store interface {
 	Skew() time.Duration
 	MoneyState(ctx context.Context) (seckill.MoneyState, error)
 	Money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, error)
+	MoneyTotal(ctx context.Context) ([]seckill.Money, error)
 	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
 	Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error
 	MoneySums(ctx context.Context, to time.Time) ([]seckill.Money, error)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -11,16 +10,22 @@ import (
 	"seckill"
 )
 
-// money counts the money of a sale, for each currency, as of one moment. What paid
-// orders hold is counted from the orders, everything else from the payments and
-// refunds: the two agree or something is unexplained.
-func (t *tx) money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, error) {
-	sums, err := t.moved(ctx, "WHERE sale = ?", sale)
+// money counts the money of a sale, or without one all there is, for each currency, as of
+// one moment. What paid orders hold is counted from the orders, everything else from the
+// payments and refunds: the two agree or something is unexplained.
+func (t *tx) money(ctx context.Context, sale ...any) ([]seckill.Money, error) {
+	of := func(column string) string {
+		if len(sale) == 0 {
+			return " WHERE 1 = 1"
+		}
+		return " WHERE " + column + " = ?"
+	}
+	sums, err := t.moved(ctx, of("sale"), sale...)
 	if err != nil {
 		return nil, err
 	}
-	q := `SELECT s.currency, COALESCE(SUM(t.amount), 0) FROM tickets t JOIN sales s ON s.id = t.sale
-		WHERE t.sale = ? AND ` + t.s.dialect.active + ` IS NOT NULL AND t.state = 'paid' GROUP BY s.currency`
+	q := "SELECT s.currency, COALESCE(SUM(t.amount), 0) FROM tickets t JOIN sales s ON s.id = t.sale" +
+		of("t.sale") + " AND " + t.s.dialect.active + " IS NOT NULL AND t.state = 'paid' GROUP BY s.currency"
 	held := func(sign int64) func(scanner) error {
 		return func(r scanner) error {
 			var currency string
@@ -32,15 +37,24 @@ func (t *tx) money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, e
 			return err
 		}
 	}
-	if err := t.rows(ctx, q, []any{sale}, held(1)); err != nil {
+	if err := t.rows(ctx, q, sale, held(1)); err != nil {
 		return nil, err
 	}
-	q = `SELECT r.currency, COALESCE(SUM(r.amount), 0) FROM refunds r JOIN tickets t ON t.id = r.order_id
-		WHERE r.sale = ? AND r.held = 1 AND t.state = 'paid' GROUP BY r.currency`
-	if err := t.rows(ctx, q, []any{sale}, held(-1)); err != nil {
+	q = "SELECT r.currency, COALESCE(SUM(r.amount), 0) FROM refunds r JOIN tickets t ON t.id = r.order_id" + of("r.sale") + " AND r.held = 1 AND t.state = 'paid' GROUP BY r.currency"
+	if err := t.rows(ctx, q, sale, held(-1)); err != nil {
 		return nil, err
 	}
 	return sums.list(), nil
+}
+
+// MoneyTotal is the audit of all money there is: of all sales, and of what no order is
+// known for. It reads every payment, refund and paid order.
+func (s *Store) MoneyTotal(ctx context.Context) (all []seckill.Money, err error) {
+	err = s.read(ctx, "money", func(t *tx) error {
+		all, err = t.money(ctx)
+		return err
+	})
+	return all, err
 }
 
 // sums are sums of money by currency.
@@ -150,40 +164,19 @@ func (s *Store) MoneyState(ctx context.Context) (m seckill.MoneyState, err error
 // Bookings calls each for every payment that the store has seen, and every refund
 // that was confirmed, from from until before to, in the order of their moments.
 func (s *Store) Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error {
+	const q = `SELECT seen_at AS at, 'payment' AS kind, provider, reference, '' AS refund, order_id, amount, currency, state FROM payments WHERE seen_at >= ? AND seen_at < ?
+		UNION ALL SELECT done_at, 'refund', provider, reference, id, order_id, -amount, currency, state FROM refunds WHERE done_at >= ? AND done_at < ? AND state = 'done' AND amount > 0
+		ORDER BY at, kind, reference, refund`
 	return s.read(ctx, "books", func(t *tx) error {
-		var refunds []seckill.Booking
-		err := t.rows(ctx, "SELECT done_at, provider, reference, id, order_id, amount, currency, state FROM refunds WHERE done_at >= ? AND done_at < ? AND state = 'done' AND amount > 0 ORDER BY done_at, id",
-			[]any{ms(from), ms(to)}, func(r scanner) error {
-				b := seckill.Booking{Kind: "refund"}
-				var at int64
-				err := r.Scan(&at, &b.Provider, &b.Reference, &b.Refund, &b.Order, &b.Amount, &b.Currency, &b.State)
-				b.At, b.Amount = fromMS(at), -b.Amount
-				refunds = append(refunds, b)
+		return t.rows(ctx, q, []any{ms(from), ms(to), ms(from), ms(to)}, func(r scanner) error {
+			var b seckill.Booking
+			var at int64
+			if err := r.Scan(&at, &b.Kind, &b.Provider, &b.Reference, &b.Refund, &b.Order, &b.Amount, &b.Currency, &b.State); err != nil {
 				return err
-			})
-		if err != nil {
-			return err
-		}
-		err = t.rows(ctx, "SELECT seen_at, provider, reference, order_id, amount, currency, state FROM payments WHERE seen_at >= ? AND seen_at < ? ORDER BY seen_at, reference",
-			[]any{ms(from), ms(to)}, func(r scanner) error {
-				b := seckill.Booking{Kind: "payment"}
-				var at int64
-				if err := r.Scan(&at, &b.Provider, &b.Reference, &b.Order, &b.Amount, &b.Currency, &b.State); err != nil {
-					return err
-				}
-				b.At = fromMS(at)
-				for len(refunds) > 0 && refunds[0].At.Before(b.At) {
-					if err := each(refunds[0]); err != nil {
-						return err
-					}
-					refunds = refunds[1:]
-				}
-				return each(b)
-			})
-		for _, b := range refunds {
-			err = cmp.Or(err, each(b))
-		}
-		return err
+			}
+			b.At = fromMS(at)
+			return each(b)
+		})
 	})
 }
 
