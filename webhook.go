@@ -32,6 +32,8 @@ type Delivery struct {
 	Code  int             `json:"status,omitempty"`   // HTTP status of the last try's answer
 	Error string          `json:"error,omitempty"`    // why the last try failed
 	Body  json.RawMessage `json:"body"`               // what is sent
+
+	Age time.Duration `json:"-"` // since Since by the store's clock, of one that is due
 }
 
 // DeliveryTry is what came of sending a delivery once.

@@ -195,7 +195,7 @@ func (h *hook) try(ctx context.Context, d seckill.Delivery) seckill.DeliveryTry 
 	t.State, t.Error, t.Gone = seckill.DeliveryWaiting, err.Error(), code == http.StatusGone
 	t.Pause = min(hookPause<<min(d.Tries, 20), hookLongest)
 	t.Pause = t.Pause/2 + rand.N(t.Pause/2)
-	if time.Since(d.Since) > HookGiveUp {
+	if d.Age > HookGiveUp {
 		t.State, t.Pause = seckill.DeliveryFailed, 0
 	}
 	return t

@@ -34,10 +34,11 @@ const (
 	hookMost    = 30 * time.Second
 
 	// HookGiveUp is how long an event is sent again before it is given up, and HookKeep how
-	// old events become in the log of deliveries.
+	// long it stays in the log of deliveries after it was delivered or given up.
 	HookGiveUp = 5 * 24 * time.Hour
 	HookKeep   = 14 * 24 * time.Hour
-	hookForget = 500 // deliveries in one transaction
+	hookForget = 500         // deliveries in one transaction
+	strayLook  = time.Minute // between two looks for receivers that are configured no more
 )
 
 // Signer signs what a receiver is sent, as Standard Webhooks has it.
@@ -63,7 +64,12 @@ type Deliveries interface {
 	// DueDeliveries MUST leave out whatever has an earlier event of its order waiting.
 	DueDeliveries(ctx context.Context, receiver string, max int) ([]seckill.Delivery, error)
 	DeliveriesTried(ctx context.Context, receiver string, tries []seckill.DeliveryTry) error
+	// ForgetDeliveries MUST leave those that wait.
 	ForgetDeliveries(ctx context.Context, receiver string, age time.Duration, max int) (int, error)
+	StrayReceivers(ctx context.Context, known []string) ([]string, error)
+	// ForgetReceiver MUST leave events that are younger than age: a node with another
+	// configuration may know the receiver.
+	ForgetReceiver(ctx context.Context, receiver string, age time.Duration, max int) (waiting, all int, err error)
 	ReceiverState(ctx context.Context, receiver string) (seckill.ReceiverState, error)
 	Deliveries(ctx context.Context, f seckill.DeliveryFilter) ([]seckill.Delivery, error)
 	Replay(ctx context.Context, p seckill.Replay) (int, error)
@@ -126,11 +132,16 @@ func (w *Webhooks) spread(ctx context.Context, wakes []duty.Signal) {
 	lease := w.lease("webhooks")
 	defer lease.Release(ctx)
 	var complaint duty.Complaint
+	var looked time.Time
 	for ctx.Err() == nil {
 		rows, err := 0, error(nil)
 		held, err := lease.Held(ctx)
 		if err == nil && held {
 			rows, err = w.spreadOnce(ctx, lease.Until())
+		}
+		if err == nil && held && time.Since(looked) > strayLook {
+			looked = time.Now()
+			err = w.forgetStrays(ctx, lease.Until())
 		}
 		if complaint.New(err) && ctx.Err() == nil {
 			w.log.Warn("webhooks: events wait in the store; trying again until it works", "error", err)
@@ -157,6 +168,31 @@ func (w *Webhooks) spreadOnce(ctx context.Context, until time.Time) (rows int, e
 		}
 		return names
 	})
+}
+
+// forgetStrays forgets what is old of receivers that are configured no more: nobody sends
+// it.
+func (w *Webhooks) forgetStrays(ctx context.Context, until time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	known := make([]string, len(w.receivers))
+	for i, r := range w.receivers {
+		known[i] = r.Name
+	}
+	strays, err := w.store.StrayReceivers(ctx, known)
+	if err != nil {
+		return err
+	}
+	for _, name := range strays {
+		waiting, all, err := w.store.ForgetReceiver(ctx, name, HookKeep, hookForget)
+		if err != nil {
+			return err
+		}
+		if all > 0 {
+			w.log.Warn("webhooks: what is old of a receiver that is not configured any more was forgotten", "receiver", name, "events", all, "not_delivered", waiting)
+		}
+	}
+	return nil
 }
 
 func (w *Webhooks) lease(name string) *duty.Lease {

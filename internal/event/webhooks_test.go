@@ -296,6 +296,73 @@ func TestAReceiverThatIsGoneIsStopped(t *testing.T) {
 	})
 }
 
+// A receiver that was stopped for longer than an event is tried is told all of it when a
+// person starts it again: it has days to come back, like any other.
+func TestAReceiverThatWasStoppedForDaysIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var answer atomic.Int64
+		answer.Store(http.StatusGone)
+		w := town{"gone": {answer: func(*http.Request, time.Duration) (int, error) { return int(answer.Load()), nil }}}
+		s := newShop(t, w, io.Discard)
+		defer s.Close()
+		stop := s.run()
+		s.becomes(seckill.Paid, "-2", s.places(3)...)
+		time.Sleep(time.Minute)
+		stop() // all of it goes on after a start, and nothing has to happen meanwhile
+		time.Sleep(HookKeep + time.Hour)
+		defer s.run()()
+		time.Sleep(time.Minute)
+		_, err := s.hook.Replay(t.Context(), seckill.Replay{Receiver: "gone"})
+		require.NoError(t, err)
+		answer.Store(http.StatusInternalServerError)
+		time.Sleep(time.Hour)
+		all, err := s.hook.Receivers(t.Context())
+		require.NoError(t, err)
+		require.Nil(t, all[0].Stopped)
+		require.Zero(t, all[0].Failed)
+		require.EqualValues(t, 6, all[0].Waiting)
+		answer.Store(http.StatusOK)
+		time.Sleep(3 * time.Hour)
+		s.all("gone", w["gone"])
+	})
+}
+
+// Whatever is left of a receiver that is configured no more is forgotten in the end.
+func TestAReceiverThatIsTakenOutIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := town{"good": {answer: ok}, "out": {answer: func(*http.Request, time.Duration) (int, error) { return http.StatusGone, nil }}}
+		var log strings.Builder
+		s := newShop(t, w, &log)
+		defer s.Close()
+		stop := s.run()
+		s.places(3)
+		time.Sleep(time.Minute)
+		stop()
+		s.hook.receivers = s.hook.receivers[:1]
+		stop = s.run()
+		time.Sleep(2 * strayLook)
+		stop()
+		left := func() int64 {
+			v, err := s.ReceiverState(t.Context(), "out")
+			require.NoError(t, err)
+			if v.Stopped != nil {
+				v.Waiting += 100
+			}
+			return v.Waiting
+		}
+		require.EqualValues(t, 103, left(), "it may come back")
+		time.Sleep(HookKeep)
+		stop = s.run()
+		time.Sleep(2 * strayLook)
+		stop()
+		require.Zero(t, left())
+		require.Contains(t, log.String(), "receiver=out events=3")
+		s.all("good", w["good"])
+	})
+}
+
 // What a node had sent and not noted when it was killed, the next one sends again.
 func TestAnotherNodeGoesOn(t *testing.T) {
 	t.Parallel()
@@ -324,18 +391,17 @@ func TestADeliveryIsTriedForDays(t *testing.T) {
 	hooks := NewWebhooks(nil, nil, slog.New(slog.DiscardHandler), nil)
 	hooks.transport = w
 	h := newHook(hooks, &Receiver{Name: "broken", URL: "http://broken/?key=hush", Signer: signer})
-	now := time.Now()
 	pauses := map[time.Duration]bool{}
 	for tries := range 30 {
-		v := h.try(t.Context(), seckill.Delivery{Event: "e", Tries: tries, Since: now})
+		v := h.try(t.Context(), seckill.Delivery{Event: "e", Tries: tries})
 		whole := min(hookPause<<min(tries, 20), hookLongest)
 		require.Equal(t, seckill.DeliveryWaiting, v.State)
 		require.True(t, v.Pause >= whole/2 && v.Pause < whole, "%v of %v", v.Pause, whole)
 		pauses[v.Pause] = true
 	}
 	require.Len(t, pauses, 30)
-	require.Equal(t, seckill.DeliveryWaiting, h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Since: now.Add(time.Minute - HookGiveUp)}).State)
-	v := h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Since: now.Add(-time.Minute - HookGiveUp)})
+	require.Equal(t, seckill.DeliveryWaiting, h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Age: HookGiveUp - time.Minute}).State)
+	v := h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Age: HookGiveUp + time.Minute})
 	require.Equal(t, seckill.DeliveryFailed, v.State)
 	require.Equal(t, "it answered 500 Internal Server Error", v.Error)
 	h.to.URL = "http://nobody/?key=hush"

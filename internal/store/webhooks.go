@@ -160,6 +160,7 @@ func (s *Store) DueDeliveries(ctx context.Context, receiver string, max int) (al
 			AND NOT EXISTS (SELECT 1 FROM webhook_deliveries e WHERE e.receiver = d.receiver AND e.event >= d.order_id AND e.event < d.event AND e.state = 'waiting')
 			ORDER BY next_at, event LIMIT ?`, []any{receiver, ms(now), max}, func(r scanner) error {
 			d, err := scanDelivery(r)
+			d.Age = now.Sub(d.Since)
 			all = append(all, d)
 			return err
 		})
@@ -256,8 +257,12 @@ func (s *Store) ReceiverState(ctx context.Context, receiver string) (v seckill.R
 const replayTogether = 500
 
 // Replay puts deliveries to wait again, and starts a receiver that was stopped. It
-// returns how many; none with an event that the log does not have is not found.
+// returns how many; none with an event that the log does not have is not found. What has
+// waited while the receiver was stopped is tried as long as if it were new.
 func (s *Store) Replay(ctx context.Context, p seckill.Replay) (n int, err error) {
+	if err := s.renew(ctx, p.Receiver); err != nil {
+		return 0, err
+	}
 	where, args := "receiver = ?", []any{p.Receiver}
 	switch {
 	case p.Event != "":
@@ -309,9 +314,58 @@ func (s *Store) Replay(ctx context.Context, p seckill.Replay) (n int, err error)
 	return n, nil
 }
 
-// ForgetDeliveries deletes up to max deliveries of a receiver whose events are older
-// than age, and returns how many.
+// renew lets the deliveries that wait for a receiver which is stopped be as if they had
+// begun to wait now.
+func (s *Store) renew(ctx context.Context, receiver string) error {
+	for after, more := "", true; more; {
+		err := s.write(ctx, "replay", func(t *tx) error {
+			more = false
+			var events []any
+			q := "SELECT event FROM webhook_deliveries WHERE receiver = ? AND state = 'waiting' AND event > ? AND EXISTS (SELECT 1 FROM webhook_stops s WHERE s.receiver = ?) ORDER BY event LIMIT ?"
+			err := t.rows(ctx, q, []any{receiver, after, receiver, replayTogether}, func(r scanner) error {
+				var event string
+				err := r.Scan(&event)
+				events = append(events, event)
+				return err
+			})
+			if err != nil || len(events) == 0 {
+				return err
+			}
+			now, err := t.clock(ctx)
+			if err != nil {
+				return err
+			}
+			for some := range slices.Chunk(events, t.s.dialect.chunk) {
+				_, err := t.exec(ctx, "UPDATE webhook_deliveries SET since = ? WHERE receiver = ? AND state = 'waiting' AND event IN ("+list(len(some), 1)+")", slices.Concat([]any{ms(now), receiver}, some)...)
+				if err != nil {
+					return err
+				}
+			}
+			after, more = events[len(events)-1].(string), len(events) == replayTogether
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForgetDeliveries deletes up to max deliveries of a receiver that were delivered or given
+// up longer than age ago, and returns how many. Those that wait stay, however old.
 func (s *Store) ForgetDeliveries(ctx context.Context, receiver string, age time.Duration, max int) (n int, err error) {
+	for _, state := range []seckill.DeliveryState{seckill.DeliveryDelivered, seckill.DeliveryFailed} {
+		some, err := s.forget(ctx, receiver, age, "state = '"+string(state)+"'", "next_at", max-n)
+		if n += some; err != nil || n >= max {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// forget deletes up to max deliveries of a receiver of where whose moment, a column, is
+// longer ago than age, oldest first.
+func (s *Store) forget(ctx context.Context, receiver string, age time.Duration, where, moment string, max int) (n int, err error) {
 	var old []any
 	err = s.ask(ctx, "deliveries", func(t *tx) error {
 		old = nil
@@ -319,7 +373,8 @@ func (s *Store) ForgetDeliveries(ctx context.Context, receiver string, age time.
 		if err != nil {
 			return err
 		}
-		return t.rows(ctx, "SELECT event FROM webhook_deliveries WHERE receiver = ? AND at < ? ORDER BY at LIMIT ?", []any{receiver, ms(now.Add(-age)), max}, func(r scanner) error {
+		q := "SELECT event FROM webhook_deliveries WHERE receiver = ? AND " + where + " AND " + moment + " < ? ORDER BY " + moment + " LIMIT ?"
+		return t.rows(ctx, q, []any{receiver, ms(now.Add(-age)), max}, func(r scanner) error {
 			var event string
 			err := r.Scan(&event)
 			old = append(old, event)
@@ -330,12 +385,60 @@ func (s *Store) ForgetDeliveries(ctx context.Context, receiver string, age time.
 		return 0, err
 	}
 	err = s.write(ctx, "deliveries", func(t *tx) error {
+		n = 0
 		for some := range slices.Chunk(old, t.s.dialect.chunk) {
-			if _, err := t.exec(ctx, "DELETE FROM webhook_deliveries WHERE receiver = ? AND event IN ("+list(len(some), 1)+")", append([]any{receiver}, some...)...); err != nil {
+			// Unless a replay has put them to wait since.
+			gone, err := t.exec(ctx, "DELETE FROM webhook_deliveries WHERE receiver = ? AND "+where+" AND event IN ("+list(len(some), 1)+")", append([]any{receiver}, some...)...)
+			if err != nil {
 				return err
+			}
+			n += int(gone)
+		}
+		return nil
+	})
+	return n, err
+}
+
+// StrayReceivers lists receivers of which there is something and which are not known.
+func (s *Store) StrayReceivers(ctx context.Context, known []string) (strays []string, err error) {
+	err = s.read(ctx, "receivers", func(t *tx) error {
+		strays = nil
+		for last, more := "", true; more; { // from one to the next: there are few, with very many deliveries
+			more = false
+			q := `SELECT receiver FROM (SELECT * FROM (SELECT receiver FROM webhook_deliveries WHERE receiver > ? ORDER BY receiver LIMIT 1) d
+				UNION SELECT receiver FROM webhook_stops WHERE receiver > ?) r ORDER BY receiver LIMIT 1`
+			err := t.rows(ctx, q, []any{last, last}, func(r scanner) error { more = true; return r.Scan(&last) })
+			if err != nil {
+				return err
+			}
+			if more && !slices.Contains(known, last) {
+				strays = append(strays, last)
 			}
 		}
 		return nil
 	})
-	return len(old), err
+	return strays, err
+}
+
+// ForgetReceiver deletes deliveries of a receiver whose events are older than age, up to
+// max at a time, and in the end that it was stopped. It returns how many of them had not
+// been delivered, and how many there were.
+func (s *Store) ForgetReceiver(ctx context.Context, receiver string, age time.Duration, max int) (waiting, all int, err error) {
+	for _, state := range []seckill.DeliveryState{seckill.DeliveryWaiting, seckill.DeliveryDelivered, seckill.DeliveryFailed} {
+		for more := true; more; {
+			n, err := s.forget(ctx, receiver, age, "state = '"+string(state)+"'", "at", max)
+			if err != nil {
+				return waiting, all, err
+			}
+			if all += n; state == seckill.DeliveryWaiting {
+				waiting += n
+			}
+			more = n == max
+		}
+	}
+	err = s.write(ctx, "receiver", func(t *tx) error {
+		_, err := t.exec(ctx, "DELETE FROM webhook_stops WHERE receiver = ? AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.receiver = ?)", receiver, receiver)
+		return err
+	})
+	return waiting, all, err
 }
