@@ -31,7 +31,7 @@ type Delivery struct {
 	Tried *time.Time      `json:"tried_at,omitempty"` // the last try
 	Code  int             `json:"status,omitempty"`   // HTTP status of the last try's answer
 	Error string          `json:"error,omitempty"`    // why the last try failed
-	Body  json.RawMessage `json:"body"`               // what is sent
+	Body  json.RawMessage `json:"body,omitempty"`     // what is sent; a viewer is not shown it
 
 	Age time.Duration `json:"-"` // since Since by the store's clock, of one that is due
 }

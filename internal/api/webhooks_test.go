@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,12 @@ func TestWebhooksAreSeenAndReplayed(t *testing.T) {
 	s.admin("GET", at+"/deliveries?order="+order+"&limit=1", "").is(200).into(&one)
 	require.Equal(t, order+"-2", one.Items[0].Event, "the newest first")
 	require.Contains(t, string(one.Items[0].Body), `"buyer":"`+otherName+`"`)
+	for role, shown := range map[string]bool{seckill.RoleViewer: false, seckill.RoleSupport: true, seckill.RoleOperator: true} {
+		a := s.do(call{method: "GET", path: at + "/deliveries", token: token(t, "a "+role, role)}).is(200)
+		require.Equal(t, shown, strings.Contains(string(a.body), otherName), "%s: buyers are named in the events", role)
+		require.Equal(t, shown, strings.Contains(string(a.body), `"body"`), role)
+		require.Contains(t, string(a.body), order+"-2", role)
+	}
 	s.admin("GET", at+"/deliveries?limit=1&cursor="+one.Next, "").is(200).into(&one)
 	require.Equal(t, order+"-1", one.Items[0].Event)
 
