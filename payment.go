@@ -112,6 +112,7 @@ const (
 type Refund struct {
 	ID        string      `json:"id"`
 	Order     string      `json:"order"`
+	Sale      SaleID      `json:"-"`
 	Provider  Provider    `json:"provider"`
 	Reference string      `json:"reference"` // of the payment
 	Amount    int64       `json:"amount"`

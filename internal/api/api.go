@@ -61,16 +61,6 @@ type Store interface {
 	Now() time.Time
 }
 
-// Money is what administrators read of orders and payments.
-type Money interface {
-	AllOrders(ctx context.Context, f seckill.OrderFilter) ([]seckill.Order, error)
-	AnyOrder(ctx context.Context, id string) (seckill.Order, error)
-	Payments(ctx context.Context, f seckill.PaymentFilter) ([]seckill.Payment, error)
-	RefundsOf(ctx context.Context, order string) ([]seckill.Refund, error)
-	History(ctx context.Context, order string, max int) ([]seckill.Entry, error)
-	Aftermath(ctx context.Context, sale seckill.SaleID) (seckill.Aftermath, error)
-}
-
 // Listeners are a node's end of the queue that takes tickets.
 type Listeners interface {
 	StartListeners()
@@ -247,6 +237,7 @@ func New(c Config) *API {
 		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", (*sale.Sales).Renew)}, // its gate state, anew
 		{"GET", "/api/admin/sales/{sale}/report", viewers, a.report},                                  // one HTML page
 		{"GET", "/api/admin/sales/{sale}/audit", viewers, a.audit},
+		{"GET", "/api/admin/sales/{sale}/ledger", viewers, a.saleLedger},
 		{"POST", "/api/admin/sales/{sale}/eligible", operators, a.setEligible}, // who may buy in it
 		{"GET", "/api/admin/access", viewers, a.listEntries},
 		{"POST", "/api/admin/access", operators, a.setEntry},

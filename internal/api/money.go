@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,6 +16,17 @@ import (
 	"seckill"
 	"seckill/internal/payment"
 )
+
+// Money is what administrators read of orders and payments.
+type Money interface {
+	AllOrders(ctx context.Context, f seckill.OrderFilter) ([]seckill.Order, error)
+	AnyOrder(ctx context.Context, id string) (seckill.Order, error)
+	Payments(ctx context.Context, f seckill.PaymentFilter) ([]seckill.Payment, error)
+	RefundsOf(ctx context.Context, order string) ([]seckill.Refund, error)
+	History(ctx context.Context, order string, max int) ([]seckill.Entry, error)
+	SaleHistory(ctx context.Context, sale seckill.SaleID, before int64, max int) ([]seckill.Entry, error)
+	Aftermath(ctx context.Context, sale seckill.SaleID) (seckill.Aftermath, error)
+}
 
 // maxCallback is the largest callback of a payment provider, in bytes.
 const maxCallback = 256 << 10
@@ -230,6 +243,29 @@ func (a *API) getAnyOrder(w http.ResponseWriter, r *request) error {
 	v.History = append([]seckill.Entry{placed}, v.History...)
 	v.Payments, v.Refunds = some(v.Payments), some(v.Refunds)
 	return writeJSON(w, http.StatusOK, v)
+}
+
+// saleLedger shows what changed a sale as a whole, newest first.
+func (a *API) saleLedger(w http.ResponseWriter, r *request) error {
+	id, err := r.saleID()
+	if err != nil {
+		return err
+	}
+	limit, cursor, err := r.page()
+	if err != nil {
+		return err
+	}
+	before := int64(math.MaxInt64)
+	if cursor != "" {
+		if before, err = strconv.ParseInt(cursor, 10, 64); err != nil || before < 1 {
+			return &seckill.FieldError{Field: "cursor", Must: "must be the next of an earlier page"}
+		}
+	}
+	all, err := a.Money.SaleHistory(r.Context(), id, before, limit+1)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, newList(all, limit, func(e seckill.Entry) string { return strconv.FormatInt(e.ID, 10) }))
 }
 
 // some makes nothing an empty list in JSON.

@@ -107,6 +107,10 @@ func (down) History(context.Context, string, int) ([]seckill.Entry, error) {
 	return nil, errDown
 }
 
+func (down) SaleHistory(context.Context, seckill.SaleID, int64, int) ([]seckill.Entry, error) {
+	return nil, errDown
+}
+
 func TestWhileTheStoreIsDown(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)

@@ -89,6 +89,21 @@ func TestRefundsWholeAndInPart(t *testing.T) {
 	require.NotEqual(t, scrapped, s.outcome("scrapped", id).Order)
 	require.JSONEq(t, `{"ok":true,"total":6,"gate":5,"pending":0,"active":1,"returning":0,"violations":[]}`, s.audit(id))
 
+	var ledger struct {
+		Items []seckill.Entry
+		Next  string
+	}
+	s.admin("GET", s.adminPath(id, "ledger?limit=1"), "").is(200).into(&ledger)
+	require.Equal(t, []any{"stock.moved", int64(-3), id}, []any{ledger.Items[0].What, ledger.Items[0].Units, ledger.Items[0].Sale})
+	require.Contains(t, ledger.Items[0].Why, scrapped)
+	s.admin("GET", s.adminPath(id, "ledger?cursor="+ledger.Next), "").is(200).into(&ledger)
+	require.Len(t, ledger.Items, 1)
+	require.EqualValues(t, -1, ledger.Items[0].Units)
+	for _, bad := range []string{"?cursor=x", "?cursor=0", "?limit=0"} {
+		s.admin("GET", s.adminPath(id, "ledger"+bad), "").problem(422, "invalid_field")
+	}
+	s.admin("GET", s.adminPath(99999, "ledger"), "").problem(404, "not_found")
+
 	t.Log("the shop is asked until it confirms, with the same id")
 	w := s.whole(part)
 	require.Len(t, w.Refunds, 4)

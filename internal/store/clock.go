@@ -165,11 +165,16 @@ func (s *Store) reckon(ctx context.Context) error {
 		if credit <= 0 {
 			return nil
 		}
-		if _, err := t.exec(ctx, t.s.dialect.credit, credit.Milliseconds(), ms(now), ms(last)); err != nil {
+		more := t.s.dialect.min + "(?, ? - created_at)"
+		if _, err := t.exec(ctx, "UPDATE tickets SET expires_at = expires_at + "+more+" WHERE "+t.s.dialect.unpaid, credit.Milliseconds(), ms(now), ms(last)); err != nil {
 			return err
 		}
-		return t.enter(ctx, now, seckill.Entry{Order: entryOutage, What: entryOutage, Units: credit.Milliseconds(), Who: "store",
-			Why: "nobody could pay since " + last.Format(time.RFC3339) + "; milliseconds were added to the time to pay"})
+		e := seckill.Entry{What: entryOutage, Who: "store", Why: "nobody could pay since " + last.Format(time.RFC3339) + "; milliseconds were added to the time to pay"}
+		if err := t.enterEach(ctx, now, e, more, []any{credit.Milliseconds(), ms(now)}, t.s.dialect.unpaid, ms(last)); err != nil {
+			return err
+		}
+		e.Order, e.Units = entryOutage, credit.Milliseconds()
+		return t.enter(ctx, now, e)
 	})
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -20,10 +21,12 @@ const (
 	entryDue      = "refund.due"
 	entryDone     = "refund.done"
 	entryStock    = "stock.moved"
+	entryHold     = "hold.extended" // units are milliseconds, as of an outage
 	entryOutage   = "outage"
 )
 
-// enter adds entries to the ledger. There is no other statement that writes it.
+// enter adds entries to the ledger. Beside enterEach there is no other statement that
+// writes it. One without an order is of the whole sale; an outage is of all sales.
 func (t *tx) enter(ctx context.Context, now time.Time, entries ...seckill.Entry) error {
 	for len(entries) > 0 {
 		some := entries[:min(len(entries), t.s.dialect.chunk)]
@@ -39,6 +42,13 @@ func (t *tx) enter(ctx context.Context, now time.Time, entries ...seckill.Entry)
 	return nil
 }
 
+// enterEach adds an entry for each order of where, with units as an expression over it.
+func (t *tx) enterEach(ctx context.Context, now time.Time, e seckill.Entry, units string, unitArgs []any, where string, args ...any) error {
+	q := "INSERT INTO ledger (at, order_id, sale, what, units, amount, currency, who, why) SELECT ?, id, sale, ?, " + units + ", 0, '', ?, ? FROM tickets WHERE " + where
+	_, err := t.exec(ctx, q, slices.Concat([]any{ms(now), e.What}, unitArgs, []any{e.Who, cut(e.Why, 300)}, args)...)
+	return err
+}
+
 // cut shortens a text to at most n characters.
 func cut(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
@@ -49,9 +59,30 @@ func cut(s string, n int) string {
 
 // History returns the entries of an order, oldest first, at most max.
 func (s *Store) History(ctx context.Context, order string, max int) (entries []seckill.Entry, err error) {
+	return s.entries(ctx, "order_id = ? ORDER BY id LIMIT ?", order, max)
+}
+
+// SaleHistory returns the entries of a sale as a whole with ids below before, newest
+// first, at most max: its stock moves, the units that were not sold again, the longer
+// holds, and the outages since it opened.
+func (s *Store) SaleHistory(ctx context.Context, sale seckill.SaleID, before int64, max int) (entries []seckill.Entry, err error) {
+	v, err := s.Sale(ctx, sale)
+	if err != nil {
+		return nil, err
+	}
+	entries, err = s.entries(ctx, "(order_id = '' AND sale = ? OR order_id = '"+entryOutage+"' AND at >= ?) AND id < ? ORDER BY id DESC LIMIT ?", int64(sale), ms(v.OpensAt), before, max)
+	for i := range entries {
+		if entries[i].What == entryOutage {
+			entries[i].Order = ""
+		}
+	}
+	return entries, err
+}
+
+func (s *Store) entries(ctx context.Context, where string, args ...any) (entries []seckill.Entry, err error) {
 	err = s.ask(ctx, "history", func(t *tx) error {
 		entries = nil
-		return t.rows(ctx, "SELECT id, at, order_id, sale, what, units, amount, currency, who, why FROM ledger WHERE order_id = ? ORDER BY id LIMIT ?", []any{order, max}, func(r scanner) error {
+		return t.rows(ctx, "SELECT id, at, order_id, sale, what, units, amount, currency, who, why FROM ledger WHERE "+where, args, func(r scanner) error {
 			var e seckill.Entry
 			var at int64
 			err := r.Scan(&e.ID, &at, &e.Order, &e.Sale, &e.What, &e.Units, &e.Amount, &e.Currency, &e.Who, &e.Why)

@@ -66,7 +66,8 @@ func openMySQL(raw string) (*Store, error) {
 		max:         "GREATEST",
 		active:      "active_buyer",
 		activeBuyer: "active_buyer",
-		credit:      "UPDATE tickets SET expires_at = expires_at + LEAST(?, ? - created_at) WHERE unpaid_until > ?",
+		min:         "LEAST",
+		unpaid:      "unpaid_until > ?",
 		due:         "SELECT id, unpaid_until FROM tickets WHERE unpaid_until <= ? ORDER BY unpaid_until LIMIT ?",
 	}}
 	if s.w, err = openSession(c, "READ COMMITTED"); err != nil {

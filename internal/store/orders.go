@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -187,7 +188,21 @@ func (s *Store) ExtendHolds(ctx context.Context, id seckill.SaleID, more time.Du
 		if _, err := t.lockSale(ctx, id); err != nil {
 			return err
 		}
-		if orders, err = t.exec(ctx, "UPDATE tickets SET expires_at = expires_at + ? WHERE sale = ? AND "+t.s.dialect.active+" IS NOT NULL AND state = 'unpaid'", more.Milliseconds(), id); err != nil {
+		unpaid := "sale = ? AND " + t.s.dialect.active + " IS NOT NULL AND state = 'unpaid'"
+		if orders, err = t.exec(ctx, "UPDATE tickets SET expires_at = expires_at + ? WHERE "+unpaid, more.Milliseconds(), id); err != nil {
+			return err
+		}
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		actor, _ := seckill.ActorOf(ctx)
+		e := seckill.Entry{What: entryHold, Who: cmp.Or(actor.Who, "administrator"), Why: "milliseconds were added to the time to pay"}
+		if err := t.enterEach(ctx, now, e, "?", []any{more.Milliseconds()}, unpaid, id); err != nil {
+			return err
+		}
+		e.Sale, e.Units, e.Why = id, more.Milliseconds(), fmt.Sprintf("%s of %d unpaid orders", e.Why, orders)
+		if err := t.enter(ctx, now, e); err != nil {
 			return err
 		}
 		return t.logged(ctx, "", id, "", nil, map[string]any{"orders": orders, "seconds": int64(more / time.Second)})
@@ -289,7 +304,14 @@ func (t *tx) change(ctx context.Context, c change, orders []seckill.Order, now t
 		return err
 	}
 	for _, sale := range sorted(freed) {
-		if err := t.free(ctx, sale, freed[sale], c.scrap); err != nil {
+		if !c.scrap {
+			err := t.free(ctx, sale, freed[sale])
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := t.scrap(ctx, sale, freed[sale], c.by, orders[0].ID, now); err != nil { // of refunds, which come alone
 			return err
 		}
 	}
@@ -297,14 +319,18 @@ func (t *tx) change(ctx context.Context, c change, orders []seckill.Order, now t
 	return nil
 }
 
-// free takes units from what a sale has sold. Scrapped ones leave its total too.
-func (t *tx) free(ctx context.Context, sale seckill.SaleID, units int64, scrap bool) error {
-	q, args := "UPDATE sales SET sold = sold - ? WHERE id = ?", []any{units, sale}
-	if scrap {
-		q, args = "UPDATE sales SET sold = sold - ?, total = total - ? WHERE id = ?", []any{units, units, sale}
-	}
-	_, err := t.exec(ctx, q, args...)
+// free takes units from what a sale has sold.
+func (t *tx) free(ctx context.Context, sale seckill.SaleID, units int64) error {
+	_, err := t.exec(ctx, "UPDATE sales SET sold = sold - ? WHERE id = ?", units, sale)
 	return err
+}
+
+// scrap does so with units that are not sold again: they leave the total too.
+func (t *tx) scrap(ctx context.Context, sale seckill.SaleID, units int64, by, order string, now time.Time) error {
+	if _, err := t.exec(ctx, "UPDATE sales SET sold = sold - ?, total = total - ? WHERE id = ?", units, units, sale); err != nil {
+		return err
+	}
+	return t.enter(ctx, now, seckill.Entry{Sale: sale, What: entryStock, Units: -units, Who: by, Why: "order " + order + " gave them back, and they are not sold again"})
 }
 
 // Returns lists up to max tickets whose units are on their way back to the gate,

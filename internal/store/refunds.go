@@ -136,7 +136,12 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 				return o, err
 			}
 		}
-		if err := t.free(ctx, o.Sale, int64(back), !f.Restock); err != nil {
+		if f.Restock {
+			err = t.free(ctx, o.Sale, int64(back))
+		} else {
+			err = t.scrap(ctx, o.Sale, int64(back), f.By, o.ID, now)
+		}
+		if err != nil {
 			return o, err
 		}
 	}
@@ -265,7 +270,7 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 // money, and if that was all of it, its units too.
 func (t *tx) unasked(ctx context.Context, p seckill.Payment, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) error {
 	const reason = "given back at the provider"
-	f := seckill.Refund{ID: seckill.NewTicketID(now), Order: p.Order, Provider: p.Provider, Reference: p.Reference, Amount: c.Amount, Currency: c.Currency, Restock: true, Reason: reason, By: c.Provider}
+	f := seckill.Refund{ID: seckill.NewTicketID(now), Order: p.Order, Sale: p.Sale, Provider: p.Provider, Reference: p.Reference, Amount: c.Amount, Currency: c.Currency, Restock: true, Reason: reason, By: c.Provider}
 	held := p.State == seckill.PaymentKept && len(orders) > 0 && orders[0].State == seckill.Paid
 	if held {
 		o := orders[0]
@@ -305,7 +310,11 @@ func (t *tx) unasked(ctx context.Context, p seckill.Payment, c seckill.Callback,
 
 func (t *tx) conflict(ctx context.Context, c seckill.Callback, order string, now time.Time, r *seckill.Received, note string) (string, error) {
 	r.Conflict, r.Note = true, note
-	return becameConflict, t.enter(ctx, now, seckill.Entry{Order: order, What: entryConflict, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: note})
+	var sale seckill.SaleID // 0: of no order that we know
+	if err := t.rows(ctx, "SELECT sale FROM tickets WHERE id = ?", []any{order}, func(s scanner) error { return s.Scan(&sale) }); err != nil {
+		return "", err
+	}
+	return becameConflict, t.enter(ctx, now, seckill.Entry{Order: order, Sale: sale, What: entryConflict, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: note})
 }
 
 // done notes that the provider has confirmed a refund. A repeat changes nothing.
@@ -315,14 +324,14 @@ func (t *tx) done(ctx context.Context, f seckill.Refund, now time.Time) error {
 		return err
 	}
 	crash.Here("16-before-commit", true)
-	return t.enter(ctx, now, seckill.Entry{Order: f.Order, What: entryDone, Amount: f.Amount, Currency: f.Currency, Who: f.Provider, Why: f.ID})
+	return t.enter(ctx, now, seckill.Entry{Order: f.Order, Sale: f.Sale, What: entryDone, Amount: f.Amount, Currency: f.Currency, Who: f.Provider, Why: f.ID})
 }
 
-const refundColumns = "id, order_id, provider, reference, amount, currency, units, restock, reason, who, state, made_at, done_at, tries, failure"
+const refundColumns = "id, order_id, sale, provider, reference, amount, currency, units, restock, reason, who, state, made_at, done_at, tries, failure"
 
 func scanRefund(r scanner) (f seckill.Refund, err error) {
 	var made, done int64
-	err = r.Scan(&f.ID, &f.Order, &f.Provider, &f.Reference, &f.Amount, &f.Currency, &f.Units, &f.Restock, &f.Reason, &f.By, &f.State, &made, &done, &f.Tries, &f.Error)
+	err = r.Scan(&f.ID, &f.Order, &f.Sale, &f.Provider, &f.Reference, &f.Amount, &f.Currency, &f.Units, &f.Restock, &f.Reason, &f.By, &f.State, &made, &done, &f.Tries, &f.Error)
 	f.MadeAt = fromMS(made)
 	if done > 0 {
 		at := fromMS(done)

@@ -33,7 +33,8 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		max:         "MAX",
 		active:      "state IN ('unpaid', 'paid') AND buyer",
 		activeBuyer: "buyer",
-		credit:      "UPDATE tickets SET expires_at = expires_at + MIN(?, ? - created_at) WHERE state = 'unpaid' AND expires_at > ?",
+		min:         "MIN",
+		unpaid:      "state = 'unpaid' AND expires_at > ?",
 		byState: func(state seckill.OrderState) string {
 			if state == seckill.Unpaid {
 				return " INDEXED BY tickets_unpaid JOIN"

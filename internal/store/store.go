@@ -86,9 +86,10 @@ type dialect struct {
 	byKey       string                          // after a table's name: find rows by the primary key and lock no others
 	clock       string                          // the database's own clock, in milliseconds
 	max         string                          // the function that returns the greater of two numbers
+	min         string                          // and of the less
 	activeBuyer string                          // its index's column
 	active      string                          // the buyer of a ticket whose order is active, else nothing that matches
-	credit      string                          // gives so many milliseconds, at most those since they were placed until a moment, to the orders that were unpaid at another moment
+	unpaid      string                          // finds the orders that were unpaid at a moment
 	byState     func(seckill.OrderState) string // between tickets and what is joined to them: find orders by their state, newest first
 	due         string                          // the ids and times of at most so many unpaid orders that expire until then
 }
