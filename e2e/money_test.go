@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"database/sql"
 	"flag"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +32,19 @@ func dieAtMoney(t *testing.T, moment, when string) {
 	alive.Env = p.Env()
 	mortal := alive
 	mortal.Env = append(p.Env(), "SECKILL_CRASH="+moment+":"+when)
-	n := begin(t, mortal)
-	must(t, p.Start(ctx))
+	var n *node.Node
+	if strings.HasPrefix(moment, "13-outage-") {
+		// The node that comes back after a minute gives it back, with orders that wait for it.
+		n = start(t, alive)
+		must(t, p.Start(ctx))
+		eventually(t, "somebody has paid", func() bool { return p.Captured.Load() > 10 })
+		n.Kill()
+		wasAway(t, alive.Dir, time.Minute)
+		n = begin(t, mortal)
+	} else {
+		n = begin(t, mortal)
+		must(t, p.Start(ctx))
+	}
 	select {
 	case <-n.Done():
 	case <-ctx.Done():
@@ -47,6 +60,19 @@ func dieAtMoney(t *testing.T, moment, when string) {
 	}
 	t.Log(p)
 	must(t, n.Stop())
+}
+
+// wasAway makes the store of a node that is not there believe that it was away for so long.
+func wasAway(t *testing.T, dir string, d time.Duration) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "seckill.db"))
+	must(t, err)
+	defer db.Close()
+	r, err := db.ExecContext(t.Context(), "UPDATE leases SET until = until - ? WHERE name = 'pulse'", d.Milliseconds())
+	must(t, err)
+	if n, err := r.RowsAffected(); err != nil || n != 1 {
+		t.Fatalf("there was no pulse: %d rows, %v", n, err)
+	}
 }
 
 var (

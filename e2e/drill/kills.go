@@ -15,17 +15,21 @@ import (
 
 	"seckill/e2e/crowd"
 	"seckill/e2e/node"
+	"seckill/e2e/payers"
 )
 
 const (
-	roundKills = 5               // kills in one round
-	dirRounds  = 8               // rounds on the same data; then a node starts on nothing again
-	units      = 12              // of a sale, or twice as many: buyers who cancel sell to those who wait
-	roundTime  = 3 * time.Minute // for one round, or everybody is stuck
-	readyTime  = 70 * time.Millisecond
-	lifeTime   = 900 * time.Millisecond // of a node that is killed at a random time
-	stayTime   = 300 * time.Millisecond // at a chosen moment, while others go on
-	momentTime = 3 * time.Second        // to come to a chosen moment, or it dies where it is
+	roundKills   = 5  // kills in one round
+	dirRounds    = 8  // rounds on the same data; then a node starts on nothing again
+	units        = 12 // of a sale, or twice as many: buyers who cancel sell to those who wait
+	moneyRounds  = 3  // one in so many rounds is of payers, on data of its own
+	payersAtOnce = 6
+	paymentsMade = "payments"
+	roundTime    = 3 * time.Minute // for one round, or everybody is stuck
+	readyTime    = 70 * time.Millisecond
+	lifeTime     = 900 * time.Millisecond // of a node that is killed at a random time
+	stayTime     = 300 * time.Millisecond // at a chosen moment, while others go on
+	momentTime   = 3 * time.Second        // to come to a chosen moment, or it dies where it is
 )
 
 // killsReport is the name of the report.
@@ -43,6 +47,7 @@ type run struct {
 	killed   int
 	rounds   int
 	starts   int
+	folders  int // of data: the first start in each is on nothing
 	wheres   map[string]int
 	counts   map[string]int64
 	findings []string
@@ -80,7 +85,11 @@ func drillKills(ctx context.Context, c config, report, progress io.Writer) (err 
 		return r.killed < r.kills
 	}
 	for more() && len(r.findings) == 0 {
-		if err := r.round(ctx); err != nil {
+		round := r.round
+		if r.config.money || r.rounds%moneyRounds == moneyRounds-1 {
+			round = r.payers
+		}
+		if err := round(ctx); err != nil {
 			return fmt.Errorf("round %d: %w", r.rounds, err)
 		}
 	}
@@ -103,7 +112,10 @@ func (r *run) round(ctx context.Context) error {
 		return err
 	}
 	c := node.Config{Binary: r.binary, Dir: filepath.Join(r.folder, fmt.Sprintf("data-%d", (r.rounds-1)/dirRounds)), Listen: address}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	switch err := os.Mkdir(c.Dir, 0o700); {
+	case err == nil:
+		r.folders++
+	case !errors.Is(err, os.ErrExist):
 		return err
 	}
 	people := crowd.New(crowd.Config{URL: "http://" + address, Secret: node.Secret, Seed: r.seed*1_000_000 + uint64(r.rounds), Units: units, Defended: r.defended})
@@ -116,12 +128,8 @@ func (r *run) round(ctx context.Context) error {
 			os.WriteFile(filepath.Join(r.folder, "log"), []byte(strings.Join(log, "\n--- killed ---\n")), 0o600)
 		}
 	}()
-	kills := roundKills
-	if r.duration == 0 {
-		kills = min(kills, r.kills-r.killed)
-	}
-	for range kills {
-		n, where, err := r.life(ctx, c)
+	for range r.killsOfRound() {
+		n, where, err := r.life(ctx, c, node.Purchases)
 		if err != nil {
 			return err
 		}
@@ -180,14 +188,76 @@ func (r *run) round(ctx context.Context) error {
 	return nil
 }
 
-// life starts a node and kills it, and returns where it died.
-func (r *run) life(ctx context.Context, c node.Config) (n *node.Node, where string, err error) {
+// payers is a round of those who pay, on data of its own: the moments at which the node dies are those of money and of
+// webhooks.
+func (r *run) payers(ctx context.Context) error {
+	r.rounds++
+	r.folders++
+	ctx, cancel := context.WithTimeout(ctx, roundTime)
+	defer cancel()
+	address, err := node.Address()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(r.folder, "money-")
+	if err != nil {
+		return err
+	}
+	p, err := payers.New("http://"+address, node.Secret, payersAtOnce)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	c := node.Config{Binary: r.binary, Dir: dir, Listen: address, Env: p.Env()}
+	started := make(chan error, 1)
+	go func() { started <- p.Start(ctx) }()
+	for range r.killsOfRound() {
+		_, where, err := r.life(ctx, c, node.Payments)
+		if err != nil {
+			return err
+		}
+		r.wheres[where]++
+		r.killed++
+	}
+	n, err := node.Start(c)
+	if err != nil {
+		return err
+	}
+	defer n.Kill()
+	r.starts++
+	if err := errors.Join(n.Ready(), <-started); err != nil {
+		return err
+	}
+	p.Stop()
+	r.findings = append(r.findings, p.Finish(ctx)...)
+	if err := n.Stop(); err != nil {
+		r.findings = append(r.findings, err.Error())
+	}
+	r.counts[paymentsMade] += p.Captured.Load()
+	fmt.Fprintf(r.progress, "round %d, of money: %d of %d kills, %v: %d violations\n", r.rounds, r.killed, r.kills, p, len(r.findings))
+	for _, finding := range r.findings {
+		fmt.Fprintln(r.progress, "  "+finding)
+	}
+	return nil
+}
+
+// killsOfRound is how many kills the next round has.
+func (r *run) killsOfRound() int {
+	if r.duration == 0 {
+		return min(roundKills, r.kills-r.killed)
+	}
+	return roundKills
+}
+
+// life starts a node and kills it, at one of the moments or at any time, and returns where
+// it died.
+func (r *run) life(ctx context.Context, c node.Config, moments []node.Moment) (n *node.Node, where string, err error) {
 	var moment string
 	var after time.Duration // the start, or ready
 	dice := r.random.IntN(10)
 	switch {
 	case dice < 3:
-		moment = node.Purchases[r.random.IntN(len(node.Purchases))].Name
+		moment = moments[r.random.IntN(len(moments))].Name
 		after = momentTime
 		stay := time.Duration(r.random.Int64N(int64(stayTime))) * time.Duration(r.random.IntN(2))
 		c.Env = append(c.Env, fmt.Sprintf("SECKILL_CRASH=%s:%d:%v", moment, 1+r.random.IntN(12), stay))
@@ -236,11 +306,11 @@ const (
 func (r *run) report() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "```sh\ngo run ./e2e/drill --seed %d --kills %d\n```\n\n", r.seed, r.killed)
-	fmt.Fprintf(&b, "| | |\n|---|---|\n| seed | %d |\n| kills (SIGKILL) | %d |\n| restarts on the same data | %d |\n| rounds | %d |\n", r.seed, r.killed, r.starts-r.folders(), r.rounds)
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| seed | %d |\n| kills (SIGKILL) | %d |\n| restarts on the same data | %d |\n| rounds | %d |\n", r.seed, r.killed, r.starts-r.folders, r.rounds)
 	for _, name := range order {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, r.counts[name])
 	}
-	fmt.Fprintf(&b, "| %s | %d |\n", forgedRows, r.counts[forgedRows])
+	fmt.Fprintf(&b, "| %s | %d |\n| %s | %d |\n", forgedRows, r.counts[forgedRows], paymentsMade, r.counts[paymentsMade])
 	fmt.Fprintf(&b, "| **violations** | **%d** |\n| duration | %v |\n\n", len(r.findings), time.Since(r.started).Round(time.Second))
 	b.WriteString("Where it died:\n\n| moment | kills |\n|---|---:|\n")
 	named := slices.Collect(maps.Keys(r.wheres))
@@ -268,8 +338,6 @@ func (r *run) report() string {
 	}
 	return b.String()
 }
-
-func (r *run) folders() int { return (r.rounds + dirRounds - 1) / dirRounds }
 
 // order is that of the counts in the report.
 var order = []string{"sales", "buyers", "passes", "buy requests", "tickets", "orders paid", "orders cancelled", "orders expired", "orders refunded",

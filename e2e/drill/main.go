@@ -40,6 +40,7 @@ func main() {
 	flag.IntVar(&c.rounds, "rounds", 20, "with --engines: how often each kind of fault happens")
 	flag.IntVar(&c.lanes, "lanes", 2, "with --engines: how many sets of engines and nodes there are, side by side")
 	flag.StringVar(&c.only, "only", "", "with --engines: only these `kinds`, with commas between; redis-cut/7 is the one round of that number")
+	flag.BoolVar(&c.money, "money", false, "kill only while payers pay, at the moments of money and of webhooks")
 	flag.BoolVar(&c.defended, "defended", false, "the sales ask for a pass, with a picture and a proof of work, and count unpaid orders")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -63,6 +64,7 @@ type config struct {
 
 	rounds, lanes int
 	defended      bool
+	money         bool // all rounds of kills are of payers, not one of some
 	only          string
 	routes        bool
 	leeway        time.Duration // see round

@@ -24,6 +24,20 @@ func TestDrillKills(t *testing.T) {
 	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
 }
 
+// And at the moments of money: every cent is explained.
+func TestDrillKillsOfMoney(t *testing.T) {
+	t.Parallel()
+	file := reported(t, killsReport)
+	var report, progress strings.Builder
+	if err := drillKills(t.Context(), config{seed: 9, kills: 3, money: true, out: file}, &report, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 3 |", "| **violations** | **0** |")
+	if !regexp.MustCompile(`(?m)^\| payments \| [1-9]`).MatchString(report.String()) {
+		t.Errorf("nobody has paid:\n%s", report.String())
+	}
+}
+
 // The same with all that a sale can ask for against bots: it is before the gate, and
 // changes nothing that is promised.
 func TestDrillKillsWithDefences(t *testing.T) {

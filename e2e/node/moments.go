@@ -39,10 +39,15 @@ var Moments = []Moment{
 	{"12-before-snapshot", 1},
 	{"12-before-load", 1},
 	{"12-after-load", 1},
+	{"13-start-before-commit", 6},
+	{"13-start-before-url", 6},
+	{"13-outage-before-commit", 1},
 	{"13-before-commit", 8},
 	{"14-after-reserve", 3},
 	{"14-before-retake", 3},
 	{"14-before-commit", 3},
+	{"15-whole-before-commit", 3},
+	{"15-aside-before-commit", 3},
 	{"15-before-commit", 3},
 	{"15-before-refund", 4},
 	{"15-before-confirm", 3},
@@ -53,4 +58,9 @@ var Moments = []Moment{
 
 // Purchases are the moments that a crowd of buyers comes to, those of steps 1 to 12.
 // The others are of money (13 to 16) and of webhooks (17).
-var Purchases = Moments[:slices.IndexFunc(Moments, func(m Moment) bool { return strings.HasPrefix(m.Name, "13-") })]
+var Purchases = Moments[:money]
+
+// Payments are those that payers come to.
+var Payments = Moments[money:]
+
+var money = slices.IndexFunc(Moments, func(m Moment) bool { return strings.HasPrefix(m.Name, "13-") })

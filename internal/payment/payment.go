@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"seckill"
+	"seckill/internal/crash"
 	"seckill/internal/duty"
 )
 
@@ -174,6 +175,7 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 			var session string
 			s.url, session, s.err = p.Provider.Start(ctx, o, checkout)
 			if s.err == nil {
+				crash.Here("13-start-before-url", true)
 				s.err = p.Store.CheckoutAt(ctx, checkout, s.url, session)
 			} else {
 				s.err = fmt.Errorf("payment provider %s: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, s.err)

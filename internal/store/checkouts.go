@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 // Checkout starts the payment of the buyer's order at provider, or returns the one
@@ -56,7 +57,9 @@ func (s *Store) Checkout(ctx context.Context, order, buyer string, provider seck
 				return err
 			}
 		}
-		return t.enter(ctx, now, seckill.Entry{Order: order, Sale: o.Sale, What: entryStarted, Amount: o.Amount, Currency: o.Currency, Who: buyer, Why: provider + " " + id})
+		err = t.enter(ctx, now, seckill.Entry{Order: order, Sale: o.Sale, What: entryStarted, Amount: o.Amount, Currency: o.Currency, Who: buyer, Why: provider + " " + id})
+		crash.Here("13-start-before-commit", err == nil)
+		return err
 	})
 	return o, c, err
 }

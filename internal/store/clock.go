@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 // The store's clock decides how long an order may be paid, and nothing else does:
@@ -174,7 +175,9 @@ func (s *Store) reckon(ctx context.Context) error {
 			return err
 		}
 		e.Order, e.Units = entryOutage, credit.Milliseconds()
-		return t.enter(ctx, now, e)
+		err = t.enter(ctx, now, e)
+		crash.Here("13-outage-before-commit", err == nil)
+		return err
 	})
 }
 

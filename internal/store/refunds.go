@@ -42,7 +42,9 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 		if err := t.refundAside(ctx, f, now); err != nil {
 			return o, err
 		}
-		return o, t.logged(ctx, refundLogged, o.Sale, o.ID, nil, map[string]string{"payment": f.Payment})
+		err := t.logged(ctx, refundLogged, o.Sale, o.ID, nil, map[string]string{"payment": f.Payment})
+		crash.Here("15-aside-before-commit", err == nil)
+		return o, err
 	}
 	if f.ID != "" {
 		known := false
@@ -119,7 +121,9 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 		if err != nil {
 			return o, err
 		}
-		return o, t.loggedOrder(ctx, refundLogged, was, o)
+		err = t.loggedOrder(ctx, refundLogged, was, o)
+		crash.Here("15-whole-before-commit", err == nil)
+		return o, err
 	}
 	if err := t.owe(ctx, r, p.Sale, true, now); err != nil {
 		return o, err
