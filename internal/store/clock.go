@@ -29,8 +29,11 @@ func (t *tx) clock(ctx context.Context) (now time.Time, err error) {
 
 // here is the time for what no order depends on.
 func (s *Store) here() time.Time {
-	if s.now != nil {
+	switch {
+	case s.now != nil:
 		return s.now()
+	case s.process != nil:
+		return s.process()
 	}
 	return time.Now()
 }
@@ -67,13 +70,13 @@ var errOutage = errors.New("the store or all nodes were away")
 // Pulse notes that the store can be reached, and returns its clock. The first
 // pulse after an outage gives the time back that was lost (see reckon).
 func (s *Store) Pulse(ctx context.Context) (now time.Time, err error) {
-	asked := time.Now()
+	asked, here := time.Now(), s.here()
 	err = s.ask(ctx, "pulse", func(t *tx) error {
 		now, err = t.awake(ctx)
 		return err
 	})
 	if took := time.Since(asked); s.now == nil && !now.IsZero() && took < time.Second {
-		s.skew.Store(int64(now.Sub(asked.Add(took / 2))))
+		s.skew.Store(int64(now.Sub(here.Add(took / 2))))
 	}
 	if errors.Is(err, errOutage) {
 		return now, s.reckon(ctx)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,4 +44,122 @@ func testMySQLRefundMeetsRetake(t *testing.T, e *stack.Engine) {
 	o, err := s.AnyOrder(t.Context(), w.ID)
 	require.NoError(t, err)
 	require.Equal(t, seckill.Refunded, o.State)
+}
+
+// One node's clock is ten hours ahead and another's as far behind. How long an order can
+// be paid, who has a lease, and when a refund and a delivery are tried again is decided by
+// the database's clock on both.
+func testMySQLClocksDiffer(t *testing.T, e *stack.Engine) {
+	const far = 10 * time.Hour
+	ahead, url := freshMySQL(t, e)
+	behind := preparedMySQL(t, url)
+	ahead.process, behind.process = func() time.Time { return time.Now().Add(far) }, func() time.Time { return time.Now().Add(-far) }
+	nodes := []*Store{ahead, behind}
+	ctx := t.Context()
+	now := func() time.Time {
+		at, err := ahead.Clock(ctx)
+		require.NoError(t, err)
+		return at
+	}
+	soon := func(at time.Time, after time.Duration) { // by the database's clock
+		t.Helper()
+		require.InDelta(t, after.Seconds(), at.Sub(now()).Seconds(), 60)
+	}
+	for i, s := range nodes {
+		s.Credit, s.HookTypes = time.Hour, []string{"order.placed", "order.paid"}
+		_, err := s.Pulse(ctx)
+		require.NoError(t, err)
+		require.InDelta(t, map[int]float64{0: -1, 1: 1}[i]*far.Seconds(), s.Skew().Seconds(), 60)
+	}
+	sale := aSale(t, ahead, 100)
+	each := map[*Store]seckill.Ticket{}
+	for _, s := range nodes {
+		v := someTickets(sale.ID, 1)[0]
+		each[s] = v
+		mustSettle(t, s, v)
+		_, err := s.Pulse(ctx)
+		require.NoError(t, err)
+	}
+	for s, v := range each {
+		other := nodes[0]
+		if other == s {
+			other = nodes[1]
+		}
+		n, err := other.Expire(ctx, 10)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		o, err := other.AnyOrder(ctx, v.ID)
+		require.NoError(t, err)
+		soon(o.ExpiresAt, 900*time.Second)
+		o, _, err = other.Checkout(ctx, v.ID, v.Buyer, "shop", seckill.NewTicketID(now()), 2*time.Minute)
+		require.NoError(t, err, "it can be paid on a node that is far ahead, and far behind")
+		soon(o.ExpiresAt, 900*time.Second+2*time.Minute)
+		r, err := s.Receive(ctx, seckill.Callback{Provider: "shop", Event: "e" + v.ID, Type: seckill.Captured, Order: v.ID, Reference: "r" + v.ID, Amount: 9900, Currency: "CNY", At: now()})
+		require.NoError(t, err)
+		require.True(t, r.Paid)
+		entries, err := s.History(ctx, v.ID, 10)
+		require.NoError(t, err)
+		for _, e := range entries {
+			if e.What == entryOutage { // of this machine
+				require.Less(t, e.Units, time.Minute.Milliseconds(), "nobody was away for hours")
+			}
+			soon(e.At, 0)
+		}
+
+		held, _, err := s.Lease(ctx, v.ID, "s", time.Minute)
+		require.NoError(t, err)
+		require.True(t, held)
+		held, by, err := other.Lease(ctx, v.ID, "other", time.Minute)
+		require.NoError(t, err)
+		require.False(t, held, by)
+
+		cents := int64(1)
+		_, err = s.Refund(ctx, seckill.RefundRequest{ID: "f" + v.ID, Order: v.ID, Amount: &cents, By: "root"})
+		require.NoError(t, err)
+		due, err := other.DueRefunds(ctx, 10)
+		require.NoError(t, err)
+		require.Len(t, due, 1)
+		require.NoError(t, s.RefundTried(ctx, due[0], false, time.Hour, "away"))
+		for _, s := range nodes {
+			due, err := s.DueRefunds(ctx, 10)
+			require.NoError(t, err)
+			require.Empty(t, due)
+		}
+
+		_, err = s.SpreadEvents(ctx, 100, func(string) []string { return []string{v.Buyer} })
+		require.NoError(t, err)
+		for _, state := range []seckill.DeliveryState{seckill.DeliveryWaiting, ""} {
+			all, err := other.DueDeliveries(ctx, v.Buyer, 1)
+			require.NoError(t, err)
+			if state == "" {
+				require.Empty(t, all, "not before an hour")
+				break
+			}
+			require.Len(t, all, 1)
+			require.Less(t, all[0].Age, time.Minute)
+			var tries []seckill.DeliveryTry
+			for _, step := range []string{"-1", "-2"} {
+				for _, v := range each {
+					tries = append(tries, seckill.DeliveryTry{Event: v.ID + step, State: state, Pause: time.Hour})
+				}
+			}
+			require.NoError(t, s.DeliveriesTried(ctx, v.Buyer, tries))
+		}
+	}
+	// The time of one is over, for both.
+	for _, s := range nodes {
+		v := someTickets(sale.ID, 1)[0]
+		mustSettle(t, s, v)
+		_, err := ahead.w.ExecContext(ctx, "UPDATE tickets SET expires_at = ? WHERE id = ?", ms(now().Add(-time.Second)), v.ID)
+		require.NoError(t, err)
+		_, err = s.Pulse(ctx)
+		require.NoError(t, err)
+		for _, s := range nodes {
+			_, _, err := s.Checkout(ctx, v.ID, v.Buyer, "shop", seckill.NewTicketID(now()), 0)
+			require.ErrorIs(t, err, seckill.ErrState)
+		}
+		n, err := s.Expire(ctx, 10)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	}
 }

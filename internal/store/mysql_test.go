@@ -43,6 +43,7 @@ func TestMySQL(t *testing.T) {
 			{"a snapshot is one moment", testMySQLASnapshotIsOneMoment},
 			{"a look waits for nobody", testMySQLLookLocksNothing},
 			{"orders expire while they are paid", testMySQLExpireMeetsPay},
+			{"nodes whose clocks differ agree on every moment of money", testMySQLClocksDiffer},
 			{"a refund is told while its payment moves to another order", testMySQLRefundMeetsRetake},
 		} {
 			t.Run(b.name, func(t *testing.T) {

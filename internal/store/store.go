@@ -58,6 +58,7 @@ type Store struct {
 	dialect dialect
 	where   string           // for messages: what was opened, without secrets
 	now     func() time.Time // nil: the database has its own
+	process func() time.Time // nil: the process has its own; tests give it another
 	skew    atomic.Int64     // see Skew
 	release func() error
 
