@@ -79,6 +79,12 @@ func (a Access) Complete() Access {
 	return a
 }
 
+// CountsTries reports whether orders that are left unpaid are counted: the sale limits
+// them, or its work costs more for who left some.
+func (a Access) CountsTries() bool {
+	return a.TriesPerBuyer > 0 || a.CooldownSeconds > 0 || a.Challenge.Work()
+}
+
 // Validate checks what an administrator may set. The error is a *FieldError.
 func (a Access) Validate() error {
 	switch {

@@ -121,8 +121,8 @@ func (s *server) eligible() *cobra.Command {
 		Short: "Upload the buyers who may buy in a sale whose rule is a list",
 		Long: `Upload the buyers who may buy in a sale whose rule is a list (seckill sale create
 --eligible list). The first column of the file has their ids; a first line "buyer" is a
-head. They replace the list that is there. A long file is sent in pieces: upload it
-before the sale opens.`,
+head. They replace the list that is there, once the last of them has been sent. Upload
+it before the sale opens.`,
 		Example: "  seckill access eligible 1 --file buyers.csv",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -143,8 +143,12 @@ before the sale opens.`,
 				Buyers int    `json:"buyers"`
 			}
 			mode := "replace"
-			err := pieces(in, func(csv string) error {
-				err := s.call(cmd, "POST", "/api/admin/sales/"+args[0]+"/eligible", map[string]string{"csv": csv, "mode": mode}, &answer)
+			err := pieces(in, func(csv string, more bool) error {
+				body := map[string]any{"csv": csv, "mode": mode}
+				if more {
+					body["more"] = true
+				}
+				err := s.call(cmd, "POST", "/api/admin/sales/"+args[0]+"/eligible", body, &answer)
 				mode = "add"
 				return err
 			})
@@ -159,8 +163,9 @@ before the sale opens.`,
 	return cmd
 }
 
-// pieces cuts a table into pieces of whole lines, and sends one after the other.
-func pieces(in io.Reader, send func(csv string) error) error {
+// pieces cuts a table into pieces of whole lines, and sends one after the other, saying
+// whether there are more.
+func pieces(in io.Reader, send func(csv string, more bool) error) error {
 	lines := bufio.NewScanner(in)
 	var piece strings.Builder
 	for lines.Scan() {
@@ -169,7 +174,7 @@ func pieces(in io.Reader, send func(csv string) error) error {
 			continue
 		}
 		if piece.Len()+len(line) > eligiblePiece && piece.Len() > 0 {
-			if err := send(piece.String()); err != nil {
+			if err := send(piece.String(), true); err != nil {
 				return err
 			}
 			piece.Reset()
@@ -182,7 +187,7 @@ func pieces(in io.Reader, send func(csv string) error) error {
 	if piece.Len() == 0 {
 		return errors.New("--file: there is no buyer in it")
 	}
-	return send(piece.String())
+	return send(piece.String(), false)
 }
 
 func (s *server) invite() *cobra.Command {

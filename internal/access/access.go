@@ -30,14 +30,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"seckill"
+	"seckill/internal/room"
 )
 
 // Settings are the limits that an operator sets. Rates are requests a second.
 type Settings struct {
-	BuyerRate    int `koanf:"buyer_rate" help:"requests a second of one buyer to buy, result, wait, pay and cancel, on one node; beyond it 429"`
+	BuyerRate    int `koanf:"buyer_rate" help:"requests a second of one buyer to buy, result, wait, challenge, pass, pay and cancel, on one node; beyond it 429"`
 	BuyerBurst   int `koanf:"buyer_burst" help:"requests that one buyer may send at once before buyer_rate counts"`
 	NetworkRate  int `koanf:"network_rate" help:"challenges and passes a second for one network (an IPv4 address, a /64 of IPv6), on one node; beyond it 429"`
 	NetworkBurst int `koanf:"network_burst" help:"challenges and passes that one network may ask for at once before network_rate counts"`
@@ -50,7 +50,7 @@ type Settings struct {
 	Work          int           `koanf:"work" help:"hashes that the cheapest proof of work takes on average"`
 	WorkMost      int           `koanf:"work_most" help:"hashes that the dearest one takes on average"`
 	WorkBusy      int           `koanf:"work_busy" help:"challenges a second on one node at which work costs twice as much"`
-	NetworkBuyers int           `koanf:"network_buyers" help:"buyers of one network who fetch passes within an hour before work costs more for the next ones"`
+	NetworkBuyers int           `koanf:"network_buyers" help:"buyers of one network who fetch challenges or make accounts within an hour before work costs more there, eight times at most"`
 
 	RegistrationChallenge string `koanf:"registration_challenge" help:"what a new account costs: none, formula, work or both"`
 }
@@ -103,12 +103,22 @@ func (s Settings) Check() error {
 var (
 	ErrPass        = errors.New("fetch a pass for this sale: POST /api/sales/{sale}/pass, and send it as \"pass\" or as X-Seckill-Pass")
 	ErrNotEligible = errors.New("not everybody may buy in this sale")
+	ErrTries       = fmt.Errorf("%w: as many orders of yours were left unpaid as it allows", ErrNotEligible)
 	ErrUnsolved    = errors.New("fetch a challenge, solve it and send the solution")
 	ErrWrong       = errors.New("the solution is wrong, old, somebody else's or used: fetch another challenge")
 )
 
-// Later asks the caller to wait: it sent too many requests, or is in its cool-down.
-type Later struct{ After time.Duration }
+// Later asks the caller to wait.
+type Later struct {
+	After time.Duration
+	Why   string // WhyCooldown, WhyWrong, or empty: it sent too many requests
+}
+
+// Why somebody has to wait. They are part of the HTTP contract.
+const (
+	WhyCooldown = "cooldown"      // after an order that was left unpaid
+	WhyWrong    = "wrong_answers" // to challenges
+)
 
 func (l *Later) Error() string { return fmt.Sprintf("wait %v", l.After) }
 
@@ -147,7 +157,7 @@ type Guard struct {
 	Config
 	passes, answers, work keys
 	buyers, networks      *limiter
-	drawing               *semaphore.Weighted // pictures at once: half of the cores
+	drawing               *room.Fair // pictures at once: half of the cores, each network in its turn
 	rules                 rules
 	scores                scores
 	metrics               metrics
@@ -156,12 +166,18 @@ type Guard struct {
 // New returns the guard of a node. It knows no rules before Run has read them.
 func New(c Config) (*Guard, error) {
 	g := &Guard{Config: c, buyers: newLimiter(c.Remembered, c.BuyerRate, c.BuyerBurst), networks: newLimiter(c.Remembered, c.NetworkRate, c.NetworkBurst),
-		drawing: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2))), scores: newScores(c.Settings), metrics: newMetrics(c.Metrics)}
+		scores: newScores(c.Settings)}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	g.metrics = newMetrics(c.Metrics, g.Age)
+	g.drawing = room.NewFair("pictures", max(1, runtime.GOMAXPROCS(0)/2), drawWaiting, drawWait, room.NewMetrics(c.Metrics))
 	if g.Once == nil {
 		g.Once = newMemory()
 	}
 	g.rules.wake, g.rules.loaded, g.rules.seed = make(chan struct{}, 1), make(chan struct{}), maphash.MakeSeed()
 	g.rules.tries = map[triesKey]tries{}
+	g.rules.lists.Store(&map[seckill.SaleID]list{})
 	for i, k := range []*keys{&g.passes, &g.answers, &g.work} {
 		var err error
 		if *k, err = deriveKeys(c.Secrets, [...]string{"seckill pass v1", "seckill formula v1", "seckill work v1"}[i]); err != nil {
@@ -243,7 +259,7 @@ func (ks keys) signed(mac []byte, parts ...[]byte) bool {
 func (g *Guard) Request(buyer string) error {
 	if wait := g.buyers.take(buyer, time.Now()); wait > 0 {
 		g.metrics.limited.Inc()
-		return &Later{wait}
+		return &Later{After: wait}
 	}
 	return nil
 }
@@ -252,16 +268,20 @@ func (g *Guard) Request(buyer string) error {
 func (g *Guard) Reach(address netip.Addr) error {
 	if wait := g.networks.take(Network(address).String(), time.Now()); wait > 0 {
 		g.metrics.limited.Inc()
-		return &Later{wait}
+		return &Later{After: wait}
 	}
 	return nil
 }
 
 // Admit decides whether a buyer may ask the gate for a ticket of the sale. It calls
 // nobody. address is asked for only where a list names networks. The errors are ErrPass,
-// ErrNotEligible and *Later.
+// ErrNotEligible, *Later, and ErrUnread while this node does not know what the sale asks
+// for.
 func (g *Guard) Admit(sale seckill.SaleID, who Asker, pass string, address func() netip.Addr) error {
 	known := g.rules.now.Load()
+	if sale > known.newest {
+		return ErrUnread
+	}
 	rule, asks := known.sales[sale]
 	if !asks && known.entries == nil {
 		return nil // most sales
@@ -277,7 +297,11 @@ func (g *Guard) Admit(sale seckill.SaleID, who Asker, pass string, address func(
 	if err := g.eligible(sale, rule, who, standing, now); err != nil {
 		return err
 	}
-	if rule.Pass && !g.valid(pass, sale, who.Buyer, now) {
+	price := priceOf(rule.Challenge)
+	if standing == allowed {
+		price = 0
+	}
+	if rule.Pass && !g.valid(pass, sale, who.Buyer, price, now) {
 		return ErrPass
 	}
 	return nil
@@ -292,7 +316,9 @@ func (g *Guard) eligible(sale seckill.SaleID, rule seckill.Access, who Asker, li
 			return ErrNotEligible
 		}
 	case rule.Eligible == seckill.EligibleList:
-		if !g.rules.listed(sale, who.Buyer) {
+		if listed, err := g.rules.listed(sale, who.Buyer); err != nil {
+			return err
+		} else if !listed {
 			return ErrNotEligible
 		}
 	}
@@ -301,10 +327,11 @@ func (g *Guard) eligible(sale seckill.SaleID, rule seckill.Access, who Asker, li
 	}
 	tries, last := g.rules.triesOf(sale, who.Buyer)
 	if rule.TriesPerBuyer > 0 && tries >= rule.TriesPerBuyer {
-		return fmt.Errorf("%w: %d orders of yours were left unpaid, which is all it allows", ErrNotEligible, tries)
+		return ErrTries
 	}
-	if wait := last.Add(time.Duration(rule.CooldownSeconds) * time.Second).Sub(now); tries > 0 && wait > 0 {
-		return &Later{wait}
+	// The store's clock says when the order ended, so it says how long ago that is.
+	if wait := last.Add(time.Duration(rule.CooldownSeconds) * time.Second).Sub(g.Store.Now()); tries > 0 && wait > 0 {
+		return &Later{wait, WhyCooldown}
 	}
 	return nil
 }

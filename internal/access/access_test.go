@@ -2,13 +2,17 @@ package access
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,18 +33,23 @@ type shelf struct {
 	entries  []seckill.AccessEntry
 	eligible map[seckill.SaleID][]string
 	tries    []seckill.Tries
+	newest   seckill.SaleID
+	now      func() time.Time
 	down     error
+	slow     chan struct{} // a list is read when it is closed
 }
 
-func (s *shelf) AccessState(context.Context) (map[string]int64, error) {
+func (s *shelf) AccessState(context.Context) (map[string]int64, seckill.SaleID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := map[string]int64{}
 	for k, n := range s.versions {
 		v[k] = n
 	}
-	return v, s.down
+	return v, s.newest, s.down
 }
+
+func (s *shelf) Now() time.Time { return s.now() }
 
 func (s *shelf) AccessRules(context.Context, time.Time) (map[seckill.SaleID]seckill.Access, error) {
 	s.mu.Lock()
@@ -60,6 +69,9 @@ func (s *shelf) AccessEntries(_ context.Context, after seckill.AccessEntry, _ in
 }
 
 func (s *shelf) Eligible(_ context.Context, sale seckill.SaleID, f func(string)) error {
+	if s.slow != nil {
+		<-s.slow
+	}
 	for _, b := range s.eligible[sale] {
 		f(b)
 	}
@@ -75,12 +87,17 @@ func (s *shelf) TriesSince(_ context.Context, from seckill.Tries, _ int) (all []
 	return all, s.down
 }
 
-// set changes the rules of a sale.
-func (s *shelf) set(g *Guard, id seckill.SaleID, a seckill.Access) {
+// put changes the rules of a sale.
+func (s *shelf) put(id seckill.SaleID, a seckill.Access) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.rules[id] = a.Complete()
 	s.versions["rules"]++
-	s.mu.Unlock()
+}
+
+// set changes them, and the node knows.
+func (s *shelf) set(g *Guard, id seckill.SaleID, a seckill.Access) {
+	s.put(id, a)
 	if err := g.Look(context.Background()); err != nil {
 		panic(err)
 	}
@@ -119,7 +136,8 @@ func small() Settings {
 
 func newNode(t testing.TB, change ...func(*Config)) node {
 	t.Helper()
-	n := node{clock: &clock{now: time.Now()}, shelf: &shelf{versions: map[string]int64{}, rules: map[seckill.SaleID]seckill.Access{}, eligible: map[seckill.SaleID][]string{}}}
+	n := node{clock: &clock{now: time.Now()}, shelf: &shelf{versions: map[string]int64{}, rules: map[seckill.SaleID]seckill.Access{}, eligible: map[seckill.SaleID][]string{}, newest: 9}}
+	n.shelf.now = n.clock.Now
 	c := Config{Settings: small(), Store: n.shelf, Secrets: [][]byte{theSecret, nil}, Now: n.clock.Now, Log: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&c)
@@ -141,7 +159,53 @@ func (n node) sale(a seckill.Access) seckill.Sale {
 func TestASaleWithoutRulesAsksForNothing(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
+	require.NoError(t, n.Look(t.Context()))
 	require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere))
+}
+
+// A node that has not read the rules, or not since the sale was made, does not know that
+// the sale asks for nothing.
+func TestASaleOfUnknownRulesIsNotSold(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.shelf.down = seckill.ErrUnavailable
+	require.Error(t, n.Look(t.Context()))
+	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), seckill.ErrUnavailable, "nothing has been read")
+	n.shelf.down = nil
+	require.NoError(t, n.Look(t.Context()))
+	require.NoError(t, n.Admit(9, Asker{Buyer: "li.wei"}, "", nowhere))
+	require.ErrorIs(t, n.Admit(10, Asker{Buyer: "li.wei"}, "", nowhere), seckill.ErrUnavailable, "a sale that another node has made since")
+	n.shelf.newest = 10
+	require.NoError(t, n.Look(t.Context()))
+	require.NoError(t, n.Admit(10, Asker{Buyer: "li.wei"}, "", nowhere))
+	n.shelf.down = seckill.ErrUnavailable
+	require.Error(t, n.Look(t.Context()))
+	require.NoError(t, n.Admit(10, Asker{Buyer: "li.wei"}, "", nowhere), "what was read last stays in force")
+}
+
+// A list of a million buyers takes its time. The block list does not wait for it.
+func TestALongListKeepsNothingElseBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { n.Run(ctx) })
+		n.shelf.slow = make(chan struct{})
+		n.shelf.eligible[1] = []string{"li.wei"}
+		n.shelf.put(1, seckill.Access{Eligible: seckill.EligibleList})
+		time.Sleep(time.Second)
+		require.ErrorIs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), seckill.ErrUnavailable, "its list is being read")
+		n.shelf.put(2, seckill.Access{Pass: true})
+		time.Sleep(time.Second)
+		require.ErrorIs(t, n.Admit(2, Asker{Buyer: "li.wei"}, "", nowhere), ErrPass)
+		require.Less(t, n.Age(), time.Second)
+		close(n.shelf.slow)
+		time.Sleep(time.Second)
+		require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere))
+		stop()
+		running.Wait()
+	})
 }
 
 func TestAPassIsOfOneBuyerOneSaleAndATime(t *testing.T) {
@@ -183,6 +247,56 @@ func TestAPassIsOneOfThisShop(t *testing.T) {
 	rotated := newNode(t, func(c *Config) { c.Secrets = [][]byte{newSecret, theSecret} })
 	rotated.sale(sale.Access)
 	require.NoError(t, rotated.Admit(sale.ID, who, pass, nowhere), "while the secret is changed both are good")
+}
+
+// The operator may ask for more when passes are out that cost less.
+func TestAPassSaysWhatItCost(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	who := Asker{Buyer: "li.wei", Address: here}
+	passes := map[seckill.Challenge]string{}
+	kinds := []seckill.Challenge{seckill.ChallengeNone, seckill.ChallengeFormula, seckill.ChallengeWork, seckill.ChallengeBoth}
+	for _, kind := range kinds {
+		sale := n.sale(seckill.Access{Pass: true, Challenge: kind})
+		p, err := n.Puzzle(t.Context(), kind, ForSale(sale.ID, who.Buyer), who, "")
+		require.NoError(t, err)
+		passes[kind], _, _, err = n.Pass(t.Context(), sale, who, solve(t, ForSale(sale.ID, who.Buyer), p))
+		require.NoError(t, err)
+	}
+	for _, asked := range kinds {
+		sale := n.sale(seckill.Access{Pass: true, Challenge: asked})
+		for _, had := range kinds {
+			enough := asked == seckill.ChallengeNone || asked == had || had == seckill.ChallengeBoth
+			err := n.Admit(sale.ID, who, passes[had], nowhere)
+			require.Equal(t, enough, err == nil, "asked for %s, paid %s: %v", asked, had, err)
+		}
+	}
+	// One byte of a pass is what was paid; another one there is another pass.
+	b, err := strict.DecodeString(passes[seckill.ChallengeNone])
+	require.NoError(t, err)
+	b[1] = byte(paidFormula | paidWork)
+	require.ErrorIs(t, n.Admit(7, who, strict.EncodeToString(b), nowhere), ErrPass)
+
+	// Who is on the allow list needs no challenge, whatever the sale asks of others.
+	n.sale(seckill.Access{Challenge: seckill.ChallengeBoth})
+	n.shelf.entries = []seckill.AccessEntry{{List: "allow", Buyer: "li.wei"}}
+	n.shelf.versions["entries"]++
+	require.NoError(t, n.Look(t.Context()))
+	require.NoError(t, n.Admit(7, who, passes[seckill.ChallengeNone], nowhere))
+}
+
+// A pass of the form before, which did not say what it had cost.
+func TestAnOldPassCostNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	sale, who := n.sale(seckill.Access{Pass: true}), Asker{Buyer: "li.wei", Address: here}
+	b := binary.BigEndian.AppendUint64([]byte{1}, uint64(n.Now().UnixMilli()))
+	b = binary.BigEndian.AppendUint64(b, uint64(n.Now().Add(time.Minute).UnixMilli()))
+	b = n.passes[0].sum(b, b, binary.BigEndian.AppendUint64(nil, uint64(sale.ID)), []byte(who.Buyer))
+	pass := strict.EncodeToString(b)
+	require.NoError(t, n.Admit(sale.ID, who, pass, nowhere))
+	n.sale(seckill.Access{Challenge: seckill.ChallengeFormula})
+	require.ErrorIs(t, n.Admit(sale.ID, who, pass, nowhere), ErrPass)
 }
 
 func TestPassesHoldOnANodeWhoseClockIsASecondApart(t *testing.T) {
@@ -251,7 +365,7 @@ func TestTheMemoryOfTheLimitsIsBounded(t *testing.T) {
 	s := Defaults()
 	require.Equal(t, 1<<18, s.Remembered)
 	l := newLimiter(s.Remembered, 1, 3)
-	require.EqualValues(t, 16*s.Remembered, int(cap(l.full.slots))*16, "16 bytes for each name: 4 MiB")
+	require.EqualValues(t, 4<<20, uintptr(cap(l.full.slots))*unsafe.Sizeof(l.full.slots[0]), "16 bytes for each name")
 
 	small := newLimiter(1024, 1, 3)
 	size, now := cap(small.full.slots), time.Now()
@@ -266,8 +380,21 @@ func TestTheMemoryOfTheLimitsIsBounded(t *testing.T) {
 		}
 	}
 	require.Equal(t, size, cap(small.full.slots))
+
 	scores := newScores(s)
-	require.Less(t, len(scores.buyers.slots)*24+len(scores.networks.slots)*48, 10<<20)
+	buyers, networks := cap(scores.buyers.slots), cap(scores.networks.slots)
+	require.EqualValues(t, 8<<20, uintptr(buyers)*unsafe.Sizeof(scores.buyers.slots[0]), "32 bytes for each buyer")
+	require.EqualValues(t, 3<<20, uintptr(networks)*unsafe.Sizeof(scores.networks.slots[0]), "48 bytes for a quarter as many networks")
+	for i := range 100_000 {
+		who := Asker{Buyer: "buyer-" + strconv.Itoa(i), Address: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}
+		scores.came(who, now)
+		scores.failed(who, now)
+		scores.guess(who, now)
+		l.take(who.Buyer, now)
+	}
+	require.Equal(t, buyers, cap(scores.buyers.slots))
+	require.Equal(t, networks, cap(scores.networks.slots))
+	require.Equal(t, s.Remembered, cap(l.full.slots))
 }
 
 func TestAnIPv6NetworkIsASlash64(t *testing.T) {
@@ -336,6 +463,11 @@ func TestUnpaidEndsCount(t *testing.T) {
 	var later *Later
 	require.ErrorAs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), &later)
 	require.Equal(t, 60, later.Seconds())
+	wrong := n.shelf.now
+	n.shelf.now = func() time.Time { return wrong().Add(59 * time.Second) }
+	require.ErrorAs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), &later)
+	require.Equal(t, 1, later.Seconds(), "the store's clock says when it ended, and how long ago that is")
+	n.shelf.now = wrong
 	n.clock.pass(time.Minute)
 	require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere))
 	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "farmer"}, "", nowhere), ErrNotEligible, "all tries are used")

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -48,12 +49,14 @@ func ForSale(sale seckill.SaleID, buyer string) string { return "sale " + sale.S
 func ForAccount(network netip.Prefix) string { return "account " + network.String() }
 
 // The form of a formula's name, before base64url: a number that is used once, until when
-// it can be solved (milliseconds since 1970), and the MAC of these, what it is about and
-// the answer. There are some hundred answers, and nobody without the key can try them.
+// it can be solved (milliseconds since 1970), the MAC of these and of what it is about,
+// and the MAC of all that and the answer. The first MAC is checked before anything is
+// remembered of a name, since anybody can make up names. There are some hundred answers,
+// and nobody without the key can try them.
 const (
 	nonceSize   = 16
 	formulaHead = nonceSize + 8
-	formulaSize = formulaHead + 32
+	formulaSize = formulaHead + 2*macSize
 )
 
 // Puzzle makes a challenge about something, as dear as the asker's score demands. With
@@ -61,10 +64,15 @@ const (
 func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string, who Asker, sound string) (Puzzle, error) {
 	p := Puzzle{Kind: kind}
 	now := g.Now()
+	if wait := g.scores.wait(who, now); wait > 0 && kind != seckill.ChallengeNone {
+		return p, &Later{wait, WhyWrong}
+	}
 	if kind != seckill.ChallengeNone {
 		p.ExpiresAt = now.Add(g.ChallengeLife).UTC().Truncate(time.Second)
 	}
 	if kind.Work() {
+		// Counted here: who fetches all challenges first pays no less for the last one.
+		g.scores.came(who, now)
 		cost := g.scores.cost(who, now)
 		g.metrics.work.Observe(float64(cost))
 		salt := hex.EncodeToString(nonce(12))
@@ -80,13 +88,11 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 	}
 	if kind.Formula() {
 		var answer string
-		wait, cancel := context.WithTimeout(ctx, drawWait)
-		err := g.drawing.Acquire(wait, 1)
-		cancel()
+		leave, err := g.drawing.Enter(ctx, Network(who.Address).String())
 		if err != nil {
-			return p, fmt.Errorf("access: pictures are drawn on all cores: %w", seckill.ErrUnavailable)
+			return p, err
 		}
-		defer g.drawing.Release(1)
+		defer leave(0)
 		if sound == "" {
 			left, sign, right, result := formula()
 			answer, p.Picture = strconv.Itoa(result), dataURL("image/png", drawFormula(left, sign, right))
@@ -97,29 +103,51 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 		}
 		b := nonce(nonceSize)
 		b = binary.BigEndian.AppendUint64(b, uint64(p.ExpiresAt.UnixMilli()))
+		b = g.answers[0].sum(b, b, []byte(about))
 		p.Formula = base64.RawURLEncoding.EncodeToString(g.answers[0].sum(b, b, []byte(about), zero, []byte(answer)))
 	}
 	return p, nil
 }
 
-// drawWait is how long a challenge waits for a core to draw on. A picture takes some
-// milliseconds, and buying must not wait for pictures.
-const drawWait = time.Second
+// Limits of drawing. A picture takes some milliseconds of a core, and buying must not
+// wait for pictures.
+const (
+	drawWait    = time.Second // for a core to draw on
+	drawWaiting = 256         // challenges that wait; beyond it the network with the most gives way
+)
 
 // zero parts two texts of any content in a MAC: no buyer's id has one.
 var zero = []byte{0}
 
 // Solved reports whether the solution is one of a challenge of that kind about that
-// thing, and uses it up, right or wrong. The errors are ErrUnsolved, ErrWrong and what
-// wraps seckill.ErrUnavailable.
+// thing, and uses it up, right or wrong. The errors are ErrUnsolved, a *Later, ErrWrong
+// and what wraps it or seckill.ErrUnavailable.
 func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string, who Asker, s Solution) error {
+	if kind == seckill.ChallengeNone {
+		return nil
+	}
+	// It counts as wrong while it is looked at: a thousand guesses at once are no better
+	// than one after another.
+	now := g.Now()
+	if wait := g.scores.guess(who, now); wait > 0 {
+		return &Later{wait, WhyWrong}
+	}
 	err := g.solved(ctx, kind, about, who, s)
-	if err == ErrWrong {
+	switch {
+	case err == ErrWrong:
+		g.scores.failed(who, now)
+	default: // right, or nothing that a guess gains by: it was too late, say, or sent again
+		g.scores.unguess(who)
+	}
+	if errors.Is(err, ErrWrong) {
 		g.metrics.wrong.Inc()
-		g.scores.failed(who, g.Now())
 	}
 	return err
 }
+
+// errStale is a challenge that is over, used, somebody else's or none of ours: nothing
+// that says that the answer was wrong. An answer may have been lost and sent again.
+var errStale = fmt.Errorf("%w", ErrWrong)
 
 func (g *Guard) solved(ctx context.Context, kind seckill.Challenge, about string, who Asker, s Solution) error {
 	foreign := g.Foreign != nil && s.Foreign != ""
@@ -146,39 +174,43 @@ func (g *Guard) worked(ctx context.Context, about, payload string) error {
 	raw, err := base64.StdEncoding.DecodeString(payload)
 	var p altcha.Payload
 	if err != nil || json.Unmarshal(raw, &p) != nil || p.Algorithm != string(altcha.SHA256) {
-		return ErrWrong
+		return errStale
 	}
 	params := altcha.ExtractParams(p)
 	expires, err := strconv.ParseInt(params.Get("expires"), 10, 64)
 	if err != nil || !g.Now().Before(time.Unix(expires, 0).Add(leeway)) {
-		return ErrWrong
+		return errStale
 	}
 	for _, k := range g.work {
 		if ok, err := altcha.VerifySolutionSafe(p, k.text(), false); err == nil && ok {
 			if params.Get("about") != k.mark(about) {
-				return ErrWrong
+				return errStale
 			}
 			return g.first(ctx, "work "+p.Challenge, time.Unix(expires, 0))
 		}
 	}
-	return ErrWrong
+	return errStale
 }
 
 // calculated checks the answer of a formula.
 func (g *Guard) calculated(ctx context.Context, about, name, answer string) error {
 	b, err := strict.DecodeString(name)
 	if err != nil || len(b) != formulaSize || len(answer) > 16 {
-		return ErrWrong
+		return errStale
+	}
+	head, ours, mac := b[:formulaHead], b[formulaHead:formulaHead+macSize], b[formulaHead+macSize:]
+	if !g.answers.signed(ours, head, []byte(about)) {
+		return errStale
 	}
 	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(b[nonceSize:])))
-	if now := g.Now(); !now.Before(expires.Add(leeway)) || expires.After(now.Add(g.ChallengeLife+2*leeway)) {
-		return ErrWrong
+	if !g.Now().Before(expires.Add(leeway)) {
+		return errStale
 	}
 	// Used up before it is looked at: a formula is answered once, or all its answers could be tried.
 	if err := g.first(ctx, "formula "+base64.RawURLEncoding.EncodeToString(b[:nonceSize]), expires); err != nil {
 		return err
 	}
-	if !g.answers.signed(b[formulaHead:], b[:formulaHead], []byte(about), zero, []byte(plain(answer))) {
+	if !g.answers.signed(mac, b[:formulaHead+macSize], []byte(about), zero, []byte(plain(answer))) {
 		return ErrWrong
 	}
 	return nil
@@ -191,7 +223,7 @@ func (g *Guard) first(ctx context.Context, name string, expires time.Time) error
 		return fmt.Errorf("access: whether a challenge is used: %w", err)
 	}
 	if !first {
-		return ErrWrong
+		return errStale
 	}
 	return nil
 }
@@ -265,8 +297,8 @@ func Answer(secret []byte, about, name string) (string, error) {
 	if err != nil || len(b) != formulaSize {
 		return "", ErrWrong
 	}
-	for n := range 200 {
-		if answer := strconv.Itoa(n); ks.signed(b[formulaHead:], b[:formulaHead], []byte(about), zero, []byte(answer)) {
+	for n := range answerMost + 1 {
+		if answer := strconv.Itoa(n); ks.signed(b[formulaHead+macSize:], b[:formulaHead+macSize], []byte(about), zero, []byte(answer)) {
 			return answer, nil
 		}
 	}
@@ -288,14 +320,13 @@ func (g *Guard) Pass(ctx context.Context, sale seckill.Sale, who Asker, s Soluti
 	if err := g.Solved(ctx, kind, ForSale(sale.ID, who.Buyer), who, s); err != nil {
 		return "", until, v, err
 	}
-	g.scores.fetched(who, now)
 	g.metrics.passes.Inc()
 	until = now
 	if until.Before(sale.OpensAt) {
 		until = sale.OpensAt
 	}
 	until = until.Add(g.PassLife).UTC().Truncate(time.Millisecond)
-	return g.sign(sale.ID, who.Buyer, now, until), until, v, nil
+	return g.sign(sale.ID, who.Buyer, priceOf(kind), now, until), until, v, nil
 }
 
 // Kind is the challenge that a pass for the sale costs this buyer, or why there is none

@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"image/png"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/altcha-org/altcha-lib-go"
@@ -234,43 +237,6 @@ func TestThePictureIsAPictureAndTheSoundASound(t *testing.T) {
 	}
 }
 
-func TestWorkCostsMoreByScoreAndLoad(t *testing.T) {
-	t.Parallel()
-	s := small()
-	now := time.Now()
-	cost := func(prepare func(*scores), who Asker) int {
-		v := newScores(s)
-		if prepare != nil {
-			prepare(&v)
-		}
-		return v.cost(who, now)
-	}
-	old := Asker{Buyer: "li.wei", Address: here, Since: now.Add(-365 * 24 * time.Hour)}
-	base := cost(nil, old)
-	require.InDelta(t, s.Work, base, 1)
-	require.InDelta(t, base, cost(nil, Asker{Buyer: "li.wei", Address: here}), 1, "a shop that does not say is no reason")
-	require.InDelta(t, base<<pointsYoung, cost(nil, Asker{Buyer: "li.wei", Address: here, Since: now.Add(-time.Hour)}), 8)
-	require.InDelta(t, 4*base, cost(func(v *scores) { v.failed(old, now); v.failed(old, now) }, old), 4)
-	require.InDelta(t, 2*base, cost(func(v *scores) { v.add("li.wei", pointsDropped, now) }, old), 4)
-	require.InDelta(t, base, cost(func(v *scores) { v.failed(old, now.Add(-pointLife)) }, old), 2, "it is forgotten")
-	crowd := func(n int) func(*scores) {
-		return func(v *scores) {
-			for i := range n {
-				v.fetched(Asker{Buyer: fmt.Sprint("b", i), Address: here}, now)
-			}
-		}
-	}
-	require.InDelta(t, base, cost(crowd(s.NetworkBuyers-1), old), 1)
-	require.InDelta(t, 16*base, cost(crowd(4*s.NetworkBuyers), old), float64(8*base))
-	require.InDelta(t, base, cost(crowd(4*s.NetworkBuyers), Asker{Buyer: "li.wei", Address: netip.MustParseAddr("198.51.100.1")}), 1, "of its own network only")
-	require.InDelta(t, 3*base, cost(func(v *scores) {
-		for range 2 * s.WorkBusy {
-			v.rate.count(now)
-		}
-	}, old), float64(base)/10)
-	require.LessOrEqual(t, cost(func(v *scores) { v.add("li.wei", 99, now); crowd(200)(v) }, old), s.WorkMost)
-}
-
 func TestOnceIsOnceUntilItIsOver(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
@@ -303,5 +269,75 @@ func BenchmarkPicture(b *testing.B) {
 	for b.Loop() {
 		l, s, r, _ := formula()
 		drawFormula(l, s, r)
+	}
+}
+
+// Anybody can make up names of formulas; they fill no memory.
+func TestForgedFormulasAreNotRemembered(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	about, who := ForSale(7, "li.wei"), Asker{Buyer: "li.wei", Address: here}
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, about, who, "")
+	require.NoError(t, err)
+	b, err := strict.DecodeString(p.Formula)
+	require.NoError(t, err)
+	for i := range 100 {
+		b[0] = byte(i) + b[0] + 1
+		require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, who, Solution{Formula: strict.EncodeToString(b), Answer: "7"}), ErrWrong)
+	}
+	require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeFormula, ForSale(7, "han.mei"), who, Solution{Formula: p.Formula, Answer: "7"}), ErrWrong, "somebody else's")
+	require.Empty(t, n.Once.(*memory).until)
+	require.NoError(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, who, solve(t, about, p)))
+	require.Len(t, n.Once.(*memory).until, 1)
+}
+
+// A network that asks for pictures without end has its turn like any other one.
+func TestOneNetworkDoesNotKeepTheOthersFromPictures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		var places []func(time.Duration)
+		for range max(1, runtime.GOMAXPROCS(0)/2) {
+			leave, err := n.drawing.Enter(t.Context(), "busy")
+			require.NoError(t, err)
+			places = append(places, leave)
+		}
+		var flood sync.WaitGroup
+		for i := range drawWaiting {
+			flood.Go(func() {
+				n.Puzzle(t.Context(), seckill.ChallengeFormula, "x", Asker{Buyer: fmt.Sprint("farmer-", i), Address: here}, "")
+			})
+		}
+		synctest.Wait()
+		var drawn atomic.Bool
+		flood.Go(func() {
+			_, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, "x", Asker{Buyer: "li.wei", Address: netip.MustParseAddr("198.51.100.1")}, "")
+			drawn.Store(err == nil)
+		})
+		synctest.Wait()
+		for _, leave := range places {
+			leave(0)
+		}
+		flood.Wait()
+		require.True(t, drawn.Load())
+	})
+}
+
+// Challenges hold on a node whose clock is a second apart, as passes do.
+func TestChallengesHoldOnANodeWhoseClockIsASecondApart(t *testing.T) {
+	t.Parallel()
+	for _, apart := range []time.Duration{-time.Second, time.Second} {
+		for _, kind := range []seckill.Challenge{seckill.ChallengeFormula, seckill.ChallengeWork} {
+			n, other := newNode(t), newNode(t)
+			about, who := ForSale(7, "li.wei"), Asker{Buyer: "li.wei", Address: here}
+			other.clock.now = n.Now().Add(apart)
+			p, err := n.Puzzle(t.Context(), kind, about, who, "")
+			require.NoError(t, err)
+			require.NoError(t, other.Solved(t.Context(), kind, about, who, solve(t, about, p)), "made just now")
+			p, err = n.Puzzle(t.Context(), kind, about, who, "")
+			require.NoError(t, err)
+			other.clock.pass(p.ExpiresAt.Add(-time.Millisecond).Sub(n.Now()))
+			require.NoError(t, other.Solved(t.Context(), kind, about, who, solve(t, about, p)), "good to the end of its life")
+		}
 	}
 }

@@ -25,19 +25,21 @@ const (
 // soundDigits is how many digits the sound says.
 const soundDigits = 4
 
+// The answers of formulas. Each is as likely as any other: one in 881.
+const (
+	answerLeast = 110
+	answerMost  = 990
+)
+
 // formula returns a formula that people solve in their heads, as left, sign and right,
-// and its answer.
+// and its answer. The answer is drawn first: products of two digits, say, are so few
+// that the most frequent one is worth a guess.
 func formula() (left int, sign byte, right, answer int) {
-	switch rand.IntN(3) {
-	case 0:
-		left, right = 10+rand.IntN(90), 2+rand.IntN(8)
-		return left, '+', right, left + right
-	case 1:
-		left, right = 11+rand.IntN(89), 2+rand.IntN(8)
-		return left, '-', right, left - right
+	answer, right = answerLeast+rand.IntN(answerMost-answerLeast+1), 2+rand.IntN(8)
+	if rand.IntN(2) == 0 {
+		return answer - right, '+', right, answer
 	}
-	left, right = 3+rand.IntN(7), 3+rand.IntN(7)
-	return left, 'x', right, left * right
+	return answer + right, '-', right, answer
 }
 
 // drawFormula returns the formula as a PNG: dark on white, to be shown on a white ground in
@@ -81,7 +83,7 @@ func paste(canvas *image.Paletted, digits []byte, x, width int) {
 	}
 }
 
-// drawSign draws +, - or x out of dots, as the digits are.
+// drawSign draws + or - out of dots, as the digits are.
 func drawSign(canvas *image.Paletted, sign byte, x, y int) {
 	const arm, dot = 12, 2
 	stroke := func(dx, dy float64) {
@@ -97,15 +99,9 @@ func drawSign(canvas *image.Paletted, sign byte, x, y int) {
 		}
 	}
 	tilt := (rand.Float64() - 0.5) / 2
-	switch sign {
-	case '+':
-		stroke(1, tilt)
+	stroke(1, tilt)
+	if sign == '+' {
 		stroke(-tilt, 1)
-	case '-':
-		stroke(1, tilt)
-	default:
-		stroke(0.75, 0.75+tilt)
-		stroke(-0.75-tilt, 0.75)
 	}
 }
 

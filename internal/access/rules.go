@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"maps"
 	"net/netip"
@@ -12,25 +13,35 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // Limits of what a node knows by heart.
 const (
-	lookPause = 250 * time.Millisecond // between looks at the versions: a change is in force on every node within a second
-	lookTime  = 5 * time.Second        // for one look
-	pageSize  = 10_000                 // entries and tries read at once
-	triesMost = 1_000_000              // buyers with unpaid ends; beyond it the oldest are forgotten
-	triesBack = 10 * time.Second       // of tries that are read again, since nodes' clocks differ
+	lookPause  = 250 * time.Millisecond // between looks at the versions: a change is in force on every node within a second
+	lookTime   = 5 * time.Second        // for one look
+	learnPause = 25 * time.Millisecond  // between looks because of unknown sales
+	listTime   = time.Minute            // for the lists of who may buy
+	pageSize   = 10_000                 // entries and tries read at once
+	triesMost  = 1_000_000              // buyers with unpaid ends; beyond it the oldest are forgotten
+	triesBack  = 10 * time.Second       // of tries that are read again, since nodes' clocks differ
 )
 
 // Store is what the package needs of the store.
 type Store interface {
-	AccessState(ctx context.Context) (map[string]int64, error)
+	// AccessState MUST read the versions and the newest sale at one moment.
+	AccessState(ctx context.Context) (versions map[string]int64, newest seckill.SaleID, err error)
 	AccessRules(ctx context.Context, closesAfter time.Time) (map[seckill.SaleID]seckill.Access, error)
 	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
 	Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error
 	TriesSince(ctx context.Context, from seckill.Tries, max int) ([]seckill.Tries, error)
+	// Now MUST be the clock of Tries.Last. It is asked on the path of a purchase.
+	Now() time.Time
 }
+
+// ErrUnread is a sale of which this node does not know whether it asks for anything. It
+// is not sold here: who brings a node up without its store must not open every sale.
+var ErrUnread = fmt.Errorf("access: this node has not read what the sale asks of its buyers: %w", seckill.ErrUnavailable)
 
 // rules are the sales' rules, the lists and the tries, as this node knows them. They
 // are copies: the store has the truth, and its versions say when to read it again.
@@ -43,10 +54,23 @@ type rules struct {
 
 	looking sync.Mutex // one look at a time
 	seen    map[string]int64
-	read    time.Time // up to which the tries are read
+	read    time.Time    // up to which the tries are read
+	looked  atomic.Int64 // when that was done last, in nanoseconds since 1970; 0: Run has not begun
+
+	learning sync.Mutex // one look because of an unknown sale at a time
+	learnt   time.Time  // when the last of them ended
+
+	listing sync.Mutex // one reading of lists at a time
+	lists   atomic.Pointer[map[seckill.SaleID]list]
 
 	mu    sync.Mutex
 	tries map[triesKey]tries
+}
+
+// list is who may buy in a sale.
+type list struct {
+	version int64
+	buyers  []uint64 // hashes, in order
 }
 
 // atomicKnown never loads nil.
@@ -63,9 +87,10 @@ func (a *atomicKnown) Load() *known {
 
 // known is one version of the rules. It is never changed.
 type known struct {
-	sales    map[seckill.SaleID]seckill.Access
-	entries  *entries                    // nil: there are none
-	eligible map[seckill.SaleID][]uint64 // hashes of buyers, in order
+	newest  seckill.SaleID // sales that are newer are not known
+	sales   map[seckill.SaleID]seckill.Access
+	entries *entries                 // nil: there are none
+	lists   map[seckill.SaleID]int64 // the versions of the lists that the sales ask for
 }
 
 type triesKey struct {
@@ -82,21 +107,48 @@ type tries struct {
 func (g *Guard) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookPause)
 	defer tick.Stop()
+	g.rules.looked.CompareAndSwap(0, time.Now().UnixNano())
+	// Lists of buyers are long. They are read beside the rest, which is in force within a
+	// second whatever a list takes.
+	lists := duty.NewSignal()
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() { g.readLists(ctx, lists) })
 	told := true
 	for {
 		try, cancel := context.WithTimeout(ctx, lookTime)
-		err := g.Look(try)
+		err := g.lookAtRules(try)
 		cancel()
 		if err != nil && told && ctx.Err() == nil {
 			g.Log.Warn("access: the rules of the sales and the lists cannot be read; those read last stay in force", "error", err)
 		}
 		told = err == nil
+		lists.Send()
 		select {
 		case <-tick.C:
 		case <-g.rules.wake:
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// readLists reads the lists of who may buy whenever they may have changed, until ctx is done.
+func (g *Guard) readLists(ctx context.Context, changed duty.Signal) {
+	told := true
+	for {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		try, cancel := context.WithTimeout(ctx, listTime)
+		err := g.lookAtLists(try)
+		cancel()
+		if err != nil && told && ctx.Err() == nil {
+			g.Log.Warn("access: the lists of who may buy cannot be read; those read last stay in force", "error", err)
+		}
+		told = err == nil
 	}
 }
 
@@ -108,10 +160,17 @@ func (g *Guard) Wake() {
 	}
 }
 
-// Loaded is closed once the rules have been read for the first time. Until then the
-// guard asks nobody for anything: a node that starts while its store is away sells, as
-// it does without a store later on.
+// Loaded is closed once the rules have been read for the first time. Until then no sale
+// is sold here.
 func (g *Guard) Loaded() <-chan struct{} { return g.rules.loaded }
+
+// Age is how long ago this node last heard whether the rules have changed; 0 before Run.
+func (g *Guard) Age() time.Duration {
+	if at := g.rules.looked.Load(); at != 0 {
+		return time.Since(time.Unix(0, at))
+	}
+	return 0
+}
 
 // Ruled puts what the store has about a sale in force: on this node at once, and where
 // others share the store, a fresh sale waits until they must have looked. It fails
@@ -134,15 +193,40 @@ func (g *Guard) Ruled(ctx context.Context, fresh, alone bool) {
 
 // Look reads what has changed since the last look.
 func (g *Guard) Look(ctx context.Context) error {
+	if err := g.lookAtRules(ctx); err != nil {
+		return err
+	}
+	return g.lookAtLists(ctx)
+}
+
+// Learn looks at once, because somebody asks for a sale that this node has not heard of:
+// one that was made a moment ago. Whatever is asked for, that is one look in learnPause,
+// and nobody waits much longer than for that.
+func (g *Guard) Learn(ctx context.Context) {
+	r := &g.rules
+	r.learning.Lock()
+	defer r.learning.Unlock()
+	if time.Since(r.learnt) < learnPause {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookPause)
+	defer cancel()
+	if err := g.lookAtRules(ctx); err != nil {
+		g.Wake() // Run tells of it
+	}
+	r.learnt = time.Now() // who has waited meanwhile does not look again
+}
+
+// lookAtRules reads all but the lists of who may buy.
+func (g *Guard) lookAtRules(ctx context.Context) error {
 	r := &g.rules
 	r.looking.Lock()
 	defer r.looking.Unlock()
-	versions, err := g.Store.AccessState(ctx)
+	versions, newest, err := g.Store.AccessState(ctx)
 	if err != nil {
 		return err
 	}
-	was := r.now.Load()
-	next := *was
+	next := *r.now.Load()
 	changed := func(name string) bool { return r.seen == nil || versions[name] != r.seen[name] }
 	if changed("rules") {
 		if next.sales, err = g.Store.AccessRules(ctx, time.Now().Add(-time.Hour)); err != nil {
@@ -154,38 +238,60 @@ func (g *Guard) Look(ctx context.Context) error {
 			return err
 		}
 	}
-	lists := map[seckill.SaleID][]uint64{}
-	for id, rule := range next.sales {
-		if rule.Eligible != seckill.EligibleList {
-			continue
-		}
-		list, have := was.eligible[id]
-		if !have || changed("eligible:"+id.String()) {
-			list = []uint64{}
-			if err := g.Store.Eligible(ctx, id, func(b string) { list = append(list, maphash.String(r.seed, b)) }); err != nil {
-				return err
+	if r.seen == nil || newest != next.newest || !maps.Equal(versions, r.seen) {
+		next.newest, next.lists = newest, map[seckill.SaleID]int64{}
+		for id, rule := range next.sales {
+			if rule.Eligible == seckill.EligibleList {
+				next.lists[id] = versions["eligible:"+id.String()]
 			}
-			slices.Sort(list)
 		}
-		lists[id] = list
-	}
-	next.eligible = lists
-	if r.seen == nil || !maps.Equal(versions, r.seen) {
 		r.now.p.Store(&next)
 	}
 	r.seen = versions
 	if err := g.readTries(ctx, next.sales); err != nil {
 		return err
 	}
+	r.looked.Store(time.Now().UnixNano())
 	r.once.Do(func() { close(r.loaded) })
 	return nil
+}
+
+// lookAtLists reads the lists of who may buy that this node has not, or of another
+// version. One that is being read again stays in force.
+func (g *Guard) lookAtLists(ctx context.Context) error {
+	r := &g.rules
+	wanted := r.now.Load().lists
+	if same(wanted, *r.lists.Load()) {
+		return nil
+	}
+	r.listing.Lock()
+	defer r.listing.Unlock()
+	have := *r.lists.Load()
+	next := map[seckill.SaleID]list{}
+	for id, version := range wanted {
+		l, ok := have[id]
+		if !ok || l.version != version {
+			l = list{version: version}
+			if err := g.Store.Eligible(ctx, id, func(b string) { l.buyers = append(l.buyers, maphash.String(r.seed, b)) }); err != nil {
+				return err
+			}
+			slices.Sort(l.buyers)
+		}
+		next[id] = l
+	}
+	r.lists.Store(&next)
+	return nil
+}
+
+// same reports whether the lists are those that are wanted.
+func same(wanted map[seckill.SaleID]int64, have map[seckill.SaleID]list) bool {
+	return maps.EqualFunc(wanted, have, func(version int64, l list) bool { return version == l.version })
 }
 
 // readTries reads the unpaid ends since the last look, where a sale asks for them.
 func (g *Guard) readTries(ctx context.Context, sales map[seckill.SaleID]seckill.Access) error {
 	r := &g.rules
-	limits := func(a seckill.Access) bool { return a.TriesPerBuyer > 0 || a.CooldownSeconds > 0 }
-	if !slices.ContainsFunc(slices.Collect(maps.Values(sales)), limits) {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(sales)), seckill.Access.CountsTries) {
 		return nil
 	}
 	from := seckill.Tries{Last: r.read.Add(-triesBack)}
@@ -199,13 +305,17 @@ func (g *Guard) readTries(ctx context.Context, sales map[seckill.SaleID]seckill.
 		}
 		r.mu.Lock()
 		for _, t := range page {
-			if !limits(sales[t.Sale]) {
+			if !sales[t.Sale].CountsTries() {
 				continue
 			}
 			if len(r.tries) >= triesMost {
 				r.forgetTries()
 			}
-			r.tries[triesKey{t.Sale, maphash.String(r.seed, t.Buyer)}] = tries{t.Count, t.Last}
+			key := triesKey{t.Sale, maphash.String(r.seed, t.Buyer)}
+			if more := t.Count - r.tries[key].count; more > 0 {
+				g.scores.dropped(t.Buyer, more, g.Store.Now().Sub(t.Last), g.Now())
+			}
+			r.tries[key] = tries{t.Count, t.Last}
 		}
 		r.mu.Unlock()
 		if len(page) > 0 {
@@ -238,9 +348,15 @@ func (r *rules) triesOf(sale seckill.SaleID, buyer string) (count int, last time
 	return t.count, t.last
 }
 
-func (r *rules) listed(sale seckill.SaleID, buyer string) bool {
-	_, found := slices.BinarySearch(r.now.Load().eligible[sale], maphash.String(r.seed, buyer))
-	return found
+// listed reports whether a buyer is on the list of who may buy in the sale. The error is
+// ErrUnread.
+func (r *rules) listed(sale seckill.SaleID, buyer string) (bool, error) {
+	l, known := (*r.lists.Load())[sale]
+	if !known {
+		return false, ErrUnread
+	}
+	_, found := slices.BinarySearch(l.buyers, maphash.String(r.seed, buyer))
+	return found, nil
 }
 
 // standing is what the lists say about somebody.

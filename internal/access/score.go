@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -13,14 +14,28 @@ const (
 	pointsYoung   = 3 // of an account made within a day
 	pointsNew     = 1 // within thirty days
 	pointsFailed  = 1 // for each challenge that was answered wrongly
-	pointsDropped = 1 // for each order that was cancelled
+	pointsDropped = 1 // for each order that was left unpaid
 	pointsMost    = 10
-	pointLife     = 10 * time.Minute // in which one point is forgotten
+	pointLife     = 10 * time.Minute // in which one point is forgotten, and one wrong answer
 	countLife     = time.Hour        // of the buyers of a network
+
+	// crowdMost bounds what a full network costs: who shares it did nothing. With the
+	// shipped access.work a phone, at 300,000 hashes a second, has found the number
+	// after 5 s on average and 11 s at most.
+	crowdMost = 8
+)
+
+// Wrong answers that cost no wait, and the wait after the next one, which doubles. So
+// many people share a network that its free ones are more.
+const (
+	wrongFree        = 2  // of a buyer
+	wrongFreeNetwork = 20 // of a network that makes accounts
+	wrongWait        = 10 * time.Second
+	wrongWaitMost    = 10 * time.Minute
 )
 
 // scores are what this node has seen of buyers and networks, in tables of fixed size:
-// remembered × 24 bytes of buyers and a quarter × 56 bytes of networks.
+// remembered × 32 bytes of buyers and a quarter × 48 bytes of networks.
 type scores struct {
 	work, most, busy, free float64
 	buyers                 *table[suspicion]
@@ -28,10 +43,13 @@ type scores struct {
 	rate                   rate
 }
 
-// suspicion is points of a buyer, as they were at a time.
+// suspicion is what speaks against a buyer, or against a network that makes accounts, as
+// it was at a time.
 type suspicion struct {
 	at     int64 // nanoseconds since 1970
+	until  int64 // the same: no answer is looked at before
 	points float32
+	wrong  float32 // answers
 }
 
 // crowd counts different buyers of a network: each sets one of 256 bits, and how many
@@ -53,13 +71,13 @@ func newScores(s Settings) scores {
 func (s *scores) cost(who Asker, now time.Time) int {
 	c := s.work * math.Exp2(s.points(who, now)) * (1 + s.rate.count(now)/s.busy)
 	if n := s.crowd(who, now); n > s.free && !who.trusted {
-		c *= (n / s.free) * (n / s.free)
+		c *= min(crowdMost, (n/s.free)*(n/s.free))
 	}
 	return int(min(c, s.most))
 }
 
 func (s *scores) points(who Asker, now time.Time) (points float64) {
-	s.buyers.use(who.Buyer, func(v *suspicion) { points = v.left(now) })
+	s.buyers.use(who.Buyer, func(v *suspicion) { points = max(0, float64(v.points)-v.gone(now)) })
 	switch age := now.Sub(who.Since); {
 	case who.Since.IsZero(): // the shop has not said
 	case age < 24*time.Hour:
@@ -70,25 +88,89 @@ func (s *scores) points(who Asker, now time.Time) (points float64) {
 	return min(points, pointsMost)
 }
 
-func (v *suspicion) left(now time.Time) float64 {
-	return max(0, float64(v.points)-float64(now.UnixNano()-v.at)/float64(pointLife))
+// gone is how many points, and wrong answers, are forgotten by now.
+func (v *suspicion) gone(now time.Time) float64 {
+	return float64(max(0, now.UnixNano()-v.at)) / float64(pointLife)
+}
+
+// forget makes the suspicion what is left of it now.
+func (v *suspicion) forget(now time.Time) {
+	gone := float32(v.gone(now))
+	v.points, v.wrong, v.at = max(0, v.points-gone), max(0, v.wrong-gone), now.UnixNano()
 }
 
 func (s *scores) add(buyer string, points float64, now time.Time) {
-	if buyer == "" {
+	if buyer == "" || points <= 0 {
 		return
 	}
 	s.buyers.use(buyer, func(v *suspicion) {
-		v.points = float32(min(pointsMost, v.left(now)+points))
-		v.at = now.UnixNano()
+		v.forget(now)
+		v.points = float32(min(pointsMost, float64(v.points)+points))
 	})
 }
 
 // failed counts a challenge that was answered wrongly.
 func (s *scores) failed(who Asker, now time.Time) { s.add(who.Buyer, pointsFailed, now) }
 
-// fetched counts a buyer of a network.
-func (s *scores) fetched(who Asker, now time.Time) {
+// dropped counts orders that their buyer left unpaid, the last one so long ago.
+func (s *scores) dropped(buyer string, orders int, ago time.Duration, now time.Time) {
+	s.add(buyer, float64(orders)*pointsDropped-max(0, float64(ago)/float64(pointLife)), now)
+}
+
+// guesser is whose wrong answers are counted: a buyer's, or those of the network where
+// somebody makes an account.
+func guesser(who Asker) (name string, free float32) {
+	if who.Buyer == "" {
+		return "\x00" + Network(who.Address).String(), wrongFreeNetwork // no buyer's id begins so
+	}
+	return who.Buyer, wrongFree
+}
+
+// wait is how long no answer of the asker's is looked at. Who makes an account on a
+// network that the lists trust never waits.
+func (s *scores) wait(who Asker, now time.Time) (wait time.Duration) {
+	if who.Buyer == "" && who.trusted {
+		return 0
+	}
+	name, _ := guesser(who)
+	s.buyers.use(name, func(v *suspicion) { wait = time.Duration(v.until - now.UnixNano()) })
+	return max(0, wait)
+}
+
+// guess counts an answer as a wrong one until unguess says that it was none, or returns
+// how long to wait.
+func (s *scores) guess(who Asker, now time.Time) (wait time.Duration) {
+	if who.Buyer == "" && who.trusted {
+		return 0
+	}
+	name, free := guesser(who)
+	s.buyers.use(name, func(v *suspicion) {
+		if wait = time.Duration(v.until - now.UnixNano()); wait > 0 {
+			return
+		}
+		v.forget(now)
+		v.wrong++
+		if over := math.Ceil(float64(v.wrong - free)); over > 0 {
+			v.until = now.UnixNano() + int64(min(float64(wrongWaitMost), float64(wrongWait)*math.Exp2(over-1)))
+		}
+	})
+	return max(0, wait)
+}
+
+func (s *scores) unguess(who Asker) {
+	name, _ := guesser(who)
+	s.buyers.use(name, func(v *suspicion) {
+		if v.wrong, v.until = max(0, v.wrong-1), 0; v.wrong == 0 && v.points == 0 {
+			v.at = 0 // nothing is known: the first to make room
+		}
+	})
+}
+
+// came counts a buyer of a network.
+func (s *scores) came(who Asker, now time.Time) {
+	if who.Buyer == "" {
+		return
+	}
 	bit := maphash.String(s.buyers.seed, who.Buyer) % 256
 	s.networks.use(Network(who.Address).String(), func(c *crowd) {
 		if now.UnixNano()-c.since > int64(countLife) {
@@ -108,13 +190,21 @@ func (s *scores) crowd(who Asker, now time.Time) (n float64) {
 		for _, b := range c.bits {
 			set += bits.OnesCount64(b)
 		}
-		n = -256 * math.Log(max(0.5, float64(256-set))/256)
+		n = math.Round(-256 * math.Log(max(0.5, float64(256-set))/256))
 	})
 	return n
 }
 
-// Cancelled counts an order that its buyer gave back.
-func (g *Guard) Cancelled(buyer string) { g.scores.add(buyer, pointsDropped, g.Now()) }
+// Registered counts an account that was made on a network as a buyer of it.
+func (g *Guard) Registered(buyer string, address netip.Addr) {
+	g.scores.came(Asker{Buyer: buyer, Address: address}, g.Now())
+}
+
+// Newcomer is somebody who has no account yet.
+func (g *Guard) Newcomer(address netip.Addr) Asker {
+	standing := g.rules.now.Load().entries.standing(0, "", func() netip.Addr { return address })
+	return Asker{Address: address, trusted: standing == trusted}
+}
 
 // rate counts challenges by second.
 type rate struct{ second, now, last atomic.Int64 }

@@ -19,7 +19,7 @@ import (
 type Lists interface {
 	SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remove bool) (seckill.AccessEntry, error)
 	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
-	SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add bool) (int, error)
+	SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add, more bool) (int, error)
 }
 
 // passHeader carries a pass for clients that send no body.
@@ -41,14 +41,20 @@ func (a *API) asker(r *request) access.Asker {
 }
 
 // admitted checks whether the caller may ask the gate for a ticket of the sale. It is
-// on the path of every purchase: it calls nobody.
+// on the path of every purchase: it calls nobody, but for a sale that was made a moment ago.
 func (a *API) admitted(r *request, sale seckill.SaleID, pass string) error {
 	if pass == "" {
 		if h := r.Header[passHeader]; len(h) > 0 {
 			pass = h[0]
 		}
 	}
-	return a.Access.Admit(sale, access.Asker{Buyer: r.who.Buyer, Since: r.who.Since}, pass, func() netip.Addr { return a.client(r.Request) })
+	who, address := access.Asker{Buyer: r.who.Buyer, Since: r.who.Since}, func() netip.Addr { return a.client(r.Request) }
+	err := a.Access.Admit(sale, who, pass, address)
+	if errors.Is(err, access.ErrUnread) {
+		a.Access.Learn(r.Context())
+		err = a.Access.Admit(sale, who, pass, address)
+	}
+	return err
 }
 
 // wantsSound is the body of the routes that give challenges.
@@ -150,7 +156,7 @@ func (a *API) registrationChallenge(w http.ResponseWriter, r *request) error {
 	if err := body.check(); err != nil {
 		return err
 	}
-	who := access.Asker{Address: a.client(r.Request)}
+	who := a.Access.Newcomer(a.client(r.Request))
 	if err := a.Access.Reach(who.Address); err != nil {
 		return err
 	}
@@ -169,7 +175,7 @@ func (a *API) mayRegister(r *request, invite string, s solution) error {
 	case a.Registration == RegistrationInvited && invite == "":
 		return seckill.ErrNotInvited
 	}
-	who := access.Asker{Address: a.client(r.Request)}
+	who := a.Access.Newcomer(a.client(r.Request))
 	if err := a.Access.Reach(who.Address); err != nil {
 		return err
 	}
@@ -324,7 +330,8 @@ func (a *API) listEntries(w http.ResponseWriter, r *request) error {
 }
 
 // setEligible uploads the buyers who may buy in a sale, a piece at a time: the first
-// replaces the list, the others add to it. A repeat changes nothing.
+// replaces the list, the others add to it. A repeat changes nothing. While more is to
+// come nobody reads the list: what was read last stays in force until its last piece.
 func (a *API) setEligible(w http.ResponseWriter, r *request) error {
 	id, err := r.saleID()
 	if err != nil {
@@ -333,6 +340,7 @@ func (a *API) setEligible(w http.ResponseWriter, r *request) error {
 	var body struct {
 		CSV  string `json:"csv"`
 		Mode string `json:"mode"`
+		More bool   `json:"more"`
 	}
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
@@ -348,13 +356,15 @@ func (a *API) setEligible(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	n, err := a.Lists.SetEligible(r.Context(), id, buyers, body.Mode == "add")
+	n, err := a.Lists.SetEligible(r.Context(), id, buyers, body.Mode == "add", body.More)
 	if err != nil {
 		return err
 	}
 	a.changed(r, "eligible", sale, "mode", body.Mode, "buyers", n)
-	if err := a.Access.Look(r.Context()); err != nil {
-		return err
+	if !body.More {
+		if err := a.Access.Look(r.Context()); err != nil {
+			return err
+		}
 	}
 	return writeJSON(w, http.StatusOK, struct {
 		Sale   seckill.SaleID `json:"sale"`

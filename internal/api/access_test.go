@@ -1,12 +1,14 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"seckill"
 	"seckill/internal/access"
 	"seckill/internal/account"
+	"seckill/internal/store"
 )
 
 func passPath(id seckill.SaleID) string      { return "/api/sales/" + id.String() + "/pass" }
@@ -125,6 +128,7 @@ func TestBuyersBeyondTheLimitWait(t *testing.T) {
 	for _, c := range []call{
 		{method: "POST", path: ticketPath(s.open.ID)}, {method: "GET", path: ticketPath(s.open.ID)}, {method: "GET", path: ticketPath(s.open.ID) + "?wait=1s"},
 		{method: "POST", path: "/api/orders/" + order + "/pay"}, {method: "POST", path: "/api/orders/" + order + "/cancel"}, {method: "POST", path: ticketPath(s.scheduled.ID)},
+		{method: "POST", path: challengePath(s.open.ID)}, {method: "POST", path: passPath(s.open.ID)},
 	} {
 		c.token = token(t, "li.wei", "")
 		before := s.world()
@@ -241,7 +245,7 @@ func TestOrdersLeftUnpaidUseUpTheTries(t *testing.T) {
 		s.atTheGate(sale.ID, 10)
 		require.NoError(t, s.guard.Look(t.Context()))
 	}
-	s.as("li.wei", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible")
+	require.Contains(t, s.as("li.wei", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible").body, `"reason":"tries"`)
 	s.as("han.mei", "POST", ticketPath(sale.ID), "").is(202)
 
 	cool := s.create(saleBody{"cooldown_seconds": 600})
@@ -250,6 +254,7 @@ func TestOrdersLeftUnpaidUseUpTheTries(t *testing.T) {
 	require.NoError(t, s.guard.Look(t.Context()))
 	a := s.as("li.wei", "POST", ticketPath(cool.ID), "").problem(429, "too_many_requests")
 	require.Regexp(t, "^(600|59[0-9])$", a.header.Get("Retry-After"))
+	require.Contains(t, a.body, `"reason":"cooldown"`)
 }
 
 func TestWhoMayMakeAnAccount(t *testing.T) {
@@ -294,18 +299,107 @@ func TestATokenSaysHowOldTheAccountIs(t *testing.T) {
 	s.do(call{method: "POST", path: ticketPath(aged.ID), token: v.Token}).problem(409, "not_eligible")
 }
 
-// An order that an administrator ends counts as soon as one that its buyer does.
-func TestATryThatAnAdministratorEndsCountsAtOnce(t *testing.T) {
+// What the shop ends is no try of the buyer's; what the buyer ends is one, once, however
+// often they send it.
+func TestATryIsWhatItsBuyerEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSystem(t)
-		sale := s.create(saleBody{"tries_per_buyer": 1})
-		order := s.bought("li.wei", sale.ID, 1)
-		synctest.Wait()
-		began := time.Now()
-		s.admin("POST", "/api/admin/orders/"+order+"/cancel", "").is(200)
-		synctest.Wait()
+		sale := s.create(saleBody{"tries_per_buyer": 2})
+		for range 3 {
+			order := s.bought("li.wei", sale.ID, 1)
+			s.admin("POST", "/api/admin/orders/"+order+"/cancel", "").is(200)
+			s.atTheGate(sale.ID, 10)
+		}
+		for range 2 {
+			order := s.bought("li.wei", sale.ID, 1)
+			synctest.Wait()
+			began := time.Now()
+			for range 3 {
+				s.as("li.wei", "POST", "/api/orders/"+order+"/cancel", "").is(200)
+			}
+			synctest.Wait()
+			require.Equal(t, began, time.Now(), "no look was waited for")
+			s.atTheGate(sale.ID, 10)
+		}
 		s.as("li.wei", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible")
-		require.Equal(t, began, time.Now(), "no look was waited for")
 	})
+}
+
+// The rules of a sale can be read when its node has come up, and not before: until then
+// nobody buys in it.
+func TestASaleOfUnknownRulesIsUnavailable(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.as("li.wei", "POST", ticketPath(s.soldOut.ID), "").problem(409, "sold_out") // and the flag is set
+	store := &lostRules{Store: s.store}
+	config := s.guard.Config
+	config.Store = store
+	late, err := access.New(config)
+	require.NoError(t, err)
+	before := s.world()
+	s.api.Access = late
+	store.lost.Store(true)
+	require.NotEmpty(t, s.as("li.wei", "POST", ticketPath(s.open.ID), "").problem(503, "unavailable").header.Get("Retry-After"))
+	s.as("li.wei", "POST", ticketPath(s.soldOut.ID), "").problem(409, "sold_out")
+	s.as("li.wei", "POST", ticketPath(99999), "").problem(404, "not_found")
+	s.still(before)
+	store.lost.Store(false)
+	require.NoError(t, late.Look(t.Context()))
+	s.as("li.wei", "POST", ticketPath(s.open.ID), "").is(202)
+	s.as("li.wei", "POST", ticketPath(99999), "").problem(404, "not_found")
+	store.lost.Store(true)
+	s.as("han.mei", "POST", ticketPath(s.open.ID), "").is(202) // what was read last stays in force
+}
+
+// A node that has not heard of a sale asks once what it asks for, and not for each buyer.
+func TestASaleOfAnotherNodeIsKnownWhenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	store := &lostRules{Store: s.store}
+	config := s.guard.Config
+	config.Store = store
+	other, err := access.New(config)
+	require.NoError(t, err)
+	require.NoError(t, other.Look(t.Context()))
+	free, ruled := s.create(nil), s.create(saleBody{"pass": true})
+	s.api.Access = other
+	s.as("li.wei", "POST", ticketPath(ruled.ID), "").problem(403, "pass_required")
+	s.as("li.wei", "POST", ticketPath(free.ID), "").is(202)
+	looks := store.looks.Load()
+	for range 20 {
+		s.as("li.wei", "POST", ticketPath(99999), "").problem(404, "not_found")
+	}
+	require.Less(t, store.looks.Load()-looks, int64(20))
+}
+
+// lostRules is a store whose rules can be lost.
+type lostRules struct {
+	*store.Store
+	lost  atomic.Bool
+	looks atomic.Int64
+}
+
+func (l *lostRules) AccessState(ctx context.Context) (map[string]int64, seckill.SaleID, error) {
+	l.looks.Add(1)
+	if l.lost.Load() {
+		return nil, 0, seckill.ErrUnavailable
+	}
+	return l.Store.AccessState(ctx)
+}
+
+// A long list comes in pieces, and into force as a whole.
+func TestAListComesIntoForceWithItsLastPiece(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	sale := s.create(saleBody{"eligible": "list"})
+	upload := func(body string) { s.admin("POST", "/api/admin/sales/"+sale.ID.String()+"/eligible", body).is(200) }
+	upload(`{"csv":"li.wei\n","mode":"replace"}`)
+	upload(`{"csv":"han.mei\n","mode":"replace","more":true}`)
+	s.as("han.mei", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible")
+	s.as("li.wei", "POST", ticketPath(sale.ID), "").is(202)
+	upload(`{"csv":"wang.wu\n","mode":"add"}`)
+	s.as("han.mei", "POST", ticketPath(sale.ID), "").is(202)
+	s.as("wang.wu", "POST", ticketPath(sale.ID), "").is(202)
+	s.as("zhao.liu", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible")
 }

@@ -27,6 +27,7 @@ type problem struct {
 	Status    int    `json:"status"`
 	Code      string `json:"code"`
 	Detail    string `json:"detail,omitempty"`
+	Reason    string `json:"reason,omitempty"` // of a code that has several
 	RequestID string `json:"request_id,omitempty"`
 }
 
@@ -138,6 +139,17 @@ func code(err error) (code, detail string) {
 	return "internal", ""
 }
 
+// reason tells apart what has the same code, where that says something else to a person.
+func reason(err error) string {
+	if later := (*access.Later)(nil); errors.As(err, &later) {
+		return later.Why
+	}
+	if errors.Is(err, access.ErrTries) {
+		return "tries"
+	}
+	return ""
+}
+
 // fail answers with the problem that err is. What is ours is logged; what is the
 // caller's is not.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
@@ -170,7 +182,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error)
 		writeBusyPage(w)
 		return
 	}
-	p.Type, p.Code, p.Detail, p.RequestID = "about:blank", code, detail, id
+	p.Type, p.Code, p.Detail, p.Reason, p.RequestID = "about:blank", code, detail, reason(err), id
 	body, _ := json.Marshal(p)
 	(&prepared{p.Status, problemType, body, nil}).write(w)
 }

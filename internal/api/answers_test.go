@@ -80,6 +80,7 @@ func TestAListedShopMayCallFromItsPages(t *testing.T) {
 		require.Contains(t, asked.Header().Get("Access-Control-Allow-Methods"), "POST")
 		require.Contains(t, asked.Header().Get("Access-Control-Allow-Headers"), "Authorization")
 		require.Contains(t, asked.Header().Get("Access-Control-Allow-Headers"), "Content-Type")
+		require.Contains(t, asked.Header().Get("Access-Control-Allow-Headers"), passHeader)
 	}
 	for path, want := range map[string]int{ticketPath(s.open.ID): 202, ticketPath(s.soldOut.ID): 409, ticketPath(s.paused.ID): 409, "/api/orders/nonsense/pay": 404} {
 		sent := fetch("POST", path, shop)

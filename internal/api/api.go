@@ -202,8 +202,8 @@ func New(c Config) *API {
 		// Buyers.
 		{"POST", "/api/sales/{sale}/ticket", buyers, a.buy}, // a repeat is the same ticket
 		{"GET", "/api/sales/{sale}/ticket", buyers, a.limited(a.ticket)},
-		{"POST", "/api/sales/{sale}/challenge", buyers, a.challenge}, // another one each time
-		{"POST", "/api/sales/{sale}/pass", buyers, a.pass},           // a solution is good once
+		{"POST", "/api/sales/{sale}/challenge", buyers, a.limited(a.challenge)}, // another one each time
+		{"POST", "/api/sales/{sale}/pass", buyers, a.limited(a.pass)},           // a solution is good once
 		{"GET", "/api/me", buyers, a.me},
 		{"POST", "/api/me/second-factor", buyers, a.limited(a.newFactor)},             // another one each time
 		{"POST", "/api/me/second-factor/confirm", buyers, a.limited(a.confirmFactor)}, // a code is good once

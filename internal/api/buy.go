@@ -36,7 +36,7 @@ func (a *API) buySale(w http.ResponseWriter, r *request, sale seckill.SaleID, re
 		return &seckill.FieldError{Field: "quantity", Must: "must be at least 1 and within the sale's limit"}
 	}
 	if err := a.admitted(r, sale, body.Pass); err != nil {
-		return err
+		return a.unknownSale(r, sale, err)
 	}
 	*reached = true
 	began := time.Now()
@@ -64,7 +64,7 @@ func (a *API) buySale(w http.ResponseWriter, r *request, sale seckill.SaleID, re
 	return nil
 }
 
-// unknownSale turns "the gate has no state of it" into not found when the store
+// unknownSale turns "the gate has no state of it", or this node no rules, into not found when the store
 // says that there is no such sale.
 func (a *API) unknownSale(r *request, sale seckill.SaleID, err error) error {
 	if !errors.Is(err, seckill.ErrUnavailable) {

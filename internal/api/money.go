@@ -126,7 +126,6 @@ func (a *API) refund(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	a.Payments.RefundIsDue()
-	a.Access.Wake()
 	a.Sales.Forget(o.Sale) // its total may be another
 	a.Log.Info("admin: refund", "request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "order", id, "reason", b.Reason)
 	return writeJSON(w, http.StatusOK, a.shown(o))
@@ -151,7 +150,6 @@ func (a *API) cancelFor(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	a.Access.Wake() // the try that it was
 	a.Log.Info("admin: cancel", "request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "order", id, "reason", b.Reason)
 	return writeJSON(w, http.StatusOK, a.shown(o))
 }

@@ -316,7 +316,7 @@ func TestAStartedPaymentKeepsItsOrderForTheGrace(t *testing.T) {
 func TestALatePaymentTakesUnitsAgainOrGoesBack(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, "")
-	id := s.create(saleBody{"total": 2, "late_payment": "retake"}).ID
+	id := s.create(saleBody{"total": 2, "late_payment": "retake", "tries_per_buyer": 5}).ID
 	require.Equal(t, seckill.LateRetake, s.sale(id).LatePayment)
 	late := func(buyer string) string {
 		order := s.bought(buyer, id, 1)
@@ -342,6 +342,14 @@ func TestALatePaymentTakesUnitsAgainOrGoesBack(t *testing.T) {
 	require.Eventually(t, func() bool { return len(s.whole(two).Refunds) == 1 }, 20*time.Second, 10*time.Millisecond)
 	require.Contains(t, s.whole(two).Payments[0].Note, "sold_out")
 	require.Equal(t, seckill.Money{Currency: "CNY", Captured: 2 * thePrice, Held: thePrice, Due: thePrice}, s.money(id))
+
+	tries, err := s.store.TriesSince(t.Context(), seckill.Tries{Last: s.store.Now().Add(-time.Hour)}, 10)
+	require.NoError(t, err)
+	counts := map[string]int{}
+	for _, v := range tries {
+		counts[v.Buyer] = v.Count
+	}
+	require.Equal(t, map[string]int{"one": 0, "two": 1}, counts, "what was paid for in the end was not left unpaid")
 
 	s.admin("PATCH", s.adminPath(id, ""), `{"late_payment":"refund"}`).is(200)
 	require.Empty(t, s.sale(id).LatePayment)

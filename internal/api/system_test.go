@@ -131,6 +131,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	for _, o := range options {
 		o(&config)
 	}
+	s.guard = config.Access // an option may have given it other settings
 	if config.Payments == nil {
 		config.Payments = payment.New(payment.Config{Store: s.store, Gate: s.gate, Orders: orders, Provider: payment.Test{}, Log: logger, Metrics: noMetrics()})
 	}

@@ -19,6 +19,10 @@ import (
 // healthTime is how long a part may take to answer a health check.
 const healthTime = 2 * time.Second
 
+// oldRules is the age of the rules of access from which on it is said: they are read
+// four times a second.
+const oldRules = 10 * time.Second
+
 // operations serves the operations listener, which is not for the public.
 func (n *Node) operations() http.Handler {
 	mux := http.NewServeMux()
@@ -110,8 +114,10 @@ func (n *Node) health(ctx context.Context) map[string]string {
 	switch {
 	case n.stopping.Load():
 		parts["node"] = "stopping"
-	case !n.isLoaded():
+	case !isClosed(n.sales.Loaded()):
 		parts["node"] = "the gate's state is being loaded"
+	case n.config.has(RoleAPI) && !isClosed(n.access.Loaded()):
+		parts["node"] = "what the sales ask of their buyers is being read"
 	}
 	return parts
 }
@@ -126,6 +132,9 @@ func (n *Node) degraded() (said []string) {
 	if why := n.secretDiffers.Load(); why != nil {
 		said = append(said, "node: "+*why)
 	}
+	if age := n.access.Age(); age > oldRules {
+		said = append(said, fmt.Sprintf("access: the rules and lists of the sales were read last %v ago: changes since then are not in force here, and sales since then are not sold", age.Round(time.Second)))
+	}
 	return said
 }
 
@@ -136,10 +145,9 @@ func state(err error) string {
 	return "ok"
 }
 
-// isLoaded reports whether the gate has its state.
-func (n *Node) isLoaded() bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-n.sales.Loaded():
+	case <-c:
 		return true
 	default:
 		return false

@@ -5,6 +5,7 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -19,10 +20,15 @@ type Metrics struct {
 	busy     *prometheus.CounterVec
 }
 
-// NewMetrics registers what rooms count.
+// NewMetrics registers what rooms count, once for all stages of a node that have rooms.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seckill_room_busy_total", Help: "Who was turned away because a room was full, by room."}, []string{"room"})}
-	r.MustRegister(m.busy)
+	var there prometheus.AlreadyRegisteredError
+	if err := r.Register(m.busy); errors.As(err, &there) {
+		m.busy = there.ExistingCollector.(*prometheus.CounterVec)
+	} else if err != nil {
+		panic(err)
+	}
 	return m
 }
 

@@ -97,10 +97,11 @@ func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sal
 	return c.catalog.show(sale, time.Now()), nil
 }
 
-// ruled puts the rules that the store has now in force.
+// ruled puts the rules that the store has now in force. Of a fresh sale without any, the
+// other nodes learn when they are asked for it.
 func (c *Changes) ruled(ctx context.Context, sale seckill.Sale, fresh bool) {
-	if c.inForce != nil && (!fresh || sale.Access != (seckill.Access{})) {
-		c.inForce(ctx, fresh)
+	if c.inForce != nil {
+		c.inForce(ctx, fresh && sale.Access != (seckill.Access{}))
 	}
 }
 

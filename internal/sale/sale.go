@@ -44,9 +44,9 @@ type Options struct {
 	Notice func(id seckill.SaleID, version int64)
 	// OnlyNode says that there is no other node, so that no lease is needed.
 	OnlyNode bool
-	// Ruled puts the rules about who may buy in force, once the store has them. A fresh
-	// sale that has rules is opened at the gate after that, so that nobody slips in
-	// before. nil: nobody keeps rules.
+	// Ruled puts the rules about who may buy in force, once the store has them; until then
+	// this node does not sell the sale. fresh is a new sale that has rules: it is opened
+	// at the gate after that, so that nobody slips in before. nil: nobody keeps rules.
 	Ruled func(ctx context.Context, fresh bool)
 }
 

@@ -43,19 +43,23 @@ func accessOf(text string) (a seckill.Access, err error) {
 
 // AccessState returns the versions of what the nodes keep copies of, by name: rules,
 // entries, and eligible: with a sale's id behind it. A name that is missing has never
-// been written.
-func (s *Store) AccessState(ctx context.Context) (versions map[string]int64, err error) {
+// been written. newest is the newest sale at that moment: one statement reads both.
+func (s *Store) AccessState(ctx context.Context) (versions map[string]int64, newest seckill.SaleID, err error) {
 	err = s.ask(ctx, "access state", func(t *tx) error {
 		versions = map[string]int64{}
-		return t.rows(ctx, "SELECT name, version FROM access_state", nil, func(r scanner) error {
+		return t.rows(ctx, "SELECT name, version FROM access_state UNION ALL SELECT '', COALESCE(MAX(id), 0) FROM sales", nil, func(r scanner) error {
 			var name string
 			var version int64
 			err := r.Scan(&name, &version)
-			versions[name] = version
+			if name == "" {
+				newest = seckill.SaleID(version)
+			} else {
+				versions[name] = version
+			}
 			return err
 		})
 	})
-	return versions, err
+	return versions, newest, err
 }
 
 // touch gives the thing of that name another version, in this transaction.
@@ -166,8 +170,9 @@ func (s *Store) AccessEntries(ctx context.Context, after seckill.AccessEntry, ma
 }
 
 // SetEligible makes the buyers those who may buy in the sale, or adds them to those
-// who may, and returns how many there are then.
-func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add bool) (n int, err error) {
+// who may, and returns how many there are then. With more, other buyers of the same list
+// will follow, and the nodes are not told of these yet.
+func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add, more bool) (n int, err error) {
 	err = s.writeAccess(ctx, "eligible buyers", func(t *tx) error {
 		if _, err := t.lockSale(ctx, sale); err != nil {
 			return err
@@ -217,6 +222,9 @@ func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []s
 		if err := t.logged(ctx, "", sale, "", nil, map[string]int{"buyers": n}); err != nil {
 			return err
 		}
+		if more {
+			return nil
+		}
 		return t.touch(ctx, eligibleState+sale.String())
 	})
 	return n, err
@@ -234,10 +242,10 @@ func (s *Store) Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer 
 	})
 }
 
-// noteTries counts the orders that end unpaid in this transaction, in the sales that
-// limit how often a buyer may do that.
-func (t *tx) noteTries(ctx context.Context, to seckill.OrderState, orders []seckill.Order, now time.Time) error {
-	if to != seckill.Cancelled && to != seckill.Expired || len(orders) == 0 {
+// noteTries counts the orders that their buyers, or the expiry, leave unpaid in this
+// transaction, in the sales that count that. What the shop cancels is no try.
+func (t *tx) noteTries(ctx context.Context, c change, orders []seckill.Order, now time.Time) error {
+	if c.to != seckill.Cancelled && c.to != seckill.Expired || len(orders) == 0 {
 		return nil
 	}
 	limited := map[seckill.SaleID]bool{}
@@ -250,7 +258,7 @@ func (t *tx) noteTries(ctx context.Context, to seckill.OrderState, orders []seck
 					return err
 				}
 				a, err := accessOf(text)
-				limits = a.TriesPerBuyer > 0 || a.CooldownSeconds > 0
+				limits = a.CountsTries()
 				return err
 			})
 			if err != nil {
@@ -258,7 +266,7 @@ func (t *tx) noteTries(ctx context.Context, to seckill.OrderState, orders []seck
 			}
 			limited[o.Sale] = limits
 		}
-		if !limits {
+		if !limits || c.to == seckill.Cancelled && c.by != o.Buyer {
 			continue
 		}
 		n, err := t.exec(ctx, "UPDATE access_tries SET tries = tries + 1, last_at = ? WHERE sale = ? AND buyer = ?", ms(now), o.Sale, o.Buyer)
@@ -270,6 +278,19 @@ func (t *tx) noteTries(ctx context.Context, to seckill.OrderState, orders []seck
 		}
 	}
 	return nil
+}
+
+// unnoteTry takes back the try that an order of the buyer was, if it was one: it has
+// been paid for after its end.
+func (t *tx) unnoteTry(ctx context.Context, ended string, sale seckill.SaleID, buyer string, now time.Time) error {
+	tried := false
+	if err := t.rows(ctx, "SELECT 1 FROM ledger WHERE order_id = ? AND (what = 'order.expired' OR what = 'order.cancelled' AND who = ?)", []any{ended, buyer},
+		func(scanner) error { tried = true; return nil }); err != nil || !tried {
+		return err
+	}
+	// With another time, by which the nodes see that the row has changed.
+	_, err := t.exec(ctx, "UPDATE access_tries SET tries = tries - 1, last_at = ? WHERE sale = ? AND buyer = ? AND tries > 0", ms(now), sale, buyer)
+	return err
 }
 
 // TriesSince returns up to max of the unpaid ends from the given time on, oldest

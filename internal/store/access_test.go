@@ -17,14 +17,14 @@ func testAccessRules(t *testing.T, s *shop) {
 	plain := s.open(10)
 	require.Empty(t, plain.Access)
 	rule := seckill.Access{Pass: true, Challenge: seckill.ChallengeWork, TriesPerBuyer: 2, CooldownSeconds: 30, Eligible: seckill.EligibleAge, AccountAgeSeconds: 60}
-	before, err := s.AccessState(ctx)
+	before, newest, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	v := plain
 	v.Access = rule
 	asks, err := s.CreateSale(ctx, v)
 	require.NoError(t, err)
 	require.Equal(t, rule, asks.Access)
-	after, err := s.AccessState(ctx)
+	after, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	require.Greater(t, after["rules"], before["rules"], "nodes see that there is something new")
 	rules, err := s.AccessRules(ctx, plain.OpensAt)
@@ -37,8 +37,10 @@ func testAccessRules(t *testing.T, s *shop) {
 	rules, err = s.AccessRules(ctx, plain.OpensAt)
 	require.NoError(t, err)
 	require.Empty(t, rules)
-	last, err := s.AccessState(ctx)
+	last, next, err := s.AccessState(ctx)
 	require.NoError(t, err)
+	require.Equal(t, plain.ID, newest, "what is known is known up to this sale")
+	require.Equal(t, asks.ID, next)
 	require.Greater(t, last["rules"], after["rules"])
 
 	rules, err = s.AccessRules(ctx, plain.ClosesAt)
@@ -77,7 +79,7 @@ func testAccessEntries(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	_, err = s.SetAccessEntry(ctx, seckill.AccessEntry{Buyer: "王 wu"}, true)
 	require.ErrorIs(t, err, seckill.ErrNotFound)
-	versions, err := s.AccessState(ctx)
+	versions, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	require.EqualValues(t, 5, versions["entries"], "each change is a version, and what fails is none")
 
@@ -98,21 +100,21 @@ func testEligible(t *testing.T, s *shop) {
 		require.NoError(t, s.Eligible(ctx, sale.ID, func(b string) { all = append(all, b) }))
 		return all
 	}
-	n, err := s.SetEligible(ctx, sale.ID, []string{"a", "b", "a"}, false)
+	n, err := s.SetEligible(ctx, sale.ID, []string{"a", "b", "a"}, false, false)
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
-	n, err = s.SetEligible(ctx, sale.ID, []string{"b", "c"}, true)
+	n, err = s.SetEligible(ctx, sale.ID, []string{"b", "c"}, true, true)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.ElementsMatch(t, []string{"a", "b", "c"}, listed())
-	n, err = s.SetEligible(ctx, sale.ID, []string{"d"}, false)
+	n, err = s.SetEligible(ctx, sale.ID, []string{"d"}, false, false)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, []string{"d"}, listed())
-	versions, err := s.AccessState(ctx)
+	versions, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, 3, versions["eligible:"+sale.ID.String()])
-	_, err = s.SetEligible(ctx, 999, []string{"d"}, false)
+	require.EqualValues(t, 2, versions["eligible:"+sale.ID.String()], "a piece before the last one is no version")
+	_, err = s.SetEligible(ctx, 999, []string{"d"}, false, false)
 	require.ErrorIs(t, err, seckill.ErrNotFound)
 }
 
@@ -132,8 +134,14 @@ func testTries(t *testing.T, s *shop) {
 		}
 		return m
 	}
-	s.become(seckill.Cancelled, s.place(free.ID, "li.wei", 1))
-	s.become(seckill.Cancelled, s.place(limited.ID, "li.wei", 1))
+	cancel := func(sale seckill.SaleID, by string) {
+		_, err := s.TransitionBy(ctx, s.place(sale, "li.wei", 1).ID, "", seckill.Cancelled, by, "")
+		require.NoError(t, err)
+	}
+	cancel(free.ID, "li.wei")
+	cancel(limited.ID, "root")
+	require.Empty(t, tries(), "what the shop cancels is no try")
+	cancel(limited.ID, "li.wei")
 	require.Equal(t, map[string]int{"li.wei": 1}, tries(), "in the sale that asks for it")
 	paid := s.place(limited.ID, "han.mei", 1)
 	s.become(seckill.Paid, paid)

@@ -300,7 +300,7 @@ func (t *tx) change(ctx context.Context, c change, orders []seckill.Order, now t
 	if err := t.tell(ctx, orders, now); err != nil {
 		return err
 	}
-	if err := t.noteTries(ctx, c.to, orders, now); err != nil {
+	if err := t.noteTries(ctx, c, orders, now); err != nil {
 		return err
 	}
 	for _, sale := range sorted(freed) {

@@ -383,6 +383,9 @@ func (s *Store) Retake(ctx context.Context, late seckill.Payment, order, why str
 			if err := t.change(ctx, change{to: seckill.Paid, by: p.Provider, why: p.Reference}, []seckill.Order{o}, now); err != nil {
 				return err
 			}
+			if err := t.unnoteTry(ctx, first, o.Sale, o.Buyer, now); err != nil {
+				return err
+			}
 		}
 		if !paid && order != "" {
 			// It has ended since it was listed: once the gate has its units, they may be

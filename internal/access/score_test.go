@@ -1,0 +1,212 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"seckill"
+)
+
+func TestWorkCostsMoreByScoreAndLoad(t *testing.T) {
+	t.Parallel()
+	s := small()
+	now := time.Now()
+	cost := func(prepare func(*scores), who Asker) int {
+		v := newScores(s)
+		if prepare != nil {
+			prepare(&v)
+		}
+		return v.cost(who, now)
+	}
+	old := Asker{Buyer: "li.wei", Address: here, Since: now.Add(-365 * 24 * time.Hour)}
+	base := cost(nil, old)
+	require.InDelta(t, s.Work, base, 1)
+	require.InDelta(t, base, cost(nil, Asker{Buyer: "li.wei", Address: here}), 1, "a shop that does not say is no reason")
+	require.InDelta(t, base<<pointsYoung, cost(nil, Asker{Buyer: "li.wei", Address: here, Since: now.Add(-time.Hour)}), 8)
+	require.InDelta(t, 4*base, cost(func(v *scores) { v.failed(old, now); v.failed(old, now) }, old), 4)
+	require.InDelta(t, 2*base, cost(func(v *scores) { v.dropped("li.wei", 1, 0, now) }, old), 4)
+	require.InDelta(t, base, cost(func(v *scores) { v.dropped("li.wei", 1, pointLife, now) }, old), 2, "it was long ago")
+	require.InDelta(t, base, cost(func(v *scores) { v.failed(old, now.Add(-pointLife)) }, old), 2, "it is forgotten")
+	crowd := func(n int) func(*scores) {
+		return func(v *scores) {
+			for i := range n {
+				v.came(Asker{Buyer: fmt.Sprint("b", i), Address: here}, now)
+			}
+		}
+	}
+	require.InDelta(t, base, cost(crowd(s.NetworkBuyers), old), 1)
+	require.InDelta(t, 4*base, cost(crowd(2*s.NetworkBuyers), old), float64(base))
+	require.InDelta(t, crowdMost*base, cost(crowd(20*s.NetworkBuyers), old), crowdMost, "who shares a network with very many waits seconds, not minutes")
+	require.InDelta(t, base, cost(crowd(4*s.NetworkBuyers), Asker{Buyer: "li.wei", Address: netip.MustParseAddr("198.51.100.1")}), 1, "of its own network only")
+	require.InDelta(t, 3*base, cost(func(v *scores) {
+		for range 2 * s.WorkBusy {
+			v.rate.count(now)
+		}
+	}, old), float64(base)/10)
+	require.LessOrEqual(t, cost(func(v *scores) { v.add("li.wei", 99, now); crowd(200)(v) }, old), s.WorkMost)
+}
+
+// No answer is worth a guess.
+func TestNoAnswerOfAFormulaIsFrequent(t *testing.T) {
+	t.Parallel()
+	const drawn = 200_000
+	counts := map[int]int{}
+	for range drawn {
+		left, sign, right, answer := formula()
+		if sign == '-' {
+			right = -right
+		}
+		if left+right != answer {
+			t.Fatal(left, right, answer)
+		}
+		counts[answer]++
+	}
+	most := slices.Max(slices.Collect(maps.Values(counts)))
+	require.Less(t, float64(most)/drawn, 0.003, "24 was right for 3.5 % of the formulas once")
+}
+
+// Two wrong answers are free. After each further one a buyer waits, longer each time, and
+// everything that is sent meanwhile is not looked at.
+func TestWhoGuessesWaits(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	about, who := ForSale(7, "li.wei"), Asker{Buyer: "li.wei", Address: here}
+	guess := func() error {
+		p, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, about, who, "")
+		if err != nil {
+			return err
+		}
+		return n.Solved(t.Context(), seckill.ChallengeFormula, about, who, Solution{Formula: p.Formula, Answer: "7"})
+	}
+	spare, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, about, who, "")
+	require.NoError(t, err)
+	for range 3 {
+		require.ErrorIs(t, guess(), ErrWrong)
+	}
+	var later *Later
+	for _, wait := range []int{10, 20, 40} {
+		require.ErrorAs(t, guess(), &later)
+		require.InDelta(t, wait, later.Seconds(), 1)
+		require.ErrorAs(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, who, solve(t, about, spare)), &later, "a challenge that was fetched before")
+		n.clock.pass(later.After)
+		require.ErrorIs(t, guess(), ErrWrong)
+	}
+	_, err = n.Puzzle(t.Context(), seckill.ChallengeFormula, about, Asker{Buyer: "han.mei", Address: here}, "")
+	require.NoError(t, err, "nobody else waits")
+	n.clock.pass(time.Hour)
+	require.ErrorIs(t, guess(), ErrWrong, "it is forgotten")
+}
+
+// A thousand guesses at once, each at a challenge of its own, are no better than one
+// after another.
+func TestGuessesAtOnceAreCounted(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	about, who := ForSale(7, "li.wei"), Asker{Buyer: "li.wei", Address: here}
+	var looked atomic.Int64
+	n.Foreign = func(context.Context, Asker, string) error { looked.Add(1); return ErrWrong }
+	var g errgroup.Group
+	for range 1000 {
+		g.Go(func() error {
+			n.Solved(t.Context(), seckill.ChallengeFormula, about, who, Solution{Foreign: "a guess"})
+			return nil
+		})
+	}
+	require.NoError(t, g.Wait())
+	require.EqualValues(t, 3, looked.Load())
+}
+
+// Accounts are made by nobody that is known, so the guesses of a network count.
+func TestGuessesOfANetworkAtRegistrationWait(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	require.NoError(t, n.Look(t.Context()))
+	guess := func() error {
+		who := n.Newcomer(here)
+		p, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, ForAccount(Network(here)), who, "")
+		if err != nil {
+			return err
+		}
+		return n.Solved(t.Context(), seckill.ChallengeFormula, ForAccount(Network(here)), who, Solution{Formula: p.Formula, Answer: "7"})
+	}
+	for range wrongFreeNetwork + 1 {
+		require.ErrorIs(t, guess(), ErrWrong)
+	}
+	var later *Later
+	require.ErrorAs(t, guess(), &later)
+	n.shelf.entries = []seckill.AccessEntry{{List: "allow", Network: Network(here).String()}}
+	n.shelf.versions["entries"]++
+	require.NoError(t, n.Look(t.Context()))
+	require.ErrorIs(t, guess(), ErrWrong, "a campus that the operator trusts")
+}
+
+// What is over, or sent again after a lost answer, says nothing about whoever sends it.
+func TestOnlyWrongAnswersCount(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	about, who := ForSale(7, "li.wei"), Asker{Buyer: "li.wei", Address: here}
+	for range 10 {
+		for _, kind := range []seckill.Challenge{seckill.ChallengeFormula, seckill.ChallengeWork} {
+			p, err := n.Puzzle(t.Context(), kind, about, who, "")
+			require.NoError(t, err)
+			s := solve(t, about, p)
+			require.NoError(t, n.Solved(t.Context(), kind, about, who, s))
+			require.ErrorIs(t, n.Solved(t.Context(), kind, about, who, s), ErrWrong, "sent again")
+			p, err = n.Puzzle(t.Context(), kind, about, who, "")
+			require.NoError(t, err)
+			s = solve(t, about, p)
+			n.clock.pass(n.ChallengeLife + leeway)
+			require.ErrorIs(t, n.Solved(t.Context(), kind, about, who, s), ErrWrong, "over")
+		}
+	}
+	require.Zero(t, n.scores.points(who, n.Now()))
+	require.Zero(t, n.scores.wait(who, n.Now()))
+}
+
+// The price is set when a challenge is fetched, so the crowd is counted there.
+func TestWhoFetchesAllChallengesFirstPaysAsMuch(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	var costs []int64
+	for i := range 3 * n.NetworkBuyers {
+		who := Asker{Buyer: fmt.Sprint("farmer-", i), Address: here}
+		p, err := n.Puzzle(t.Context(), seckill.ChallengeWork, ForSale(7, who.Buyer), who, "")
+		require.NoError(t, err)
+		costs = append(costs, p.Work.MaxNumber)
+	}
+	require.InDelta(t, 2*n.Work, costs[n.NetworkBuyers-1], float64(n.Work)/5, "the eighth pays what the first does")
+	require.Greater(t, costs[len(costs)-1], 6*costs[0])
+}
+
+// An account that is made on a network is a buyer of it.
+func TestAccountsOfANetworkAreItsBuyers(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for i := range 3 * n.NetworkBuyers {
+		n.Registered(fmt.Sprint("farmer-", i), here)
+	}
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeWork, "x", Asker{Buyer: "farmer-0", Address: here}, "")
+	require.NoError(t, err)
+	require.Greater(t, p.Work.MaxNumber, int64(6*2*n.Work))
+}
+
+// What a buyer leaves unpaid makes their work dearer, once, whoever counts it.
+func TestOrdersLeftUnpaidMakeWorkDearer(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.sale(seckill.Access{Challenge: seckill.ChallengeWork})
+	n.shelf.tries = []seckill.Tries{{Sale: 7, Buyer: "li.wei", Count: 2, Last: n.Now()}}
+	for range 3 {
+		require.NoError(t, n.Look(t.Context()))
+	}
+	require.InDelta(t, 2*pointsDropped, n.scores.points(Asker{Buyer: "li.wei"}, n.Now()), 0.01)
+}
