@@ -122,7 +122,8 @@ type Fair struct {
 	Farm    int64  `json:"farm"`   // units that the farm got
 	People  int64  `json:"people"` // units that people got
 	// Alarms are the people whom the defence kept from asking in time: not eligible, too
-	// many requests, or without a pass when they pressed.
+	// many requests, or without a pass when they pressed, whether or not there was a unit
+	// left for them.
 	Alarms   int64   `json:"alarms"`
 	Passes   int64   `json:"passes"`   // that the farm had
 	Pictures int64   `json:"pictures"` // that its people read
