@@ -322,11 +322,18 @@ func TestTheSalePageAsksForAPass(t *testing.T) {
 		{"nobody is logged in", `sale({ pass: true }), me()`, "info sale.open_login | " + open + " | " + fresh + " | " + closes13},
 		{"a pass", `sale({ pass: true }), me('li.wei'), pass({ value: 'x', until: at(10) })`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
 		{"a pass that has ended", `sale({ pass: true }), me('li.wei'), pass({ value: 'x', until: at(-1) })`, "info pass.first | buy.pass → pass | " + fresh + " | " + closes13},
-		{"not for them", `sale({ pass: true }), me('li.wei'), pass({ barred: true })`, "bad verdict.not_eligible | buy.barred |  | " + closes13},
+		{"not for them", `sale({ pass: true }), me('li.wei'), pass({ barred: 'not_eligible' })`, "bad verdict.not_eligible | buy.barred |  | " + closes13},
+		{"not for them, before the opening", `sale({ pass: true, state: 'scheduled', opens_at: iso(at(5)) }), me('li.wei'), pass({ barred: 'not_eligible' })`, "bad verdict.not_eligible | buy.barred |  | gate 12:05"},
+		{"they have left too many orders unpaid", `sale({ pass: true }), me('li.wei'), pass({ barred: 'tries' })`, "bad verdict.tries | buy.barred |  | " + closes13},
+		{"the gate says so", `sale(), me('li.wei'), press, verdict('tries')`, "bad verdict.tries | " + open + " | " + fresh + " | " + closes13},
+		{"the pass is not enough", `sale({ pass: true }), me('li.wei'), pass({ value: 'x', until: at(10) }), press, { type: 'unpassed' }`, "info pass.again | buy.pass → pass | " + fresh + " | " + closes13},
+		{"and then there is another", `sale({ pass: true }), me('li.wei'), press, { type: 'unpassed' }, pass({ value: 'y', until: at(10) })`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
+		{"a cool-down", `sale(), me('li.wei'), press, { type: 'trouble', code: 'cooldown', until: at(1) }`, "bad error.cooldown | buy.resting |  | gate 12:01"},
+		{"after it", `sale(), me('li.wei'), press, { type: 'trouble', code: 'cooldown', until: at(1) }, { type: 'rested' }`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
 		{"a sale without", `sale(), me('li.wei')`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
 		{"the gate's no", `sale(), me('li.wei'), press, verdict('not_eligible')`, "bad verdict.not_eligible | " + open + " | " + fresh + " | " + closes13},
 		{"before the opening, with a pass", `sale({ pass: true, state: 'scheduled', opens_at: iso(at(5)) }), me('li.wei'), pass({ value: 'x', until: at(10) })`, "good pass.ready | buy.scheduled |  | gate 12:05"},
-		{"before the opening, without", `sale({ pass: true, state: 'scheduled', opens_at: iso(at(5)) }), me('li.wei')`, "info sale.soon | buy.scheduled |  | gate 12:05"},
+		{"before the opening, without", `sale({ pass: true, state: 'scheduled', opens_at: iso(at(5)) }), me('li.wei')`, "info pass.soon | buy.scheduled |  | gate 12:05"},
 	} {
 		m.says(c.what, "show("+c.events+")", c.want)
 	}

@@ -44,7 +44,10 @@ var passTests = []browserTest{
 	{"a pass is fetched before the opening, with the keyboard", testPassBeforeOpening},
 	{"a wrong answer brings another picture, and digits can be heard", testWrongAnswer},
 	{"who presses first is led to the check, and the page goes on", testPressedFirst},
+	{"a pass outlives a reload", testPassOutlivesAReload},
+	{"who logs in to buy is led to the check, and the page goes on", testPressedBeforeLogin},
 	{"a sale that is not for this buyer says so", testNotEligible},
+	{"who has left too many orders unpaid hears that", testTriesUsed},
 	{"a new account may cost a challenge", testAccountCosts},
 	{"a check that cannot be loaded at once is loaded later", testCheckComesLater},
 }
@@ -195,6 +198,49 @@ func testCheckComesLater(t *testing.T, b *buyer) {
 	comes()
 	b.Await(`text('#position') === 'Your place in the queue: 3' && !shown('#pass')`)
 	b.Equal(`node('#pass-heading').textContent`, "Check in before the opening")
+}
+
+func testPassOutlivesAReload(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeWork })
+	b.checks(seckill.ChallengeWork, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.Open("/sale/1")
+	b.Await(`shown('#pass')`)
+	b.Click("#pass [data-part=start]")
+	b.Await(`!shown('#pass') && text('#buy') === 'Buy now'`)
+	b.Open("/sale/1")
+	b.Await(`!shown('#pass') && text('#buy') === 'Buy now' && can('#buy')`)
+	b.shop.script("POST /api/sales/1/ticket", problem(403, "pass_required"))
+	b.shop.script("POST /api/sales/1/challenge", problem(503, "unavailable"))
+	b.Click("#buy")
+	b.Await(`text('#status') === 'A new check is needed. Please finish it below, then you can buy.' && shown('#pass')`)
+	b.Open("/sale/1")
+	b.Await(`shown('#pass') && text('#buy') === 'Finish the check first'`)
+}
+
+func testPressedBeforeLogin(t *testing.T, b *buyer) {
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeWork })
+	b.Open("/sale/1")
+	b.Await(`can('#buy')`)
+	b.Eval(`(sessionStorage.setItem('seckill.press.1', JSON.stringify({ quantity: 1, at: Date.now() })), '')`)
+	b.login()
+	b.checks(seckill.ChallengeWork, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.shop.script("POST /api/sales/1/ticket", queued)
+	b.shop.script("GET /api/sales/1/ticket", problem(404, "not_found"), queuedAt(3))
+	b.Open("/sale/1")
+	b.Await(`text('#position') === 'Your place in the queue: 3' && !shown('#pass')`)
+}
+
+func testTriesUsed(t *testing.T, b *buyer) {
+	b.login()
+	b.speak("zh-CN")
+	b.shop.script("POST /api/sales/1/ticket", reply(409, `{"status":409,"code":"not_eligible","reason":"tries"}`))
+	b.Open("/sale/1")
+	b.Await(`can('#buy')`)
+	b.Click("#buy")
+	b.Await(`text('#status') === '您在本场未支付的订单已达上限，不能再参与。'`)
 }
 
 func testNotEligible(t *testing.T, b *buyer) {

@@ -10,7 +10,7 @@ export function onLink(f) {
   link = f;
 }
 
-// request resolves to {status, body, code, retryAfter}. Status 0 means that no
+// request resolves to {status, body, code, reason, retryAfter}. Status 0 means that no
 // answer came, so whether the request took effect is unknown. retryAfter is in
 // milliseconds.
 export async function request(method, path, body, headers = {}) {
@@ -35,6 +35,7 @@ export async function request(method, path, body, headers = {}) {
       status: r.status,
       body: answer,
       code: answer?.code,
+      reason: answer?.reason,
       retryAfter: 1000 * (Number(r.headers.get('Retry-After')) || 0),
     };
   } catch {

@@ -7,7 +7,7 @@ import { part } from './frame.js';
 // challenge puts a challenge of the given path into root. solved is given the body to send
 // once the reader has solved it, and resolves to the server's answer: the code
 // challenge_failed begins anew. early hears that it is too soon, barred that there is
-// none for this reader.
+// none for this reader, and why.
 export function challenge(root, { path, solved, early = () => {}, barred = () => {} }) {
   const note = part(root, 'note');
   const progress = part(root, 'progress');
@@ -21,6 +21,12 @@ export function challenge(root, { path, solved, early = () => {}, barred = () =>
   function tellNote(tone, key, values) {
     note.dataset.tone = tone;
     say(note, key, values);
+  }
+
+  // tellWait says for how long to wait, and why.
+  function tellWait({ reason, retryAfter }) {
+    const key = { cooldown: 'pass.cooldown', wrong_answers: 'pass.guessed' }[reason] ?? 'login.too_many';
+    tellNote('bad', key, { seconds: Math.max(1, Math.ceil(retryAfter / 1000)) });
   }
 
   function stop() {
@@ -81,10 +87,10 @@ export function challenge(root, { path, solved, early = () => {}, barred = () =>
     if (given.status !== 200) {
       part(root, 'start').hidden = false;
       if (given.code === 'not_open') early();
-      else if (given.code === 'not_eligible') barred();
-      else if (given.code === 'too_many_requests') tellNote('bad', 'login.too_many', { seconds: Math.max(1, Math.ceil(given.retryAfter / 1000)) });
+      else if (given.code === 'not_eligible') barred(given.reason);
+      else if (given.code === 'too_many_requests') tellWait(given);
       else tellNote('bad', given.status === 0 ? 'error.network' : 'error.unavailable');
-      if (given.code === 'not_open' || given.code === 'not_eligible') tellNote('info', given.code === 'not_open' ? 'pass.early' : 'verdict.not_eligible');
+      if (given.code === 'not_open' || given.code === 'not_eligible') tellNote('info', given.code === 'not_open' ? 'pass.early' : given.reason === 'tries' ? 'verdict.tries' : 'verdict.not_eligible');
       return;
     }
     const puzzle = given.body;
@@ -107,10 +113,11 @@ export function challenge(root, { path, solved, early = () => {}, barred = () =>
     const end = await solved(body);
     if (mine !== run) return;
     if (end.code === 'challenge_failed') await begin(bySound, true);
-    else if (end.code === 'not_eligible') barred();
+    else if (end.code === 'not_eligible') barred(end.reason);
     else if (end.status >= 300 || end.status === 0) {
       part(root, 'start').hidden = false;
-      tellNote('bad', end.code === 'too_many_requests' ? 'error.too_many_requests' : 'error.unavailable');
+      if (end.code === 'too_many_requests') tellWait(end);
+      else tellNote('bad', 'error.unavailable');
     }
   }
 

@@ -21,7 +21,9 @@ export default {
     "pass.empty": "请先填写结果。",
     "pass.wrong": "答案不对或已过期，请再试一次。",
     "pass.sending": "正在提交…",
-    "pass.early": "还没到验证时间，临近开抢时再来。"
+    "pass.early": "还没到验证时间，临近开抢时再来。",
+    "pass.cooldown": "您有订单未支付，请在 {seconds} 秒后再来验证。",
+    "pass.guessed": "答错次数过多，请在 {seconds} 秒后再试。"
   },
   "en": {
     "pass.heading": "Check in before the opening",
@@ -43,6 +45,8 @@ export default {
     "pass.empty": "Please fill in the result.",
     "pass.wrong": "That was not right, or too late. Here is another one.",
     "pass.sending": "Sending…",
-    "pass.early": "It is too early for the check. Come back closer to the opening."
+    "pass.early": "It is too early for the check. Come back closer to the opening.",
+    "pass.cooldown": "You left an order unpaid. Please come back for the check in {seconds} seconds.",
+    "pass.guessed": "Too many wrong answers. Please try again in {seconds} seconds."
   }
 }

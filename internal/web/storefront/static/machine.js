@@ -40,7 +40,8 @@ export function stateOf(sale, now) {
 //	order     the last answer about the order; while placed null: not asked yet
 //	orderId   its id
 //	note      what was last said, with its cause: {kind, code, at, ...}
-//	pass      null; {value, until}: a pass for this sale; {barred}: there is none for them
+//	pass      null; {value, until}: a pass for this sale; {barred}: there is none for them,
+//	          and the code that says why
 export function begin() {
   return {
     sale: null, missing: false, failures: 0, me: undefined, stranger: false, quantity: 1, phase: 'idle',
@@ -73,11 +74,12 @@ export function reduce(s, e) {
     case 'unknown': return { ...s, phase: 'confirming' };
     case 'none': return { ...s, ...without, phase: 'idle', note: { kind: 'none', at: e.now } };
     case 'trouble': return { ...s, ...without, phase: e.until > e.now ? 'resting' : 'idle', until: e.until, note: { kind: 'error', code: e.code, at: e.now } };
-    case 'rested': return { ...s, phase: 'idle', until: 0, note: s.note?.code === 'too_many_requests' ? null : s.note };
+    case 'rested': return { ...s, phase: 'idle', until: 0, note: ['too_many_requests', 'cooldown'].includes(s.note?.code) ? null : s.note };
     case 'silent': return { ...s, failed: s.failed + 1 };
     case 'ticket': return withTicket(s, e);
     case 'order': return withOrder(s, e);
     case 'pass': return { ...s, pass: e.pass };
+    case 'unpassed': return { ...s, ...without, phase: 'idle', pass: null, note: { kind: 'unpassed', at: e.now } }; // the pass is not good, or not enough, any more
   }
   return s;
 }
@@ -95,7 +97,7 @@ function withSale(s, sale, now) {
   const n = { ...s, sale, quantity: Math.min(s.quantity, sale.limit_per_buyer) };
   const newer = !s.note || Date.parse(sale.server_now) > s.note.at;
   if (state !== 'open') {
-    if (['back', 'resumed', 'none', 'stopped'].includes(s.note?.kind)) n.note = null;
+    if (['back', 'resumed', 'none', 'stopped', 'unpassed'].includes(s.note?.kind)) n.note = null;
     return n;
   }
   const enough = sale.left >= (s.note?.quantity ?? 1);
@@ -181,8 +183,9 @@ function saleSays(s, gate, store) {
   const opens = Date.parse(s.sale.opens_at);
   const closes = { clock: 'gate', at: Date.parse(s.sale.closes_at) };
   switch (state) {
-    case 'scheduled': return { sentence, button: still('buy.scheduled'), expiry: { clock: 'gate', at: opens } };
-    case 'open': if (s.pass?.barred) return { sentence: says('bad', 'verdict', undefined, 'not_eligible'), button: still('buy.barred'), expiry: closes };
+    case 'scheduled': if (s.pass?.barred) return { sentence: barredSays(s), button: still('buy.barred'), expiry: { clock: 'gate', at: opens } };
+      return { sentence, button: still('buy.scheduled'), expiry: { clock: 'gate', at: opens } };
+    case 'open': if (s.pass?.barred) return { sentence: barredSays(s), button: still('buy.barred'), expiry: closes };
       return {
       sentence: passNeeded(s, gate) && !s.note ? says('info', 'pass.first') : sentence,
       button: passNeeded(s, gate) ? { key: 'buy.pass', act: 'pass', busy: false } : { key: 'buy.open', act: 'buy', busy: false },
@@ -193,6 +196,8 @@ function saleSays(s, gate, store) {
   }
   return { sentence, button: still(`buy.${state}`), expiry: closes };
 }
+
+const barredSays = (s) => says('bad', 'verdict', undefined, s.pass.barred);
 
 // placedSays is about an order that holds its units.
 function placedSays(s, store) {
@@ -224,6 +229,7 @@ function noteSays(s, state, gate) {
       break;
     case 'error': return says('bad', 'error', undefined, n.code);
     case 'none': if (may) return says('bad', 'ticket.none'); break;
+    case 'unpassed': if (may && passNeeded(s, gate)) return says('info', 'pass.again'); break;
     case 'stopped': if (may) return says('info', 'buy.stopped'); break;
     case 'back': if (may) return says('good', 'sale.back'); break;
     case 'resumed': if (may) return says('good', 'sale.resumed'); break;
@@ -231,6 +237,7 @@ function noteSays(s, state, gate) {
   switch (state) {
     case 'scheduled':
       if (s.sale.pass && s.me && s.pass?.until > gate) return says('good', 'pass.ready');
+      if (passNeeded(s, gate)) return says('info', 'pass.soon');
       return says('info', s.me === null ? 'sale.soon_login' : 'sale.soon');
     case 'open':
       if (gate < Date.parse(s.sale.opens_at) + justOpened) return says('good', 'sale.opened');

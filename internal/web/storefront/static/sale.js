@@ -107,13 +107,15 @@ const checked = {
   async solved(body) {
     const answer = await post(`${path}/pass`, body);
     if (answer.status !== 200) return answer;
-    on({ type: 'pass', pass: { value: answer.body.pass, until: Date.parse(answer.body.expires_at) } });
+    const pass = { value: answer.body.pass, until: Date.parse(answer.body.expires_at) };
+    on({ type: 'pass', pass });
+    keepPass(pass);
     (viewOrder.hidden ? buyButton : viewOrder).focus();
     if (pressed && drawn.button.act === 'buy') press();
     pressed = false;
     return answer;
   },
-  barred: () => on({ type: 'pass', pass: { barred: true } }),
+  barred: (reason) => on({ type: 'pass', pass: { barred: reason === 'tries' ? 'tries' : 'not_eligible' } }),
 };
 
 // rounded keeps two digits: the figure is an estimate.
@@ -212,6 +214,27 @@ function remembered() {
   }
 }
 
+// A pass outlives a reload: it has cost its buyer time.
+const passKey = `seckill.pass.${id}`;
+
+function keepPass(pass) {
+  try {
+    if (pass) sessionStorage.setItem(passKey, JSON.stringify({ sale: id, buyer: state.me.buyer, ...pass }));
+    else sessionStorage.removeItem(passKey);
+  } catch {
+    // Storage is forbidden: they check in again after a reload.
+  }
+}
+
+function keptPass(me) {
+  try {
+    const { sale, buyer, value, until } = JSON.parse(sessionStorage.getItem(passKey));
+    return sale === id && buyer === me.buyer ? { value, until } : null;
+  } catch {
+    return null;
+  }
+}
+
 function beginPass() {
   pressed = true;
   puzzle?.begin(); // else it begins when it is loaded
@@ -234,12 +257,12 @@ async function send() {
     toLogin();
   } else if (answer.code === 'pass_required') {
     // The rules of the sale have changed, or the pass has ended meanwhile.
-    on({ type: 'pass', pass: null });
-    on({ type: 'none' });
+    on({ type: 'unpassed' });
+    keepPass(null);
     await lookAtSale();
     if (drawn.pass) beginPass();
   } else if (answer.status === 409) {
-    on({ type: 'verdict', code: answer.code });
+    on({ type: 'verdict', code: answer.reason === 'tries' ? 'tries' : answer.code });
     if (answer.code === 'limit') await recall();
     else lookAtSale();
   } else if (answer.code === 'busy') {
@@ -263,7 +286,7 @@ async function tryLater(retryAfter) {
 }
 
 async function rest(answer) {
-  on({ type: 'trouble', code: answer.code ?? 'unavailable', until: gate.now() + answer.retryAfter * (1 + Math.random() * 0.3) });
+  on({ type: 'trouble', code: answer.reason === 'cooldown' ? 'cooldown' : answer.code ?? 'unavailable', until: gate.now() + answer.retryAfter * (1 + Math.random() * 0.3) });
   if (state.phase !== 'resting') return;
   await pause(state.until - gate.now());
   on({ type: 'rested' });
@@ -383,6 +406,8 @@ onMe(async (me) => {
   on({ type: 'me', me });
   if (!me || recalled) return;
   recalled = true;
+  const pass = keptPass(me);
+  if (pass) on({ type: 'pass', pass });
   const wish = remembered();
   remember(0);
   await recall();
@@ -390,6 +415,7 @@ onMe(async (me) => {
   while (!state.sale && !state.missing) await pause(100);
   on({ type: 'quantity', quantity: wish.quantity });
   if (drawn.button.act === 'buy') press();
+  if (drawn.button.act === 'pass') beginPass(); // and the page presses when it is done
 });
 onOnline(draw);
 
