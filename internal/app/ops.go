@@ -132,10 +132,15 @@ func (n *Node) degraded() (said []string) {
 	if why := n.secretDiffers.Load(); why != nil {
 		said = append(said, "node: "+*why)
 	}
-	if age := n.access.Age(); age > oldRules {
-		said = append(said, fmt.Sprintf("access: the rules and lists of the sales were read last %v ago: changes since then are not in force here, and sales since then are not sold", age.Round(time.Second)))
+	return append(said, saysOfRules(n.access.Age())...)
+}
+
+// saysOfRules is what is degraded when the rules of access were read so long ago.
+func saysOfRules(age time.Duration) []string {
+	if age <= oldRules {
+		return nil
 	}
-	return said
+	return []string{fmt.Sprintf("access: the rules and lists of the sales were read last %v ago: changes since then are not in force here, and sales since then are not sold", age.Round(time.Second))}
 }
 
 func state(err error) string {

@@ -34,6 +34,13 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 
 	g.Go(residents.Wait) // one that fails stops the node
 	g.Go(func() error {
+		if n.config.has(RoleAPI) {
+			select {
+			case <-n.access.Loaded():
+			case <-ctx.Done():
+				return nil
+			}
+		}
 		select {
 		case <-n.sales.Loaded():
 			n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL(), "admin", n.AdminURL())
@@ -101,7 +108,7 @@ func (n *Node) reach(ctx context.Context) {
 	for ctx.Err() == nil && (n.gate.Ping(ctx) != nil || n.store.Ping(ctx) != nil) {
 		duty.Rest(ctx, reachPause)
 	}
-	// Or buyers would be asked for nothing, and sessions that have ended would be good.
+	// Or buyers would be turned away, and sessions that have ended would be good.
 	all := []<-chan struct{}{n.access.Loaded(), n.tokens.Sessions.Loaded()}
 	if n.tokens.Issuer != nil {
 		all = append(all, n.tokens.Issuer.Loaded())

@@ -173,4 +173,7 @@ func TestReadyzSaysWhatIsDegraded(t *testing.T) {
 	require.NoError(t, json.Unmarshal(body, &said))
 	require.Equal(t, 200, w.Code)
 	require.Equal(t, []string{"node: " + why}, said.Degraded)
+
+	require.Empty(t, saysOfRules(n.access.Age()))
+	require.Contains(t, saysOfRules(oldRules + time.Second)[0], "read last 11s ago")
 }
