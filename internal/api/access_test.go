@@ -245,7 +245,7 @@ func TestOrdersLeftUnpaidUseUpTheTries(t *testing.T) {
 		s.atTheGate(sale.ID, 10)
 		require.NoError(t, s.guard.Look(t.Context()))
 	}
-	require.Contains(t, s.as("li.wei", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible").body, `"reason":"tries"`)
+	require.Contains(t, string(s.as("li.wei", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible").body), `"reason":"tries"`)
 	s.as("han.mei", "POST", ticketPath(sale.ID), "").is(202)
 
 	cool := s.create(saleBody{"cooldown_seconds": 600})
@@ -254,7 +254,7 @@ func TestOrdersLeftUnpaidUseUpTheTries(t *testing.T) {
 	require.NoError(t, s.guard.Look(t.Context()))
 	a := s.as("li.wei", "POST", ticketPath(cool.ID), "").problem(429, "too_many_requests")
 	require.Regexp(t, "^(600|59[0-9])$", a.header.Get("Retry-After"))
-	require.Contains(t, a.body, `"reason":"cooldown"`)
+	require.Contains(t, string(a.body), `"reason":"cooldown"`)
 }
 
 func TestWhoMayMakeAnAccount(t *testing.T) {
