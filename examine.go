@@ -38,7 +38,59 @@ func Unadmitted(active []Ticket, given int64) (violations []string) {
 	return violations
 }
 
-// Examine holds a gate and the store against each other: it is the rule of the audit.
+// where is where the units of a sale are, on one cut: what Examine adds up ticket by ticket,
+// and Weigh takes from the sums of the store.
+type where struct {
+	total, sold int64
+	gate        int64 // G
+	pending     int64 // P
+	uncounted   bool  // pending was not counted, and is 0
+	active      int64 // A
+	settled     int64 // of those, what was admitted before the cut
+	returning   int64 // of L, what the gate cannot have yet; while things move, only refusals
+}
+
+// promised are the units that the gate has promised or can promise.
+func (w *where) promised() int64 { return w.gate + w.pending + w.returning + w.settled }
+
+// breaches are the rules of docs/INVARIANTS.md about units that do not hold. exact says that
+// nothing moves, so that every unit must be somewhere.
+func (w *where) breaches(exact bool) (all []Breach) {
+	broken := func(rule, format string, args ...any) {
+		all = append(all, Breach{Rule: rule, Says: fmt.Sprintf(format, args...)})
+	}
+	if w.active > w.total {
+		broken("no oversell", "active orders have %d units of %d", w.active, w.total)
+	}
+	if w.active != w.sold {
+		broken("counter", "sold is %d, the active orders have %d units", w.sold, w.active)
+	}
+	pending := fmt.Sprintf(" + pending %d", w.pending)
+	if w.uncounted {
+		pending = ""
+	}
+	if w.promised() > w.total {
+		broken("gate never over-promises", "gate %d%s + returning %d + active %d exceed the total of %d", w.gate, pending, w.returning, w.settled, w.total)
+	}
+	if exact && w.promised() != w.total {
+		broken("conservation", "gate %d%s + active %d + returning %d is %d, the total is %d", w.gate, pending, w.settled, w.returning, w.promised(), w.total)
+	}
+	return all
+}
+
+// unexplained is the money that nothing accounts for, of Examine and of Weigh.
+func unexplained(money []Money) (all []Breach) {
+	for _, m := range money {
+		if m.Unexplained() != 0 {
+			all = append(all, Breach{Rule: "money", Says: fmt.Sprintf("%s: captured %d − refunded %d is %d, but paid orders hold %d, %d is due, %d late and %d put aside",
+				m.Currency, m.Captured, m.Refunded, m.Captured-m.Refunded, m.Held, m.Due, m.Late, m.Aside)})
+		}
+	}
+	return all
+}
+
+// Examine holds a gate and the store against each other, ticket by ticket: it is the rule of
+// the audit. Weights.Weigh does it by sums, and shares its inequalities (where).
 // cut was taken before v, and v.Outcomes holds those of the cut's outbox. atRest says
 // that nothing was on its way and that the gate did not change from before v until
 // after it. docs/INVARIANTS.md lists the invariants that it looks for.
@@ -74,33 +126,19 @@ func Examine(cut *Cut, v *Snapshot, atRest bool) Report {
 			r.Returning += int64(t.Quantity) // refused, and the gate has not heard
 		}
 	}
-	if r.Active > r.Total {
-		broken("no oversell: active orders have %d units of %d", r.Active, r.Total)
-	}
-	if r.Active != v.Sale.Sold {
-		broken("counter: sold is %d, the active orders have %d units", v.Sale.Sold, r.Active)
-	}
 	// A rebuilt gate may be below 0: it sold units again whose return the store had not
 	// noted. Those units are in Returning and bring it back to 0.
 	if cut.Left+r.Returning < 0 {
 		broken("gate: it holds %d units", cut.Left)
 	}
-	promised := cut.Left + r.Pending + r.Returning + settledBefore
+	w := where{total: r.Total, sold: v.Sale.Sold, gate: cut.Left, pending: r.Pending, active: r.Active, settled: settledBefore, returning: r.Returning}
 	if !atRest {
 		// Units may be at the gate already while the store has not noted it.
-		promised -= v.Returning + v.Growing
-	}
-	if promised > r.Total {
-		broken("gate never over-promises: gate %d + pending %d + returning %d + active %d exceed the total of %d", cut.Left, r.Pending, r.Returning, settledBefore, r.Total)
-	}
-	if sum := cut.Left + r.Pending + r.Returning + r.Active; atRest && settledBefore == r.Active && sum != r.Total {
-		broken("conservation: gate %d + pending %d + active %d + returning %d is %d, the total is %d", cut.Left, r.Pending, r.Active, r.Returning, sum, r.Total)
+		w.returning -= v.Returning + v.Growing
 	}
 	r.Money = v.Money
-	for _, m := range v.Money {
-		if m.Unexplained() != 0 {
-			broken("money: %s: captured %d − refunded %d is %d, but paid orders hold %d, %d is due, %d late and %d put aside", m.Currency, m.Captured, m.Refunded, m.Captured-m.Refunded, m.Held, m.Due, m.Late, m.Aside)
-		}
+	for _, b := range append(w.breaches(atRest && settledBefore == r.Active), unexplained(v.Money)...) {
+		broken("%s: %s", b.Rule, b.Says)
 	}
 	return r
 }
