@@ -2,15 +2,12 @@ package seckill
 
 import (
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"hash"
-	"sync"
 	"time"
 )
 
@@ -47,14 +44,9 @@ type Seals struct {
 	prints []string
 }
 
-// sealKey keeps ready MACs of one key.
-type sealKey struct{ ready sync.Pool }
-
-type readyMAC struct {
-	hash.Hash
-	text [512]byte // what is sealed; a buyer has 64 characters, 256 bytes, at most
-	sum  [sha256.Size]byte
-}
+// sealKey is a key. The room is for what is sealed: a buyer has 64 characters, 256 bytes, at
+// most.
+type sealKey = MAC[[512]byte]
 
 // NewSeals derives the keys: that of the secret in force first, then those of
 // secrets that are accepted still.
@@ -69,9 +61,7 @@ func NewSeals(secrets ...[]byte) (*Seals, error) {
 		if err != nil {
 			return nil, err
 		}
-		k := &sealKey{}
-		k.ready.New = func() any { return &readyMAC{Hash: hmac.New(sha256.New, key)} }
-		s.keys, s.prints = append(s.keys, k), append(s.prints, hex.EncodeToString(print))
+		s.keys, s.prints = append(s.keys, NewMAC[[512]byte](key)), append(s.prints, hex.EncodeToString(print))
 	}
 	return s, nil
 }
@@ -87,7 +77,7 @@ func (s *Seals) Make(t *Ticket) Seal {
 	if s == nil {
 		return Seal{}
 	}
-	return s.keys[0].seal(t)
+	return seal(s.keys[0], t)
 }
 
 // Genuine tells whether the ticket carries a seal made with one of the keys.
@@ -96,7 +86,7 @@ func (s *Seals) Genuine(t *Ticket) bool {
 		return true
 	}
 	for _, k := range s.keys {
-		if want := k.seal(t); subtle.ConstantTimeCompare(want[:], t.Seal[:]) == 1 {
+		if want := seal(k, t); subtle.ConstantTimeCompare(want[:], t.Seal[:]) == 1 {
 			return true
 		}
 	}
@@ -111,9 +101,10 @@ func (s *Seals) Asked(t Ticket) bool {
 }
 
 // seal is the MAC of the id, which has a fixed length, of numbers, and of the buyer.
-func (k *sealKey) seal(t *Ticket) (s Seal) {
-	m := k.ready.Get().(*readyMAC)
-	b := append(m.text[:0], t.ID...)
+func seal(k *sealKey, t *Ticket) (s Seal) {
+	d := k.Take()
+	defer k.Put(d)
+	b := append(d.Room[:0], t.ID...)
 	var at uint64
 	if !t.At.IsZero() {
 		at = uint64(t.At.UnixMilli())
@@ -121,9 +112,6 @@ func (k *sealKey) seal(t *Ticket) (s Seal) {
 	for _, n := range [...]uint64{uint64(t.Sale), uint64(t.Quantity), uint64(t.Seq), at} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
-	m.Reset()
-	m.Write(append(b, t.Buyer...))
-	copy(s[:], m.Sum(m.sum[:0]))
-	k.ready.Put(m)
+	copy(s[:], d.Sum(append(b, t.Buyer...)))
 	return s
 }

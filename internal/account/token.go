@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"strings"
 	"sync"
 	"time"
@@ -200,20 +198,18 @@ const commonHeader = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
 
 // secret checks signatures, by many at once.
 type secret struct {
-	key  []byte
-	idle sync.Pool // of *desk
+	key []byte
+	mac *seckill.MAC[checking]
 }
 
-// desk is what checking a token takes, kept from one to the next: setting up the
-// hash for its key costs more than hashing, and a rush checks a token once.
-type desk struct {
-	mac                      hash.Hash
-	token, given, sum, claim []byte
-	claims                   claims
+// checking is the room in which a token is checked.
+type checking struct {
+	token, given, claim []byte
+	claims              claims
 }
 
 func newSecret(key []byte) *secret {
-	return &secret{key: key, idle: sync.Pool{New: func() any { return &desk{mac: hmac.New(sha256.New, key)} }}}
+	return &secret{key: key, mac: seckill.NewMAC[checking](key)}
 }
 
 // parse checks the token's signature and times. What the common header says need
@@ -227,17 +223,16 @@ func (v *Verifier) parse(token string, s *secret) (claims, error) {
 		_, err := v.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.key, nil })
 		return c, err
 	}
-	d := s.idle.Get().(*desk)
-	defer s.idle.Put(d)
+	desk := s.mac.Take()
+	defer s.mac.Put(desk)
+	d := &desk.Room
 	d.token = append(d.token[:0], token...)
 	signed := len(token) - len(signature) - 1
 	var err error
 	if d.given, err = base64.RawURLEncoding.AppendDecode(d.given[:0], d.token[signed+1:]); err != nil {
 		return claims{}, err
 	}
-	d.mac.Reset()
-	d.mac.Write(d.token[:signed])
-	if d.sum = d.mac.Sum(d.sum[:0]); !hmac.Equal(d.given, d.sum) {
+	if !hmac.Equal(d.given, desk.Sum(d.token[:signed])) {
 		return claims{}, jwt.ErrTokenSignatureInvalid
 	}
 	if d.claim, err = base64.RawURLEncoding.AppendDecode(d.claim[:0], d.token[signed-len(body):signed]); err != nil {
