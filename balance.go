@@ -56,15 +56,22 @@ type Hold struct {
 }
 
 // HoldState is how the gate sees a hold.
-type HoldState string
+type HoldState uint8
 
 // The states of a hold.
 const (
-	HoldPending  HoldState = "pending"  // admitted, no outcome yet
-	HoldPlaced   HoldState = "placed"   // its order is active, as far as the gate knows
-	HoldRefused  HoldState = "refused"  // the store knows why
-	HoldReleased HoldState = "released" // placed, and its units are back
+	HoldPending  HoldState = iota // admitted, no outcome yet
+	HoldPlaced                    // its order is active, as far as the gate knows
+	HoldReleased                  // placed, and its units are back
+	HoldRefused                   // the store knows why
 )
+
+// Active reports whether the hold keeps its buyer from another ticket.
+func (s HoldState) Active() bool { return s == HoldPending || s == HoldPlaced }
+
+func (s HoldState) String() string {
+	return [...]string{"pending", "placed", "released", "refused"}[s]
+}
 
 // Fate is what the store says of one ticket.
 type Fate struct {
@@ -111,11 +118,11 @@ func Mismatch(order Ticket, h Hold, held bool) (b Breach, ok bool) {
 	switch {
 	case !held:
 		b.Rule, b.Says = "only the gate admits", fmt.Sprintf("the order of buyer %q is active, and the gate holds nothing for that buyer", order.Buyer)
-	case h.ID != order.ID && (h.State == HoldPending || h.State == HoldPlaced):
+	case h.ID != order.ID && h.State.Active():
 		b.Rule, b.Says = "one per buyer", fmt.Sprintf("the order of buyer %q is active, and the gate holds the ticket %s for that buyer", order.Buyer, h.ID)
 	case h.ID != order.ID:
 		b.Rule, b.Says = "only the gate admits", fmt.Sprintf("the order of buyer %q is active, and the gate's last ticket of that buyer is %s, which has ended", order.Buyer, h.ID)
-	case h.State == HoldReleased || h.State == HoldRefused:
+	case !h.State.Active():
 		b.Rule, b.Says = "release once", fmt.Sprintf("the order is active, and the gate has it as %s", h.State)
 	case h.Quantity != order.Quantity:
 		b.Rule, b.Says = "only the gate admits", fmt.Sprintf("the order has %d units, the gate has admitted %d", order.Quantity, h.Quantity)

@@ -69,6 +69,5 @@ func (m *Memory) ScanHolds(_ context.Context, id seckill.SaleID, _ uint64, max i
 
 // told is a hold as others read it.
 func (h *hold) told(id seckill.SaleID, buyer string) seckill.Hold {
-	states := [...]seckill.HoldState{holdPending: seckill.HoldPending, holdPlaced: seckill.HoldPlaced, holdReleased: seckill.HoldReleased, holdRefused: seckill.HoldRefused}
-	return seckill.Hold{Ticket: seckill.Ticket{ID: h.ticket, Sale: id, Buyer: buyer, Quantity: int(h.quantity), Seq: h.seq}, State: states[h.state]}
+	return seckill.Hold{Ticket: seckill.Ticket{ID: h.ticket, Sale: id, Buyer: buyer, Quantity: int(h.quantity), Seq: h.seq}, State: h.state}
 }

@@ -61,22 +61,13 @@ type hold struct {
 	seq      int64
 	place    place // in the journal, until it has an outcome
 	quantity int32
-	state    holdState
+	state    seckill.HoldState
 }
-
-type holdState uint8
-
-const (
-	holdPending  holdState = iota // admitted, no outcome yet
-	holdPlaced                    // its order is active, as far as the gate knows
-	holdReleased                  // placed, and its units are back
-	holdRefused                   // the store knows why
-)
 
 // units are those of an active hold, which keeps its buyer from another ticket; 0 if
 // there is none.
 func (h *hold) units() int {
-	if h == nil || h.state > holdPlaced {
+	if h == nil || !h.state.Active() {
 		return 0
 	}
 	return int(h.quantity)
@@ -226,13 +217,13 @@ func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket stri
 		defer s.mu.Unlock()
 		return p, NoHold(s.sale.Epoch)
 	}
-	if ticket != "" && held.ticket != ticket || held.state == holdRefused {
+	if ticket != "" && held.ticket != ticket || held.state == seckill.HoldRefused {
 		s.mu.Unlock()
 		return p, seckill.ErrNotFound
 	}
 	segment := held.place.segment
 	p.Ticket = seckill.Ticket{ID: held.ticket, Sale: id, Buyer: buyer, Quantity: int(held.quantity), Seq: held.seq}
-	p.Final = held.state != holdPending
+	p.Final = held.state != seckill.HoldPending
 	p.Position = max(1, held.seq-s.finished)
 	s.mu.Unlock()
 	return p, segment.committed(ctx)
@@ -286,12 +277,12 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 		for ; i < len(outcomes) && outcomes[i].Ticket.Sale == id; i++ {
 			o := outcomes[i]
 			held := s.holds[o.Ticket.Buyer]
-			if held == nil || held.ticket != o.Ticket.ID || held.state != holdPending {
+			if held == nil || held.ticket != o.Ticket.ID || held.state != seckill.HoldPending {
 				continue
 			}
-			held.state = holdPlaced
+			held.state = seckill.HoldPlaced
 			if !o.Placed() {
-				held.state = holdRefused
+				held.state = seckill.HoldRefused
 				s.freed++
 			}
 			switch {
@@ -348,11 +339,11 @@ func (m *Memory) Release(_ context.Context, r seckill.Return) error {
 		if held == nil || held.ticket != t.ID {
 			continue
 		}
-		if held.state == holdPending {
+		if held.state == seckill.HoldPending {
 			// Its order ended before Finish came: so it was placed.
 			places = append(places, m.final(s, held))
 		}
-		held.state = holdReleased
+		held.state = seckill.HoldReleased
 	}
 	m.flags.Clear(r.Sale)
 	return nil

@@ -91,7 +91,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 			released: map[string]struct{}{}, moves: map[moveKey]bool{},
 		}
 		for _, t := range v.Active {
-			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), state: holdPlaced}
+			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), state: seckill.HoldPlaced}
 		}
 		for _, t := range v.Outbox {
 			s.seq = max(s.seq, t.Seq)
@@ -112,7 +112,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 				continue // the state in force is newer than this snapshot
 			}
 			for _, h := range old.holds {
-				if h.state == holdPending {
+				if h.state == seckill.HoldPending {
 					m.pending.Add(-1)
 				}
 			}
