@@ -13,6 +13,19 @@ const (
 	ShelfOver              // sold out, closed or ended; the last to close comes first
 )
 
+// ShelfAt is the shelf on which the sale stands at a moment. Store.Shelf in
+// internal/store/sales.go says the same in SQL, so that it walks an index;
+// testdata/shelves.txt is the table of cases that holds for both.
+func (s *Sale) ShelfAt(now time.Time) Shelf {
+	switch window := s.Window(now); {
+	case window == NotOpen:
+		return ShelfSoon
+	case window == Ended, s.Sold >= s.Total:
+		return ShelfOver
+	}
+	return ShelfOpen
+}
+
 // Place is a place on a shelf, as of At: behind the sale ID, which closes (on
 // ShelfSoon: opens) at Time. The zero Time is the shelf's beginning.
 type Place struct {

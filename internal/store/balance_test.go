@@ -1,6 +1,9 @@
 package store
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,4 +100,38 @@ func testStanding(t *testing.T, s *shop) {
 	require.Contains(t, on(false), shown.ID)
 	require.Subset(t, on(true), []seckill.SaleID{draft.ID, hidden.ID, shown.ID})
 	require.NotContains(t, on(true), deleted.ID)
+}
+
+// The cases are those of seckill.Sale.ShelfAt.
+func testShelves(t *testing.T, s *shop) {
+	ctx := t.Context()
+	table, err := os.ReadFile("../../testdata/shelves.txt")
+	require.NoError(t, err)
+	want := map[seckill.SaleID]string{}
+	for line := range strings.Lines(string(table)) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		var opens, closes, sold, total int64
+		var flags, shelf string
+		_, err := fmt.Sscanf(line, "%d %d %d/%d %s %s", &opens, &closes, &sold, &total, &flags, &shelf)
+		require.NoError(t, err, line)
+		sale, err := s.CreateSale(ctx, seckill.Sale{Title: line, Price: 100, Currency: "CNY", Total: total, LimitPerBuyer: 1, HoldSeconds: 60, Shelf: seckill.Published,
+			OpensAt: noon.Add(time.Duration(opens) * time.Second), ClosesAt: noon.Add(time.Duration(closes) * time.Second)})
+		require.NoError(t, err)
+		require.NoError(t, s.write(ctx, "test", func(tx *tx) error {
+			_, err := tx.exec(ctx, "UPDATE sales SET sold = ?, paused = ?, ended = ? WHERE id = ?", sold, strings.Contains(flags, "paused"), strings.Contains(flags, "ended"), sale.ID)
+			return err
+		}))
+		want[sale.ID] = shelf
+	}
+	for shelf, name := range []string{seckill.ShelfOpen: "open", seckill.ShelfSoon: "soon", seckill.ShelfOver: "over"} {
+		sales, err := s.Shelf(ctx, seckill.Place{Shelf: seckill.Shelf(shelf), At: noon, Time: time.UnixMilli(0)}, 1000)
+		require.NoError(t, err)
+		for _, sale := range sales {
+			require.Equal(t, want[sale.ID], name, sale.Title)
+			delete(want, sale.ID)
+		}
+	}
+	require.Empty(t, want, "they stand on no shelf")
 }

@@ -155,7 +155,8 @@ func (s *Store) Sales(ctx context.Context, before seckill.SaleID, max int) (sale
 	return s.sales(ctx, "id < ? AND shelf <> 'deleted' ORDER BY id DESC LIMIT ?", before, max)
 }
 
-// Shelf returns up to max sales from the place on, in the order of its shelf. Each
+// Shelf returns up to max sales from the place on, in the order of its shelf. It is
+// Sale.ShelfAt in SQL; testdata/shelves.txt is the table of cases that holds for both. Each
 // branch walks one index, from the place's moment or from its time.
 func (s *Store) Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
 	at, key := ms(p.At), ms(p.Time)

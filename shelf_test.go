@@ -1,0 +1,36 @@
+package seckill
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWhichShelfASaleStandsOn(t *testing.T) {
+	t.Parallel()
+	f, err := os.Open("testdata/shelves.txt")
+	require.NoError(t, err)
+	defer f.Close()
+	now, cases := time.UnixMilli(1_800_000_000_000), 0
+	shelves := map[string]Shelf{"open": ShelfOpen, "soon": ShelfSoon, "over": ShelfOver}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := lines.Text()
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		var opens, closes, sold, total int64
+		var flags, want string
+		_, err := fmt.Sscanf(line, "%d %d %d/%d %s %s", &opens, &closes, &sold, &total, &flags, &want)
+		require.NoError(t, err, line)
+		s := Sale{OpensAt: now.Add(time.Duration(opens) * time.Second), ClosesAt: now.Add(time.Duration(closes) * time.Second), Sold: sold, Total: total,
+			Paused: strings.Contains(flags, "paused"), Ended: strings.Contains(flags, "ended")}
+		require.Equal(t, shelves[want], s.ShelfAt(now), line)
+		cases++
+	}
+	require.Greater(t, cases, 10)
+}
