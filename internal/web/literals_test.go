@@ -1,0 +1,55 @@
+package web
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+	"seckill/internal/account"
+)
+
+// The console's pages have no build step, so they write roles and limits out. They are those
+// of the server.
+func TestTheConsoleHasTheServersRolesAndLimits(t *testing.T) {
+	t.Parallel()
+	read := func(file string) string {
+		b, err := os.ReadFile("console/static/" + file)
+		require.NoError(t, err)
+		return string(b)
+	}
+	roles := "'" + strings.Join(seckill.Roles(), "', '") + "'"
+	require.Contains(t, read("desk.js"), "const ranks = ["+roles+"]")
+	require.Contains(t, read("people.js"), "options: ['', "+roles+"]")
+
+	for _, c := range []struct {
+		file, field, limit string // the limit is the first one behind the field's name
+		want               int64
+	}{
+		{"edit.js", "title", "maxlength", seckill.MaxTitle},
+		{"edit.js", "description", "maxlength", seckill.MaxDescription},
+		{"edit.js", "image", "maxlength", seckill.MaxImage},
+		{"edit.js", "total", "max", seckill.MaxTotal},
+		{"edit.js", "limit_per_buyer", "max", seckill.MaxQuantity},
+		{"edit.js", "hold_seconds", "max", seckill.MaxHoldSeconds},
+		{"edit.js", "account_age_seconds", "max", seckill.MaxAccountAge},
+		{"edit.js", "tries_per_buyer", "max", seckill.MaxTries},
+		{"edit.js", "cooldown_seconds", "max", seckill.MaxCooldown},
+		{"actions.js", "delta", "max", seckill.MaxTotal},
+		{"actions.js", "text", "maxlength", seckill.MaxNotice},
+		{"actions.js", "seconds", "max", seckill.MaxHoldSeconds},
+		{"order.js", "reason", "maxlength", seckill.MaxReason},
+		{"people.js", "password", "minlength", account.MinPassword},
+		{"me.js", "password", "minlength", account.MinPassword},
+	} {
+		m := regexp.MustCompile(`name: '` + c.field + `'[^}]*?\b` + c.limit + `: ([0-9_]+)`).FindStringSubmatch(read(c.file))
+		require.NotNil(t, m, "%s: %s", c.file, c.field)
+		n, err := strconv.ParseInt(strings.ReplaceAll(m[1], "_", ""), 10, 64)
+		require.NoError(t, err)
+		require.Equal(t, c.want, n, "%s: %s", c.file, c.field)
+	}
+}
