@@ -9,7 +9,9 @@ import (
 	"seckill/internal/duty"
 )
 
+// Limits of the auditor.
 const (
+	auditLease = "audit of money"
 	watchCheck = 15 * time.Second // between two looks at what waits, and two rounds of the audit
 	auditTime  = 3 * watchCheck   // of the lease: how long nobody counts after the counting node was killed
 	countPage  = 200              // sales: in one round the newest, and as many of those before them

@@ -1,0 +1,37 @@
+package payment
+
+import (
+	"context"
+	"time"
+
+	"seckill/internal/duty"
+)
+
+// Limits of the pulse.
+const (
+	pulseCheck = time.Second
+	skewWarn   = time.Second
+)
+
+// Pulse runs on every node that takes payments: it tells the store that buyers can
+// pay, so that an outage is noticed and given back, and holds the two clocks against
+// each other.
+type Pulse struct{ *Payments }
+
+// Run does so until ctx is done.
+func (p Pulse) Run(ctx context.Context) error {
+	warned := false
+	for ctx.Err() == nil {
+		if _, err := p.Store.Pulse(ctx); err == nil {
+			skew := p.Store.Skew()
+			p.metrics.skew.Set(skew.Seconds())
+			if far := skew.Abs() > skewWarn; far != warned {
+				if warned = far; far {
+					p.Log.Warn("payment: this node's clock differs from the store's, which decides how long orders can be paid; check the time service (chrony, ntp)", "store_ahead_by", skew)
+				}
+			}
+		}
+		duty.Rest(ctx, pulseCheck)
+	}
+	return nil
+}

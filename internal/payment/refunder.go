@@ -1,0 +1,96 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"seckill"
+	"seckill/internal/crash"
+)
+
+// Limits of the refunder.
+const (
+	refundLease   = "refunds"
+	refundTime    = 20 * time.Second // for one call to the provider
+	refundPause   = 2 * time.Second  // before the second try; doubles
+	refundLongest = 10 * time.Minute
+)
+
+// Refunder asks the provider for every refund that is due, with the same id until it
+// confirms. One node does at a time.
+type Refunder struct{ *Payments }
+
+// Run does so until ctx is done.
+func (p Refunder) Run(ctx context.Context) error {
+	return p.leased(ctx, refundLease, p.due, p.giveBack)
+}
+
+// giveBack asks for the refunds that are due now and returns how many were asked
+// for. One that fails stops no other.
+func (p *Payments) giveBack(ctx context.Context) (int, error) {
+	if err := p.early(ctx); err != nil {
+		return 0, err
+	}
+	refunds, err := p.Store.DueRefunds(ctx, dutyBatch)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range refunds {
+		crash.Here("15-before-refund", true)
+		confirmed, why := p.refund(ctx, r)
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		if confirmed {
+			crash.Here("15-before-confirm", true)
+		}
+		pause := min(refundPause<<min(r.Tries, 10), refundLongest)
+		if why != nil {
+			p.metrics.refunds.WithLabelValues("failed").Inc()
+			p.Log.Warn("payment: a refund has to wait", "refund", r.ID, "order", r.Order, "provider", r.Provider, "tries", r.Tries+1, "pause", pause, "error", why)
+		} else if confirmed {
+			p.metrics.refunds.WithLabelValues("confirmed").Inc()
+		} else {
+			p.metrics.refunds.WithLabelValues("asked").Inc()
+		}
+		text := ""
+		if why != nil {
+			text = why.Error()
+		}
+		if err := p.Store.RefundTried(ctx, r, confirmed, pause, text); err != nil {
+			return 0, err
+		}
+	}
+	return len(refunds), nil
+}
+
+// early enters the refunds that were told in the same moment as their payments, and
+// missed them.
+func (p *Payments) early(ctx context.Context) error {
+	all, err := p.Store.EarlyRefunds(ctx, dutyBatch)
+	for _, c := range all {
+		r, wrong := p.Store.TakeEarly(ctx, c)
+		if wrong != nil {
+			err = errors.Join(err, wrong)
+			continue
+		}
+		p.came(c, r)
+	}
+	return err
+}
+
+func (p *Payments) refund(ctx context.Context, r seckill.Refund) (confirmed bool, err error) {
+	provider := p.Provider
+	switch r.Provider {
+	case provider.Name():
+	case seckill.ProviderTest:
+		provider = Test{}
+	default:
+		return false, fmt.Errorf("it was paid at %q, and payment.provider is %q: give it back there and tell us with a callback, or set the provider again", r.Provider, provider.Name())
+	}
+	ctx, cancel := context.WithTimeout(ctx, refundTime)
+	defer cancel()
+	return provider.Refund(ctx, r)
+}
