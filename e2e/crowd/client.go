@@ -54,12 +54,12 @@ func (c *asker) to(ctx context.Context, node, method, path, token string, body a
 
 // insist sends a request until the answer says something.
 func (c *asker) insist(ctx context.Context, method, path, token string, body any) (client.Answer, error) {
-	for wait := again; ; wait = min(2*wait, againMax) {
+	for pause := (duty.Backoff{First: again, Most: againMax}); ; {
 		a, err := c.once(ctx, method, path, token, body)
 		if err == nil && a.Usable() {
 			return a, nil
 		}
-		if duty.Rest(ctx, wait) != nil {
+		if duty.Rest(ctx, pause.Next()) != nil {
 			if err == nil {
 				err = fmt.Errorf("the last answer was %v", a)
 			}

@@ -141,13 +141,12 @@ func (i *Issuer) JWKS() bool { return i != nil && i.settings.JWKSURL != "" }
 // Run reads the keys again and again until ctx is done. While the issuer is away those
 // read last stay in force.
 func (i *Issuer) Run(ctx context.Context) error {
-	told := true
+	var complaint duty.Complaint
 	for {
 		err := i.fetch(ctx)
-		if err != nil && told && ctx.Err() == nil {
+		if complaint.New(err) && ctx.Err() == nil {
 			i.log.Warn("account: the keys of the foreign issuer cannot be read; those read last stay in force", "jwks_url", i.settings.JWKSURL, "error", err)
 		}
-		told = err == nil
 		if duty.Rest(ctx, keysPause) != nil {
 			return nil
 		}

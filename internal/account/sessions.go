@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // Limits of what a node knows of ended sessions.
@@ -68,13 +69,12 @@ func NewSessions(store EndedStore, life time.Duration, log *slog.Logger) *Sessio
 func (s *Sessions) Run(ctx context.Context) error {
 	tick := time.NewTicker(endedPause)
 	defer tick.Stop()
-	told := true
+	var complaint duty.Complaint
 	for {
 		err := s.Look(ctx)
-		if err != nil && told && ctx.Err() == nil {
+		if complaint.New(err) && ctx.Err() == nil {
 			s.log.Warn("account: it cannot be read whose sessions were ended; what was read last stays in force", "error", err)
 		}
-		told = err == nil
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -33,8 +33,11 @@ func takeStore(ctx context.Context, s *store.Store, log *slog.Logger) (*onlyNode
 	}
 	o := &onlyNode{log: log, lease: duty.Lease{Leases: s, Name: onlyLease, Owner: rand.Text(), Life: onlyTime}}
 	err := o.hold(ctx)
+	var complaint duty.Complaint
 	for until := time.Now().Add(onlyTime + preparePause); err != nil && ctx.Err() == nil && time.Now().Before(until); err = o.hold(ctx) {
-		log.Warn("waiting for the lease of the store", "pause", preparePause, "error", err)
+		if complaint.New(err) {
+			log.Warn("waiting for the lease of the store", "pause", preparePause, "error", err)
+		}
 		duty.Rest(ctx, preparePause)
 	}
 	return o, err

@@ -32,6 +32,7 @@ type preparer struct {
 
 // Run prepares until it has worked, or ctx is done.
 func (p *preparer) Run(ctx context.Context) error {
+	var complaint duty.Complaint
 	for ctx.Err() == nil {
 		try, cancel := context.WithTimeout(ctx, prepareTry)
 		err := p.store.Prepare(try)
@@ -40,7 +41,7 @@ func (p *preparer) Run(ctx context.Context) error {
 			p.watch(ctx)
 			return nil
 		}
-		if ctx.Err() == nil {
+		if complaint.New(err) && ctx.Err() == nil {
 			p.log.Warn("the store is not ready; trying again", "pause", preparePause, "error", err)
 		}
 		duty.Rest(ctx, preparePause)

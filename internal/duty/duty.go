@@ -59,8 +59,22 @@ type Backoff struct {
 func (b *Backoff) Next() time.Duration {
 	pause := max(b.First, b.next)
 	b.next = min(2*pause, b.Most)
+	return b.spread(pause)
+}
+
+// After returns the pause after an attempt that failed, when so many before it had failed
+// too: for those whose attempts are counted elsewhere.
+func (b Backoff) After(failed int) time.Duration {
+	pause := b.First
+	for ; failed > 0 && pause < b.Most; failed-- {
+		pause *= 2
+	}
+	return b.spread(min(pause, b.Most))
+}
+
+func (b *Backoff) spread(pause time.Duration) time.Duration {
 	if b.Spread && pause > 1 {
-		pause = pause/2 + rand.N(pause/2)
+		return pause/2 + rand.N(pause/2)
 	}
 	return pause
 }

@@ -179,3 +179,18 @@ func TestAKeptLeaseIsRenewedUntilItsEnd(t *testing.T) {
 		require.True(t, held, "it is given back")
 	})
 }
+
+// Who counts failures elsewhere pauses as long as who counts them here.
+func TestABackoffKnowsThePauseAfterSoManyFailures(t *testing.T) {
+	t.Parallel()
+	for _, b := range []Backoff{{First: time.Second, Most: time.Minute}, {First: 7, Most: 5 * time.Hour}, {First: time.Minute, Most: time.Minute}} {
+		counting := b
+		for failed := range 70 {
+			require.Equal(t, counting.Next(), b.After(failed), failed)
+		}
+	}
+	spread := Backoff{First: time.Second, Most: time.Minute, Spread: true}
+	require.GreaterOrEqual(t, spread.After(2), 2*time.Second)
+	require.Less(t, spread.After(2), 4*time.Second)
+	require.LessOrEqual(t, spread.After(1_000_000), time.Minute)
+}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -193,8 +192,7 @@ func (h *hook) try(ctx context.Context, d seckill.Delivery) seckill.DeliveryTry 
 		return t
 	}
 	t.State, t.Error, t.Gone = seckill.DeliveryWaiting, err.Error(), code == http.StatusGone
-	t.Pause = min(hookPause<<min(d.Tries, 20), hookLongest)
-	t.Pause = t.Pause/2 + rand.N(t.Pause/2)
+	t.Pause = duty.Backoff{First: hookPause, Most: hookLongest, Spread: true}.After(d.Tries)
 	if d.Age > HookGiveUp {
 		t.State, t.Pause = seckill.DeliveryFailed, 0
 	}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -34,6 +35,9 @@ const (
 	relayMaxPause = 2 * time.Second
 )
 
+// errNoneConfirmed is that the queue has taken nothing and has not said why.
+var errNoneConfirmed = errors.New("the queue has confirmed none")
+
 // Relay carries tickets from the outbox to the queue, outside of any request.
 type Relay struct {
 	Outbox Outbox
@@ -58,6 +62,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func (r *Relay) read(ctx context.Context, batches chan<- []seckill.Ticket) {
 	defer close(batches)
 	pause := duty.Backoff{First: relayMinPause, Most: relayMaxPause}
+	var complaint duty.Complaint
 	for ctx.Err() == nil {
 		tickets, err := r.Outbox.Unsent(ctx, relayBatch)
 		if len(tickets) > 0 {
@@ -67,17 +72,20 @@ func (r *Relay) read(ctx context.Context, batches chan<- []seckill.Ticket) {
 			case <-ctx.Done():
 			}
 		}
-		if err != nil && ctx.Err() == nil {
-			next := pause.Next()
-			r.Log.Warn("relay: the outbox cannot be read", "pause", next, "error", err)
-			duty.Rest(ctx, next)
+		if complaint.New(err) && ctx.Err() == nil {
+			r.Log.Warn("relay: the outbox cannot be read; trying again", "error", err)
+		}
+		if err != nil {
+			duty.Rest(ctx, pause.Next())
 		}
 	}
 }
 
 // send sends tickets until the queue has confirmed all of them, or ctx is done.
 func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync.WaitGroup) {
-	for pause := (duty.Backoff{First: relayMinPause, Most: relayMaxPause}); len(tickets) > 0 && ctx.Err() == nil; {
+	pause := duty.Backoff{First: relayMinPause, Most: relayMaxPause}
+	var complaint duty.Complaint
+	for len(tickets) > 0 && ctx.Err() == nil {
 		crash.Here("4-before-publish", true)
 		confirmed, err := r.Queue.Publish(ctx, tickets)
 		crash.Here("4-before-confirm", len(confirmed) > 0)
@@ -92,9 +100,13 @@ func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync
 			})
 		}
 		if (err != nil || len(confirmed) == 0) && ctx.Err() == nil {
-			next := pause.Next()
-			r.Log.Warn("relay: tickets stay in the outbox", "tickets", len(tickets), "pause", next, "error", err)
-			duty.Rest(ctx, next)
+			if err == nil {
+				err = errNoneConfirmed
+			}
+			if complaint.New(err) {
+				r.Log.Warn("relay: tickets stay in the outbox; trying again", "tickets", len(tickets), "error", err)
+			}
+			duty.Rest(ctx, pause.Next())
 		}
 	}
 }

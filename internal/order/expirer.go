@@ -17,6 +17,7 @@ type Expirer struct{ *Orders }
 
 // Run expires until ctx is done.
 func (o Expirer) Run(ctx context.Context) error {
+	var complaint duty.Complaint
 	for ctx.Err() == nil {
 		n, err := o.store.Expire(ctx, expireBatch)
 		if err == nil && n > 0 {
@@ -34,7 +35,7 @@ func (o Expirer) Run(ctx context.Context) error {
 				pause = max(time.Millisecond, min(pause, next))
 			}
 		}
-		if err != nil && ctx.Err() == nil {
+		if complaint.New(err) && ctx.Err() == nil {
 			o.log.Warn("order: expiring has to wait", "pause", pause, "error", err)
 		}
 		duty.Rest(ctx, pause)

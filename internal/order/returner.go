@@ -20,9 +20,10 @@ type Returner struct{ *Orders }
 
 // Run gives units back until ctx is done.
 func (o Returner) Run(ctx context.Context) error {
+	var complaint duty.Complaint
 	for ctx.Err() == nil {
 		n, err := o.giveBack(ctx)
-		if err != nil && ctx.Err() == nil {
+		if complaint.New(err) && ctx.Err() == nil {
 			o.log.Warn("order: units on their way back have to wait", "pause", returnCheck, "error", err)
 		}
 		if err != nil || n == 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // AuditStore is what the audit needs of the store.
@@ -38,10 +39,8 @@ func (s *Auditor) Audit(ctx context.Context, id seckill.SaleID) (r seckill.Repor
 	var standing []string
 	for look := range auditLooks {
 		if look > 0 {
-			select {
-			case <-time.After(auditPause << look):
-			case <-ctx.Done():
-				return r, ctx.Err()
+			if err := duty.Rest(ctx, auditPause<<look); err != nil {
+				return r, err
 			}
 		}
 		// The gate may still know a sale that the store does not have.

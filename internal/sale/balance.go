@@ -379,7 +379,7 @@ func (b *Balancer) heldAgainst(ctx context.Context, sale *seckill.Sale, cut *sec
 // fates asks the store what became of holds that wait or are placed.
 func (b *Balancer) fates(ctx context.Context, holds []seckill.Hold, cut *seckill.Cut) (breaches []seckill.Breach, err error) {
 	holds = slices.DeleteFunc(holds, func(h seckill.Hold) bool {
-		return h.State == seckill.HoldRefused || h.State == seckill.HoldReleased || h.State == seckill.HoldPending && (cut.Partial || h.Seq > cut.Seq)
+		return !h.State.Active() || h.State == seckill.HoldPending && (cut.Partial || h.Seq > cut.Seq)
 	})
 	waits := make(map[string]bool, len(cut.Outbox))
 	for _, t := range cut.Outbox {

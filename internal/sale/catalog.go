@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // catalogLife is how long a node shows a sale as it has read it from the store. While the
@@ -218,7 +219,7 @@ func (s *Catalog) askNewest(q *question) {
 	defer close(q.answered)
 	s.oneQuestion.Lock()
 	defer s.oneQuestion.Unlock()
-	time.Sleep(newestGap - time.Since(s.asked))
+	_ = duty.Rest(context.Background(), newestGap-time.Since(s.asked))
 	s.mu.Lock()
 	s.nextQuestion = nil
 	s.mu.Unlock()

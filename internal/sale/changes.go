@@ -9,6 +9,7 @@ import (
 
 	"seckill"
 	"seckill/internal/crash"
+	"seckill/internal/duty"
 )
 
 // ChangeStore is what the changes need of the store.
@@ -134,10 +135,8 @@ func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sa
 	}
 	end, err := c.keeper.lead(ctx)
 	for until := time.Now().Add(2 * rebuildTime); err != nil && time.Now().Before(until); end, err = c.keeper.lead(ctx) {
-		select {
-		case <-time.After(keeperGap):
-		case <-ctx.Done():
-			return sale, ctx.Err()
+		if err := duty.Rest(ctx, keeperGap); err != nil {
+			return sale, err
 		}
 	}
 	if err != nil {

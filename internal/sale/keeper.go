@@ -95,6 +95,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	tick, check := time.NewTicker(keeperPause), time.NewTicker(keeperCheck)
 	defer tick.Stop()
 	defer check.Stop()
+	var complaint duty.Complaint
 	for {
 		looked := time.Now()
 		err := k.keep(ctx)
@@ -102,10 +103,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.once.Do(func() { close(k.loaded) })
 		}
 		changed, lost, closed := k.changed, k.gate.Lost(), k.closed
+		if complaint.New(err) && ctx.Err() == nil {
+			k.log.Warn("sale: the gate is not up to date; trying again", "pause", keeperPause, "error", err)
+		}
 		if err != nil {
-			if ctx.Err() == nil {
-				k.log.Warn("sale: the gate is not up to date; trying again", "pause", keeperPause, "error", err)
-			}
 			changed, lost, closed = nil, nil, nil // while something is down, once in keeperPause is enough
 		}
 		select {

@@ -114,17 +114,17 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 	if err != nil || len(sales) == 0 {
 		return false, err
 	}
-	stale, failed := r.gate.Outdated(ctx, sales)
-	if len(stale) > 0 {
+	outdated, failed := r.gate.Outdated(ctx, sales)
+	if len(outdated) > 0 {
 		if r.end == nil {
 			r.end, err = r.lead(ctx)
 			return err == nil, err // look again: another node may have rebuilt them just now
 		}
-		if stale = r.born(sales, stale); len(stale) < 1 {
+		if outdated = r.born(sales, outdated); len(outdated) < 1 {
 			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
 		} else {
-			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(stale))
-			for some := range slices.Chunk(stale, rebuildSome) {
+			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(outdated))
+			for some := range slices.Chunk(outdated, rebuildSome) {
 				// A sale whose part of the gate is away does not keep the others shut.
 				failed = errors.Join(failed, r.rebuild(ctx, some))
 			}
@@ -136,9 +136,9 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 
 // born leaves out the sales that have never been opened and are seen for the first time: the
 // node that creates such a sale is about to open it.
-func (r *restoring) born(sales []seckill.Sale, stale []seckill.SaleID) (old []seckill.SaleID) {
+func (r *restoring) born(sales []seckill.Sale, outdated []seckill.SaleID) (old []seckill.SaleID) {
 	for _, sale := range sales {
-		if !slices.Contains(stale, sale.ID) {
+		if !slices.Contains(outdated, sale.ID) {
 			delete(r.newborn, sale.ID)
 			continue
 		}
@@ -176,20 +176,14 @@ func (k *Keeper) lead(ctx context.Context) (end func(), err error) {
 func (k *Keeper) opened(ctx context.Context, id seckill.SaleID, closed error) error {
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)
 	defer cancel()
-	tick := time.NewTicker(keeperGap / 5)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return closed
-		}
+	for duty.Rest(ctx, keeperGap/5) == nil {
 		sale, err := k.store.Sale(ctx, id)
 		if err != nil {
 			continue
 		}
-		if stale, err := k.gate.Outdated(ctx, []seckill.Sale{sale}); err == nil && len(stale) == 0 {
+		if outdated, err := k.gate.Outdated(ctx, []seckill.Sale{sale}); err == nil && len(outdated) == 0 {
 			return nil
 		}
 	}
+	return closed
 }

@@ -136,13 +136,15 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 		size = Batch
 	}
 	pause := duty.Backoff{First: minPause, Most: maxPause}
+	var complaint duty.Complaint
 	for ctx.Err() == nil {
 		tickets, done, err := s.Queue.Receive(ctx, size)
 		if err != nil {
 			if ctx.Err() == nil {
-				next := pause.Next()
-				s.Log.Warn("settle: the queue does not answer", "pause", next, "error", err)
-				duty.Rest(ctx, next)
+				if complaint.New(err) {
+					s.Log.Warn("settle: the queue does not answer; trying again", "error", err)
+				}
+				duty.Rest(ctx, pause.Next())
 			}
 			continue
 		}
@@ -277,8 +279,10 @@ func (s *Settler) refuse(ctx context.Context, t seckill.Ticket, why error) ([]se
 }
 
 // insist repeats f with growing pauses until it works or ctx is done.
-func (s *Settler) insist(ctx context.Context, complaint string, f func() error) error {
-	for pause := (duty.Backoff{First: minPause, Most: maxPause}); ; {
+func (s *Settler) insist(ctx context.Context, what string, f func() error) error {
+	pause := duty.Backoff{First: minPause, Most: maxPause}
+	var complaint duty.Complaint
+	for {
 		err := f()
 		if err == nil {
 			return nil
@@ -286,12 +290,13 @@ func (s *Settler) insist(ctx context.Context, complaint string, f func() error) 
 		if ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		next := pause.Next()
-		s.Log.Warn("settle: "+complaint+"; trying again", "pause", next, "error", err)
+		if complaint.New(err) {
+			s.Log.Warn("settle: "+what+"; trying again", "error", err)
+		}
 		if s.Metrics != nil {
 			s.Metrics.retries.Inc()
 		}
-		duty.Rest(ctx, next)
+		duty.Rest(ctx, pause.Next())
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/pressly/goose/v3/database"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 //go:embed migrations
@@ -293,14 +294,7 @@ const (
 // yield waits before the next try, for a random time: those who met once must
 // not meet again. It returns false when ctx is done.
 func yield(ctx context.Context, try int) bool {
-	timer := time.NewTimer(time.Duration((0.5 + rand.Float64()) * float64(minYield<<try)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return duty.Rest(ctx, time.Duration((0.5+rand.Float64())*float64(minYield<<try))) == nil
 }
 
 func (s *Store) transact(ctx context.Context, db *sql.DB, opts *sql.TxOptions, lock string, f func(*tx) error) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"seckill"
+	"seckill/internal/duty"
 	"seckill/internal/gate"
 )
 
@@ -23,10 +24,10 @@ const (
 	sweepAtOnce = 1000 // entries sent again in one sweep of a bucket
 )
 
-// resend is when an entry may be sent again, and the pause after that.
+// resend is when an entry may be sent again, and how often it was.
 type resend struct {
 	at    time.Time
-	pause time.Duration
+	tries int
 }
 
 // Sweeper sends entries of the outbox again that are old and still have no
@@ -44,13 +45,14 @@ type Sweeper struct {
 func (s *Sweeper) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	var complaint duty.Complaint
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
-		if err := s.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := s.sweep(ctx, time.Now()); complaint.New(err) && ctx.Err() == nil {
 			s.Log.Warn("gate: sweeping the outbox has to wait", "pause", sweepEvery, "error", err)
 		}
 	}
@@ -159,8 +161,6 @@ func (g *Gate) due(ticket string, now time.Time) bool {
 	if now.Before(r.at) {
 		return false
 	}
-	r.pause = min(max(sweepAfter, 2*r.pause), sweepMost)
-	r.at = now.Add(r.pause)
-	g.tries[ticket] = r
+	g.tries[ticket] = resend{at: now.Add(duty.Backoff{First: sweepAfter, Most: sweepMost}.After(r.tries)), tries: r.tries + 1}
 	return true
 }
