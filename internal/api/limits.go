@@ -271,10 +271,10 @@ const (
 // hash has a password hashed by f, and gives its place back, after its rest, however
 // f ends.
 func (a *API) hash(leave func(rest time.Duration), f func() (account.Session, error)) (account.Session, error) {
-	began, bought := time.Now(), a.metrics.bought()
+	began, answered := time.Now(), a.metrics.buyAnswers()
 	defer func() {
 		took := time.Since(began)
-		if a.metrics.bought()-bought < rushPerCore*float64(runtime.GOMAXPROCS(0))*took.Seconds()+1 {
+		if a.metrics.buyAnswers()-answered < rushPerCore*float64(runtime.GOMAXPROCS(0))*took.Seconds()+1 {
 			leave(0)
 		} else {
 			leave(restFactor * took)
@@ -283,8 +283,8 @@ func (a *API) hash(leave func(rest time.Duration), f func() (account.Session, er
 	return f()
 }
 
-// bought is how many purchases were answered so far, with whatever verdict.
-func (m *metrics) bought() (n float64) {
+// buyAnswers is how many purchases were answered so far, with whatever verdict.
+func (m *metrics) buyAnswers() (n float64) {
 	for _, c := range append(m.verdicts[:len(m.verdicts):len(m.verdicts)], m.over) {
 		var v dto.Metric
 		if c.Write(&v) == nil {

@@ -124,7 +124,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 		Pages: web.Handler(s.sales.Get), Log: logger, Metrics: noMetrics(), Stopping: stopping, Listeners: &listeners{}, Letters: &letters{}, Report: load.WriteCourse,
 		Patience: time.Minute, // the machine may be busy
 	}
-	board := live.NewAlone()
+	board := live.NewOneNode()
 	teller := &live.Teller{Node: live.Node{ID: "this", Name: "a node", Roles: []string{"api"}, StartedAt: s.gate.Now().UTC()},
 		Source: figures{s}, Board: board, Tally: live.NewTally(), Log: logger}
 	config.Shop, config.Live, config.Tally = s.store, &live.Hub{Teller: teller, Board: board}, teller.Tally

@@ -55,7 +55,7 @@ func (n *Node) openLive() error {
 	if err != nil {
 		return err
 	}
-	var board live.Board = live.NewAlone()
+	var board live.Board = live.NewOneNode()
 	if n.redis != nil {
 		board = n.redis
 	}

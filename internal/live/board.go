@@ -13,17 +13,17 @@ type Board interface {
 	Hear(ctx context.Context) (map[string][]byte, error)
 }
 
-// Alone is the board of a node that has no others.
-type Alone struct {
+// OneNode is the board of a node that has no others.
+type OneNode struct {
 	mu   sync.Mutex
 	told map[string][]byte
 }
 
-// NewAlone returns an empty board.
-func NewAlone() *Alone { return &Alone{told: map[string][]byte{}} }
+// NewOneNode returns an empty board.
+func NewOneNode() *OneNode { return &OneNode{told: map[string][]byte{}} }
 
 // Tell keeps the node's text.
-func (a *Alone) Tell(_ context.Context, node string, text []byte) error {
+func (a *OneNode) Tell(_ context.Context, node string, text []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.told[node] = text; text == nil {
@@ -33,7 +33,7 @@ func (a *Alone) Tell(_ context.Context, node string, text []byte) error {
 }
 
 // Hear returns all texts.
-func (a *Alone) Hear(context.Context) (map[string][]byte, error) {
+func (a *OneNode) Hear(context.Context) (map[string][]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	all := make(map[string][]byte, len(a.told))

@@ -61,7 +61,7 @@ func (f *fixed) Listeners() *bool                             { return nil }
 
 func TestFiguresOfSeveralNodesAreMerged(t *testing.T) {
 	t.Parallel()
-	ctx, board := t.Context(), NewAlone()
+	ctx, board := t.Context(), NewOneNode()
 	at := time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)
 	sale := seckill.Sale{ID: 1, Title: "a sale", Total: 10, OpensAt: at.Add(-time.Hour), ClosesAt: at.Add(time.Hour), Version: 2}
 	node := func(id string) (*Teller, *fixed) {
@@ -123,7 +123,7 @@ func TestFiguresOfSeveralNodesAreMerged(t *testing.T) {
 
 func TestWhatSomebodyElseWritesIsNoNode(t *testing.T) {
 	t.Parallel()
-	ctx, board := t.Context(), NewAlone()
+	ctx, board := t.Context(), NewOneNode()
 	f := &fixed{at: time.Now()}
 	hub := &Hub{Teller: &Teller{Node: Node{ID: "one"}, Source: f, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}, Board: board}
 	require.NoError(t, hub.Teller.Tell(ctx))
@@ -140,7 +140,7 @@ func TestWhatSomebodyElseWritesIsNoNode(t *testing.T) {
 
 func TestAReceiptCountsTheNodesThatHaveTheChange(t *testing.T) {
 	t.Parallel()
-	ctx, board := t.Context(), NewAlone()
+	ctx, board := t.Context(), NewOneNode()
 	f := &fixed{at: time.Now(), sales: []seckill.Sale{{ID: 1, Version: 2}}}
 	one := &Teller{Node: Node{ID: "one"}, Source: f, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}
 	late, err := json.Marshal(Message{Node: Node{ID: "two"}, At: f.at, Sales: []Figures{{Sale: 1, Version: 1}}})

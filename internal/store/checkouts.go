@@ -15,7 +15,7 @@ import (
 func (s *Store) Checkout(ctx context.Context, order, buyer string, provider seckill.Provider, id string, grace time.Duration) (o seckill.Order, c *seckill.Checkout, err error) {
 	err = s.reckoned(ctx, "checkout", func(t *tx) error {
 		c = nil
-		found, err := t.hold(ctx, []any{order})
+		found, err := t.lockOrders(ctx, []any{order})
 		if err != nil {
 			return err
 		}

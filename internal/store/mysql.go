@@ -77,7 +77,7 @@ func openMySQL(raw string) (*Store, error) {
 	if s.r, err = openSession(c, "REPEATABLE READ"); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.dialect.alone = func(ctx context.Context, migrate func(*sql.DB) error) error { return migrateMySQL(ctx, c, migrate) }
+	s.dialect.underLock = func(ctx context.Context, migrate func(*sql.DB) error) error { return migrateMySQL(ctx, c, migrate) }
 	return s, nil
 }
 

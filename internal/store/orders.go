@@ -111,7 +111,7 @@ func (s *Store) TransitionBy(ctx context.Context, id, buyer string, to seckill.O
 		return s.Refund(ctx, seckill.RefundRequest{Order: id, Restock: true, By: by, Reason: why})
 	}
 	err = s.reckoned(ctx, "order "+string(to), func(t *tx) error {
-		found, err := t.hold(ctx, []any{id})
+		found, err := t.lockOrders(ctx, []any{id})
 		if err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (s *Store) Expire(ctx context.Context, max int) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		orders, err := t.hold(ctx, ids)
+		orders, err := t.lockOrders(ctx, ids)
 		if err != nil {
 			return err
 		}
@@ -230,8 +230,8 @@ func (s *Store) NextExpiry(ctx context.Context) (wait time.Duration, some bool, 
 	return wait, some, err
 }
 
-// hold reads orders that nobody else changes until the transaction ends.
-func (t *tx) hold(ctx context.Context, ids []any) (orders []seckill.Order, err error) {
+// lockOrders reads orders that nobody else changes until the transaction ends.
+func (t *tx) lockOrders(ctx context.Context, ids []any) (orders []seckill.Order, err error) {
 	// In order of id, as everybody who locks more than one.
 	slices.SortFunc(ids, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
 	for some := range slices.Chunk(ids, t.s.dialect.chunk) {

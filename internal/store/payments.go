@@ -48,7 +48,7 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	} else if err != nil && err != seckill.ErrNotFound {
 		return err
 	}
-	orders, err := t.hold(ctx, []any{held})
+	orders, err := t.lockOrders(ctx, []any{held})
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (t *tx) early(ctx context.Context, p seckill.Payment, now time.Time, r *sec
 		return err
 	}
 	for _, c := range early {
-		orders, err := t.hold(ctx, []any{p.Order})
+		orders, err := t.lockOrders(ctx, []any{p.Order})
 		if err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ func (s *Store) TakeEarly(ctx context.Context, c seckill.Callback) (r seckill.Re
 			if err != nil {
 				return err
 			}
-			if _, err := t.hold(ctx, []any{p.Order}); err != nil {
+			if _, err := t.lockOrders(ctx, []any{p.Order}); err != nil {
 				return err
 			}
 			if now, err := t.payment(ctx, c.Provider, c.Reference); err != nil || now.Order != p.Order {
@@ -354,7 +354,7 @@ func (s *Store) Retake(ctx context.Context, late seckill.Payment, order, why str
 		if order != "" {
 			ids = append(ids, order)
 		}
-		orders, err := t.hold(ctx, ids)
+		orders, err := t.lockOrders(ctx, ids)
 		if err != nil {
 			return err
 		}

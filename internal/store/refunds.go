@@ -25,7 +25,7 @@ func (s *Store) Refund(ctx context.Context, f seckill.RefundRequest) (o seckill.
 }
 
 func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Order, err error) {
-	found, err := t.hold(ctx, []any{f.Order})
+	found, err := t.lockOrders(ctx, []any{f.Order})
 	if err != nil {
 		return o, err
 	}
@@ -395,7 +395,7 @@ func (s *Store) RefundTried(ctx context.Context, f seckill.Refund, confirmed boo
 			return err
 		}
 		if confirmed {
-			if _, err := t.hold(ctx, []any{f.Order}); err != nil {
+			if _, err := t.lockOrders(ctx, []any{f.Order}); err != nil {
 				return err
 			}
 			return t.done(ctx, f, now)

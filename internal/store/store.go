@@ -74,12 +74,12 @@ type Store struct {
 
 // dialect is what differs between databases.
 type dialect struct {
-	name  string // of the migrations' folder
-	goose database.Dialect
-	class func(error) error // what a failure of the database means
-	check func(context.Context, *Store) error
-	alone func(ctx context.Context, migrate func(*sql.DB) error) error // while no other node migrates
-	weak  func(context.Context, *Store) ([]string, error)
+	name      string // of the migrations' folder
+	goose     database.Dialect
+	class     func(error) error // what a failure of the database means
+	check     func(context.Context, *Store) error
+	underLock func(ctx context.Context, migrate func(*sql.DB) error) error // while no other node migrates
+	weak      func(context.Context, *Store) ([]string, error)
 
 	chunk       int                             // the most rows or values that one statement carries
 	keeps       bool                            // statements are prepared once and kept
@@ -187,8 +187,8 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 		return nil
 	}
-	if s.dialect.alone != nil {
-		return s.dialect.alone(ctx, up)
+	if s.dialect.underLock != nil {
+		return s.dialect.underLock(ctx, up)
 	}
 	return up(s.w)
 }

@@ -31,7 +31,7 @@ func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c secki
 	asked, cancel := context.WithTimeout(ctx, g.patience)
 	answers := client.DoMulti(asked,
 		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldLeft, fieldSeq, fieldEpoch, fieldFreed).Build(),
-		client.B().Llen().Key(g.asidesKey(b)).Build(),
+		client.B().Llen().Key(g.asideKey(b)).Build(),
 		client.B().Xrevrange().Key(g.outboxKey(b)).End("+").Start("-").Count(1).Build(),
 		client.B().Xlen().Key(g.outboxKey(b)).Build())
 	cancel()

@@ -37,14 +37,16 @@ func (g *Gate) holdsKey(id seckill.SaleID) string    { return g.key("holds", id)
 func (g *Gate) releasedKey(id seckill.SaleID) string { return g.key("released", id) } // set: tickets whose units came back in this epoch
 func (g *Gate) movesKey(id seckill.SaleID) string    { return g.key("moves", id) }    // hash: applied or refused, by delta:id, in this epoch
 
-// asideKey is a hash of holds that a rebuild writes and then puts in the place of the
+// newHoldsKey is a hash of holds that a rebuild writes and then puts in the place of the
 // old ones. It ends by itself if that node dies.
-func (g *Gate) asideKey(id seckill.SaleID, token string) string { return g.holdsKey(id) + ":" + token }
+func (g *Gate) newHoldsKey(id seckill.SaleID, token string) string {
+	return g.holdsKey(id) + ":" + token
+}
 
 // The keys of a bucket.
 func (g *Gate) outboxKey(bucket int) string { return g.tag(bucket) + "outbox" } // stream: tickets without an outcome
 func (g *Gate) storeKey(bucket int) string  { return g.tag(bucket) + "store" }  // string: the store whose sales these are
-func (g *Gate) asidesKey(bucket int) string { return g.tag(bucket) + "aside" }  // list: what was put aside, the newest first
+func (g *Gate) asideKey(bucket int) string  { return g.tag(bucket) + "aside" }  // list: what was put aside, the newest first
 func (g *Gate) stopsKey(bucket int) string  { return g.tag(bucket) + "stops" }  // hash: by sale: an emergency stop that the store has not learned of
 func (g *Gate) probeKey(bucket int) string  { return g.tag(bucket) + "probe" }  // string: written to see whether writing works
 

@@ -174,7 +174,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 	}
 	// The new holds are written beside the old ones, and take their place in the script
 	// that opens the sale.
-	aside := g.asideKey(id, token)
+	aside := g.newHoldsKey(id, token)
 	var commands rueidis.Commands
 	for len(holds) > 0 {
 		n := min(len(holds), 2*holdsAtOnce)

@@ -100,13 +100,13 @@ func (g *Gate) applyScript(ctx context.Context, sale *seckill.Sale) ([]rueidis.R
 func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string, seq int64) ([]rueidis.RedisMessage, error) {
 	id := v.Sale.ID
 	args := append([]string{token, decimal(v.Sale.Epoch)}, openFields(v, seq)...)
-	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.asideKey(id, token)}, args)
+	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.newHoldsKey(id, token)}, args)
 }
 
 // asideScript runs lua/aside.lua for an entry of a bucket's outbox, and tells whether the
 // entry was still there.
 func (g *Gate) asideScript(ctx context.Context, b int, entry, kept string) (first bool, err error) {
-	answer, err := g.run(ctx, b, scripts.aside, []string{g.outboxKey(b), g.asidesKey(b)}, []string{entry, kept, strconv.Itoa(asideMost), outboxGroup})
+	answer, err := g.run(ctx, b, scripts.aside, []string{g.outboxKey(b), g.asideKey(b)}, []string{entry, kept, strconv.Itoa(asideMost), outboxGroup})
 	if err != nil {
 		return false, err
 	}

@@ -85,7 +85,7 @@ func (g *Gate) putStopAside(ctx context.Context, client rueidis.Client, b int, i
 	g.asides["stops"].Inc()
 	g.log.Error("gate: the note of an emergency stop cannot be read and is put aside; see whether that sale should be stopped", "bucket", b, "sale", sale, "content", note)
 	for _, answer := range client.DoMulti(ctx,
-		client.B().Lpush().Key(g.asidesKey(b)).Element(string(kept)).Build(),
+		client.B().Lpush().Key(g.asideKey(b)).Element(string(kept)).Build(),
 		client.B().Hdel().Key(g.stopsKey(b)).Field(id).Build()) {
 		if err := answer.Error(); err != nil {
 			return g.fail(b, err)

@@ -119,7 +119,7 @@ func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
 			}
 			require.ElementsMatch(t, want, ids)
 			require.EqualValues(t, len(bad), asides(t, g, "outbox"))
-			kept, err := do(t, g, "LLEN", g.asidesKey(bucket(sale.ID))).AsInt64()
+			kept, err := do(t, g, "LLEN", g.asideKey(bucket(sale.ID))).AsInt64()
 			require.NoError(t, err)
 			require.EqualValues(t, len(bad), kept)
 			left, err := do(t, g, "XLEN", g.outboxKey(bucket(sale.ID))).AsInt64()
@@ -151,7 +151,7 @@ func TestWhatTwoReadersFindIsPutAsideOnce(t *testing.T) {
 		require.Len(t, tickets, 1)
 	}
 	require.EqualValues(t, len(bad), asides(t, g, "outbox"))
-	kept, err := do(t, g, "LLEN", g.asidesKey(b)).AsInt64()
+	kept, err := do(t, g, "LLEN", g.asideKey(b)).AsInt64()
 	require.NoError(t, err)
 	require.EqualValues(t, len(bad), kept)
 }
@@ -329,7 +329,7 @@ func TestADamagedStopStopsNoNode(t *testing.T) {
 		require.Equal(t, []seckill.Stop{stop}, stops, "who asked is known, for the log")
 		require.EqualValues(t, 4, asides(t, g, "stops"))
 	}
-	kept, err := do(t, g, "LLEN", g.asidesKey(bucket(sale.ID))).AsInt64()
+	kept, err := do(t, g, "LLEN", g.asideKey(bucket(sale.ID))).AsInt64()
 	require.NoError(t, err)
 	require.EqualValues(t, 4, kept)
 }
