@@ -80,8 +80,8 @@ func (a *Announcer) Run(ctx context.Context) error {
 		case !more:
 			duty.Rest(ctx, announcePause)
 		default:
-			// Orders come before the news of them: on a busy machine everybody else has
-			// the processors for as long again.
+			// On a busy machine events are sent half of the time at most: settling orders
+			// is more urgent than telling of them.
 			duty.Rest(ctx, min(time.Since(began), announceRest))
 		}
 	}

@@ -23,11 +23,11 @@ import (
 // journal is the outbox of the memory gate: every admitted ticket, until the
 // gate has learned its outcome. A row is one group commit, the tickets of
 // everybody who asked while the commit before it was under way. A row goes when
-// all of its tickets have outcomes; its deletion rides in a later commit. The
+// all of its tickets have outcomes; it is deleted in a later commit. The
 // table is read only when the journal is opened.
 type journal struct {
 	file string
-	idle time.Duration // how long deletions may wait for a commit to ride in
+	idle time.Duration // how long deletions may wait for the next commit of tickets, which makes them too
 	gap  time.Duration // between the starts of commits
 
 	mu     sync.Mutex

@@ -14,8 +14,8 @@ import (
 	"seckill"
 )
 
-// trust is what the gate checks the tickets in its own storage by. The zero trust
-// believes whatever can be read.
+// trust is what the gate checks the tickets in its own storage by. With the zero value it
+// takes every ticket that it can read.
 type trust struct {
 	seals *seckill.Seals
 	log   *slog.Logger

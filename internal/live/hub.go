@@ -16,7 +16,7 @@ import (
 const (
 	pictureEvery = time.Second
 	heardFresh   = 200 * time.Millisecond // the board is not asked more often
-	late         = 3 * time.Second        // what a node has told is no rate of now any more
+	late         = 3 * time.Second        // figures that are older do not count into the rates
 	window       = 6                      // pictures over which latencies are counted
 )
 
@@ -193,7 +193,7 @@ func (h *Hub) ask(ctx context.Context) {
 	}
 	for id, text := range texts {
 		var m Message
-		// What somebody else has written there is no node.
+		// Whatever else is written there is left out: it is of no node.
 		if json.Unmarshal(text, &m) != nil || m.Node.ID != id || now.Sub(m.At) > Life {
 			gone = append(gone, id)
 			continue

@@ -17,7 +17,7 @@ const (
 	sourceTime  = time.Second // for what a message needs of gate and store
 	boardTime   = time.Second
 	stopTime    = time.Second
-	startTime   = 5 * time.Second // from the start; then a board that was never reached is complained of
+	startTime   = 5 * time.Second // after the start; only then the log says that the board was never reached
 )
 
 // Source is where a node's figures come from.

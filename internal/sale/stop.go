@@ -76,7 +76,7 @@ func (c *Changes) learn(ctx context.Context) error {
 		if stop.End {
 			change = c.end
 		}
-		// The entry in the log is theirs who asked for the stop.
+		// The log names whoever asked for the stop, and not this node.
 		_, err := change(seckill.WithActor(ctx, stop.By), stop.Sale)
 		if err != nil && !errors.Is(err, seckill.ErrState) && !errors.Is(err, seckill.ErrNotFound) && !errors.Is(err, seckill.ErrClosed) {
 			failed = errors.Join(failed, fmt.Errorf("sale %s was stopped while the store was away, which the store does not know yet: %w", stop.Sale, err))

@@ -71,8 +71,8 @@ func (t *tx) touch(ctx context.Context, name string) error {
 	return err
 }
 
-// writeAccess is write for a transaction that touches a state: two that touch a new
-// one at the same time meet at its key, and then the second one is run again.
+// writeAccess is write for a transaction that touches a state. Two that touch a new one at
+// the same moment collide at its key; the second one is then run again.
 func (s *Store) writeAccess(ctx context.Context, what string, f func(*tx) error) error {
 	for try := 1; ; try++ {
 		if err := s.write(ctx, what, f); try == maxTries || !errors.Is(err, errDuplicate) {

@@ -409,8 +409,9 @@ func (t *tx) about(ctx context.Context, ids, paid []any) (map[string]*about, err
 }
 
 // names adds the title and the image as bought to orders of those sales, as the columns
-// bought do for one order: those that the first change after the order put away, else
-// today's. Today's are read first: a change in between put them away.
+// bought do for one order: those that the first change after the order replaced, or
+// today's if there was none. Today's are read first, so a change in between is one that
+// replaced them.
 func (t *tx) names(ctx context.Context, sales []any, all map[string]*about) error {
 	type name struct {
 		seq          int64 // the last ticket that was bought under it

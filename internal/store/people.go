@@ -85,7 +85,7 @@ func (t *tx) stand(ctx context.Context, before, a seckill.Account) error {
 		return err
 	}
 	if before.Generation != a.Generation {
-		// Whoever holds the state's row until the commit is alone, so versions become
+		// The state's row is locked until the commit, so versions become
 		// visible in their order.
 		if err := t.touch(ctx, peopleState); err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 
 // Belong ties this Redis database to a store, the first one that is named. Another
 // one is an error, of this call and of every other: its sales have the same ids. Each
-// part of a cluster is tied by itself, those that are gone when they are back.
+// part of a cluster is tied by itself; a part that is gone now is tied when it is back.
 func (g *Gate) Belong(ctx context.Context, store string) (err error) {
 	g.foreign.Store(nil) // somebody may have mended it
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
