@@ -56,6 +56,10 @@ type Access struct {
 	Eligible Eligible `json:"eligible,omitempty"`
 	// AccountAgeSeconds is how long an account must exist, with EligibleAge.
 	AccountAgeSeconds int64 `json:"account_age_seconds,omitempty"`
+
+	// Unreadable says that the store holds rules that nobody can read. The sale is paused
+	// then, whatever they were, until an administrator sets others.
+	Unreadable bool `json:"-"`
 }
 
 // AccountAge is AccountAgeSeconds as a duration.

@@ -160,7 +160,11 @@ func (s *Sale) Window(now time.Time) Verdict {
 // left units at the gate.
 func (s Sale) Show(now time.Time, left int64) Sale {
 	s.Left, s.ServerNow = left, now.UTC().Truncate(time.Millisecond)
-	switch s.Window(now) {
+	window := s.Window(now)
+	if window == Queued && s.Unreadable {
+		window = Paused
+	}
+	switch window {
 	case Ended:
 		s.State = StateEnded
 	case NotOpen:

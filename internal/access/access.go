@@ -105,6 +105,7 @@ var (
 	ErrNotEligible = errors.New("not everybody may buy in this sale")
 	ErrTries       = fmt.Errorf("%w: as many orders of yours were left unpaid as it allows", ErrNotEligible)
 	ErrUnsolved    = errors.New("fetch a challenge, solve it and send the solution")
+	ErrPaused      = errors.New("the rules of this sale cannot be read: it is paused until somebody sets others")
 	ErrWrong       = errors.New("the solution is wrong, old, somebody else's or used: fetch another challenge")
 )
 
@@ -275,8 +276,8 @@ func (g *Guard) Reach(address netip.Addr) error {
 
 // Admit decides whether a buyer may ask the gate for a ticket of the sale. It calls
 // nobody. address is asked for only where a list names networks. The errors are ErrPass,
-// ErrNotEligible, *Later, and ErrUnread while this node does not know what the sale asks
-// for.
+// ErrNotEligible, ErrPaused, *Later, and ErrUnread while this node does not know what the
+// sale asks for.
 func (g *Guard) Admit(sale seckill.SaleID, who Asker, pass string, address func() netip.Addr) error {
 	known := g.rules.now.Load()
 	if sale > known.newest {
@@ -292,6 +293,9 @@ func (g *Guard) Admit(sale seckill.SaleID, who Asker, pass string, address func(
 	}
 	if !asks {
 		return nil
+	}
+	if rule.Unreadable {
+		return ErrPaused
 	}
 	now := g.Now()
 	if err := g.eligible(sale, rule, who, standing, now); err != nil {

@@ -347,7 +347,7 @@ func (g *Guard) Kind(sale seckill.Sale, who *Asker) (seckill.Challenge, error) {
 }
 
 // Given says whether passes are given for the sale now: Queued if so, NotOpen long
-// before the opening, and Ended.
+// before the opening, Ended, and Paused while its rules cannot be read.
 func (g *Guard) Given(sale seckill.Sale) seckill.Verdict { return g.given(sale, g.Now()) }
 
 func (g *Guard) given(sale seckill.Sale, now time.Time) seckill.Verdict {
@@ -356,6 +356,8 @@ func (g *Guard) given(sale seckill.Sale, now time.Time) seckill.Verdict {
 		return seckill.Ended
 	case now.Before(sale.OpensAt.Add(-g.PassEarly)):
 		return seckill.NotOpen
+	case sale.Unreadable:
+		return seckill.Paused
 	}
 	return seckill.Queued
 }

@@ -403,3 +403,33 @@ func TestAListComesIntoForceWithItsLastPiece(t *testing.T) {
 	s.as("wang.wu", "POST", ticketPath(sale.ID), "").is(202)
 	s.as("zhao.liu", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible")
 }
+
+// Rules of access that nobody can read let nobody in, in their sale alone: buyers hear
+// that it is paused, until all of the rules are set anew.
+func TestRulesThatCannotBeReadPauseTheirSaleAlone(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	buy := func(sale seckill.SaleID, buyer string) *answer {
+		return s.do(call{method: "POST", path: ticketPath(sale), token: token(t, buyer, "")})
+	}
+	other := s.create(saleBody{}).ID
+	_, err := s.commits.Exec("UPDATE sales SET access = '{\"pass\":tru' WHERE id = ?", s.open.ID)
+	require.NoError(t, err)
+	patch := "/api/admin/sales/" + s.open.ID.String()
+	s.admin("PATCH", patch, `{"title":"Another"}`).is(200)
+	buy(s.open.ID, "li.wei").problem(409, "paused")
+	s.do(call{method: "POST", path: "/api/sales/" + s.open.ID.String() + "/pass", token: token(t, "li.wei", "")}).problem(409, "paused")
+	buy(other, "li.wei").is(202)
+	var page struct{ Items []seckill.Sale }
+	s.do(call{method: "GET", path: "/api/sales"}).is(200).into(&page)
+	states := map[seckill.SaleID]seckill.SaleState{}
+	for _, sale := range page.Items {
+		states[sale.ID] = sale.State
+	}
+	require.Equal(t, seckill.StatePaused, states[s.open.ID])
+	require.Equal(t, seckill.StateOpen, states[other])
+	s.admin("PATCH", patch, `{"tries_per_buyer":3}`).problem(422, "invalid_field")
+	buy(s.open.ID, "li.wei").problem(409, "paused")
+	s.admin("PATCH", patch, `{"tries_per_buyer":3,"pass":false,"eligible":"everybody"}`).is(200)
+	buy(s.open.ID, "li.wei").is(202)
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"seckill"
+	"seckill/internal/access"
 	"seckill/internal/crash"
 )
 
@@ -35,7 +36,11 @@ func (a *API) buySale(w http.ResponseWriter, r *request, sale seckill.SaleID, re
 	if quantity < 1 || quantity > seckill.MaxQuantity {
 		return &seckill.FieldError{Field: "quantity", Must: "must be at least 1 and within the sale's limit"}
 	}
-	if err := a.admitted(r, sale, body.Pass); err != nil {
+	if err := a.admitted(r, sale, body.Pass); errors.Is(err, access.ErrPaused) {
+		a.metrics.verdicts[seckill.Paused].Inc()
+		verdictAnswers[seckill.Paused].write(w)
+		return nil
+	} else if err != nil {
 		return a.unknownSale(r, sale, err)
 	}
 	*reached = true

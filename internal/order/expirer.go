@@ -10,6 +10,7 @@ import (
 const (
 	expireBatch = 500 // orders in one transaction
 	expireCheck = time.Second
+	expireAgain = 50 * time.Millisecond // after a look that found nothing to end, although something is due
 )
 
 // Expirer ends unpaid orders whose time to pay is over.
@@ -32,7 +33,11 @@ func (o Expirer) Run(ctx context.Context) error {
 			var next time.Duration
 			var some bool
 			if next, some, err = o.store.NextExpiry(ctx); err == nil && some {
-				pause = max(time.Millisecond, min(pause, next))
+				least := time.Millisecond
+				if n == 0 && next <= 0 {
+					least = expireAgain // an order that is due and cannot be read keeps nobody busy
+				}
+				pause = max(least, min(pause, next))
 			}
 		}
 		if complaint.New(err) && ctx.Err() == nil {

@@ -85,6 +85,14 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 		set(&sale.OpensAt, p.OpensAt)
 		set(&sale.ClosesAt, p.ClosesAt)
 		set(&sale.HoldSeconds, p.HoldSeconds)
+		if sale.Unreadable && p.rules() {
+			// What was there is lost: nobody is let in because somebody has set one of several
+			// rules.
+			if p.Pass == nil && p.Challenge == nil || p.Eligible == nil {
+				return &seckill.FieldError{Field: "eligible", Must: "and pass or challenge must be given: the rules of this sale cannot be read, and are all set anew"}
+			}
+			sale.Access = seckill.Access{}
+		}
 		if p.Pass != nil && !*p.Pass {
 			sale.Challenge = seckill.ChallengeNone
 		}
@@ -107,6 +115,11 @@ func (c *Changes) Patch(ctx context.Context, id seckill.SaleID, p Patch) (seckil
 	// Changing the total means moving units, so it is done by a stock move.
 	actor, _ := seckill.ActorOf(ctx)
 	return c.Stock(ctx, seckill.Move{Sale: id, ID: fmt.Sprintf("total:%d", sale.Version), Delta: grow, By: actor.Who})
+}
+
+// rules reports whether the patch sets who may buy, or what asking costs.
+func (p *Patch) rules() bool {
+	return p.Pass != nil || p.Challenge != nil || p.TriesPerBuyer != nil || p.CooldownSeconds != nil || p.Eligible != nil || p.AccountAgeSeconds != nil
 }
 
 func set[T any](field *T, v *T) {

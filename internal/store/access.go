@@ -34,11 +34,21 @@ func accessText(a seckill.Access) string {
 	return string(b)
 }
 
-func accessOf(text string) (a seckill.Access, err error) {
-	if text != "" {
-		err = json.Unmarshal([]byte(text), &a)
+// accessOf reads the rules of a sale. Rules that cannot be read, or that nobody can have
+// set, let nobody in, of this sale alone, and ring an alarm.
+func (t *tx) accessOf(id seckill.SaleID, text string) (a seckill.Access) {
+	if text == "" {
+		return a
 	}
-	return a, err
+	err := json.Unmarshal([]byte(text), &a)
+	if err == nil {
+		err = a.Validate()
+	}
+	if err != nil {
+		t.s.putAside("sales", id.String(), fmt.Errorf("its rules of access: %w", err))
+		return seckill.Access{Unreadable: true}
+	}
+	return a
 }
 
 // AccessState returns the versions of what the nodes keep copies of, by name: rules,
@@ -89,11 +99,10 @@ func (s *Store) AccessRules(ctx context.Context, closesAfter time.Time) (rules m
 		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(closesAfter)}, func(r scanner) error {
 			var id seckill.SaleID
 			var text string
-			if err := r.Scan(&id, &text); err != nil {
-				return err
+			err := r.Scan(&id, &text)
+			if err == nil {
+				rules[id] = t.accessOf(id, text)
 			}
-			a, err := accessOf(text)
-			rules[id] = a
 			return err
 		})
 	})
@@ -149,22 +158,20 @@ func (s *Store) AccessEntries(ctx context.Context, after seckill.AccessEntry, ma
 		subject = subjectOf(after)
 	}
 	err = s.ask(ctx, "access entries", func(t *tx) error {
-		entries = nil
-		return t.rows(ctx, `SELECT sale, subject, list, note, made_by, created_at FROM access_entries
-			WHERE sale > ? OR sale = ? AND subject > ? ORDER BY sale, subject LIMIT ?`, []any{after.Sale, after.Sale, subject, max}, func(r scanner) error {
-			var e seckill.AccessEntry
+		entries, err = readable(ctx, t, "access_entries", `SELECT sale, subject, list, note, made_by, created_at FROM access_entries
+			WHERE sale > ? OR sale = ? AND subject > ? ORDER BY sale, subject LIMIT ?`, []any{after.Sale, after.Sale, subject, max}, func(r scanner) (e seckill.AccessEntry, err error) {
 			var subject string
 			var at int64
-			err := r.Scan(&e.Sale, &subject, &e.List, &e.Note, &e.By, &at)
+			err = r.Scan(&e.Sale, &subject, &e.List, &e.Note, &e.By, &at)
 			e.CreatedAt = fromMS(at)
 			if network, ok := strings.CutPrefix(subject, "n:"); ok {
 				e.Network = network
 			} else {
 				e.Buyer = strings.TrimPrefix(subject, "b:")
 			}
-			entries = append(entries, e)
-			return err
+			return e, err
 		})
+		return err
 	})
 	return entries, err
 }
@@ -257,9 +264,9 @@ func (t *tx) noteTries(ctx context.Context, c change, orders []seckill.Order, no
 				if err := r.Scan(&text); err != nil {
 					return err
 				}
-				a, err := accessOf(text)
-				limits = a.CountsTries()
-				return err
+				a := t.accessOf(o.Sale, text)
+				limits = a.CountsTries() || a.Unreadable
+				return nil
 			})
 			if err != nil {
 				return err
@@ -297,18 +304,16 @@ func (t *tx) unnoteTry(ctx context.Context, ended string, sale seckill.SaleID, b
 // first. It begins behind the one given, if that has a buyer.
 func (s *Store) TriesSince(ctx context.Context, from seckill.Tries, max int) (all []seckill.Tries, err error) {
 	err = s.ask(ctx, "tries", func(t *tx) error {
-		all = nil
 		at := ms(from.Last)
-		return t.rows(ctx, `SELECT sale, buyer, tries, last_at FROM access_tries WHERE last_at > ?
+		all, err = readable(ctx, t, "access_tries", `SELECT sale, buyer, tries, last_at FROM access_tries WHERE last_at > ?
 			OR last_at = ? AND (sale > ? OR sale = ? AND buyer > ?) ORDER BY last_at, sale, buyer LIMIT ?`,
-			[]any{at, at, from.Sale, from.Sale, from.Buyer, max}, func(r scanner) error {
-				var v seckill.Tries
+			[]any{at, at, from.Sale, from.Sale, from.Buyer, max}, func(r scanner) (v seckill.Tries, err error) {
 				var last int64
-				err := r.Scan(&v.Sale, &v.Buyer, &v.Count, &last)
+				err = r.Scan(&v.Sale, &v.Buyer, &v.Count, &last)
 				v.Last = fromMS(last)
-				all = append(all, v)
-				return err
+				return v, err
 			})
+		return err
 	})
 	return all, err
 }

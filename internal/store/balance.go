@@ -93,13 +93,12 @@ func (t *tx) giveUp(ctx context.Context, w *seckill.Weights, parts map[string]in
 func (s *Store) ActiveAfter(ctx context.Context, id seckill.SaleID, buyer string, max int) (all []seckill.Ticket, err error) {
 	query := "SELECT id, buyer, quantity, seq FROM tickets WHERE sale = ? AND " + s.dialect.active + " > ? ORDER BY " + s.dialect.activeBuyer + " LIMIT ?"
 	err = s.ask(ctx, "active orders", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, query, []any{id, buyer, max}, func(r scanner) error {
+		all, err = readable(ctx, t, "tickets", query, []any{id, buyer, max}, func(r scanner) (seckill.Ticket, error) {
 			a := seckill.Ticket{Sale: id}
 			err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq)
-			all = append(all, a)
-			return err
+			return a, err
 		})
+		return err
 	})
 	return all, err
 }

@@ -77,14 +77,12 @@ func (s *Store) CheckoutAt(ctx context.Context, id, url, session string) error {
 // orders can no longer be paid.
 func (s *Store) EndedCheckouts(ctx context.Context, provider seckill.Provider, max int) (all []seckill.Checkout, err error) {
 	err = s.ask(ctx, "checkouts", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, "SELECT c.id, c.url, c.session FROM checkouts c JOIN tickets t ON t.id = c.order_id WHERE c.closed = 0 AND c.session <> '' AND c.provider = ? AND t.state <> 'unpaid' ORDER BY c.id LIMIT ?",
-			[]any{provider, max}, func(r scanner) error {
-				var c seckill.Checkout
-				err := r.Scan(&c.ID, &c.URL, &c.Session)
-				all = append(all, c)
-				return err
+		all, err = readable(ctx, t, "checkouts", "SELECT c.id, c.url, c.session FROM checkouts c JOIN tickets t ON t.id = c.order_id WHERE c.closed = 0 AND c.session <> '' AND c.provider = ? AND t.state <> 'unpaid' ORDER BY c.id LIMIT ?",
+			[]any{provider, max}, func(r scanner) (c seckill.Checkout, err error) {
+				err = r.Scan(&c.ID, &c.URL, &c.Session)
+				return c, err
 			})
+		return err
 	})
 	return all, err
 }

@@ -371,12 +371,14 @@ func (t *tx) about(ctx context.Context, ids, paid []any) (map[string]*about, err
 	all := make(map[string]*about, len(ids))
 	sales := map[seckill.SaleID]any{}
 	for some := range slices.Chunk(ids, t.s.dialect.chunk) {
-		err := t.rows(ctx, "SELECT id, sale, seq, buyer FROM tickets WHERE id IN ("+list(len(some), 1)+")", some, func(r scanner) error {
+		_, err := readable(ctx, t, "tickets", "SELECT id, sale, seq, buyer FROM tickets WHERE id IN ("+list(len(some), 1)+")", some, func(r scanner) (*about, error) {
 			var id string
 			a := &about{}
 			err := r.Scan(&id, &a.sale, &a.seq, &a.buyer)
-			all[id], sales[a.sale] = a, a.sale
-			return err
+			if err == nil {
+				all[id], sales[a.sale] = a, a.sale
+			}
+			return a, err
 		})
 		if err != nil {
 			return nil, err

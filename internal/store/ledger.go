@@ -81,15 +81,13 @@ func (s *Store) SaleHistory(ctx context.Context, sale seckill.SaleID, before int
 
 func (s *Store) entries(ctx context.Context, where string, args ...any) (entries []seckill.Entry, err error) {
 	err = s.ask(ctx, "history", func(t *tx) error {
-		entries = nil
-		return t.rows(ctx, "SELECT id, at, order_id, sale, what, units, amount, currency, who, why FROM ledger WHERE "+where, args, func(r scanner) error {
-			var e seckill.Entry
+		entries, err = readable(ctx, t, "ledger", "SELECT id, at, order_id, sale, what, units, amount, currency, who, why FROM ledger WHERE "+where, args, func(r scanner) (e seckill.Entry, err error) {
 			var at int64
-			err := r.Scan(&e.ID, &at, &e.Order, &e.Sale, &e.What, &e.Units, &e.Amount, &e.Currency, &e.Who, &e.Why)
+			err = r.Scan(&e.ID, &at, &e.Order, &e.Sale, &e.What, &e.Units, &e.Amount, &e.Currency, &e.Who, &e.Why)
 			e.At = fromMS(at)
-			entries = append(entries, e)
-			return err
+			return e, err
 		})
+		return err
 	})
 	return entries, err
 }

@@ -147,24 +147,28 @@ func (s *Store) LogEntries(ctx context.Context, f seckill.LogFilter) (entries []
 		and("sale = ?", f.Sale)
 	}
 	err = s.ask(ctx, "log", func(t *tx) error {
-		entries = nil
-		return t.rows(ctx, "SELECT id, at, who, role, origin, request, what, sale, subject, intent, result, was, became FROM admin_log WHERE "+where+" ORDER BY id DESC LIMIT ?",
-			append(args, f.Max), func(r scanner) error {
-				var e seckill.LogEntry
+		entries, err = readable(ctx, t, "admin_log", "SELECT id, at, who, role, origin, request, what, sale, subject, intent, result, was, became FROM admin_log WHERE "+where+" ORDER BY id DESC LIMIT ?",
+			append(args, f.Max), func(r scanner) (e seckill.LogEntry, err error) {
 				var at int64
 				var was, became string
-				err := r.Scan(&e.ID, &at, &e.Who, &e.Role, &e.From, &e.RequestID, &e.What, &e.Sale, &e.Subject, &e.Intent, &e.Result, &was, &became)
+				err = r.Scan(&e.ID, &at, &e.Who, &e.Role, &e.From, &e.RequestID, &e.What, &e.Sale, &e.Subject, &e.Intent, &e.Result, &was, &became)
 				e.At, e.Before, e.After = time.UnixMilli(at).UTC(), raw(was), raw(became)
-				entries = append(entries, e)
-				return err
+				return e, err
 			})
+		return err
 	})
 	return entries, err
 }
 
+// raw is what was kept as JSON. What is none any more is told as a text, or nobody could
+// read the list that it stands in.
 func raw(s string) json.RawMessage {
-	if s == "" {
+	switch {
+	case s == "":
 		return nil
+	case !json.Valid([]byte(s)):
+		b, _ := json.Marshal(s)
+		return b
 	}
 	return json.RawMessage(s)
 }

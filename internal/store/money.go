@@ -212,12 +212,8 @@ func (s *Store) MoneySums(ctx context.Context, to time.Time) (all []seckill.Mone
 func (s *Store) AllOrders(ctx context.Context, f seckill.OrderFilter) (orders []seckill.Order, err error) {
 	q, args := s.allOrders(f)
 	err = s.ask(ctx, "orders", func(t *tx) error {
-		orders = nil
-		return t.rows(ctx, q, args, func(r scanner) error {
-			o, err := scanOrder(r)
-			orders = append(orders, o)
-			return err
-		})
+		orders, err = readable(ctx, t, "tickets", q, args, scanOrder)
+		return err
 	})
 	return orders, err
 }

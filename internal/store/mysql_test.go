@@ -72,6 +72,8 @@ var both = []struct {
 	{"events fit their row", testEventsFitTheirRow},
 	{"events of an older version are sent", testEventsOfAnOlderVersion},
 	{"what is no event is put aside and keeps no event waiting", testEventsThatCannotBeRead},
+	{"rules that cannot be read close their sale alone", testRulesThatCannotBeRead},
+	{"a row that cannot be read is left out of its list", testRowsThatCannotBeRead},
 }
 
 func TestSQLiteToo(t *testing.T) {

@@ -28,9 +28,15 @@ const givenBack = `(SELECT COALESCE(SUM(r.amount), 0) FROM refunds r WHERE r.ord
 func scanOrder(r scanner) (o seckill.Order, err error) {
 	var created, expires int64
 	err = r.Scan(&o.ID, &o.Sale, &o.Buyer, &o.Quantity, &o.Amount, &o.Currency, &o.State, &created, &expires, &o.Title, &o.Image, &o.RefundedAmount, &o.ReturnedUnits)
+	if err == nil && o.Quantity < 1 {
+		err = &damaged{fmt.Errorf("the order %s is of %d units", o.ID, o.Quantity)}
+	}
+	if err != nil {
+		return o, err
+	}
 	o.Ticket, o.CreatedAt, o.ExpiresAt = o.ID, fromMS(created), fromMS(expires)
 	o.Price = o.Amount / int64(o.Quantity) // exact: the amount was made from it
-	return o, err
+	return o, nil
 }
 
 // Order returns one order of the buyer. Somebody else's is not found.
@@ -51,12 +57,8 @@ func (s *Store) Orders(ctx context.Context, buyer, before string, max int) (orde
 		before = "~"
 	}
 	err = s.ask(ctx, "orders", func(t *tx) error {
-		orders = nil
-		return t.rows(ctx, "SELECT "+orderColumns+" AND t.buyer = ? AND t.id < ? ORDER BY t.id DESC LIMIT ?", []any{buyer, before, max}, func(r scanner) error {
-			o, err := scanOrder(r)
-			orders = append(orders, o)
-			return err
-		})
+		orders, err = readable(ctx, t, "tickets", "SELECT "+orderColumns+" AND t.buyer = ? AND t.id < ? ORDER BY t.id DESC LIMIT ?", []any{buyer, before, max}, scanOrder)
+		return err
 	})
 	return orders, err
 }
@@ -84,13 +86,12 @@ func (s *Store) Outcomes(ctx context.Context, buyer, before string, max int) (al
 		before = "~"
 	}
 	err = s.ask(ctx, "outcomes", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, "SELECT id, sale, quantity, seq, reason FROM tickets WHERE buyer = ? AND id < ? ORDER BY id DESC LIMIT ?", []any{buyer, before, max}, func(r scanner) error {
+		all, err = readable(ctx, t, "tickets", "SELECT id, sale, quantity, seq, reason FROM tickets WHERE buyer = ? AND id < ? ORDER BY id DESC LIMIT ?", []any{buyer, before, max}, func(r scanner) (seckill.Outcome, error) {
 			o := seckill.Outcome{Ticket: seckill.Ticket{Buyer: buyer}}
 			err := r.Scan(&o.Ticket.ID, &o.Ticket.Sale, &o.Ticket.Quantity, &o.Ticket.Seq, &o.Reason)
-			all = append(all, o)
-			return err
+			return o, err
 		})
+		return err
 	})
 	return all, err
 }
@@ -153,13 +154,11 @@ func (s *Store) Expire(ctx context.Context, max int) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		var ids []any
-		err = t.rows(ctx, t.s.dialect.due, []any{ms(now), max}, func(r scanner) error {
+		ids, err := readable(ctx, t, "tickets", t.s.dialect.due, []any{ms(now), max}, func(r scanner) (any, error) {
 			var id string
 			var at int64
 			err := r.Scan(&id, &at)
-			ids = append(ids, id)
-			return err
+			return id, err
 		})
 		if err != nil {
 			return err
@@ -244,14 +243,11 @@ func (t *tx) lockOrders(ctx context.Context, ids []any) (orders []seckill.Order,
 				return nil, err
 			}
 		}
-		err := t.rows(ctx, "SELECT "+orderColumns+" AND t.id"+in, some, func(r scanner) error {
-			o, err := scanOrder(r)
-			orders = append(orders, o)
-			return err
-		})
+		held, err := readable(ctx, t, "tickets", "SELECT "+orderColumns+" AND t.id"+in, some, scanOrder)
 		if err != nil {
 			return nil, err
 		}
+		orders = append(orders, held...)
 	}
 	return orders, nil
 }
@@ -346,17 +342,22 @@ func (s *Store) Returns(ctx context.Context, max int, without ...seckill.SaleID)
 	}
 	err = s.ask(ctx, "returns", func(t *tx) error {
 		all = nil
-		return t.rows(ctx, "SELECT r.ticket, r.sale, r.buyer, r.quantity, s.epoch FROM returns r JOIN sales s ON s.id = r.sale"+where+" LIMIT ?", append(args, max), func(r scanner) error {
-			var v seckill.Ticket
-			var epoch int64
-			err := r.Scan(&v.ID, &v.Sale, &v.Buyer, &v.Quantity, &epoch)
+		type back struct {
+			seckill.Ticket
+			epoch int64
+		}
+		rows, err := readable(ctx, t, "returns", "SELECT r.ticket, r.sale, r.buyer, r.quantity, s.epoch FROM returns r JOIN sales s ON s.id = r.sale"+where+" LIMIT ?", append(args, max), func(r scanner) (v back, err error) {
+			err = r.Scan(&v.ID, &v.Sale, &v.Buyer, &v.Quantity, &v.epoch)
+			return v, err
+		})
+		for _, v := range rows {
 			i := slices.IndexFunc(all, func(r seckill.Return) bool { return r.Sale == v.Sale })
 			if i < 0 {
-				i, all = len(all), append(all, seckill.Return{Sale: v.Sale, Epoch: epoch})
+				i, all = len(all), append(all, seckill.Return{Sale: v.Sale, Epoch: v.epoch})
 			}
-			all[i].Tickets = append(all[i].Tickets, v)
-			return err
-		})
+			all[i].Tickets = append(all[i].Tickets, v.Ticket)
+		}
+		return err
 	})
 	return all, err
 }

@@ -312,12 +312,8 @@ func (s *Store) Payments(ctx context.Context, f seckill.PaymentFilter) (all []se
 		and("(seen_at < ? OR seen_at = ? AND reference < ?)", ms(f.Before.SeenAt), ms(f.Before.SeenAt), f.Before.Reference)
 	}
 	err = s.ask(ctx, "payments", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, "SELECT "+paymentColumns+" FROM payments WHERE "+where+" ORDER BY seen_at DESC, reference DESC LIMIT ?", append(args, f.Max), func(r scanner) error {
-			p, err := scanPayment(r)
-			all = append(all, p)
-			return err
-		})
+		all, err = readable(ctx, t, "payments", "SELECT "+paymentColumns+" FROM payments WHERE "+where+" ORDER BY seen_at DESC, reference DESC LIMIT ?", append(args, f.Max), scanPayment)
+		return err
 	})
 	return all, err
 }
@@ -328,16 +324,15 @@ func (s *Store) Payments(ctx context.Context, f seckill.PaymentFilter) (all []se
 // there: the gate would still name the ticket that they were.
 func (s *Store) LatePayments(ctx context.Context, max int) (all []seckill.Payment, err error) {
 	err = s.ask(ctx, "late payments", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, "SELECT p.provider, p.reference, p.order_id, p.sale, p.amount, p.currency, p.seen_at, t.buyer, t.quantity FROM payments p JOIN tickets t ON t.id = p.order_id WHERE p.state = ? AND NOT EXISTS ("+onTheirWay+" AND o.buyer = t.buyer AND o.sale = t.sale) ORDER BY p.seen_at LIMIT ?",
-			[]any{string(seckill.PaymentLate), max}, func(r scanner) error {
+		all, err = readable(ctx, t, "payments", "SELECT p.provider, p.reference, p.order_id, p.sale, p.amount, p.currency, p.seen_at, t.buyer, t.quantity FROM payments p JOIN tickets t ON t.id = p.order_id WHERE p.state = ? AND NOT EXISTS ("+onTheirWay+" AND o.buyer = t.buyer AND o.sale = t.sale) ORDER BY p.seen_at LIMIT ?",
+			[]any{string(seckill.PaymentLate), max}, func(r scanner) (seckill.Payment, error) {
 				p := seckill.Payment{State: seckill.PaymentLate}
 				var seen int64
 				err := r.Scan(&p.Provider, &p.Reference, &p.Order, &p.Sale, &p.Amount, &p.Currency, &seen, &p.Buyer, &p.Quantity)
 				p.SeenAt = fromMS(seen)
-				all = append(all, p)
-				return err
+				return p, err
 			})
+		return err
 	})
 	return all, err
 }

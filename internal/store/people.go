@@ -113,15 +113,13 @@ func (t *tx) stand(ctx context.Context, before, a seckill.Account) error {
 // first.
 func (s *Store) Ended(ctx context.Context, after int64, max int) (all []seckill.EndedSessions, err error) {
 	err = s.ask(ctx, "ended sessions", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, "SELECT buyer, generation, version, changed_at FROM standings WHERE version > ? ORDER BY version LIMIT ?", []any{after, max}, func(r scanner) error {
-			var e seckill.EndedSessions
+		all, err = readable(ctx, t, "standings", "SELECT buyer, generation, version, changed_at FROM standings WHERE version > ? ORDER BY version LIMIT ?", []any{after, max}, func(r scanner) (e seckill.EndedSessions, err error) {
 			var at int64
-			err := r.Scan(&e.Buyer, &e.Generation, &e.Version, &at)
+			err = r.Scan(&e.Buyer, &e.Generation, &e.Version, &at)
 			e.At = fromMS(at)
-			all = append(all, e)
-			return err
+			return e, err
 		})
+		return err
 	})
 	return all, err
 }
@@ -136,12 +134,8 @@ func (s *Store) Accounts(ctx context.Context, f seckill.AccountFilter) (all []se
 		args = []any{from, from + "\U0010ffff", after, f.Max}
 	}
 	err = s.ask(ctx, "accounts", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, q, args, func(r scanner) error {
-			a, err := scanAccount(r)
-			all = append(all, a)
-			return err
-		})
+		all, err = readable(ctx, t, "accounts", q, args, scanAccount)
+		return err
 	})
 	return all, err
 }

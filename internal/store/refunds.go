@@ -364,24 +364,16 @@ func (s *Store) DueRefunds(ctx context.Context, max int) (all []seckill.Refund, 
 		if err != nil {
 			return err
 		}
-		all = nil
-		return t.rows(ctx, "SELECT "+refundColumns+" FROM refunds WHERE state = 'due' AND next_at <= ? ORDER BY next_at, id LIMIT ?", []any{ms(now), max}, func(r scanner) error {
-			f, err := scanRefund(r)
-			all = append(all, f)
-			return err
-		})
+		all, err = readable(ctx, t, "refunds", "SELECT "+refundColumns+" FROM refunds WHERE state = 'due' AND next_at <= ? ORDER BY next_at, id LIMIT ?", []any{ms(now), max}, scanRefund)
+		return err
 	})
 	return all, err
 }
 
 func (s *Store) refunds(ctx context.Context, where string, args ...any) (all []seckill.Refund, err error) {
 	err = s.ask(ctx, "refunds", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, "SELECT "+refundColumns+" FROM refunds WHERE "+where, args, func(r scanner) error {
-			f, err := scanRefund(r)
-			all = append(all, f)
-			return err
-		})
+		all, err = readable(ctx, t, "refunds", "SELECT "+refundColumns+" FROM refunds WHERE "+where, args, scanRefund)
+		return err
 	})
 	return all, err
 }

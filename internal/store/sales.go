@@ -23,7 +23,7 @@ func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
 		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &s.Shelf, &s.Notice, &retakes)
 	if err == nil {
-		s.Access, err = accessOf(access)
+		s.Access = t.accessOf(s.ID, access)
 	}
 	if retakes > 0 {
 		s.LatePayment = seckill.LateRetake
@@ -186,12 +186,8 @@ func (s *Store) Unapplied(ctx context.Context) ([]seckill.Sale, error) {
 
 func (s *Store) sales(ctx context.Context, where string, args ...any) (sales []seckill.Sale, err error) {
 	err = s.ask(ctx, "sales", func(t *tx) error {
-		sales = nil
-		return t.rows(ctx, "SELECT "+saleColumns+" FROM sales WHERE "+where, args, func(r scanner) error {
-			sale, err := t.scanSale(r)
-			sales = append(sales, sale)
-			return err
-		})
+		sales, err = readable(ctx, t, "sales", "SELECT "+saleColumns+" FROM sales WHERE "+where, args, t.scanSale)
+		return err
 	})
 	return sales, err
 }
@@ -217,10 +213,11 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 				return err
 			}
 		}
+		// Rules that cannot be read stay as they are until somebody sets others.
 		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
-			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = ?, shelf = ?, notice = ? WHERE id = ?`,
+			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = CASE WHEN ? THEN access ELSE ? END, shelf = ?, notice = ? WHERE id = ?`,
 			sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.LimitPerBuyer,
-			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, accessText(sale.Access), sale.Shelf, sale.Notice, id)
+			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, sale.Access.Unreadable, accessText(sale.Access), sale.Shelf, sale.Notice, id)
 		if err == nil && (sale.Access != before.Access || sale.Access != (seckill.Access{})) {
 			err = t.touch(ctx, rulesState)
 		}
@@ -374,13 +371,11 @@ func (t *tx) enterMove(ctx context.Context, m seckill.Move) error {
 // OpenMoves returns the moves that have not been finished.
 func (s *Store) OpenMoves(ctx context.Context) (moves []seckill.Move, err error) {
 	err = s.ask(ctx, "open moves", func(t *tx) error {
-		moves = nil
-		return t.rows(ctx, "SELECT m.sale, m.id, m.delta, s.epoch FROM moves m JOIN sales s ON s.id = m.sale WHERE m.done = 0 LIMIT 1000", nil, func(r scanner) error {
-			var m seckill.Move
-			err := r.Scan(&m.Sale, &m.ID, &m.Delta, &m.Epoch)
-			moves = append(moves, m)
-			return err
+		moves, err = readable(ctx, t, "moves", "SELECT m.sale, m.id, m.delta, s.epoch FROM moves m JOIN sales s ON s.id = m.sale WHERE m.done = 0 LIMIT 1000", nil, func(r scanner) (m seckill.Move, err error) {
+			err = r.Scan(&m.Sale, &m.ID, &m.Delta, &m.Epoch)
+			return m, err
 		})
+		return err
 	})
 	return moves, err
 }

@@ -130,13 +130,11 @@ func (t *tx) snapshot(ctx context.Context, id seckill.SaleID, outbox []seckill.T
 // holders reads the placed tickets of a sale's active orders.
 func (t *tx) holders(ctx context.Context, id seckill.SaleID) (active []seckill.Ticket, err error) {
 	q := "SELECT id, buyer, quantity, seq, created_at FROM tickets WHERE sale = ? AND " + t.s.dialect.active + " IS NOT NULL"
-	err = t.rows(ctx, q, []any{id}, func(r scanner) error {
+	return readable(ctx, t, "tickets", q, []any{id}, func(r scanner) (seckill.Ticket, error) {
 		var created int64
 		a := seckill.Ticket{Sale: id}
 		err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq, &created)
 		a.At = fromMS(created)
-		active = append(active, a)
-		return err
+		return a, err
 	})
-	return active, err
 }

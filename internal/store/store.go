@@ -52,7 +52,7 @@ type Store struct {
 	Credit time.Duration
 
 	// Aside hears of every row that could not be read and was put aside: its table and
-	// its id. It is set before the store is used; nil: nobody hears of it.
+	// its id (see aside.go). It is set before the store is used; nil: nobody hears of it.
 	Aside func(table, id string, why error)
 
 	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
@@ -68,8 +68,9 @@ type Store struct {
 	there     chan struct{} // closed when Prepare has worked for the first time
 	thereOnce sync.Once
 
-	mu    sync.Mutex
-	stmts map[stmtKey]*sql.Stmt
+	mu     sync.Mutex
+	stmts  map[stmtKey]*sql.Stmt
+	asides map[[32]byte]struct{} // rows that this node has rung for, see putAside
 }
 
 // dialect is what differs between databases.

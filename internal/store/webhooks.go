@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -128,6 +129,9 @@ func scanDelivery(r scanner) (d seckill.Delivery, err error) {
 	var at, since, next, tried int64
 	var body []byte
 	err = r.Scan(&d.Event, &d.Type, &d.Order, &at, &d.State, &d.Tries, &since, &next, &tried, &d.Code, &d.Error, &body)
+	if err == nil && !json.Valid(body) {
+		err = &damaged{fmt.Errorf("the delivery of %s holds no JSON", d.Event)}
+	}
 	d.At, d.Since, d.Body = fromMS(at), fromMS(since), body
 	if d.State == seckill.DeliveryWaiting {
 		d.Next = moment(next)
@@ -155,15 +159,15 @@ func (s *Store) DueDeliveries(ctx context.Context, receiver string, max int) (al
 		if err != nil {
 			return err
 		}
-		return t.rows(ctx, "SELECT "+deliveryColumns+` FROM webhook_deliveries d WHERE receiver = ? AND state = 'waiting' AND next_at <= ?
+		all, err = readable(ctx, t, "webhook_deliveries", "SELECT "+deliveryColumns+` FROM webhook_deliveries d WHERE receiver = ? AND state = 'waiting' AND next_at <= ?
 			AND NOT EXISTS (SELECT 1 FROM webhook_stops s WHERE s.receiver = d.receiver)
 			AND NOT EXISTS (SELECT 1 FROM webhook_deliveries e WHERE e.receiver = d.receiver AND e.event >= d.order_id AND e.event < d.event AND e.state = 'waiting')
-			ORDER BY next_at, event LIMIT ?`, []any{receiver, ms(now), max}, func(r scanner) error {
+			ORDER BY next_at, event LIMIT ?`, []any{receiver, ms(now), max}, func(r scanner) (seckill.Delivery, error) {
 			d, err := scanDelivery(r)
 			d.Age = now.Sub(d.Since)
-			all = append(all, d)
-			return err
+			return d, err
 		})
+		return err
 	})
 	return all, err
 }
@@ -208,12 +212,8 @@ func (s *Store) Deliveries(ctx context.Context, f seckill.DeliveryFilter) (all [
 		where, args = where+" AND event < ?", append(args, f.Before)
 	}
 	err = s.ask(ctx, "deliveries", func(t *tx) error {
-		all = nil
-		return t.rows(ctx, "SELECT "+deliveryColumns+" FROM webhook_deliveries WHERE "+where+" ORDER BY event DESC LIMIT ?", append(args, f.Max), func(r scanner) error {
-			d, err := scanDelivery(r)
-			all = append(all, d)
-			return err
-		})
+		all, err = readable(ctx, t, "webhook_deliveries", "SELECT "+deliveryColumns+" FROM webhook_deliveries WHERE "+where+" ORDER BY event DESC LIMIT ?", append(args, f.Max), scanDelivery)
+		return err
 	})
 	return all, err
 }
