@@ -71,7 +71,7 @@ func NewSeals(secrets ...[]byte) (*Seals, error) {
 func (s *Seals) Prints() []string { return s.prints }
 
 // Make returns the ticket's seal. Before the gate has given a ticket its admission
-// number and time both are zero: such a seal says that somebody with the key asked
+// number, time and version all are zero: such a seal says that somebody with the key asked
 // for the ticket.
 func (s *Seals) Make(t *Ticket) Seal {
 	if s == nil {
@@ -93,24 +93,33 @@ func (s *Seals) Genuine(t *Ticket) bool {
 	return false
 }
 
-// Asked tells the same of the seal that a ticket had before it got its number and
-// its time.
+// Asked tells the same of the seal that a ticket had before it got its number, its time
+// and its version.
 func (s *Seals) Asked(t Ticket) bool {
-	t.Seq, t.At = 0, time.Time{}
+	t.Seq, t.At, t.Version = 0, time.Time{}, 0
 	return s.Genuine(&t)
 }
 
-// seal is the MAC of the id, which has a fixed length, of numbers, and of the buyer.
+// seal is the MAC of the id, which has a fixed length, of numbers, and of the buyer. With
+// a version a 3 stands before it, which begins no id: so the seals of tickets without one
+// are those that they had before there were versions.
 func seal(k *sealKey, t *Ticket) (s Seal) {
 	d := k.Take()
 	defer k.Put(d)
-	b := append(d.Room[:0], t.ID...)
+	b := d.Room[:0]
+	if t.Version != 0 {
+		b = append(b, 3)
+	}
+	b = append(b, t.ID...)
 	var at uint64
 	if !t.At.IsZero() {
 		at = uint64(t.At.UnixMilli())
 	}
 	for _, n := range [...]uint64{uint64(t.Sale), uint64(t.Quantity), uint64(t.Seq), at} {
 		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	if t.Version != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(t.Version))
 	}
 	copy(s[:], d.Sum(append(b, t.Buyer...)))
 	return s

@@ -34,6 +34,7 @@ func TestASealHoldsEveryField(t *testing.T) {
 		"quantity": func(v *Ticket) { v.Quantity++ },
 		"number":   func(v *Ticket) { v.Seq++ },
 		"time":     func(v *Ticket) { v.At = v.At.Add(time.Millisecond) },
+		"version":  func(v *Ticket) { v.Version++ },
 		"seal":     func(v *Ticket) { v.Seal[15] ^= 1 },
 	} {
 		forged := genuine
@@ -100,4 +101,23 @@ func BenchmarkSeal(b *testing.B) {
 			b.Fatal("not genuine")
 		}
 	}
+}
+
+// A ticket that names the version of its sale cannot be given another one, or none, and
+// what was sealed before there were versions is genuine still.
+func TestASealHoldsTheVersion(t *testing.T) {
+	t.Parallel()
+	s := seals(t, "a secret")
+	genuine := aTicket()
+	genuine.Version = 3
+	genuine.Seal = s.Make(&genuine)
+	require.True(t, s.Genuine(&genuine))
+	for _, version := range []int64{0, 1, 2, 4} {
+		forged := genuine
+		forged.Version = version
+		require.False(t, s.Genuine(&forged), version)
+	}
+	old := aTicket()
+	require.NoError(t, old.Seal.UnmarshalText([]byte("yRfE8bMeVYzXlBpMNjKYzg")))
+	require.True(t, s.Genuine(&old))
 }

@@ -2,15 +2,16 @@ package seckill
 
 import "time"
 
-// Terms are the widest that any version of a sale has had. The gate admits by the version
-// in force, so nothing beyond them can have been admitted.
+// Terms are what a ticket is judged by: those of the version of its sale that admitted it.
+// Of a ticket that names no version, or one that the store does not know, they are the
+// widest that any version has had: nothing beyond them can have been admitted.
 type Terms struct {
 	Opens, Closes time.Time
 	Limit         int // units per buyer
 }
 
 // Settle decides what becomes of a ticket that has no outcome yet, by what the store
-// says of its sale: its terms, nil if there is no such sale, whether the buyer holds an
+// says of its sale: the terms for this ticket, nil if there is no such sale, whether the buyer holds an
 // active order in it, and how many units are not sold. ReasonNone means that the ticket
 // becomes an order and takes its units; the store writes both in one transaction.
 //

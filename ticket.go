@@ -18,9 +18,12 @@ type Ticket struct {
 	Sale     SaleID    `json:"sale"`
 	Buyer    string    `json:"buyer"`
 	Quantity int       `json:"quantity"`
-	Seq      int64     `json:"seq"`           // order of admission within the sale, rising
-	At       time.Time `json:"at"`            // the gate's time of admission
-	Seal     Seal      `json:"seal,omitzero"` // the gate's, over all of the above
+	Seq      int64     `json:"seq"` // order of admission within the sale, rising
+	At       time.Time `json:"at"`  // the gate's time of admission
+	// Version is that of the sale, by which the gate admitted it; 0: not known, of an
+	// earlier version of this program.
+	Version int64 `json:"version,omitzero"`
+	Seal    Seal  `json:"seal,omitzero"` // the gate's, over all of the above
 }
 
 // MaxSeq is the highest admission number: what every language that reads one, Lua and
@@ -41,6 +44,8 @@ func (t *Ticket) Check() error {
 		return fmt.Errorf("ticket: the quantity must be 1 to %d", MaxQuantity)
 	case t.Seq < 0 || t.Seq > MaxSeq:
 		return fmt.Errorf("ticket: the admission number must be 0 to %d", int64(MaxSeq))
+	case t.Version < 0 || t.Version > MaxSeq:
+		return fmt.Errorf("ticket: the version of the sale must be 0 to %d", int64(MaxSeq))
 	case t.At.Year() < 1970 || t.At.Year() > 9999:
 		return errors.New("ticket: the time of admission must be after 1970")
 	}
@@ -84,8 +89,11 @@ func ValidTicketID(s string) bool {
 }
 
 // TicketForm is the version of the binary form that AppendBinary writes. The first
-// form had neither a version nor a seal: it began with the length of the id.
-const TicketForm = 2
+// form had neither a version nor a seal: it began with the length of the id. The second
+// one has no version of the sale.
+const TicketForm = 3
+
+const secondForm = 2
 
 // AppendBinary appends the ticket's compact form, as the journal keeps it: the form,
 // the length of what follows, and the fields.
@@ -97,6 +105,7 @@ func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 	f = binary.AppendUvarint(f, uint64(t.Quantity))
 	f = binary.AppendUvarint(f, uint64(t.Seq))
 	f = binary.AppendVarint(f, t.At.UnixMilli())
+	f = binary.AppendUvarint(f, uint64(t.Version))
 	f = append(f, t.Seal[:]...)
 	b = binary.AppendUvarint(append(b, TicketForm), uint64(len(f)))
 	return append(b, f...), nil
@@ -106,7 +115,7 @@ func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 var ErrTicketBytes = errors.New("ticket: the bytes are not those of a ticket")
 
 // CutTicket reads one ticket from the front of b, in the form of AppendBinary or in
-// the first one, which has no seal, and returns the rest. A ticket that cannot be read
+// an earlier one, of which the first has no seal, and returns the rest. A ticket that cannot be read
 // is an error; the rest is then what follows it, nil if that cannot be told.
 func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 	if len(b) == 0 {
@@ -115,13 +124,20 @@ func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 	switch b[0] {
 	case TicketIDLen:
 		return cutFields(b)
-	case TicketForm:
+	case TicketForm, secondForm:
+		form := b[0]
 		n, size := binary.Uvarint(b[1:])
 		if b = b[1+max(size, 0):]; size <= 0 || n > uint64(len(b)) {
 			return t, nil, ErrTicketBytes
 		}
 		fields, rest := b[:n], b[n:]
 		t, fields, err = cutFields(fields)
+		if err == nil && form != secondForm {
+			version, size := binary.Uvarint(fields)
+			if t.Version, fields = int64(version), fields[max(size, 0):]; size <= 0 || t.Check() != nil {
+				err = ErrTicketBytes
+			}
+		}
 		if err == nil && len(fields) != len(t.Seal) {
 			err = ErrTicketBytes
 		}
@@ -134,7 +150,7 @@ func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 	return t, nil, fmt.Errorf("%w: form %d is unknown here", ErrTicketBytes, b[0])
 }
 
-// cutFields reads the fields of the first form, which the second has too.
+// cutFields reads the fields of the first form, which the others have too.
 func cutFields(b []byte) (t Ticket, rest []byte, err error) {
 	ok := true
 	number := func() uint64 {

@@ -79,6 +79,8 @@ func TestWhatIsNoTicket(t *testing.T) {
 		"a negative number":             func(v *Ticket) { v.Seq = -1 },
 		"far too many units":            func(v *Ticket) { v.Quantity = math.MaxInt },
 		"a number that no double holds": func(v *Ticket) { v.Seq = MaxSeq + 1 },
+		"a negative version":            func(v *Ticket) { v.Version = -1 },
+		"a version beyond all numbers":  func(v *Ticket) { v.Version = MaxSeq + 1 },
 		"a time long ago":               func(v *Ticket) { v.At = time.UnixMilli(-1) },
 		"a time far away":               func(v *Ticket) { v.At = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) },
 	} {
@@ -125,9 +127,24 @@ func TestFormsOfATicket(t *testing.T) {
 	require.Equal(t, sealed, second)
 	require.Empty(t, rest)
 
+	// The second form has a seal and no version of the sale.
+	fields := append(firstForm(aTicket()), sealed.Seal[:]...)
+	row = append(binary.AppendUvarint([]byte{2}, uint64(len(fields))), fields...)
+	second, rest, err = CutTicket(row)
+	require.NoError(t, err)
+	require.Equal(t, sealed, second)
+	require.Empty(t, rest)
+	versioned := sealed
+	versioned.Version = 1 << 40
+	row, err = versioned.AppendBinary(nil)
+	require.NoError(t, err)
+	third, _, err := CutTicket(row)
+	require.NoError(t, err)
+	require.Equal(t, versioned, third)
+
 	_, rest, err = CutTicket([]byte{TicketForm + 1, 0})
 	require.ErrorIs(t, err, ErrTicketBytes)
-	require.ErrorContains(t, err, "form 3")
+	require.ErrorContains(t, err, "form 4")
 	require.Nil(t, rest)
 
 	damaged, err := aTicket().AppendBinary(nil)

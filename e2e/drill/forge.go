@@ -265,9 +265,9 @@ func forgedEntry(i int, t seckill.Ticket, seals *seckill.Seals) []string {
 	}
 	seq := fmt.Sprint(t.Seq)
 	asked := t
-	asked.Seq, asked.At = 0, time.Time{}
+	asked.Seq, asked.At, asked.Version = 0, time.Time{}, 0
 	text, _ := seals.Make(&asked).MarshalText() // never fails; somebody who reads the outbox has it
-	seal := "2" + string(text)
+	seal := fmt.Sprintf("3%s,%d", text, t.Version)
 	switch i % 7 {
 	case 0: // doubled
 	case 1: // a new ticket, without a seal

@@ -114,14 +114,18 @@ const vouchTime = 3 * time.Second
 // genuine tells whether a gate admitted the ticket: its seal is valid, or the gate has the
 // same ticket pending (0.1.0 sent it, or a node with the next secret). While the gate is
 // away the answer is no; genuine tickets come again from the outbox.
-func (n *Node) genuine(ctx context.Context, t seckill.Ticket) bool {
-	if n.seals.Genuine(&t) {
+func (n *Node) genuine(ctx context.Context, t *seckill.Ticket) bool {
+	if n.seals.Genuine(t) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, vouchTime)
 	defer cancel()
 	p, err := n.gate.Find(ctx, t.Sale, t.Buyer, t.ID)
-	return err == nil && vouched(&p, &t)
+	if err != nil || !vouched(&p, t) {
+		return false
+	}
+	t.Version = 0 // the gate does not keep it, so the message's may be anything
+	return true
 }
 
 // sameMoment is how far apart Redis' two readings of its clock may be when it admits.

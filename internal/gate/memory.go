@@ -189,7 +189,7 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 		a.Verdict = seckill.Busy
 		return a, nil, nil
 	}
-	t := seckill.Ticket{ID: seckill.NewTicketID(now), Sale: id, Buyer: buyer, Quantity: quantity, Seq: s.seq + 1, At: now}
+	t := seckill.Ticket{ID: seckill.NewTicketID(now), Sale: id, Buyer: buyer, Quantity: quantity, Seq: s.seq + 1, At: now, Version: s.sale.Version}
 	place, err := m.journal.append(t)
 	if err != nil {
 		m.pending.Add(-1)

@@ -37,9 +37,13 @@ func NewAside(where string) prometheus.Counter {
 		Help: "Entries that could not be read, or were not made by the gate, and were put aside, by where they were: journal, outbox, holds, stops or store."})
 }
 
-// journalForm is the version of the journal's rows: in the second one every ticket
-// has a seal. SQLite keeps it as the file's user_version.
-const journalForm = 2
+// journalForm is the version of the journal's rows: from the second one on every ticket
+// has a seal, from the third one on the version of its sale. SQLite keeps it as the file's
+// user_version: so a program that cannot read a form leaves the file as it is.
+const (
+	journalForm = 3
+	sealedForm  = 2
+)
 
 // errSealed says that the journal was written with a secret that is not accepted.
 var errSealed = errors.New("its tickets were sealed with another auth.secret: set auth.previous_secret to that one until they are settled")
@@ -105,7 +109,7 @@ func (j *journal) read(ctx context.Context, db *sql.DB) (live map[int64]*segment
 				bad = append(bad, damage{encodeRow([]seckill.Ticket{t}), errors.New("the ticket is there twice")})
 				continue
 			case j.trust.seals == nil:
-			case form < journalForm:
+			case form < sealedForm:
 				t.Seal, rewrite[s.seq] = j.trust.seals.Make(&t), true
 			case !sealed:
 				return nil, 0, errSealed

@@ -65,8 +65,9 @@ type Settler struct {
 	Batch  int // most tickets in one transaction, 0 for Batch
 
 	// Genuine tells whether the gate has admitted a ticket, and MUST NOT wait for long. A
-	// ticket that it has not is put aside. nil: every ticket is genuine.
-	Genuine func(ctx context.Context, ticket seckill.Ticket) bool
+	// ticket that it has not is put aside. It clears what nobody can vouch for. nil: every
+	// ticket is genuine.
+	Genuine func(ctx context.Context, ticket *seckill.Ticket) bool
 	// Last reports that a ticket which came as the only one of its batch will not be
 	// delivered again. Then it is refused without another try. nil: never.
 	Last func(ticket string) bool
@@ -211,10 +212,11 @@ func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []secki
 		return tickets
 	}
 	forged := map[int]bool{}
-	for i, t := range tickets {
-		if s.Genuine(ctx, t) {
+	for i := range tickets {
+		if s.Genuine(ctx, &tickets[i]) {
 			continue
 		}
+		t := tickets[i]
 		forged[i] = true
 		s.Log.Error("settle: a ticket is put aside", "ticket", t.ID, "sale", t.Sale, "buyer", t.Buyer, "error", errForged)
 		if s.Metrics != nil {

@@ -439,7 +439,7 @@ func TestWhatNoGateHasAdmittedIsPutAside(t *testing.T) {
 				var listed []string
 				stop := s.run(t, func(v *Settler) {
 					v.Batch, v.Metrics = batch, NewMetrics(r)
-					v.Genuine = func(_ context.Context, t seckill.Ticket) bool { return !forged[t.ID] }
+					v.Genuine = func(_ context.Context, t *seckill.Ticket) bool { return !forged[t.ID] }
 					v.Refused = func(t seckill.Ticket, why error) { listed = append(listed, t.ID+": "+why.Error()[:7]) }
 				})
 				synctest.Wait()

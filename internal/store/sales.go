@@ -114,8 +114,16 @@ func (t *tx) created(ctx context.Context, key, print string) (sale seckill.Sale,
 // sale that a node of an earlier version has made since has those that it has now.
 const widest = "COALESCE(w.opens, s.opens_at), COALESCE(w.closes, s.closes_at), COALESCE(w.most, s.limit_per_buyer)"
 
-// widen notes the terms of a sale before its gate can admit by them.
+// widen notes the terms of a version of a sale before its gate can admit by them: by
+// themselves, and in the widest ones.
 func (t *tx) widen(ctx context.Context, s seckill.Sale) error {
+	err := t.one(ctx, "SELECT 1 FROM sale_versions WHERE sale = ? AND version = ?", []any{s.ID, s.Version}, func(scanner) error { return nil })
+	if err == seckill.ErrNotFound {
+		_, err = t.exec(ctx, "INSERT INTO sale_versions (sale, version, opens, closes, most) VALUES (?, ?, ?, ?, ?)", s.ID, s.Version, ms(s.OpensAt), ms(s.ClosesAt), s.LimitPerBuyer)
+	}
+	if err != nil {
+		return err
+	}
 	n, err := t.exec(ctx, `UPDATE terms SET opens = CASE WHEN opens < ? THEN opens ELSE ? END, closes = CASE WHEN closes > ? THEN closes ELSE ? END,
 		most = CASE WHEN most > ? THEN most ELSE ? END WHERE sale = ?`,
 		ms(s.OpensAt), ms(s.OpensAt), ms(s.ClosesAt), ms(s.ClosesAt), s.LimitPerBuyer, s.LimitPerBuyer, s.ID)

@@ -25,13 +25,54 @@ type terms struct {
 	seckill.Terms
 }
 
+// version is one of a sale.
+type version struct {
+	sale   seckill.SaleID
+	number int64
+}
+
+// versionsMost is how many versions' terms a store remembers, 40 bytes each.
+const versionsMost = 100_000
+
+// termsOf returns the terms of a version of a sale; ok is false if they are not known: an
+// earlier version of this program has made it. They never change, so a store reads them
+// once.
+func (t *tx) termsOf(ctx context.Context, v version) (terms seckill.Terms, ok bool, err error) {
+	t.s.mu.Lock()
+	terms, ok = t.s.versions[v]
+	t.s.mu.Unlock()
+	if ok {
+		return terms, true, nil
+	}
+	err = t.one(ctx, "SELECT opens, closes, most FROM sale_versions WHERE sale = ? AND version = ?", []any{v.sale, v.number}, func(r scanner) error {
+		var opens, closes int64
+		err := r.Scan(&opens, &closes, &terms.Limit)
+		terms.Opens, terms.Closes = fromMS(opens), fromMS(closes)
+		return err
+	})
+	switch {
+	case err == seckill.ErrNotFound:
+		return terms, false, nil
+	case err != nil:
+		return terms, false, err
+	}
+	t.s.mu.Lock()
+	if t.s.versions == nil || len(t.s.versions) >= versionsMost {
+		t.s.versions = map[version]seckill.Terms{}
+	}
+	t.s.versions[v] = terms
+	t.s.mu.Unlock()
+	return terms, true, nil
+}
+
 // known is what the store already says about the tickets of a batch. The zero
 // value says: nothing is known, assume that all is new.
 type known struct {
 	outcomes map[string]seckill.Reason // by ticket id
 	active   map[activeKey]bool
 	terms    map[seckill.SaleID]terms
-	now      time.Time // by the store's clock
+	versions map[version]seckill.Terms // that are known, of those that the tickets name
+	now      time.Time                 // by the store's clock
 }
 
 // decide applies the rule of settling (seckill.Ticket.Settle) to a batch, without
@@ -53,6 +94,9 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 			m := activeKey{t.Sale, t.Buyer}
 			sale, exists := k.terms[t.Sale]
 			terms := &sale.Terms
+			if by, known := k.versions[version{t.Sale, t.Version}]; known {
+				terms = &by
+			}
 			if !exists {
 				terms = nil
 			}
@@ -164,12 +208,25 @@ func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckil
 // known reads what decide needs: always the terms of the sales; with careful
 // set also the outcomes and active orders that exist, with the sales locked.
 func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) (known, error) {
-	k := known{outcomes: map[string]seckill.Reason{}, active: map[activeKey]bool{}, terms: map[seckill.SaleID]terms{}}
+	k := known{outcomes: map[string]seckill.Reason{}, active: map[activeKey]bool{}, terms: map[seckill.SaleID]terms{}, versions: map[version]seckill.Terms{}}
 	buyers := map[seckill.SaleID][]any{}
 	var ids []any
 	for _, ticket := range tickets {
 		buyers[ticket.Sale] = append(buyers[ticket.Sale], ticket.Buyer)
 		ids = append(ids, ticket.ID)
+	}
+	for _, ticket := range tickets {
+		v := version{ticket.Sale, ticket.Version}
+		if _, read := k.versions[v]; read || v.number == 0 {
+			continue
+		}
+		by, known, err := t.termsOf(ctx, v)
+		if err != nil {
+			return k, err
+		}
+		if known {
+			k.versions[v] = by
+		}
 	}
 	lock := ""
 	if careful {

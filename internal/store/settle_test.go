@@ -105,6 +105,35 @@ func testTerms(t *testing.T, s *shop) {
 	s.invariants(t)
 }
 
+// A ticket is judged by the terms of the version that admitted it, whatever the sale was
+// before and has become since; one that names no version, or one that nobody has noted,
+// by the widest terms.
+func testVersions(t *testing.T, s *shop) {
+	sale := s.open(100) // version 1: an hour from noon on, 5 units
+	by := func(version int64, d time.Duration, quantity int) seckill.Ticket {
+		v := ticket(sale.ID, seckill.NewTicketID(noon), quantity)
+		v.At, v.Version = noon.Add(d), version
+		return v
+	}
+	change := func(opens, closes time.Duration, limit int) {
+		_, err := s.UpdateSale(t.Context(), sale.ID, func(v *seckill.Sale) error {
+			v.OpensAt, v.ClosesAt, v.LimitPerBuyer = noon.Add(opens), noon.Add(closes), limit
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	change(0, 2*time.Hour, 1)         // version 2
+	change(time.Hour, 3*time.Hour, 9) // version 3
+	refused := seckill.ReasonNotAdmitted
+	for range 2 { // what it has read it remembers
+		require.Equal(t, []seckill.Reason{placed, refused, refused}, s.settle(by(1, 0, 5), by(1, 0, 6), by(1, time.Hour, 1)))
+		require.Equal(t, []seckill.Reason{placed, refused, placed}, s.settle(by(2, time.Hour, 1), by(2, 0, 2), by(2, 2*time.Hour-time.Millisecond, 1)))
+		require.Equal(t, []seckill.Reason{refused, placed, refused}, s.settle(by(3, 0, 1), by(3, time.Hour, 9), by(3, 3*time.Hour, 1)))
+		require.Equal(t, []seckill.Reason{placed, refused, placed}, s.settle(by(0, 0, 9), by(0, 0, 10), by(77, 0, 9)))
+	}
+	s.invariants(t)
+}
+
 func testPoison(t *testing.T, s *shop) {
 	sale := s.open(10)
 	for _, quantity := range []int{0, -1} {

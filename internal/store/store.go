@@ -71,6 +71,8 @@ type Store struct {
 	mu     sync.Mutex
 	stmts  map[stmtKey]*sql.Stmt
 	asides map[[32]byte]struct{} // rows that this node has rung for, see putAside
+	// versions are the terms of versions of sales, which never change, see termsOf.
+	versions map[version]seckill.Terms
 }
 
 // dialect is what differs between databases.

@@ -69,6 +69,7 @@ var behaviours = []struct {
 	{"a sale stands on the shelf that the rule says", testShelves},
 	{"a ticket of an unknown sale is refused", testUnknownSale},
 	{"what no version of a sale would have admitted is refused", testTerms},
+	{"a ticket is judged by the version that admitted it", testVersions},
 	{"a secret that is not the others' is known", testSecretPrint},
 	{"a batch whose data is rejected says so and leaves nothing", testPoison},
 	{"a ticket that fails alone can be refused", testRefuse},

@@ -51,6 +51,23 @@ var admission = []behaviour{
 		},
 	},
 	{
+		name: "a ticket names the version that admitted it",
+		test: func(w *World) {
+			w.Admit("ann", 1)
+			w.PutVersion(2, func(s *seckill.Sale) { s.LimitPerBuyer++ })
+			w.Admit("bob", 1)
+			w.PutVersion(7, func(s *seckill.Sale) { s.LimitPerBuyer-- })
+			w.Admit("cid", 1)
+			cut, err := w.Cut(context.Background(), SaleID)
+			require.NoError(w.t, err)
+			var versions []int64
+			for _, t := range cut.Outbox {
+				versions = append(versions, t.Version)
+			}
+			require.Equal(w.t, []int64{1, 2, 7}, versions)
+		},
+	},
+	{
 		name: "a version that is not newer is ignored",
 		test: func(w *World) {
 			w.PutVersion(3, func(s *seckill.Sale) { s.Paused = true })

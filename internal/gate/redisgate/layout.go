@@ -169,11 +169,15 @@ type entry struct {
 // known here.
 const (
 	entryField = "t" // ticket, sale, quantity, admission number, time (ms since 1970) and buyer, with commas
-	sealField  = "s" // entryForm and the seal of what the buyer asked for; an earlier version had no such field
+	sealField  = "s" // entryForm, the seal of what the buyer asked for, a comma, and the version of the sale that admitted it
 )
 
-// entryForm is the version of an entry, before its seal.
-const entryForm = "2"
+// entryForm is the version of an entry, before its seal. The second form ended behind the
+// seal, the first one had no such field.
+const (
+	entryForm       = "3"
+	secondEntryForm = "2"
+)
 
 // sealText is a seal as it stands in an entry.
 func sealText(s seckill.Seal) string {
@@ -203,8 +207,18 @@ func parseEntry(e rueidis.XRangeEntry) (t seckill.Ticket, err error) {
 	if err != nil {
 		return t, fmt.Errorf("gate: outbox entry %s: %w", e.ID, err)
 	}
+	// What is no seal is not genuine.
 	if text, known := strings.CutPrefix(e.FieldValues[sealField], entryForm); known {
-		_ = t.Seal.UnmarshalText([]byte(text)) // what is no seal is not genuine
+		seal, version, _ := strings.Cut(text, ",")
+		_ = t.Seal.UnmarshalText([]byte(seal))
+		if t.Version, err = strconv.ParseInt(version, 10, 64); err == nil {
+			err = t.Check()
+		}
+		if err != nil {
+			return t, fmt.Errorf("gate: outbox entry %s: the version of its sale: %w", e.ID, err)
+		}
+	} else if text, known := strings.CutPrefix(e.FieldValues[sealField], secondEntryForm); known {
+		_ = t.Seal.UnmarshalText([]byte(text))
 	}
 	return t, nil
 }

@@ -26,11 +26,15 @@ func encode(t seckill.Ticket) ([]byte, error) {
 	b = strconv.AppendInt(append(b, `","quantity":`...), int64(t.Quantity), 10)
 	b = strconv.AppendInt(append(b, `,"seq":`...), t.Seq, 10)
 	b, err := t.At.AppendText(append(b, `,"at":"`...))
+	b = append(b, '"')
+	if t.Version != 0 {
+		b = strconv.AppendInt(append(b, `,"version":`...), t.Version, 10)
+	}
 	if t.Seal != (seckill.Seal{}) {
 		text, _ := t.Seal.MarshalText() // never fails
-		b = append(append(b, `","seal":"`...), text...)
+		b = append(append(append(b, `,"seal":"`...), text...), '"')
 	}
-	return append(b, `"}`...), err
+	return append(b, '}'), err
 }
 
 // plain tells whether a text stands in JSON as it is.
@@ -93,18 +97,26 @@ func decodePlain(b []byte) (t seckill.Ticket, ok bool) {
 	t.Seq = number()
 	skip(`,"at":"`)
 	at := text()
-	if mark := []byte(`","seal":"`); ok && bytes.HasPrefix(b, mark) {
+	skip(`"`)
+	if mark := []byte(`,"version":`); ok && bytes.HasPrefix(b, mark) {
+		b = b[len(mark):]
+		t.Version = number()
+		ok = ok && t.Version > 0
+	}
+	if mark := []byte(`,"seal":"`); ok && bytes.HasPrefix(b, mark) {
 		b = b[len(mark):]
 		ok = t.Seal.UnmarshalText([]byte(text())) == nil && t.Seal != seckill.Seal{}
+		skip(`"`)
 	}
-	skip(`"}`)
+	skip(`}`)
 	ok = ok && len(b) == 0 && t.Sale.UnmarshalText([]byte(sale)) == nil && t.At.UnmarshalText([]byte(at)) == nil
 	return t, ok
 }
 
-// ticketType is the type of a ticket's message with its form: in the second one tickets
-// are sealed. The first form was called "ticket".
-const ticketType = "ticket/2"
+// ticketType is the type of a ticket's message with its form: from the second one on
+// tickets are sealed, from the third one on they name the version of their sale. The first
+// form was called "ticket".
+const ticketType = "ticket/3"
 
 // packTicket is what a ticket looks like at the broker.
 func packTicket(t seckill.Ticket) (rabbit.Message, error) {

@@ -21,6 +21,9 @@ func TestABodyIsTheTicketsJSON(t *testing.T) {
 	for _, of := range []seckill.Ticket{
 		{ID: id, Sale: 7, Buyer: "buyer-1", Quantity: 2, Seq: 5, At: at},
 		{ID: id, Sale: math.MaxInt64, Buyer: "a b~!#'", Quantity: 1, Seq: seckill.MaxSeq, At: at.Truncate(time.Second), Seal: seckill.Seal{1, 255, 7}},
+		{ID: id, Sale: 7, Buyer: "buyer-1", Quantity: 2, Seq: 5, At: at, Version: 3, Seal: seckill.Seal{1, 255, 7}},
+		{ID: id, Sale: 7, Buyer: "buyer-1", Quantity: 2, Seq: 5, At: at, Version: 1},
+		{ID: id, Sale: 7, Buyer: "买家", Quantity: 2, Seq: 5, At: at, Version: seckill.MaxSeq, Seal: seckill.Seal{7}},
 		{ID: id, Sale: 1, Buyer: "买家 1", Quantity: 1, At: at.Add(1)},
 		{ID: id, Sale: 1, Buyer: `"quoted\" <b>&`, Quantity: 1, At: at.In(time.FixedZone("", 2*3600))},
 	} {

@@ -95,7 +95,7 @@ func TestATicketIsAMessageThatAnybodyCanRead(t *testing.T) {
 	assert.Equal(t, "application/json", m.ContentType)
 	assert.EqualValues(t, amqp.Persistent, m.DeliveryMode)
 	assert.Equal(t, ticket.At.Unix(), m.Timestamp.Unix())
-	assert.Equal(t, "ticket/2", m.Type)
+	assert.Equal(t, "ticket/3", m.Type)
 	assert.JSONEq(t, fmt.Sprintf(`{"id":%q,"sale":"7","buyer":"买家 0","quantity":1,"seq":0,"at":%q,"seal":"AQAAAAAAAAAAAAAAAAAAAA"}`, ticket.ID, ticket.At.Format(time.RFC3339Nano)), string(m.Body))
 }
 

@@ -16,7 +16,8 @@ local function hold_write(state, ticket, quantity, seq, entry)
 end
 
 -- An outbox entry has the field t: ticket, sale, quantity, admission number, time (ms
--- since 1970) and buyer; and s, the form and the seal, which Go writes and reads.
+-- since 1970) and buyer; and s, the form and the seal, which Go writes and reads, and the
+-- version of the sale in force.
 local function entry_write(ticket, sale, quantity, seq, at, buyer)
   return ticket .. ',' .. sale .. ',' .. quantity .. ',' .. seq .. ',' .. at .. ',' .. buyer
 end

@@ -21,9 +21,10 @@ if not now then
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
 if now > latest then return {'late'} end
-local s = redis.call('HMGET', sale, 'open', 'opens', 'closes', 'paused', 'ended', 'limit', 'left', 'seq')
+local s = redis.call('HMGET', sale, 'open', 'opens', 'closes', 'paused', 'ended', 'limit', 'left', 'seq', 'version')
 local open, opens, closes, paused, ended = s[1], tonumber(s[2]), tonumber(s[3]), s[4] == '1', s[5] == '1'
 local limit, left, seq = tonumber(s[6]), tonumber(s[7]), tonumber(s[8])
+local version = ',' .. (s[9] or '0')
 if open ~= '1' then return {'closed'} end
 local waiting = redis.call('XLEN', outbox)
 
@@ -66,7 +67,7 @@ for i, buyer in ipairs(buyers) do
   else
     seq, left, waiting = seq + 1, left - quantity, waiting + 1
     local number = whole(seq)
-    local entry = redis.call('XADD', outbox, '*', 't', entry_write(ticket, id, wants, number, at_ms, buyer), 's', seal)
+    local entry = redis.call('XADD', outbox, '*', 't', entry_write(ticket, id, wants, number, at_ms, buyer), 's', seal .. version)
     hold = hold_write(PENDING, ticket, wants, number, entry)
     admitted[buyer], answers[i] = hold, left
     writes[#writes + 1], writes[#writes + 2] = buyer, hold
