@@ -121,7 +121,7 @@ func fillOutbox(t *testing.T, g *Gate, admin rueidis.Client, sale seckill.SaleID
 		waiting := make([]seckill.Ticket, 0, 1000)
 		for i := from; i < min(from+1000, all); i++ {
 			asked := seckill.Ticket{ID: seckill.NewTicketID(now), Sale: sale, Buyer: "buyer " + strconv.Itoa(i), Quantity: 1}
-			seal := sealText(g.seals.Make(&asked))
+			seal := sealText(g.seals.Make(&asked)) + ",1"
 			asked.Seq, asked.At = int64(i+1), now
 			waiting = append(waiting, asked)
 			text := fmt.Sprintf("%s,%s,1,%d,%d,%s", asked.ID, sale, asked.Seq, now.UnixMilli(), asked.Buyer)
