@@ -320,7 +320,7 @@ func (s *Store) TriesSince(ctx context.Context, from seckill.Tries, max int) (al
 
 // Invite keeps an invitation by the hash of its code.
 func (s *Store) Invite(ctx context.Context, hash string, uses int, until time.Time) error {
-	now := s.here()
+	now := s.Now()
 	return s.write(ctx, "invite", func(t *tx) error {
 		if _, err := t.exec(ctx, "DELETE FROM access_invites WHERE until <= ? OR uses = 0", ms(now)); err != nil {
 			return err

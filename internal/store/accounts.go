@@ -10,7 +10,7 @@ import (
 // CreateAccount writes a new account; a name that exists, in whatever spelling
 // (seckill.FoldName), is seckill.ErrNameTaken.
 func (s *Store) CreateAccount(ctx context.Context, a seckill.Account) error {
-	now := s.here()
+	now := s.Now()
 	folded, ok := seckill.FoldName(a.Name)
 	if !ok {
 		return &seckill.FieldError{Field: "name", Must: "must be a name"}

@@ -44,6 +44,7 @@ func TestMySQL(t *testing.T) {
 			{"a look waits for nobody", testMySQLLookLocksNothing},
 			{"orders expire while they are paid", testMySQLExpireMeetsPay},
 			{"nodes whose clocks differ agree on every moment of money", testMySQLClocksDiffer},
+			{"nodes whose clocks differ agree on invitations and on what is retired", testMySQLClocksDifferElsewhere},
 			{"a refund is told while its payment moves to another order", testMySQLRefundMeetsRetake},
 		} {
 			t.Run(b.name, func(t *testing.T) {
