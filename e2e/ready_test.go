@@ -114,22 +114,33 @@ func TestAThousandForgedMessagesInTheMiddleOfASale(t *testing.T) {
 	if a := admin(t, e.nodes[0]).audits(sale); a.Active != units {
 		t.Errorf("the audit: %+v", a)
 	}
+	// Holds that can be read, and that no gate has written: nobody is told what they say.
+	const holds = 50
+	for i := range holds {
+		name, id := fmt.Sprint("victim ", i), seckill.NewTicketID(time.Now())
+		hold := []string{"o" + id + ",1,1,-", "p" + id + ",1,1,1-0", "2o" + id + ",1,1,-,AAECAwQFBgcICQoLDA0ODw"}[i%3]
+		_, err := e.redis.AskRedis(t.Context(), "HSET", strings.Replace(outbox, "outbox", "holds:"+sale, 1), name, hold)
+		must(t, err)
+		if status, a, err := buyer(t, e.nodes[i%len(e.nodes)], name).try("GET", client.TicketPath(sale), nil); err != nil || status != http.StatusNotFound {
+			t.Errorf("%s has no ticket and is told %d %+v, %v", name, status, a, err)
+		}
+	}
 	sum := func(name string) (n float64) {
 		for _, node := range e.nodes {
 			n += metric(t, node, name)
 		}
 		return n
 	}
-	counted := [3]float64{}
+	counted := [4]float64{}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("counted: %v of %d tickets, %v of at least %d unreadable messages, %v of %d entries of the outbox",
-				counted[0], forged-unreadable, counted[1], unreadable, counted[2], entries)
+			t.Logf("counted: %v of %d tickets, %v of at least %d unreadable messages, %v of %d entries of the outbox, %v of %d holds",
+				counted[0], forged-unreadable, counted[1], unreadable, counted[2], entries, counted[3], holds)
 		}
 	})
 	eventually(t, "each of them is counted", func() bool {
-		counted = [3]float64{sum("seckill_settle_aside_total"), sum("seckill_queue_unreadable_total"), sum(`seckill_aside_total{where="outbox"}`)}
-		return counted[0] == forged-float64(unreadable) && counted[1] >= float64(unreadable) && counted[2] == float64(entries)
+		counted = [4]float64{sum("seckill_settle_aside_total"), sum("seckill_queue_unreadable_total"), sum(`seckill_aside_total{where="outbox"}`), sum(`seckill_aside_total{where="holds"}`)}
+		return counted[0] == forged-float64(unreadable) && counted[1] >= float64(unreadable) && counted[2] == float64(entries) && counted[3] == holds
 	})
 }
 

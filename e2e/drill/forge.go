@@ -290,7 +290,15 @@ func forgedEntry(i int, t seckill.Ticket, seals *seckill.Seals) []string {
 // forgedHold is the i-th hold that no gate has written.
 func forgedHold(i int) string {
 	id := seckill.NewTicketID(time.Now())
-	switch i % 6 {
+	switch i % 10 {
+	case 5: // these can be read
+		return "o" + id + ",1,1,-"
+	case 6:
+		return "p" + id + ",1,1,1-0"
+	case 7:
+		return "2o" + id + ",1,1,-,AAECAwQFBgcICQoLDA0ODw"
+	case 8:
+		return "2p" + id + ",1,1,1-0,AAECAwQFBgcICQoLDA0ODw"
 	case 0:
 		return "p" + id + ",1,9007199254740993000,1-0" // far out of range
 	case 1:

@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -62,7 +64,12 @@ type Node struct {
 
 	stopping atomic.Bool
 
-	weak          prometheus.Gauge       // settings that are weaker than promised
+	weak    prometheus.Gauge // settings that are weaker than promised
+	strange struct {         // see strangers
+		sync.Mutex
+		at  time.Time
+		are bool
+	}
 	secretDiffers atomic.Pointer[string] // why this node does not fit to the others; nil: it does
 }
 

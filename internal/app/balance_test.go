@@ -137,9 +137,9 @@ var faults = []fault{
 		parts[1] = "3"
 		p.do("HSET", p.key("holds"), "bob", strings.Join(parts, ","))
 	}},
-	{"a hold is released although its order is active", "ann", "release once", func(p *planted) { p.do("HSET", p.key("holds"), "ann", "r"+p.hold("ann")[1:]) }},
+	{"a hold is released although its order is active", "ann", "release once", func(p *planted) { p.do("HSET", p.key("holds"), "ann", "2r"+p.hold("ann")[2:]) }},
 	{"a hold names another ticket", "bob", "one per buyer", func(p *planted) {
-		p.do("HSET", p.key("holds"), "bob", "o"+seckill.NewTicketID(time.Now())+p.hold("bob")[1+seckill.TicketIDLen:])
+		p.do("HSET", p.key("holds"), "bob", "2o"+seckill.NewTicketID(time.Now())+p.hold("bob")[2+seckill.TicketIDLen:])
 	}},
 	{"a hold of a buyer who was never admitted", "mal", "no lost accept", func(p *planted) {
 		p.ticket["mal"] = seckill.NewTicketID(time.Now())

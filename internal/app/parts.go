@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -80,6 +81,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 			return err
 		}
 		g.Sealed(n.seals)
+		g.Crosschecked(n.store.Outcome, n.strangers)
 		g.Connections(c.Redis.Connections)
 		name, err := nodeName(c.DataDir)
 		if err != nil {
@@ -145,6 +147,25 @@ func (n *Node) sameSecret(ctx context.Context) ([]string, error) {
 	why := fmt.Sprintf("auth.secret (fingerprint %s) is not that of the other nodes of this store (%s): every token that they have made is refused here, and the other way round; give all nodes the same secret, and the one before as auth.previous_secret", n.seals.Prints()[0], noted)
 	n.secretDiffers.Store(&why)
 	return []string{why}, nil
+}
+
+// strangersLife is for how long an answer of strangers holds.
+const strangersLife = time.Second
+
+// strangers tells whether other nodes of the store have a secret that is not known here,
+// so that what they have sealed looks forged.
+func (n *Node) strangers(ctx context.Context) (bool, error) {
+	n.strange.Lock()
+	defer n.strange.Unlock()
+	if time.Since(n.strange.at) < strangersLife {
+		return n.strange.are, nil
+	}
+	noted, err := n.store.SecretPrint(ctx, n.seals.Prints())
+	if err != nil {
+		return false, err
+	}
+	n.strange.at, n.strange.are = time.Now(), !slices.Contains(n.seals.Prints(), noted)
+	return n.strange.are, nil
 }
 
 // room is how many tickets the sweeper may put into the queue. While the queue holds more than

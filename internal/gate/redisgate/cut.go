@@ -69,8 +69,8 @@ func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c secki
 	return c, err
 }
 
-// Holds returns what the gate holds for buyers of a sale. One that cannot be read is left
-// out.
+// Holds returns what the gate holds for buyers of a sale. One that cannot be read, or
+// that no gate has written, is left out.
 func (g *Gate) Holds(ctx context.Context, id seckill.SaleID, buyers []string) (map[string]seckill.Hold, error) {
 	all := make(map[string]seckill.Hold, len(buyers))
 	for some := range slices.Chunk(buyers, pageSize) {
@@ -82,7 +82,11 @@ func (g *Gate) Holds(ctx context.Context, id seckill.SaleID, buyers []string) (m
 		}
 		for i, text := range texts {
 			if s, err := text.ToString(); err == nil {
-				if h, ok := told(id, some[i], s); ok {
+				h, ok, err := g.told(ctx, id, some[i], s)
+				if err != nil {
+					return nil, err
+				}
+				if ok {
 					all[some[i]] = h
 				}
 			}
@@ -102,7 +106,11 @@ func (g *Gate) ScanHolds(ctx context.Context, id seckill.SaleID, cursor uint64, 
 			return nil, 0, err
 		}
 		for i := 0; i+1 < len(page.Elements); i += 2 {
-			if h, ok := told(id, page.Elements[i], page.Elements[i+1]); ok {
+			h, ok, err := g.told(ctx, id, page.Elements[i], page.Elements[i+1])
+			if err != nil {
+				return nil, 0, err
+			}
+			if ok {
 				all = append(all, h)
 			}
 		}
@@ -127,10 +135,17 @@ func about[T any](ctx context.Context, g *Gate, id seckill.SaleID, command func(
 	return v, nil
 }
 
-// told is a hold as others read it.
-func told(id seckill.SaleID, buyer, text string) (seckill.Hold, bool) {
+// told is a hold as others read it; ok is false if it cannot be read, or is none of the
+// gate's.
+func (g *Gate) told(ctx context.Context, id seckill.SaleID, buyer, text string) (h seckill.Hold, ok bool, err error) {
 	state, t, err := parseHold(text)
-	t.Sale, t.Buyer = id, buyer
+	if err != nil {
+		return h, false, nil
+	}
+	if ok, err = g.believe(ctx, id, buyer, text); err != nil || !ok {
+		return h, false, err
+	}
+	t.Sale, t.Buyer, t.Seal = id, buyer, seckill.Seal{}
 	states := map[string]seckill.HoldState{pending: seckill.HoldPending, placed: seckill.HoldPlaced, refused: seckill.HoldRefused, released: seckill.HoldReleased}
-	return seckill.Hold{Ticket: t, State: states[state]}, err == nil
+	return seckill.Hold{Ticket: t, State: states[state]}, true, nil
 }

@@ -61,6 +61,13 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 		return p, seckill.ErrNotFound
 	}
 	t.Sale, t.Buyer = id, buyer
+	switch believed, err := g.believe(ctx, id, buyer, held); {
+	case err != nil:
+		return p, err
+	case !believed:
+		return p, seckill.ErrNotFound
+	}
+	t.Seal = seckill.Seal{} // of what was asked for, not of the ticket
 	finished := number(sale[1])
 	p.Ticket, p.Final, p.Position = t, state != pending, max(1, t.Seq-finished)
 	if p.Final {

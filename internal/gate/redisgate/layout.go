@@ -77,6 +77,7 @@ const (
 	fieldEnded    = "ended"    // by an administrator
 	fieldLimit    = "limit"    // units per buyer
 	fieldRetired  = "retired"  // its buyers are forgotten
+	fieldForm     = "form"     // holdForm: of the holds that this state began with; a state of an earlier version has no such field
 	fieldLeft     = "left"     // units; below 0 while units that were sold already are on their way here
 	fieldSeq      = "seq"      // the last admission number given
 	fieldFinished = "finished" // the highest admission number with an outcome
@@ -95,7 +96,7 @@ func versionFields(s *seckill.Sale) []string {
 // openFields are the fields of a sale that was rebuilt, besides open itself.
 func openFields(v *seckill.Snapshot, seq int64) []string {
 	return append(versionFields(&v.Sale), fieldEpoch, decimal(v.Sale.Epoch), fieldLeft, decimal(v.Left()),
-		fieldSeq, decimal(seq), fieldFinished, decimal(v.Sale.Seq), fieldRetired, bit(v.Sale.Retired))
+		fieldSeq, decimal(seq), fieldFinished, decimal(v.Sale.Seq), fieldRetired, bit(v.Sale.Retired), fieldForm, holdForm)
 }
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
@@ -125,17 +126,31 @@ const (
 // noEntry stands in a hold whose ticket has its outcome, and so no place in the outbox.
 const noEntry = "-"
 
-// hold writes a hold: its state, then ticket, quantity, admission number and outbox
-// entry, as in "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,1764230400000-0".
-func hold(state string, t *seckill.Ticket, entry string) string {
-	return state + t.ID + "," + strconv.Itoa(t.Quantity) + "," + decimal(t.Seq) + "," + entry
+// holdForm is the version of a hold, before its state. The first form ended behind the
+// entry and had no such mark.
+const holdForm = "2"
+
+// hold writes a hold: its form and state, then ticket, quantity, admission number, outbox
+// entry and the seal of what the buyer asked for, as in
+// "2p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,1764230400000-0,AQIDBAUGBwgJCgsMDQ4PEA".
+func hold(state string, t *seckill.Ticket, entry string, asked seckill.Seal) string {
+	seal, _ := asked.MarshalText() // never fails
+	return holdForm + state + t.ID + "," + strconv.Itoa(t.Quantity) + "," + decimal(t.Seq) + "," + entry + "," + string(seal)
 }
 
-// parseHold reads a hold. Buyer and sale are where it was found.
+// parseHold reads a hold, with the seal of what was asked for if it has one. Buyer and
+// sale are where it was found.
 func parseHold(s string) (state string, t seckill.Ticket, err error) {
-	parts := strings.Split(s, ",")
-	if len(parts) != 4 || len(parts[0]) != 1+seckill.TicketIDLen {
-		return "", t, fmt.Errorf("gate: %q is not a hold", s)
+	text, sealed := strings.CutPrefix(s, holdForm)
+	parts := strings.Split(text, ",")
+	if sealed && len(parts) == 5 {
+		if t.Seal.UnmarshalText([]byte(parts[4])) != nil {
+			return "", seckill.Ticket{}, fmt.Errorf("gate: %q is not a hold", s)
+		}
+		parts, sealed = parts[:4], false
+	}
+	if sealed || len(parts) != 4 || len(parts[0]) != 1+seckill.TicketIDLen {
+		return "", seckill.Ticket{}, fmt.Errorf("gate: %q is not a hold", s)
 	}
 	state, t.ID = parts[0][:1], parts[0][1:]
 	if t.Quantity, err = strconv.Atoi(parts[1]); err == nil {
@@ -147,10 +162,16 @@ func parseHold(s string) (state string, t seckill.Ticket, err error) {
 	return state, t, err
 }
 
+// entryOf is the outbox entry of a hold that can be read.
+func entryOf(hold string) string {
+	parts := strings.Split(strings.TrimPrefix(hold, holdForm), ",")
+	return parts[3]
+}
+
 // admittedAt is the time at which a pending hold's ticket was admitted: that of its entry,
 // which Redis has numbered in the same moment. The zero time: it cannot be told.
 func admittedAt(hold string) time.Time {
-	entry, _, _ := strings.Cut(hold[strings.LastIndexByte(hold, ',')+1:], "-")
+	entry, _, _ := strings.Cut(entryOf(hold), "-")
 	ms, err := strconv.ParseInt(entry, 10, 64)
 	if err != nil {
 		return time.Time{}

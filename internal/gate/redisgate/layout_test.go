@@ -39,14 +39,26 @@ func TestGoAndTheScriptsWriteTheSameForms(t *testing.T) {
 		}
 		state := rapid.SampledFrom([]string{pending, placed, refused, released}).Draw(t, "state")
 		entry := rapid.SampledFrom([]string{noEntry, "1764230400000-0"}).Draw(t, "entry")
-		written := hold(state, &ticket, entry)
-		require.Equal(t, []string{state, ticket.ID, strconv.Itoa(ticket.Quantity), decimal(ticket.Seq), entry}, lua(t, "return {hold_read(ARGV[1])}", written))
-		require.Equal(t, []string{written}, lua(t, "return {hold_write(ARGV[1], ARGV[2], ARGV[3], whole(tonumber(ARGV[4])), ARGV[5])}",
-			state, ticket.ID, strconv.Itoa(ticket.Quantity), decimal(ticket.Seq), entry))
+		seal := seckill.Seal(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "seal"))
+		text, _ := seal.MarshalText()
+		written := hold(state, &ticket, entry, seal)
+		fields := []string{state, ticket.ID, strconv.Itoa(ticket.Quantity), decimal(ticket.Seq), entry, string(text)}
+		require.Equal(t, fields, lua(t, "return {hold_read(ARGV[1])}", written))
+		require.Equal(t, []string{written}, lua(t, "return {hold_write(ARGV[1], ARGV[2], ARGV[3], whole(tonumber(ARGV[4])), ARGV[5], ARGV[6])}", fields...))
 		readState, read, err := parseHold(written)
 		require.NoError(t, err)
 		require.Equal(t, state, readState)
+		require.Equal(t, seckill.Ticket{ID: ticket.ID, Quantity: ticket.Quantity, Seq: ticket.Seq, Seal: seal}, read)
+		require.Equal(t, entry, entryOf(written))
+
+		// The form of version 0.1.0, which had no seal, is read and stays as it is.
+		first := strings.Join([]string{state + ticket.ID, fields[2], fields[3], entry}, ",")
+		require.Equal(t, fields[:5], lua(t, "return {hold_read(ARGV[1])}", first))
+		require.Equal(t, []string{first}, lua(t, "return {hold_write(hold_read(ARGV[1]))}", first))
+		_, read, err = parseHold(first)
+		require.NoError(t, err)
 		require.Equal(t, seckill.Ticket{ID: ticket.ID, Quantity: ticket.Quantity, Seq: ticket.Seq}, read)
+		require.Equal(t, entry, entryOf(first))
 
 		inOutbox := lua(t, "return {entry_write(ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])}",
 			ticket.ID, ticket.Sale.String(), strconv.Itoa(ticket.Quantity), decimal(ticket.Seq), decimal(at.UnixMilli()), ticket.Buyer)[0]
@@ -61,6 +73,7 @@ func TestWhatIsNoHold(t *testing.T) {
 	t.Parallel()
 	admin := administers(t, stack.Own(t, stack.KindRedis))
 	for _, s := range []string{"", "p", "pABC", "p06FQ3C5TSABCDEFGHIJKLMNOPQ", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,two,17,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,1e+15,-", "q06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,99999,17,-",
+		"2p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-", "2p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,", "2p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,AQID", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,AAAAAAAAAAAAAAAAAAAAAA", "3p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,AAAAAAAAAAAAAAAAAAAAAA",
 		"p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,99999999999999999,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,"} {
 		_, _, err := parseHold(s)
 		assert.Error(t, err, "%q", s)

@@ -131,7 +131,7 @@ func fillOutbox(t *testing.T, g *Gate, admin rueidis.Client, sale seckill.SaleID
 		for i, answer := range admin.DoMulti(t.Context(), entries...) {
 			entry, err := answer.ToString()
 			require.NoError(t, err)
-			set = set.FieldValue(waiting[i].Buyer, hold(pending, &waiting[i], entry))
+			set = set.FieldValue(waiting[i].Buyer, hold(pending, &waiting[i], entry, g.asked(waiting[i])))
 		}
 		require.NoError(t, admin.Do(t.Context(), set.Build()).Error())
 	}

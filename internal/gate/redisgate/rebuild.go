@@ -28,7 +28,7 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 			continue
 		}
 		client, asked = c, append(asked, &sales[i])
-		commands = append(commands, c.B().Hmget().Key(g.saleKey(sales[i].ID)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq).Build())
+		commands = append(commands, c.B().Hmget().Key(g.saleKey(sales[i].ID)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq, fieldForm).Build())
 	}
 	if len(asked) == 0 {
 		return nil, err
@@ -44,7 +44,10 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 			continue
 		}
 		state := seckill.GateState{Open: s[0] == "1", Epoch: number(s[1]), Retired: s[2] == "1", Version: number(s[3]), Seq: number(s[4])}
-		if state.Outdated(sale) {
+		if s[5] == holdForm {
+			g.noteFormed(sale.ID)
+		}
+		if state.Outdated(sale) || s[5] != holdForm { // of an earlier version: its holds are sealed by a rebuild
 			ids = append(ids, sale.ID)
 		}
 		if known = append(known, sale.ID); sale.Retired {
@@ -152,7 +155,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 
 	holds := make([]string, 0, 2*(len(v.Active)+len(v.Outbox)))
 	for _, t := range v.Active {
-		holds = append(holds, t.Buyer, hold(placed, &t, noEntry))
+		holds = append(holds, t.Buyer, hold(placed, &t, noEntry, g.asked(t)))
 	}
 	seq, final := v.Sale.Seq, []string{}
 	err = g.entries(ctx, bucket(id), "+", func(entry string, t seckill.Ticket) {
@@ -167,7 +170,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		g.mu.Lock()
 		delete(g.sent, t.ID) // it is sent again, by whichever node claims it
 		g.mu.Unlock()
-		holds = append(holds, t.Buyer, hold(pending, &t, entry))
+		holds = append(holds, t.Buyer, hold(pending, &t, entry, g.asked(t)))
 	})
 	if err != nil {
 		return err
@@ -202,6 +205,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 	if _, err = g.openScript(ctx, v, token, seq); err != nil {
 		return err
 	}
+	g.noteFormed(id)
 	g.flags.Add(id)
 	g.flags.Clear(id)
 	g.view(id).forget()

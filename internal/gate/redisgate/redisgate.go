@@ -14,7 +14,7 @@
 //	rebuild.go     cut.go       closing, rebuilding and auditing a sale
 //	stops.go                    emergency stops, while the store is away
 //	board.go                    what each node tells the others of itself
-//	trust.go                    what is in the outbox and in the holds, and is not the gate's
+//	trust.go    holds.go        what is in the outbox and in the holds, and is not the gate's
 //	belong.go      settings.go  whose Redis this is, and whether it keeps what it is told
 //	once.go                     what may happen once among all nodes: a solved challenge
 package redisgate
@@ -48,20 +48,25 @@ import (
 // one fails at once until it answers again. On a cluster each bucket has its own:
 // a master that is gone closes its sales and no others.
 type Gate struct {
-	flags    *gate.Flags
-	waiters  gate.Waiters
-	options  rueidis.ClientOption
-	where    string // for messages, without secrets
-	prefix   string // of every key
-	limit    int    // tickets without an outcome, in each bucket: one hot sale may fill its own
-	node     string // this node's name among the readers of the outbox
-	log      *slog.Logger
-	seals    *seckill.Seals // nil: tickets are not sealed, in tests
-	asides   map[string]prometheus.Counter
-	full     atomic.Int64     // when Redis last had no memory for somebody, in nanoseconds since 1970
-	skewed   atomic.Bool      // a call came too late by Redis' clock, or a command had no master: Run then asks Redis for its time again at once
-	patience time.Duration    // for one call
-	clock    func() time.Time // instead of Redis' clock, in tests; else nil
+	flags   *gate.Flags
+	waiters gate.Waiters
+	options rueidis.ClientOption
+	where   string // for messages, without secrets
+	prefix  string // of every key
+	limit   int    // tickets without an outcome, in each bucket: one hot sale may fill its own
+	node    string // this node's name among the readers of the outbox
+	log     *slog.Logger
+	seals   *seckill.Seals // nil: tickets are not sealed, in tests
+	// outcome is what the store says of a ticket, for a hold without a seal that is known
+	// here; nil: nobody can be asked. See Crosschecked.
+	outcome func(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
+	// strangers tells whether other nodes have a secret that is not known here; nil: none.
+	strangers func(ctx context.Context) (bool, error)
+	asides    map[string]prometheus.Counter
+	full      atomic.Int64     // when Redis last had no memory for somebody, in nanoseconds since 1970
+	skewed    atomic.Bool      // a call came too late by Redis' clock, or a command had no master: Run then asks Redis for its time again at once
+	patience  time.Duration    // for one call
+	clock     func() time.Time // instead of Redis' clock, in tests; else nil
 
 	client   atomic.Pointer[rueidis.Client]
 	cluster  atomic.Bool
@@ -85,6 +90,7 @@ type Gate struct {
 	// given, because an answer with entries may have been lost. Empty: none was lost.
 	rereadFrom [bucketCount]string
 	tries      map[string]resend
+	formed     map[seckill.SaleID]struct{} // sales whose holds are sealed, as this node has seen
 }
 
 // cutCA takes the parameter ca off the address: the file of the server's own CA
@@ -131,7 +137,7 @@ func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
 		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout, limit: limit, node: rand.Text(), log: log,
 		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds"), "stops": gate.NewAside("stops")},
 		lost:   duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
-		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{},
+		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{}, formed: map[seckill.SaleID]struct{}{},
 	}
 	for i := range g.breakers {
 		g.breakers[i].down.Store(&notYet)

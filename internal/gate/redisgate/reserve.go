@@ -46,6 +46,7 @@ type ask struct {
 	since    time.Time
 
 	answer seckill.Answer
+	held   string // the hold that has decided the answer
 	err    error
 	done   chan struct{} // a token: answer and err are there
 	gone   atomic.Bool   // the caller went away
@@ -63,7 +64,18 @@ func (g *Gate) Abandon(id seckill.SaleID) { g.flags.Abandon(id) }
 // error that wraps seckill.ErrUnavailable has an unknown outcome; one of the
 // type *seckill.FieldError says that the sale does not allow the quantity.
 func (g *Gate) Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
-	a, err := g.reserve(ctx, id, buyer, quantity)
+	a, held, err := g.reserve(ctx, id, buyer, quantity)
+	for try := 0; err == nil && held != ""; try++ {
+		var believed bool
+		if believed, err = g.believe(ctx, id, buyer, held); believed || err != nil {
+			break
+		}
+		if try == maxForged {
+			err = fmt.Errorf("gate: somebody forges holds of sale %s as fast as they are put aside: %w", id, seckill.ErrUnavailable)
+			break
+		}
+		a, held, err = g.reserve(ctx, id, buyer, quantity) // now without that hold
+	}
 	if err != nil {
 		g.flags.Abandon(id)
 		return seckill.Answer{}, err
@@ -72,12 +84,17 @@ func (g *Gate) Reserve(ctx context.Context, id seckill.SaleID, buyer string, qua
 	return a, nil
 }
 
-func (g *Gate) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error) {
+// maxForged is how often a buyer is asked for again because the hold that kept them from a
+// ticket was none of the gate's.
+const maxForged = 3
+
+// reserve asks once. held is the hold of the buyer that has decided, if one has.
+func (g *Gate) reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (answer seckill.Answer, held string, err error) {
 	if err := ctx.Err(); err != nil {
-		return seckill.Answer{}, err
+		return answer, "", err
 	}
 	if _, err := g.up(bucket(id)); err != nil {
-		return seckill.Answer{}, err
+		return answer, "", err
 	}
 	a := asks.Get().(*ask)
 	a.buyer, a.quantity, a.ticket, a.since = buyer, quantity, seckill.NewTicketID(g.now(bucket(id))), time.Now()
@@ -94,13 +111,13 @@ func (g *Gate) reserve(ctx context.Context, id seckill.SaleID, buyer string, qua
 	g.lines.mu.Unlock()
 	select {
 	case <-a.done:
-		answer, err := a.answer, a.err
-		a.answer, a.err = seckill.Answer{}, nil
+		answer, held, err = a.answer, a.held, a.err
+		a.answer, a.held, a.err = seckill.Answer{}, "", nil
 		asks.Put(a)
-		return answer, err
+		return answer, held, err
 	case <-ctx.Done():
 		a.gone.Store(true) // nobody reads its answer, so it does not go back to the pool
-		return seckill.Answer{}, ctx.Err()
+		return answer, "", ctx.Err()
 	}
 }
 
@@ -195,11 +212,18 @@ func (a *ask) read(m *rueidis.RedisMessage, limit int64) (answer seckill.Answer,
 		return answer, fmt.Errorf("gate: reserve answered %v: %w", m, err)
 	}
 	verdict, rest, _ := strings.Cut(said, ",")
-	left, ticket, _ := strings.Cut(rest, ",")
+	left, held, _ := strings.Cut(rest, ",")
 	if verdict == "quantity" {
 		return answer, seckill.QuantityError(int(limit))
 	}
-	answer.Verdict, answer.Ticket = verdictOf[verdict], ticket
+	answer.Verdict, a.held = verdictOf[verdict], held
+	if answer.Verdict == seckill.Queued {
+		_, t, err := parseHold(held)
+		if err != nil {
+			return answer, fmt.Errorf("gate: reserve answered %v: %w: %w", m, seckill.ErrUnavailable, err)
+		}
+		answer.Ticket = t.ID
+	}
 	answer.Left, err = strconv.ParseInt(left, 10, 64)
 	return answer, err
 }

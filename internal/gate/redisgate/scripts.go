@@ -20,8 +20,8 @@ var luaFiles embed.FS
 // the only one that builds its keys and arguments; their order, and what comes back,
 // stands on top of the script. All but reserve run when Redis has no memory left: they
 // empty the outbox, bring units back, and close sales.
-var scripts = struct{ reserve, finish, release, move, apply, open, aside *rueidis.Lua }{
-	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always), lua("aside", always),
+var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown *rueidis.Lua }{
+	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always), lua("aside", always), lua("disown", always),
 }
 
 const always = "#!lua flags=allow-oom\n"
@@ -59,7 +59,7 @@ func (g *Gate) reserveScript(ctx context.Context, id seckill.SaleID, now string,
 
 // finishScript runs lua/finish.lua for outcomes of one sale.
 func (g *Gate) finishScript(ctx context.Context, id seckill.SaleID, outcomes []seckill.Outcome) ([]rueidis.RedisMessage, error) {
-	args := make([]string, 0, 1+3*len(outcomes))
+	args := make([]string, 0, 1+4*len(outcomes))
 	args = append(args, g.finalChannel(bucket(id)))
 	for _, o := range outcomes {
 		became := "placed"
@@ -69,7 +69,7 @@ func (g *Gate) finishScript(ctx context.Context, id seckill.SaleID, outcomes []s
 		case !o.Placed():
 			became = "void"
 		}
-		args = append(args, o.Ticket.Buyer, o.Ticket.ID, became)
+		args = append(args, o.Ticket.Buyer, o.Ticket.ID, strconv.Itoa(o.Ticket.Quantity), became)
 	}
 	return g.call(ctx, id, scripts.finish, []string{g.saleKey(id), g.holdsKey(id), g.outboxKey(bucket(id))}, args)
 }
@@ -107,6 +107,17 @@ func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string
 // entry was still there.
 func (g *Gate) asideScript(ctx context.Context, b int, entry, kept string) (first bool, err error) {
 	answer, err := g.run(ctx, b, scripts.aside, []string{g.outboxKey(b), g.asideKey(b)}, []string{entry, kept, strconv.Itoa(asideMost), outboxGroup})
+	if err != nil {
+		return false, err
+	}
+	said, err := answer[0].ToString()
+	return said == "aside", err
+}
+
+// disownScript runs lua/disown.lua for a hold of a sale, and tells whether it was still
+// there.
+func (g *Gate) disownScript(ctx context.Context, id seckill.SaleID, buyer, hold, kept string) (first bool, err error) {
+	answer, err := g.run(ctx, bucket(id), scripts.disown, []string{g.holdsKey(id), g.asideKey(bucket(id))}, []string{buyer, hold, kept, strconv.Itoa(asideMost)})
 	if err != nil {
 		return false, err
 	}

@@ -86,7 +86,7 @@ func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, s
 type naming uint8
 
 const (
-	unknown naming = iota // nothing: there is none, or it cannot be read
+	unknown naming = iota // nothing: there is none, it cannot be read, or no gate has written it
 	named                 // this entry waits for its outcome
 	unnamed               // another entry or ticket does, or the ticket has its outcome
 )
@@ -113,10 +113,23 @@ func (g *Gate) named(ctx context.Context, b int, of []found) (all []naming, err 
 			return nil, g.fail(b, err)
 		}
 		f := of[i]
-		if _, _, unreadable := parseHold(held); unreadable == nil {
-			all[i] = unnamed
+		state, t, unreadable := parseHold(held)
+		if unreadable != nil {
+			continue
 		}
-		if held == hold(pending, &f.Ticket, f.entry) {
+		read := &f
+		if entryOf(held) != f.entry {
+			read = nil
+		}
+		believed, err := g.believeFor(ctx, f.Sale, f.Buyer, held, read)
+		if err != nil {
+			return nil, err
+		}
+		if !believed {
+			continue // a forged hold takes nobody's ticket away either
+		}
+		all[i] = unnamed
+		if read != nil && state == pending && t.ID == f.ID && t.Quantity == f.Quantity && t.Seq == f.Seq {
 			all[i] = named
 		}
 	}

@@ -3,7 +3,7 @@
 -- empties the outbox.
 --
 -- KEYS  1 sale (hash)   2 holds (hash)   3 outbox (stream)
--- ARGV  1 the channel on which nodes hear of it; then for each ticket: buyer, ticket, and what
+-- ARGV  1 the channel on which nodes hear of it; then for each ticket: buyer, ticket, quantity, and what
 --       became of it: "placed", "returns" (refused, its units come back here) or "void"
 --       (refused because the store had none: its units do not exist)
 -- returns {"closed"} or {"ok", left, the buyers and their holds that cannot be read, which stay as they are}
@@ -12,22 +12,22 @@ local s = redis.call('HMGET', sale, 'open', 'finished', 'left')
 local open, was_finished, left = s[1], tonumber(s[2] or '0'), tonumber(s[3])
 if open ~= '1' then return {'closed'} end
 local buyers = {}
-for at = 2, #ARGV, 3 do buyers[#buyers + 1] = ARGV[at] end
+for at = 2, #ARGV, 4 do buyers[#buyers + 1] = ARGV[at] end
 local held = redis.call('HMGET', holds, unpack(buyers))
 local done, writes, entries, tickets, damaged = {}, {}, {}, {}, {}
 local finished, returned, void, freed = 0, 0, 0, 0
 for i, buyer in ipairs(buyers) do
-  local ticket, became = ARGV[3 * i], ARGV[3 * i + 1]
+  local ticket, units, became = ARGV[4 * i - 1], tonumber(ARGV[4 * i]), ARGV[4 * i + 1]
   if held[i] and not done[ticket] then
-    local state, its, quantity, seq, entry = hold_read(held[i])
+    local state, its, quantity, seq, entry, seal = hold_read(held[i])
     if not state then damaged[#damaged + 1], damaged[#damaged + 2] = buyer, held[i] end
     if state == PENDING and its == ticket and entry ~= '-' then
       done[ticket] = true
       local now = PLACED
       if became ~= 'placed' then now, freed = REFUSED, freed + 1 end
-      if became == 'returns' then returned = returned + tonumber(quantity) end
-      if became == 'void' then void = void + tonumber(quantity) end
-      writes[#writes + 1], writes[#writes + 2] = buyer, hold_write(now, ticket, quantity, seq, entry)
+      if became == 'returns' then returned = returned + units end
+      if became == 'void' then void = void + units end
+      writes[#writes + 1], writes[#writes + 2] = buyer, hold_write(now, ticket, quantity, seq, entry, seal)
       entries[#entries + 1], tickets[#tickets + 1] = entry, ticket
       finished = math.max(finished, tonumber(seq))
     end

@@ -1,18 +1,24 @@
 -- What the scripts share; it stands before each of them, together with the states of a
 -- hold: PENDING, PLACED, REFUSED, RELEASED. layout.go has the same two forms for Go.
 
--- A hold is a buyer's newest ticket in a sale: state, ticket, quantity, admission number
--- and outbox entry. Of what is no hold, or has numbers that no gate writes, hold_read
--- returns nothing.
+-- A hold is a buyer's newest ticket in a sale: its form (2), then state, ticket, quantity,
+-- admission number, outbox entry and the seal of what the buyer asked for, which Go makes
+-- and checks. The first form, of an earlier version, had neither a form nor a seal. Of what
+-- is no hold, or has numbers that no gate writes, hold_read returns nothing.
 local function hold_read(hold)
-  local state, ticket, quantity, seq, entry = string.match(hold, '^([porx])(%w+),(%d+),(%d+),([%d%-]+)$')
-  if not state or #quantity > 4 or #seq > 16 then return end
+  local state, ticket, quantity, seq, entry, seal = string.match(hold, '^2([porx])(%w+),(%d+),(%d+),([%d%-]+),([%w_%-]+)$')
+  if not state then
+    state, ticket, quantity, seq, entry = string.match(hold, '^([porx])(%w+),(%d+),(%d+),([%d%-]+)$')
+  end
+  if not state or seal and #seal ~= 22 or #quantity > 4 or #seq > 16 then return end
   local ms, n = string.match(entry, '^(%d+)%-(%d+)$')
   if entry ~= '-' and (not ms or #ms > 18 or #n > 18) then return end
-  return state, ticket, quantity, seq, entry
+  return state, ticket, quantity, seq, entry, seal
 end
-local function hold_write(state, ticket, quantity, seq, entry)
-  return state .. ticket .. ',' .. quantity .. ',' .. seq .. ',' .. entry
+local function hold_write(state, ticket, quantity, seq, entry, seal)
+  local hold = state .. ticket .. ',' .. quantity .. ',' .. seq .. ',' .. entry
+  if not seal then return hold end
+  return '2' .. hold .. ',' .. seal
 end
 
 -- An outbox entry has the field t: ticket, sale, quantity, admission number, time (ms

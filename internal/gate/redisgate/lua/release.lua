@@ -18,12 +18,12 @@ for at = 2, #ARGV, 3 do
     returned = returned + units
     local held = redis.call('HGET', holds, buyer)
     if held then
-      local state, its, quantity, seq, entry = hold_read(held)
+      local state, its, quantity, seq, entry, seal = hold_read(held)
       if not state then damaged[#damaged + 1], damaged[#damaged + 2] = buyer, held end
       if its == ticket then
         -- Its order ended before its outcome was told: so it was placed, and is final.
         if state == PENDING and entry ~= '-' then redis.call('XDEL', outbox, entry) end
-        redis.call('HSET', holds, buyer, hold_write(RELEASED, ticket, quantity, seq, entry))
+        redis.call('HSET', holds, buyer, hold_write(RELEASED, ticket, quantity, seq, entry, seal))
       end
     end
   end

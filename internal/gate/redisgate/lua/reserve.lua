@@ -12,8 +12,9 @@
 --         or {"ok", limit per buyer, entries in the outbox, an answer for each, the buyers and
 --         their holds that cannot be read}. Such a hold counts as none, since the store lets
 --         nobody have two orders. An answer is the units left
---         when the new ticket is admitted, else "verdict,left,ticket" with an empty
---         ticket where there is none; the verdict is "quantity" when the sale does not allow it
+--         when the new ticket is admitted, else "verdict,left,hold": the hold that has decided,
+--         for Go to check its seal, empty where none has; the verdict is "quantity" when the
+--         sale does not allow it
 local sale, holds, outbox = KEYS[1], KEYS[2], KEYS[3]
 local id, most, now, latest, FIRST = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 5
 if not now then
@@ -53,22 +54,22 @@ for i, buyer in ipairs(buyers) do
   local at = FIRST + 4 * (i - 1)
   local wants, ticket, seal = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local quantity, hold = tonumber(wants), admitted[buyer] or held[i]
-  local active, same, theirs = false, false, nil
+  local active, same = false, false
   if hold then
-    local state, its, units = hold_read(hold)
+    local state, _, units = hold_read(hold)
     active = state == PENDING or state == PLACED
     if not state then damaged[#damaged + 1], damaged[#damaged + 2] = buyer, hold end
-    same, theirs = active and tonumber(units) == quantity, its
+    same = active and tonumber(units) == quantity
   end
   local says = verdict(quantity, active, same)
   if says then
     -- left is below 0 while units that were sold already are on their way here
-    answers[i] = says .. ',' .. math.max(0, left) .. ',' .. (says == 'queued' and theirs or '')
+    answers[i] = says .. ',' .. math.max(0, left) .. ',' .. ((says == 'queued' or says == 'limit') and hold or '')
   else
     seq, left, waiting = seq + 1, left - quantity, waiting + 1
     local number = whole(seq)
     local entry = redis.call('XADD', outbox, '*', 't', entry_write(ticket, id, wants, number, at_ms, buyer), 's', seal .. version)
-    hold = hold_write(PENDING, ticket, wants, number, entry)
+    hold = hold_write(PENDING, ticket, wants, number, entry, string.sub(seal, 2))
     admitted[buyer], answers[i] = hold, left
     writes[#writes + 1], writes[#writes + 2] = buyer, hold
   end

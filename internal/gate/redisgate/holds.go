@@ -1,0 +1,166 @@
+package redisgate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"seckill"
+)
+
+// A hold says who has a ticket, and keeps its buyer from another one. It carries the seal
+// of what the buyer asked for, which the node makes before Redis decides, so that a hold
+// that somebody else has written is not believed: whatever reads a hold in Go comes here,
+// and the script that admits hands the hold over by which it has refused somebody. The
+// seal is of buyer, sale, ticket and quantity; state, number and entry are Redis' word.
+
+// formedMost is how many sales a node remembers to have sealed holds.
+const formedMost = 100_000
+
+// Crosschecked says whom to ask about a hold without a seal that is known here: the store
+// about the outcome of a ticket, and whether other nodes have a secret that is not known
+// here. It is called before Run.
+func (g *Gate) Crosschecked(outcome func(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error), strangers func(ctx context.Context) (bool, error)) {
+	g.outcome, g.strangers = outcome, strangers
+}
+
+// asked is the seal of what the buyer of a ticket asked for.
+func (g *Gate) asked(t seckill.Ticket) seckill.Seal {
+	t.Seq, t.At, t.Version = 0, time.Time{}, 0
+	return g.seals.Make(&t)
+}
+
+// believe tells whether a hold, which can be read, is the gate's. One that is not is put
+// aside, with an alarm. The error says that nobody can tell now.
+func (g *Gate) believe(ctx context.Context, id seckill.SaleID, buyer, hold string) (bool, error) {
+	return g.believeFor(ctx, id, buyer, hold, nil)
+}
+
+// believeFor is believe for a hold whose entry in the outbox has been read; nil: it has not.
+func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold string, entry *found) (bool, error) {
+	state, t, err := parseHold(hold)
+	if err != nil {
+		return false, nil
+	}
+	t.Sale, t.Buyer = id, buyer
+	if g.seals.Asked(t) {
+		return true, nil
+	}
+	// It is of an earlier version, of a node with another secret, or forged.
+	if ours, err := g.isFormed(ctx, id); err != nil || !ours {
+		return err == nil, err
+	}
+	if t.Seal != (seckill.Seal{}) && g.strangers != nil {
+		if others, err := g.strangers(ctx); err != nil || others {
+			return err == nil, err
+		}
+	}
+	believed, err := false, error(nil)
+	if state == pending {
+		believed, err = g.waits(ctx, &t, entryOf(hold), entry)
+	} else {
+		believed, err = g.settled(ctx, &t, state)
+	}
+	if err == nil && !believed {
+		g.disown(ctx, id, buyer, hold)
+	}
+	return believed, err
+}
+
+// waits tells whether the outbox has the ticket of a pending hold, sealed.
+func (g *Gate) waits(ctx context.Context, t *seckill.Ticket, at string, read *found) (bool, error) {
+	b := bucket(t.Sale)
+	if at == noEntry {
+		return false, nil
+	}
+	if read == nil {
+		client, err := g.up(b)
+		if err != nil {
+			return false, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, g.patience)
+		defer cancel()
+		page, err := client.Do(ctx, client.B().Xrange().Key(g.outboxKey(b)).Start(at).End(at).Build()).AsXRange()
+		if err != nil {
+			return false, g.fail(b, err)
+		}
+		if len(page) == 0 || len(page[0].FieldValues) == 0 {
+			return false, nil
+		}
+		in, err := parseEntry(page[0])
+		if err != nil {
+			return false, nil
+		}
+		read = &found{in, at}
+	}
+	in := read.Ticket
+	return in.ID == t.ID && in.Sale == t.Sale && in.Buyer == t.Buyer && in.Quantity == t.Quantity && in.Seq == t.Seq && g.seals.Asked(in), nil
+}
+
+// settled tells whether the store has the outcome that a hold says.
+func (g *Gate) settled(ctx context.Context, t *seckill.Ticket, state string) (bool, error) {
+	if g.outcome == nil {
+		return false, nil
+	}
+	o, err := g.outcome(ctx, t.Sale, t.Buyer, t.ID)
+	switch {
+	case errors.Is(err, seckill.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("gate: a hold of sale %s cannot be checked: %w", t.Sale, err)
+	}
+	return o.Placed() == (state != refused) && o.Ticket.Quantity == t.Quantity, nil
+}
+
+// disown takes a hold away that no gate has written, and keeps it where a person finds
+// it. Several readers may find it at once: the first one counts it. If it has changed
+// meanwhile it is somebody else's to check.
+func (g *Gate) disown(ctx context.Context, id seckill.SaleID, buyer, hold string) {
+	why := "no gate has written this hold"
+	kept, _ := json.Marshal(map[string]string{"from": "holds", "sale": id.String(), "buyer": buyer, "content": hold, "why": why, "at": time.Now().UTC().Format(time.RFC3339)})
+	if first, err := g.disownScript(ctx, id, buyer, hold, string(kept)); err == nil && !first {
+		return
+	}
+	g.asides["holds"].Inc()
+	g.log.Error("gate: a hold is put aside", "sale", id, "buyer", buyer, "hold", strconv.QuoteToASCII(strings.ToValidUTF8(hold[:min(len(hold), 200)], "?")), "error", why)
+}
+
+// isFormed tells whether a sale's state at the gate was made by a version that seals its
+// holds. What a node has seen once it goes by, whatever Redis says later.
+func (g *Gate) isFormed(ctx context.Context, id seckill.SaleID) (bool, error) {
+	g.mu.Lock()
+	_, seen := g.formed[id]
+	g.mu.Unlock()
+	if seen {
+		return true, nil
+	}
+	client, err := g.up(bucket(id))
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	form, err := client.Do(ctx, client.B().Hget().Key(g.saleKey(id)).Field(fieldForm).Build()).ToString()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return false, g.fail(bucket(id), err)
+	}
+	if form == holdForm {
+		g.noteFormed(id)
+	}
+	return form == holdForm, nil
+}
+
+func (g *Gate) noteFormed(id seckill.SaleID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.formed) >= formedMost {
+		clear(g.formed)
+	}
+	g.formed[id] = struct{}{}
+}
