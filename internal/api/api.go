@@ -184,7 +184,7 @@ func New(c Config) *API {
 		a.Tally = live.NewTally()
 	}
 	if c.Live != nil {
-		c.Live.Teller.Waiting = a.watchers.waiting
+		c.Live.Teller.CountWaiting(a.watchers.waiting)
 	}
 	a.routes = []route{
 		// Anybody.

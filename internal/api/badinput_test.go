@@ -66,6 +66,7 @@ func (s *system) samples() map[string]string {
 		"POST /api/sales/{sale}/challenge":      `{"sound":"en"}`,
 		"POST /api/sales/{sale}/pass":           `{"work":"","formula":"","answer":"","captcha":""}`,
 		"POST /api/admin/sales/{sale}/eligible": `{"csv":"buyer\nalice\n","mode":"add"}`,
+		"POST /api/admin/sales/{sale}/publish":  `{"preflight":true,"reason":"a rehearsal"}`,
 		"POST /api/admin/access":                `{"list":"block","buyer":"a farmer","note":"tells nobody"}`,
 		"POST /api/admin/access/remove":         `{"buyer":"a listed one"}`,
 		"POST /api/admin/invites":               `{"uses":2,"hours":1}`,

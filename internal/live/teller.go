@@ -49,15 +49,13 @@ type Teller struct {
 	Board  Board
 	Tally  *Tally
 	Log    *slog.Logger
-	// Waiting is how many wait for the opening of a sale at this node; nil: nobody counts.
-	// It is set before Run.
-	Waiting func(id seckill.SaleID) int64
 
-	mu    sync.Mutex
-	last  Message
-	parts Parts
-	marks []Mark
-	paces paces
+	mu      sync.Mutex
+	waiting func(id seckill.SaleID) int64 // nil: nobody counts
+	last    Message
+	parts   Parts
+	marks   []Mark
+	paces   paces
 }
 
 // Run tells until ctx is done, and then that this node is gone.
@@ -158,6 +156,13 @@ func (t *Teller) Message(ctx context.Context) Message {
 	return m
 }
 
+// CountWaiting says who counts how many wait for the opening of a sale at this node.
+func (t *Teller) CountWaiting(waiting func(id seckill.SaleID) int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = waiting
+}
+
 func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.Time) []Figures {
 	ids := make([]seckill.SaleID, len(sales))
 	for i, s := range sales {
@@ -166,6 +171,9 @@ func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.
 	}
 	states, _ := t.Source.States(ctx, ids) // what is missing is not known
 	now := t.Source.Now().UTC()
+	t.mu.Lock()
+	waiting := t.waiting
+	t.mu.Unlock()
 	all := make([]Figures, 0, len(sales))
 	for _, s := range sales {
 		at := readAt
@@ -174,8 +182,8 @@ func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.
 		}
 		f := Figures{Sale: s.ID, Title: s.Title, Total: s.Total, OpensAt: s.OpensAt, ClosesAt: s.ClosesAt, Paused: s.Paused, Ended: s.Ended,
 			Version: s.Version, AgeMS: time.Since(at).Milliseconds()}
-		if t.Waiting != nil {
-			f.Waiting = t.Waiting(s.ID)
+		if waiting != nil {
+			f.Waiting = waiting(s.ID)
 		}
 		if state, ok := states[s.ID]; ok && state.Open {
 			f.Gate = &state
