@@ -23,6 +23,8 @@ const (
 	Captured   CallbackType = "captured" // the provider has the money
 	Failed     CallbackType = "failed"   // the payment came to nothing
 	GivenBack  CallbackType = "refunded" // the money went back to the buyer
+	Bounced    CallbackType = "bounced"  // a refund did not reach the buyer: the money is the provider's again
+	Disputed   CallbackType = "disputed" // the buyer takes the money back through the bank
 	Irrelevant CallbackType = ""         // a verified message that changes nothing here
 )
 
@@ -36,6 +38,7 @@ type Callback struct {
 	Order     string       `json:"order"`
 	Reference string       `json:"reference"`        // the provider's id of the payment, or of our refund
 	Refund    string       `json:"refund,omitempty"` // our id of the refund, where the provider keeps it
+	Own       string       `json:"-"`                // the provider's own id of the refund, where it has one
 	Amount    int64        `json:"amount"`           // minor units
 	Currency  string       `json:"currency"`
 	At        time.Time    `json:"at"`
@@ -56,8 +59,8 @@ func (c *Callback) Validate() error {
 	switch {
 	case !name(c.Event):
 		return &FieldError{"event", fmt.Sprintf("must be 1 to %d printable bytes", MaxReference)}
-	case c.Type != Captured && c.Type != Failed && c.Type != GivenBack:
-		return &FieldError{"type", "must be captured, failed or refunded"}
+	case c.Type != Captured && c.Type != Failed && c.Type != GivenBack && c.Type != Bounced && c.Type != Disputed:
+		return &FieldError{"type", "must be captured, failed, refunded, bounced or disputed"}
 	case !name(c.Order):
 		return &FieldError{"order", fmt.Sprintf("must be 1 to %d printable bytes", MaxReference)}
 	case !name(c.Reference):
@@ -126,7 +129,11 @@ type Refund struct {
 	DoneAt    *time.Time  `json:"done_at,omitempty"`
 	Tries     int         `json:"tries"`
 	Error     string      `json:"error,omitempty"` // of the last try
+	Given     string      `json:"given,omitempty"` // the provider's own id of it once it is done, or ByHand
 }
+
+// ByHand is the Given of a refund that a person gave back by another way than the provider.
+const ByHand = "by hand"
 
 // Checkout is a payment that was started for an order and has no end yet.
 type Checkout struct {
@@ -225,6 +232,7 @@ type Received struct {
 	Due      bool // a refund is due, see DueRefunds
 	Aside    bool // put aside: a person must look
 	Conflict bool
+	Undone   bool // a refund came back or a payment is disputed: a person must look
 	Returned bool // units are on their way back
 	Note     string
 }
@@ -242,6 +250,20 @@ type PaymentFilter struct {
 type PaymentCursor struct {
 	SeenAt    time.Time
 	Reference string
+}
+
+// RefundFilter says which refunds are wanted; empty fields want all.
+type RefundFilter struct {
+	State    RefundState
+	Provider Provider
+	Before   RefundCursor // those that were made before this one
+	Max      int
+}
+
+// RefundCursor is a place in the list of refunds.
+type RefundCursor struct {
+	MadeAt time.Time
+	ID     string
 }
 
 // MoneyState says what waits for somebody: how much money is put aside, in how many

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // --zone and ?zone= also where the machine has no zone files
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ no unit unsold while somebody still wants it.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newBooksCommand(), newOrdersCommand(), newWebhooksCommand(), newAccountCommand(), newLogCommand(), newAccessCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newGateCommand(), newStackCommand(), newMQCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newSaleCommand(), newAuditCommand(), newBooksCommand(), newOrdersCommand(), newRefundsCommand(), newWebhooksCommand(), newAccountCommand(), newLogCommand(), newAccessCommand(), newTokenCommand(), newLoadCommand(), newConfigCommand(), newGateCommand(), newStackCommand(), newMQCommand(), newVersionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return sayWhatToWrite(err) })
 	return root

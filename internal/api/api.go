@@ -248,6 +248,8 @@ func New(c Config) *API {
 		{"POST", "/api/admin/orders/{order}/cancel", supporters, a.cancelFor},
 		{"POST", "/api/admin/orders/{order}/refund", supporters, a.refund}, // a repeat of a part needs its id
 		{"GET", "/api/admin/payments", viewers, a.listPayments},
+		{"GET", "/api/admin/refunds", viewers, a.listRefunds},
+		{"POST", "/api/admin/refunds/{refund}/done", supporters, a.refundDone},
 		{"GET", "/api/admin/books", viewers, a.books},
 		{"GET", "/api/admin/books/differences", viewers, a.differences},
 		{"GET", "/api/admin/nodes", viewers, a.nodes},

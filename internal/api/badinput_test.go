@@ -49,6 +49,16 @@ func (s *system) refused(t *testing.T, rows []row) {
 	}
 }
 
+// theRefund is the id of a refund that a test has made with refunds.
+const theRefund = "a-refund"
+
+// refunds pays an order and gives a cent of it back, as the refund id.
+func (s *system) refunds(id, order string) {
+	s.t.Helper()
+	s.as(s.whole(order).Buyer, "POST", "/api/orders/"+order+"/pay", "").is(200)
+	s.admin("POST", "/api/admin/orders/"+order+"/refund", fmt.Sprintf(`{"id":%q,"amount":1}`, id)).is(200)
+}
+
 const callbackRoute = "/api/payments/{provider}"
 
 // samples are good bodies for the routes that take one. A route that is not
@@ -88,6 +98,7 @@ func (s *system) samples() map[string]string {
 
 		"POST /api/admin/webhooks/{receiver}/replay": `{"from":"2026-11-01T00:00:00Z","to":"2026-11-02T00:00:00Z"}`,
 
+		"POST /api/admin/refunds/{refund}/done": `{"reason":"by a bank transfer"}`,
 		"POST /api/admin/orders/{order}/refund": `{"reason":"broken"}`,
 		"POST /api/admin/orders/{order}/cancel": `{"reason":"bought by a robot"}`,
 	}
@@ -95,7 +106,7 @@ func (s *system) samples() map[string]string {
 
 // good is a request that the route accepts.
 func (s *system) good(r route) call {
-	path := strings.NewReplacer("{sale}", s.open.ID.String(), "{order}", s.order, "{name}", takenName, "{receiver}", theReceiver).Replace(r.path)
+	path := strings.NewReplacer("{sale}", s.open.ID.String(), "{order}", s.order, "{name}", takenName, "{receiver}", theReceiver, "{refund}", theRefund).Replace(r.path)
 	if strings.HasPrefix(r.path, "/api/admin/books") {
 		path += "?from=2026-11-01&to=2026-11-30&zone=Asia/Shanghai"
 	}
@@ -156,6 +167,7 @@ func TestTheSamplesAreGood(t *testing.T) {
 			orders[r.path] = s.bought(ownerName+r.path, s.open.ID, 1)
 		}
 	}
+	s.refunds(theRefund, s.bought("gives back", s.open.ID, 1))
 	refund := "/api/admin/orders/{order}/refund"
 	s.as(ownerName+refund, "POST", "/api/orders/"+orders[refund]+"/pay", "").is(200)
 	doc, _ := document()
@@ -374,6 +386,11 @@ func TestBadIDs(t *testing.T) {
 		if strings.Contains(r.path, "{order}") {
 			for _, id := range badOrderIDs {
 				rows = append(rows, row{r.method + " " + r.path + " with order " + id, good.withPath(strings.Replace(r.path, "{order}", id, 1)), 404, "not_found", nil})
+			}
+		}
+		if strings.Contains(r.path, "{refund}") {
+			for _, id := range append(badOrderIDs, "%00", strings.Repeat("r", 65)) {
+				rows = append(rows, row{r.method + " " + r.path + " with refund " + id, good.withPath(strings.Replace(r.path, "{refund}", id, 1)), 404, "not_found", nil})
 			}
 		}
 	}

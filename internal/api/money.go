@@ -17,19 +17,22 @@ import (
 	"seckill/internal/payment"
 )
 
+// maxCallback is the largest callback of a payment provider, in bytes.
+const maxCallback = 256 << 10
+
 // Money is what administrators read of orders and payments.
 type Money interface {
 	AllOrders(ctx context.Context, f seckill.OrderFilter) ([]seckill.Order, error)
 	AnyOrder(ctx context.Context, id string) (seckill.Order, error)
 	Payments(ctx context.Context, f seckill.PaymentFilter) ([]seckill.Payment, error)
 	RefundsOf(ctx context.Context, order string) ([]seckill.Refund, error)
+	Refunds(ctx context.Context, f seckill.RefundFilter) ([]seckill.Refund, error)
+	// RefundDone MUST change nothing the second time.
+	RefundDone(ctx context.Context, id, by, reason string) (seckill.Refund, error)
 	History(ctx context.Context, order string, max int) ([]seckill.Entry, error)
 	SaleHistory(ctx context.Context, sale seckill.SaleID, before int64, max int) ([]seckill.Entry, error)
 	Aftermath(ctx context.Context, sale seckill.SaleID) (seckill.Aftermath, error)
 }
-
-// maxCallback is the largest callback of a payment provider, in bytes.
-const maxCallback = 256 << 10
 
 // paying is an order that is being paid, as it is answered.
 type paying struct {
@@ -114,11 +117,19 @@ func (a *API) refund(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &b, true); err != nil {
 		return err
 	}
-	if !seckill.ValidTicketID(id) {
+	// A payment that was put aside names whatever its message named as the order.
+	if !seckill.ValidTicketID(id) && (b.Payment == "" || len(id) > seckill.MaxReference || !seckill.Printable(id)) {
 		return seckill.ErrNotFound
 	}
 	if err := b.check(); err != nil {
 		return err
+	}
+	if b.Amount != nil {
+		if o, err := a.Money.AnyOrder(r.Context(), id); err != nil {
+			return err
+		} else if err := a.Payments.Takes("amount", *b.Amount, o.Currency); err != nil {
+			return err
+		}
 	}
 	f := seckill.RefundRequest{ID: b.ID, Order: id, Amount: b.Amount, Units: b.Units, Restock: b.Restock == nil || *b.Restock, Reason: b.Reason, By: r.who.Buyer, Payment: b.Payment}
 	o, err := a.Orders.Refund(r.Context(), f)
@@ -126,9 +137,18 @@ func (a *API) refund(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	a.Payments.RefundIsDue()
-	a.Sales.Forget(o.Sale) // its total may be another
 	a.Log.Info("admin: refund", "request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "order", id, "reason", b.Reason)
+	if o.ID == "" {
+		return writeJSON(w, http.StatusOK, unknownOrder{Payment: b.Payment, State: seckill.PaymentReturned})
+	}
+	a.Sales.Forget(o.Sale) // its total may be another
 	return writeJSON(w, http.StatusOK, a.shown(o))
+}
+
+// unknownOrder answers a refund of money for an order that is not known.
+type unknownOrder struct {
+	Payment string               `json:"payment"`
+	State   seckill.PaymentState `json:"payment_state"`
 }
 
 // cancelFor ends somebody's unpaid order.

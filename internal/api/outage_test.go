@@ -103,6 +103,14 @@ func (down) Aftermath(context.Context, seckill.SaleID) (seckill.Aftermath, error
 	return seckill.Aftermath{}, errDown
 }
 
+func (down) Refunds(context.Context, seckill.RefundFilter) ([]seckill.Refund, error) {
+	return nil, errDown
+}
+
+func (down) RefundDone(context.Context, string, string, string) (seckill.Refund, error) {
+	return seckill.Refund{}, errDown
+}
+
 func (down) History(context.Context, string, int) ([]seckill.Entry, error) {
 	return nil, errDown
 }
@@ -129,7 +137,7 @@ func TestWhileTheStoreIsDown(t *testing.T) {
 		require.NotContains(t, string(a.body), "db.internal", "why is nobody's business but the log's")
 	}
 	for _, request := range []string{
-		"GET /api/admin/orders", "GET /api/admin/orders/" + s.order, "GET /api/admin/payments",
+		"GET /api/admin/orders", "GET /api/admin/orders/" + s.order, "GET /api/admin/payments", "GET /api/admin/refunds",
 		"POST /api/admin/orders/" + s.order + "/cancel", "POST /api/admin/orders/" + s.order + "/refund",
 	} {
 		method, path, _ := strings.Cut(request, " ")

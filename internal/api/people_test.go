@@ -105,6 +105,7 @@ func TestEveryChangeStandsInTheLog(t *testing.T) {
 	_, err := s.accounts.Register(t.Context(), takenName, goodPassword, "")
 	require.NoError(t, err)
 	other := s.bought(otherName, s.open.ID, 2)
+	s.refunds(theRefund, s.bought("gives back", s.open.ID, 1))
 	s.as(otherName, "POST", "/api/orders/"+other+"/pay", "").is(200)
 	logged := map[string]bool{}
 	for _, r := range s.api.routes {

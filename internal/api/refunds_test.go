@@ -68,6 +68,7 @@ func TestRefundsWholeAndInPart(t *testing.T) {
 	require.Equal(t, []any{seckill.Paid, int64(thePrice), 1}, []any{o.State, o.RefundedAmount, o.ReturnedUnits})
 	refund(part, `{"id":"one","units":1}`) // a repeat
 	s.admin("POST", "/api/admin/orders/"+part+"/refund", `{"id":"one","units":2}`).problem(409, "state")
+	s.admin("POST", "/api/admin/orders/"+part+"/refund", `{"id":"one"}`).problem(409, "state")
 	s.atTheGate(id, 8)
 	o = refund(part, `{"id":"scrapped","units":1,"restock":false}`)
 	require.Equal(t, 2, o.ReturnedUnits)

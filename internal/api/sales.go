@@ -111,6 +111,9 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := a.Payments.Takes("price", *body.Price, body.Currency); err != nil {
+		return err
+	}
 	made, err := a.Sales.Create(r.Context(), seckill.Sale{
 		Shelf: stands, Notice: body.Notice, Key: key,
 		Title: body.Title, Description: body.Description, Image: body.Image, Price: *body.Price, ListPrice: body.ListPrice, Currency: body.Currency,
@@ -135,12 +138,30 @@ func (a *API) patchSale(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &patch, false); err != nil {
 		return err
 	}
+	if patch.Price != nil || patch.Currency != nil {
+		v, err := a.Sales.Get(r.Context(), id)
+		if err != nil {
+			return err
+		}
+		orOther(patch.Price, &v.Price)
+		orOther(patch.Currency, &v.Currency)
+		if err := a.Payments.Takes("price", v.Price, v.Currency); err != nil {
+			return err
+		}
+	}
 	changed, err := a.Sales.Patch(r.Context(), id, patch)
 	if err != nil {
 		return err
 	}
 	a.changed(r, "patch", changed)
 	return a.receipt(w, r, http.StatusOK, "patch", changed, sale.Warnings(changed, changed.ServerNow)...)
+}
+
+// orOther sets v to what is wished, if anything is.
+func orOther[T any](wish, v *T) {
+	if wish != nil {
+		*v = *wish
+	}
 }
 
 func (a *API) moveStock(w http.ResponseWriter, r *request) error {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -19,7 +20,15 @@ func (n *Node) openPayments() (*payment.Payments, error) {
 	if provider.Name() == seckill.ProviderTest {
 		n.log.Warn("payment.provider is \"test\": nobody pays anything, whoever presses the button has paid; a shop that sells sets shop or stripe")
 	}
-	return payment.New(payment.Config{Store: n.store, Gate: n.gate, Orders: n.orders, Provider: provider, Grace: n.config.Payment.Grace, Log: n.log, Metrics: n.metrics}), nil
+	former, err := n.config.former(provider.Name())
+	if err != nil {
+		return nil, err
+	}
+	now, ok := provider.(*payment.Shop)
+	if before, both := former.(*payment.Shop); ok && both && n.config.Payment.PreviousProvider == "" {
+		now.SignAlso(before) // while its secret is changed
+	}
+	return payment.New(payment.Config{Store: n.store, Gate: n.gate, Orders: n.orders, Provider: provider, Former: former, Grace: n.config.Payment.Grace, Log: n.log, Metrics: n.metrics}), nil
 }
 
 // pages are what people see: with the provider "test" also the page at which its
@@ -78,4 +87,24 @@ func (c *Config) provider() (payment.Provider, error) {
 		return payment.NewStripe(string(key), string(secret), c.Payment.URL)
 	}
 	return payment.Test{}, nil
+}
+
+// former is who is believed in callbacks beside the provider; nil: nobody.
+func (c *Config) former(provider seckill.Provider) (payment.Former, error) {
+	secret, err := secretOf(c.Payment.PreviousSecret, c.Payment.PreviousSecretFile, "payment.previous_secret_file")
+	if err != nil {
+		return nil, err
+	}
+	name := cmp.Or(c.Payment.PreviousProvider, provider)
+	switch {
+	case c.Payment.PreviousProvider == "" && len(secret) == 0:
+		return nil, nil
+	case len(secret) == 0:
+		return nil, fmt.Errorf("payment.previous_secret (%s) is not set, and payment.previous_provider is %q: set it, or payment.previous_secret_file", EnvName("payment.previous_secret"), name)
+	}
+	f, err := payment.NewFormer(name, string(secret))
+	if err != nil {
+		return nil, fmt.Errorf("payment.previous_provider (%s), payment.previous_secret: %w", EnvName("payment.previous_provider"), err)
+	}
+	return f, nil
 }

@@ -72,3 +72,35 @@ func TestTheTestProvidersPageIsServed(t *testing.T) {
 	require.Equal(t, 404, status(t, n.URL()+"/pay/test/"+ticket.ID))
 	require.NoError(t, stop())
 }
+
+// Who took the money before, or the secret that is being changed, is believed in callbacks.
+func TestAFormerProviderNeedsItsSecret(t *testing.T) {
+	t.Parallel()
+	const secret = "whsec_YW4gZXhhbXBsZSBhbmQgbm90IGEgc2VjcmV0IQ=="
+	for _, c := range []struct {
+		previous string
+		secret   seckill.Secret
+		want     string // the provider, empty for nobody, or what the error says
+	}{
+		{"", "", ""},
+		{"", secret, seckill.ProviderShop},
+		{seckill.ProviderShop, secret, seckill.ProviderShop},
+		{seckill.ProviderStripe, "whsec_anything", seckill.ProviderStripe},
+		{seckill.ProviderStripe, "", "payment.previous_secret (SECKILL_PAYMENT_PREVIOUS_SECRET) is not set"},
+		{seckill.ProviderTest, secret, "must be shop or stripe"},
+		{"", "short", "must be whsec_"},
+	} {
+		var config Config
+		config.Payment.PreviousProvider, config.Payment.PreviousSecret = c.previous, c.secret
+		former, err := config.former(seckill.ProviderShop)
+		switch {
+		case err != nil:
+			require.ErrorContains(t, err, c.want)
+			require.NotEmpty(t, c.want, "%v", err)
+		case former == nil:
+			require.Empty(t, c.want)
+		default:
+			require.Equal(t, c.want, former.Name())
+		}
+	}
+}

@@ -20,7 +20,11 @@ type Webhook struct {
 	URL        string         `koanf:"url"`
 	Secret     seckill.Secret `koanf:"secret"`
 	SecretFile string         `koanf:"secret_file"`
-	Types      []string       `koanf:"types"`
+
+	PreviousSecret     seckill.Secret `koanf:"previous_secret"` // signs too, while the secret is changed
+	PreviousSecretFile string         `koanf:"previous_secret_file"`
+
+	Types []string `koanf:"types"`
 }
 
 const webhooksMost = 32
@@ -94,7 +98,7 @@ func (c *Config) hookTypes() (types []string) {
 func shownWebhooks(list []Webhook) []map[string]any {
 	all := make([]map[string]any, len(list))
 	for i, w := range list {
-		all[i] = map[string]any{"name": w.Name, "url": w.URL, "secret": w.Secret.String(), "secret_file": w.SecretFile, "types": w.Types}
+		all[i] = map[string]any{"name": w.Name, "url": w.URL, "secret": w.Secret.String(), "secret_file": w.SecretFile, "previous_secret": w.PreviousSecret.String(), "previous_secret_file": w.PreviousSecretFile, "types": w.Types}
 	}
 	return all
 }
@@ -107,7 +111,14 @@ func (n *Node) openWebhooks() error {
 		if err != nil {
 			return err
 		}
-		signer, err := payment.NewSigner(string(secret))
+		previous, err := secretOf(w.PreviousSecret, w.PreviousSecretFile, "webhooks: previous_secret_file of "+w.Name)
+		if err != nil {
+			return err
+		}
+		if len(secret) == 0 {
+			return fmt.Errorf("webhooks (%s): %s: the secret is empty", EnvName("webhooks"), w.Name)
+		}
+		signer, err := payment.NewSigners(string(secret), string(previous))
 		if err != nil {
 			return fmt.Errorf("webhooks (%s): %s: %w", EnvName("webhooks"), w.Name, err)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,9 +17,10 @@ const (
 	// BooksMost is the longest period of one set of books.
 	BooksMost = 367 * 24 * time.Hour
 	booksRows = 1_000_000
-	// statementEdge is how far the provider's date of a booking may be from ours: what
-	// lies that close to the edges of the period is looked for beyond them.
-	statementEdge = 24 * time.Hour
+	// What only we seem to have is looked for in the provider's statement of so long before
+	// and after: it may date a line otherwise, or have told of it late.
+	statementBefore = 14 * 24 * time.Hour
+	statementAfter  = 24 * time.Hour
 )
 
 var errBooksLong = &seckill.FieldError{Field: "to", Must: fmt.Sprintf("must leave at most %d lines: ask for a shorter period", booksRows)}
@@ -96,7 +99,7 @@ func (p *Payments) Books(ctx context.Context, from, to time.Time, zone *time.Loc
 func (b Books) CSV() [][]string {
 	rows := [][]string{{"at", "kind", "provider", "reference", "refund", "order", "amount", "minor_units", "currency", "state"}}
 	for _, v := range b.Items {
-		rows = append(rows, []string{v.At.Format(time.RFC3339), v.Kind, v.Provider, text(v.Reference), v.Refund, text(v.Order),
+		rows = append(rows, []string{v.At.Format(time.RFC3339), v.Kind, v.Provider, text(v.Reference), text(v.Refund), text(v.Order),
 			decimal(v.Amount, v.Currency), strconv.FormatInt(v.Amount, 10), v.Currency, v.State})
 	}
 	for _, s := range b.Sums {
@@ -138,30 +141,88 @@ func (p *Payments) Differences(ctx context.Context, from, to time.Time) ([]Diffe
 		return nil, fmt.Errorf("payment provider %q: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, err)
 	}
 	var ours []seckill.Booking
-	by := map[bookKey][]int{}
-	err = p.Store.Bookings(ctx, from.Add(-statementEdge), to.Add(statementEdge), func(v seckill.Booking) error {
+	known := map[bookKey]bool{}
+	add := func(v seckill.Booking) error {
 		if v.Provider != p.Provider.Name() {
 			return nil
 		}
 		if len(ours) == booksRows {
 			return errBooksLong
 		}
-		k := bookKey{v.Kind, v.Reference}
-		by[k] = append(by[k], len(ours))
 		ours = append(ours, v)
+		known[bookKey{v.Kind, v.Reference}] = true
 		return nil
+	}
+	// Whatever we have of what they list, whenever we saw it, and what we saw in the period.
+	var references []string
+	for _, t := range theirs {
+		references = append(references, t.Reference)
+	}
+	slices.Sort(references)
+	if err := p.Store.BookingsOf(ctx, p.Provider.Name(), slices.Compact(references), add); err != nil {
+		return nil, err
+	}
+	before := maps.Clone(known)
+	err = p.Store.Bookings(ctx, from, to, func(v seckill.Booking) error {
+		if before[bookKey{v.Kind, v.Reference}] {
+			return nil // all lines of that reference are there
+		}
+		return add(v)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return differ(ours, by, theirs, from, to), nil
+	all := differ(ours, theirs, from, to)
+	return p.datedOtherwise(ctx, all, from, to)
+}
+
+// datedOtherwise leaves out the lines that seem to be only ours and stand in the provider's
+// statement of another time.
+func (p *Payments) datedOtherwise(ctx context.Context, all []Difference, from, to time.Time) ([]Difference, error) {
+	var ours []seckill.Booking
+	var rest []Difference
+	wanted := map[bookKey]bool{}
+	for _, d := range all {
+		if d.Theirs != nil {
+			rest = append(rest, d)
+			continue
+		}
+		ours = append(ours, *d.Ours)
+		wanted[bookKey{d.Kind, d.Reference}] = true
+	}
+	if len(ours) == 0 {
+		return all, nil
+	}
+	var theirs []seckill.Booking
+	for _, period := range [][2]time.Time{{from.Add(-statementBefore), from}, {to, to.Add(statementAfter)}} {
+		some, err := p.Provider.Statement(ctx, period[0], period[1])
+		if err != nil {
+			return nil, fmt.Errorf("payment provider %q: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, err)
+		}
+		for _, t := range some {
+			if wanted[bookKey{t.Kind, t.Reference}] {
+				theirs = append(theirs, t)
+			}
+		}
+	}
+	for _, d := range differ(ours, theirs, from, to) {
+		if d.Ours != nil { // what only they have is another period's
+			rest = append(rest, d)
+		}
+	}
+	return rest, nil
 }
 
 // bookKey is what a payment and its refunds are known by on both sides.
 type bookKey struct{ kind, reference string }
 
 // differ is the comparison, without storage.
-func differ(ours []seckill.Booking, by map[bookKey][]int, theirs []seckill.Booking, from, to time.Time) (all []Difference) {
+func differ(ours, theirs []seckill.Booking, from, to time.Time) (all []Difference) {
+	by := map[bookKey][]int{}
+	for i, o := range ours {
+		k := bookKey{o.Kind, o.Reference}
+		by[k] = append(by[k], i)
+	}
 	within := func(at time.Time) bool { return !at.Before(from) && at.Before(to) }
 	used := make([]bool, len(ours))
 	// Of several refunds of a payment the one with the id is meant, else one of the

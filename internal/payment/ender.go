@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"seckill"
@@ -24,12 +25,23 @@ func (p *Payments) end(ctx context.Context) (done int, err error) {
 	if !ok {
 		return 0, nil
 	}
-	open, err := p.Store.EndedCheckouts(ctx, p.Provider.Name(), dutyBatch)
+	open, err := p.Store.EndedCheckouts(ctx, p.Provider.Name(), p.endAfter, dutyBatch)
+	if err != nil {
+		return 0, err
+	}
 	for _, c := range open {
-		if err := p.endOne(ctx, provider, c); err != nil {
-			return done, err
+		if ctx.Err() != nil {
+			break
+		}
+		p.endAfter = c.ID // whatever comes of it: the next turn goes on behind it
+		if one := p.endOne(ctx, provider, c); one != nil {
+			err = errors.Join(err, one)
+			continue
 		}
 		done++
+	}
+	if len(open) < dutyBatch && ctx.Err() == nil {
+		p.endAfter = "" // and begins again after the last one
 	}
 	return done, err
 }

@@ -42,11 +42,56 @@ type Provider interface {
 	// Verify MUST return an error that wraps ErrSignature for whatever the provider
 	// did not sign, or signed long ago.
 	Verify(h http.Header, body []byte) (seckill.Callback, error)
-	// Refund gives money back, once for each id of a refund. confirmed says that it
-	// has; else a callback will, or Refund is called again.
-	Refund(ctx context.Context, r seckill.Refund) (confirmed bool, err error)
+	// Refund gives money back, once for each id of a refund. given is the provider's own
+	// id of it once it has; else a callback says so, or Refund is called again.
+	Refund(ctx context.Context, r seckill.Refund) (given string, err error)
 	// Statement lists what the provider took and gave back from from until before to.
 	Statement(ctx context.Context, from, to time.Time) ([]seckill.Booking, error)
+}
+
+// Former is who is believed beside the provider: one that took money before, or the
+// provider by a secret that is being changed. It takes no new money.
+type Former interface {
+	Name() seckill.Provider
+	Verify(h http.Header, body []byte) (seckill.Callback, error)
+}
+
+// NewFormer returns who signs callbacks with a secret that was the provider's before.
+func NewFormer(provider seckill.Provider, secret string) (Former, error) {
+	switch provider {
+	case seckill.ProviderShop:
+		return NewShop(secret, "", "", "")
+	case seckill.ProviderStripe:
+		return &Stripe{secret: secret}, nil
+	}
+	return nil, fmt.Errorf("%q signs no callbacks: it must be shop or stripe", provider)
+}
+
+// errRefused says that the provider has answered with an error. It may give the same answer
+// for as long as it remembers the request: the next try is another one.
+var errRefused = errors.New("the provider refused")
+
+// Lasting is a provider whose checkouts end by themselves, counted from their ids: they can
+// be started for start, and paid for pay.
+type Lasting interface {
+	Lasts() (start, pay time.Duration)
+}
+
+// Stepped is a provider that takes some amounts only: multiples of Step minor units.
+type Stepped interface {
+	Step(currency string) int64
+}
+
+// Takes returns a *seckill.FieldError if the provider cannot move an amount.
+func (p *Payments) Takes(field string, amount int64, currency string) error {
+	s, ok := p.Provider.(Stepped)
+	if !ok {
+		return nil
+	}
+	if step := s.Step(currency); amount%step != 0 {
+		return &seckill.FieldError{Field: field, Must: fmt.Sprintf("must be a multiple of %d (%s): the payment provider %s moves no less", step, seckill.FormatMoney(step, currency), p.Provider.Name())}
+	}
+	return nil
 }
 
 // Ending is a provider that can end a payment which was started.
@@ -60,14 +105,14 @@ type Store interface {
 	// Checkout MUST return the open checkout of an order instead of a second one.
 	Checkout(ctx context.Context, order, buyer string, provider seckill.Provider, id string, grace time.Duration) (seckill.Order, *seckill.Checkout, error)
 	CheckoutAt(ctx context.Context, id, url, session string) error
-	EndedCheckouts(ctx context.Context, provider seckill.Provider, max int) ([]seckill.Checkout, error)
+	EndedCheckouts(ctx context.Context, provider seckill.Provider, after string, max int) ([]seckill.Checkout, error)
 	CheckoutClosed(ctx context.Context, id string) error
 	// Receive MUST change something once for each event id and for each payment.
 	Receive(ctx context.Context, c seckill.Callback) (seckill.Received, error)
 	// EarlyRefunds MUST list only those whose payments are known by now.
 	EarlyRefunds(ctx context.Context, max int) ([]seckill.Callback, error)
 	TakeEarly(ctx context.Context, c seckill.Callback) (seckill.Received, error)
-	LatePayments(ctx context.Context, max int) ([]seckill.Payment, error)
+	LatePayments(ctx context.Context, after seckill.PaymentCursor, max int) ([]seckill.Payment, error)
 	Retake(ctx context.Context, late seckill.Payment, order, why string) (paid bool, err error)
 	DueRefunds(ctx context.Context, max int) ([]seckill.Refund, error)
 	RefundTried(ctx context.Context, r seckill.Refund, confirmed bool, pause time.Duration, why string) error
@@ -79,6 +124,8 @@ type Store interface {
 	MoneyTotal(ctx context.Context) ([]seckill.Money, error)
 	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
 	Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error
+	// BookingsOf MUST leave out no line of a reference.
+	BookingsOf(ctx context.Context, provider seckill.Provider, references []string, each func(seckill.Booking) error) error
 	MoneySums(ctx context.Context, to time.Time) ([]seckill.Money, error)
 	Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error)
 	Unlease(ctx context.Context, name, owner string) error
@@ -97,12 +144,13 @@ type Orders interface {
 	Wake()
 }
 
-// Config is what payments are made of; everything is required.
+// Config is what payments are made of; everything but Former is required.
 type Config struct {
 	Store    Store
 	Gate     Gate
 	Orders   Orders
 	Provider Provider
+	Former   Former        // nil: nobody
 	Grace    time.Duration // how much longer an unpaid order is kept once its first payment was started
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
@@ -115,6 +163,9 @@ type Payments struct {
 
 	due  duty.Signal // there may be a refund to ask for
 	late duty.Signal // there may be a late payment
+
+	lateAfter seckill.PaymentCursor // of the retaker: where its next turn begins
+	endAfter  string                // of the ender: the same
 
 	mu     sync.Mutex
 	starts map[string]*start // payments that are being started, by checkout
@@ -149,12 +200,31 @@ func (p *Payments) Pay(ctx context.Context, id, buyer string) (seckill.Order, *s
 		o, err := p.Orders.Pay(ctx, id, buyer)
 		return o, nil, err
 	}
-	o, c, err := p.Store.Checkout(ctx, id, buyer, p.Provider.Name(), seckill.NewTicketID(time.Now()), p.Grace)
+	checkout := func() (seckill.Order, *seckill.Checkout, error) {
+		return p.Store.Checkout(ctx, id, buyer, p.Provider.Name(), seckill.NewTicketID(time.Now()), p.Grace)
+	}
+	o, c, err := checkout()
+	if err == nil && c != nil && p.over(*c) {
+		if err = p.Store.CheckoutClosed(ctx, c.ID); err == nil {
+			o, c, err = checkout()
+		}
+	}
 	if err != nil || c == nil || c.URL != "" {
 		return o, c, err
 	}
 	c.URL, err = p.start(ctx, o, c.ID)
 	return o, c, err
+}
+
+// over tells whether a checkout has ended by itself.
+func (p *Payments) over(c seckill.Checkout) bool {
+	l, ok := p.Provider.(Lasting)
+	if !ok {
+		return false
+	}
+	start, pay := l.Lasts()
+	age := time.Since(seckill.TicketTime(c.ID))
+	return age >= pay || c.URL == "" && age >= start
 }
 
 // start asks the provider where the buyer pays, once for all who ask at the same
@@ -178,6 +248,9 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 				crash.Here("13-start-before-url", true)
 				s.err = p.Store.CheckoutAt(ctx, checkout, s.url, session)
 			} else {
+				if errors.Is(s.err, errRefused) { // the next one who asks gets another checkout
+					s.err = errors.Join(s.err, p.Store.CheckoutClosed(ctx, checkout))
+				}
 				s.err = fmt.Errorf("payment provider %s: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, s.err)
 			}
 			p.mu.Lock()
@@ -198,10 +271,18 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 // Callback takes what a provider tells. A repeat changes nothing. An error that
 // wraps ErrSignature or ErrBody is the caller's; any other asks for a repeat.
 func (p *Payments) Callback(ctx context.Context, provider string, h http.Header, body []byte) error {
-	if provider != p.Provider.Name() || provider == seckill.ProviderTest {
+	now, before := provider == p.Provider.Name(), p.Former != nil && provider == p.Former.Name()
+	if !now && !before || provider == seckill.ProviderTest {
 		return fmt.Errorf("payment provider %q: %w", provider, seckill.ErrNotFound)
 	}
-	c, err := p.Provider.Verify(h, body)
+	var c seckill.Callback
+	err := ErrSignature
+	if now {
+		c, err = p.Provider.Verify(h, body)
+	}
+	if before && errors.Is(err, ErrSignature) {
+		c, err = p.Former.Verify(h, body)
+	}
 	if err != nil {
 		p.metrics.callbacks.WithLabelValues("refused").Inc()
 		return err
@@ -230,6 +311,9 @@ func (p *Payments) came(c seckill.Callback, r seckill.Received) {
 	switch {
 	case r.Repeat:
 		result = "repeat"
+	case r.Undone:
+		result = "conflict"
+		p.Log.Error("payment: money that had found its end moves again, a person must look", "provider", c.Provider, "event", c.Event, "order", c.Order, "reason", r.Note)
 	case r.Conflict:
 		result = "conflict"
 		p.Log.Error("payment: the provider contradicts itself: compare its statement with the books", "provider", c.Provider, "event", c.Event, "order", c.Order, "reason", r.Note)

@@ -24,9 +24,15 @@ func (p Retaker) Run(ctx context.Context) error {
 // for it as for any buyer, or the way back. It may be repeated from the start: the
 // gate names the same ticket to the same buyer as long as that is active.
 func (p *Payments) retake(ctx context.Context) (done int, failed error) {
-	late, err := p.Store.LatePayments(ctx, dutyBatch)
+	late, err := p.Store.LatePayments(ctx, p.lateAfter, dutyBatch)
 	if err != nil {
 		return 0, err
+	}
+	// The next turn goes on behind these, and begins again after the last one: those that
+	// cannot proceed keep no newer one waiting.
+	if p.lateAfter = (seckill.PaymentCursor{}); len(late) == dutyBatch {
+		last := late[len(late)-1]
+		p.lateAfter = seckill.PaymentCursor{SeenAt: last.SeenAt, Reference: last.Reference}
 	}
 	for _, pay := range late {
 		order, why, err := p.units(ctx, pay)

@@ -28,6 +28,7 @@ type Shop struct {
 	Statements string // where GET gives what was moved; empty: nowhere
 
 	hook   *webhooks.Webhook
+	signer Signers
 	client *http.Client
 }
 
@@ -49,7 +50,9 @@ func NewShop(secret, pay, refunds, statement string) (*Shop, error) {
 			return nil, fmt.Errorf("%s must be an http:// or https:// address", name)
 		}
 	}
-	return &Shop{Pay: pay, Refunds: refunds, Statements: statement, hook: hook, client: &http.Client{Timeout: shopTime}}, nil
+	return &Shop{Pay: pay, Refunds: refunds, Statements: statement, hook: hook, signer: Signers{hook},
+		// A redirect is not followed: what is signed is for this address.
+		client: &http.Client{Timeout: shopTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
 
 // NewSigner reads a secret of Standard Webhooks.
@@ -60,6 +63,39 @@ func NewSigner(secret string) (*webhooks.Webhook, error) {
 	}
 	return hook, nil
 }
+
+// Signers sign with each of several secrets: a receiver knows one of them while they change.
+type Signers []*webhooks.Webhook
+
+// NewSigners reads secrets; empty ones are left out.
+func NewSigners(secrets ...string) (all Signers, err error) {
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		hook, err := NewSigner(secret)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, hook)
+	}
+	return all, nil
+}
+
+// Sign returns the signatures with spaces between, as Standard Webhooks has it.
+func (s Signers) Sign(id string, at time.Time, body []byte) (string, error) {
+	all := make([]string, len(s))
+	for i, hook := range s {
+		var err error
+		if all[i], err = hook.Sign(id, at, body); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(all, " "), nil
+}
+
+// SignAlso makes the shop sign what it is sent with the secret of before too.
+func (s *Shop) SignAlso(former *Shop) { s.signer = append(s.signer, former.hook) }
 
 // Name is part of Provider.
 func (*Shop) Name() seckill.Provider { return seckill.ProviderShop }
@@ -89,9 +125,9 @@ func (s *Shop) Verify(h http.Header, body []byte) (c seckill.Callback, err error
 // Refund is part of Provider: the shop is told, signed, and confirms by a callback
 // of the type "refunded" with our id as reference or refund. It gets the same id in
 // webhook-id however often it is told.
-func (s *Shop) Refund(ctx context.Context, r seckill.Refund) (confirmed bool, err error) {
+func (s *Shop) Refund(ctx context.Context, r seckill.Refund) (given string, err error) {
 	if s.Refunds == "" {
-		return false, nil
+		return "", nil
 	}
 	body, err := json.Marshal(struct {
 		Refund    string    `json:"refund"`
@@ -103,18 +139,21 @@ func (s *Shop) Refund(ctx context.Context, r seckill.Refund) (confirmed bool, er
 		MadeAt    time.Time `json:"made_at"`
 	}{r.ID, r.Order, r.Reference, r.Amount, r.Currency, r.Reason, r.MadeAt})
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	answer, err := s.call(ctx, http.MethodPost, s.Refunds, r.ID, body)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	// It may say at once that it is done.
 	var said struct {
 		Status string `json:"status"`
 	}
 	_ = json.Unmarshal(answer, &said)
-	return said.Status == "refunded", nil
+	if said.Status == "refunded" {
+		given = r.ID // it has no other
+	}
+	return given, nil
 }
 
 // Statement is part of Provider: the shop answers with a list of bookings,
@@ -150,7 +189,7 @@ func (s *Shop) call(ctx context.Context, method, at, id string, body []byte) ([]
 	if err != nil {
 		return nil, err
 	}
-	if err := Sign(r, s.hook, id, body); err != nil {
+	if err := Sign(r, s.signer, id, body); err != nil {
 		return nil, err
 	}
 	resp, err := s.client.Do(r)
@@ -169,7 +208,7 @@ func (s *Shop) call(ctx context.Context, method, at, id string, body []byte) ([]
 }
 
 // Sign adds the headers of Standard Webhooks to a request.
-func Sign(r *http.Request, hook *webhooks.Webhook, id string, body []byte) error {
+func Sign(r *http.Request, hook Signers, id string, body []byte) error {
 	now := time.Now()
 	signature, err := hook.Sign(id, now, body)
 	if err != nil {

@@ -38,7 +38,7 @@ func (Test) Verify(http.Header, []byte) (seckill.Callback, error) {
 }
 
 // Refund is part of Provider.
-func (Test) Refund(context.Context, seckill.Refund) (bool, error) { return true, nil }
+func (Test) Refund(_ context.Context, r seckill.Refund) (string, error) { return r.ID, nil }
 
 // Statement is part of Provider: it has none.
 func (Test) Statement(context.Context, time.Time, time.Time) ([]seckill.Booking, error) {

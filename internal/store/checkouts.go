@@ -74,11 +74,11 @@ func (s *Store) CheckoutAt(ctx context.Context, id, url, session string) error {
 }
 
 // EndedCheckouts lists up to max checkouts that are open at provider although their
-// orders can no longer be paid.
-func (s *Store) EndedCheckouts(ctx context.Context, provider seckill.Provider, max int) (all []seckill.Checkout, err error) {
+// orders can no longer be paid, by their ids, behind after.
+func (s *Store) EndedCheckouts(ctx context.Context, provider seckill.Provider, after string, max int) (all []seckill.Checkout, err error) {
 	err = s.ask(ctx, "checkouts", func(t *tx) error {
-		all, err = readable(ctx, t, "checkouts", "SELECT c.id, c.url, c.session FROM checkouts c JOIN tickets t ON t.id = c.order_id WHERE c.closed = 0 AND c.session <> '' AND c.provider = ? AND t.state <> 'unpaid' ORDER BY c.id LIMIT ?",
-			[]any{provider, max}, func(r scanner) (c seckill.Checkout, err error) {
+		all, err = readable(ctx, t, "checkouts", "SELECT c.id, c.url, c.session FROM checkouts c JOIN tickets t ON t.id = c.order_id WHERE c.closed = 0 AND c.session <> '' AND c.provider = ? AND t.state <> 'unpaid' AND c.id > ? ORDER BY c.id LIMIT ?",
+			[]any{provider, after, max}, func(r scanner) (c seckill.Checkout, err error) {
 				err = r.Scan(&c.ID, &c.URL, &c.Session)
 				return c, err
 			})

@@ -20,6 +20,8 @@ const (
 	entryRetaken  = "payment.retaken"
 	entryDue      = "refund.due"
 	entryDone     = "refund.done"
+	entryBounced  = "refund.bounced"
+	entryDisputed = "payment.disputed"
 	entryStock    = "stock.moved"
 	entryHold     = "hold.extended" // units are milliseconds, as of an outage
 	entryOutage   = "outage"

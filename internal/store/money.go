@@ -180,6 +180,45 @@ func (s *Store) Bookings(ctx context.Context, from, to time.Time, each func(seck
 	})
 }
 
+// BookingsOf calls each for every payment of a provider with one of the references, and for
+// every confirmed refund of it.
+func (s *Store) BookingsOf(ctx context.Context, provider seckill.Provider, references []string, each func(seckill.Booking) error) error {
+	return s.read(ctx, "books", func(t *tx) error {
+		for some := range slices.Chunk(references, t.s.dialect.chunk) {
+			args := []any{provider}
+			for _, r := range some {
+				args = append(args, r)
+			}
+			in := list(1, len(some))
+			err := t.rows(ctx, "SELECT seen_at, reference, order_id, amount, currency, state FROM payments WHERE provider = ? AND reference IN "+in, args, func(r scanner) error {
+				b := seckill.Booking{Kind: "payment", Provider: provider}
+				var at int64
+				if err := r.Scan(&at, &b.Reference, &b.Order, &b.Amount, &b.Currency, &b.State); err != nil {
+					return err
+				}
+				b.At = fromMS(at)
+				return each(b)
+			})
+			if err != nil {
+				return err
+			}
+			err = t.rows(ctx, "SELECT done_at, reference, id, order_id, amount, currency, state FROM refunds WHERE provider = ? AND state = 'done' AND amount > 0 AND reference IN "+in, args, func(r scanner) error {
+				b := seckill.Booking{Kind: "refund", Provider: provider}
+				var at int64
+				if err := r.Scan(&at, &b.Reference, &b.Refund, &b.Order, &b.Amount, &b.Currency, &b.State); err != nil {
+					return err
+				}
+				b.At, b.Amount = fromMS(at), -b.Amount
+				return each(b)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // MoneySums adds up all payments and refunds until before to: what the books carry
 // over. Held is what is left of them.
 func (s *Store) MoneySums(ctx context.Context, to time.Time) (all []seckill.Money, err error) {

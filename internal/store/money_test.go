@@ -94,7 +94,7 @@ func testEndedCheckouts(t *testing.T, s *shop) {
 	start("cid", "cs_3")
 	start("dan", "") // it cannot be ended there
 	open := func() (sessions []string) {
-		all, err := s.EndedCheckouts(t.Context(), "stripe", 10)
+		all, err := s.EndedCheckouts(t.Context(), "stripe", "", 10)
 		require.NoError(t, err)
 		for _, c := range all {
 			sessions = append(sessions, c.Session)

@@ -21,7 +21,7 @@ func testMySQLRefundMeetsRetake(t *testing.T, e *stack.Engine) {
 	s.released()
 	require.True(t, s.captures("e1", v.ID, "r1", 100).Late)
 	w := s.place(sale.ID, "ann", 1)
-	late, err := s.LatePayments(t.Context(), 10)
+	late, err := s.LatePayments(t.Context(), seckill.PaymentCursor{}, 10)
 	require.NoError(t, err)
 	require.Len(t, late, 1)
 

@@ -95,7 +95,7 @@ func testMoneyModel(t *testing.T, s *shop) {
 				if rapid.Bool().Draw(r, "released") {
 					s.released()
 				}
-				late, err := s.LatePayments(t.Context(), 3)
+				late, err := s.LatePayments(t.Context(), seckill.PaymentCursor{}, 3)
 				require.NoError(t, err)
 				for _, p := range late {
 					order := ""
@@ -110,7 +110,7 @@ func testMoneyModel(t *testing.T, s *shop) {
 		}
 		// At rest each payment has one end.
 		s.released()
-		late, err := s.LatePayments(t.Context(), 100)
+		late, err := s.LatePayments(t.Context(), seckill.PaymentCursor{}, 100)
 		require.NoError(t, err)
 		for _, p := range late {
 			_, err := s.Retake(t.Context(), p, "", "no units")

@@ -19,6 +19,9 @@ const (
 	becameRepeat   = "repeat"   // of a payment that another message has told of
 	becameEarly    = "early"    // a refund of a payment that is not known yet
 	becameConflict = "conflict" // it contradicts an earlier message, and changes nothing
+	becameBounced  = "bounced"
+	becameDisputed = "disputed"
+	becameForeign  = "foreign" // it is about nothing of ours
 )
 
 // Receive takes a verified callback: once for each event id of its provider, and
@@ -43,7 +46,7 @@ var errMoved = errors.New("the payment has moved to another order")
 func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Received) error {
 	held := c.Order
 	payment, err := t.payment(ctx, c.Provider, c.Reference)
-	if err == nil && c.Type == seckill.GivenBack {
+	if err == nil && c.Type != seckill.Captured && c.Type != seckill.Failed {
 		held = payment.Order // by another name if it was retaken
 	} else if err != nil && err != seckill.ErrNotFound {
 		return err
@@ -80,6 +83,10 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 		became, err = t.captured(ctx, c, orders, now, r)
 	case seckill.GivenBack:
 		became, err = t.returned(ctx, c, orders, now, r)
+	case seckill.Bounced:
+		became, err = t.bounced(ctx, c, now, r)
+	case seckill.Disputed:
+		became, err = t.disputed(ctx, c, payment, now, r)
 	default:
 		became, err = becameFailed, t.failed(ctx, c, orders, now)
 	}
@@ -319,13 +326,17 @@ func (s *Store) Payments(ctx context.Context, f seckill.PaymentFilter) (all []se
 }
 
 // LatePayments lists up to max payments whose orders had ended and whose units are
-// to be taken again, oldest first, each with its order's sale, buyer and quantity. One
-// whose buyer has units of that sale on their way back to the gate waits until they are
-// there: the gate would still name the ticket that they were.
-func (s *Store) LatePayments(ctx context.Context, max int) (all []seckill.Payment, err error) {
+// to be taken again, oldest first, behind after, each with its order's sale, buyer and
+// quantity. One whose buyer has units of that sale on their way back to the gate waits until
+// they are there: the gate would still name the ticket that they were.
+func (s *Store) LatePayments(ctx context.Context, after seckill.PaymentCursor, max int) (all []seckill.Payment, err error) {
+	from := int64(-1)
+	if after.Reference != "" {
+		from = ms(after.SeenAt)
+	}
 	err = s.ask(ctx, "late payments", func(t *tx) error {
-		all, err = readable(ctx, t, "payments", "SELECT p.provider, p.reference, p.order_id, p.sale, p.amount, p.currency, p.seen_at, t.buyer, t.quantity FROM payments p JOIN tickets t ON t.id = p.order_id WHERE p.state = ? AND NOT EXISTS ("+onTheirWay+" AND o.buyer = t.buyer AND o.sale = t.sale) ORDER BY p.seen_at LIMIT ?",
-			[]any{string(seckill.PaymentLate), max}, func(r scanner) (seckill.Payment, error) {
+		all, err = readable(ctx, t, "payments", "SELECT p.provider, p.reference, p.order_id, p.sale, p.amount, p.currency, p.seen_at, t.buyer, t.quantity FROM payments p JOIN tickets t ON t.id = p.order_id WHERE p.state = ? AND (p.seen_at > ? OR p.seen_at = ? AND p.reference > ?) AND NOT EXISTS ("+onTheirWay+" AND o.buyer = t.buyer AND o.sale = t.sale) ORDER BY p.seen_at, p.reference LIMIT ?",
+			[]any{string(seckill.PaymentLate), from, from, after.Reference, max}, func(r scanner) (seckill.Payment, error) {
 				p := seckill.Payment{State: seckill.PaymentLate}
 				var seen int64
 				err := r.Scan(&p.Provider, &p.Reference, &p.Order, &p.Sale, &p.Amount, &p.Currency, &seen, &p.Buyer, &p.Quantity)

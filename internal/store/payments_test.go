@@ -16,7 +16,7 @@ func testLateWaits(t *testing.T, s *shop) {
 	s.become(seckill.Cancelled, v)
 	require.True(t, s.captures("e1", v.ID, "r1", 100).Late)
 	waiting := func() []seckill.Payment {
-		all, err := s.LatePayments(t.Context(), 10)
+		all, err := s.LatePayments(t.Context(), seckill.PaymentCursor{}, 10)
 		require.NoError(t, err)
 		return all
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 // Refund gives money of a paid order back. That it is due is written together with
-// what the order gives up; see DueRefunds. A repeat changes nothing.
+// what the order gives up; see DueRefunds. A repeat changes nothing. Of a payment that
+// was put aside for an order that is not known, the order is empty.
 func (s *Store) Refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Order, err error) {
 	err = errDuplicate // of the same refund at the same moment
 	for try := 0; try < maxTries && errors.Is(err, errDuplicate); try++ {
@@ -29,22 +30,24 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 	if err != nil {
 		return o, err
 	}
-	if len(found) == 0 {
-		return o, seckill.ErrNotFound
-	}
-	o = found[0]
-	was := o
 	now, err := t.clock(ctx)
 	if err != nil {
 		return o, err
 	}
-	if f.Payment != "" {
+	if len(found) > 0 {
+		o = found[0]
+	}
+	was := o
+	if f.Payment != "" { // maybe of an order that is not known
 		if err := t.refundAside(ctx, f, now); err != nil {
 			return o, err
 		}
-		err := t.logged(ctx, refundLogged, o.Sale, o.ID, nil, map[string]string{"payment": f.Payment})
+		err := t.logged(ctx, refundLogged, o.Sale, f.Order, nil, map[string]string{"payment": f.Payment})
 		crash.Here("15-aside-before-commit", err == nil)
 		return o, err
+	}
+	if len(found) == 0 {
+		return o, seckill.ErrNotFound
 	}
 	if f.ID != "" {
 		known := false
@@ -55,6 +58,9 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 			known = true
 			if err := r.Scan(&order, &amount, &units); err != nil {
 				return err
+			}
+			if f.Amount == nil && f.Units == nil && o.State != seckill.Refunded {
+				return fmt.Errorf("refund %q was a part of order %s, and all of it is asked for: %w", f.ID, order, seckill.ErrState)
 			}
 			if order != f.Order || f.Amount != nil && *f.Amount != amount || f.Units != nil && *f.Units != units {
 				return fmt.Errorf("refund %q was made for order %s with amount %d and %d units: %w", f.ID, order, amount, units, seckill.ErrState)
@@ -241,7 +247,7 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 		if f.Amount != c.Amount || f.Currency != c.Currency {
 			return t.conflict(ctx, c, f.Order, now, r, fmt.Sprintf("refund %s of %d %s is told as %d %s", f.ID, f.Amount, f.Currency, c.Amount, c.Currency))
 		}
-		return becameRefund, t.done(ctx, f, now)
+		return t.confirmed(ctx, c, f, f.ID, now, r)
 	}
 	p, err := t.payment(ctx, c.Provider, c.Reference)
 	if err == seckill.ErrNotFound {
@@ -255,19 +261,83 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 	}
 	f, err := t.refundBy(ctx, "provider = ? AND reference = ? AND amount = ? AND state = 'due' ORDER BY made_at, id LIMIT 1", c.Provider, c.Reference, c.Amount)
 	if err == nil {
-		return becameRefund, t.done(ctx, f, now)
+		return t.confirmed(ctx, c, f, c.Event, now, r)
 	} else if err != seckill.ErrNotFound {
 		return "", err
 	}
 	// Nobody asked for it here: it was made at the provider.
-	var gone int64
-	if err := t.one(ctx, "SELECT COALESCE(SUM(amount), 0) FROM refunds WHERE provider = ? AND reference = ?", []any{c.Provider, c.Reference}, func(s scanner) error { return s.Scan(&gone) }); err != nil {
+	var gone, due int64
+	if err := t.one(ctx, "SELECT COALESCE(SUM(amount), 0), COALESCE(SUM(CASE WHEN state = 'due' THEN amount ELSE 0 END), 0) FROM refunds WHERE provider = ? AND reference = ?",
+		[]any{c.Provider, c.Reference}, func(s scanner) error { return s.Scan(&gone, &due) }); err != nil {
 		return "", err
 	}
 	if gone+c.Amount > p.Amount {
-		return t.conflict(ctx, c, p.Order, now, r, fmt.Sprintf("of payment %s, %d of %d is given back already, and now %d more", p.Reference, gone, p.Amount, c.Amount))
+		// Then it is a part of what is due already.
+		part := min(due, c.Amount)
+		if gone+c.Amount-part > p.Amount {
+			return t.conflict(ctx, c, p.Order, now, r, fmt.Sprintf("of payment %s, %d of %d is given back already or due, and now %d more", p.Reference, gone, p.Amount, c.Amount))
+		}
+		if err := t.givenInPart(ctx, c, part, now); err != nil {
+			return "", err
+		}
+		if c.Amount -= part; c.Amount == 0 {
+			return becameRefund, nil
+		}
 	}
 	return becameRefund, t.unasked(ctx, p, c, orders, now, r)
+}
+
+// confirmed takes the provider's word for a refund. own is its id of it, where the message
+// has none: once a refund has one, another one is money that went back twice.
+func (t *tx) confirmed(ctx context.Context, c seckill.Callback, f seckill.Refund, own string, now time.Time, r *seckill.Received) (became string, err error) {
+	if own = cmp.Or(c.Own, own); f.State == seckill.RefundDone && f.Given != "" && f.Given != own {
+		return t.conflict(ctx, c, f.Order, now, r, twice(f, own))
+	}
+	return becameRefund, t.done(ctx, f, own, now)
+}
+
+func twice(f seckill.Refund, own string) string {
+	return fmt.Sprintf("refund %s of %d %s was given back as %s, and now as %s too", f.ID, f.Amount, f.Currency, f.Given, own)
+}
+
+// givenInPart takes from the refunds of a payment that are due what was given back at the
+// provider without being asked for: the oldest first. What is left of one is due as a
+// refund of its own, because the provider knows the first one's amount.
+func (t *tx) givenInPart(ctx context.Context, c seckill.Callback, amount int64, now time.Time) error {
+	type refund struct {
+		seckill.Refund
+		held bool
+	}
+	var due []refund
+	err := t.rows(ctx, "SELECT id, order_id, amount, currency, who, sale, held FROM refunds WHERE provider = ? AND reference = ? AND state = 'due' ORDER BY made_at, id", []any{c.Provider, c.Reference}, func(s scanner) error {
+		f := refund{Refund: seckill.Refund{Provider: c.Provider, Reference: c.Reference}}
+		err := s.Scan(&f.ID, &f.Order, &f.Amount, &f.Currency, &f.By, &f.Sale, &f.held)
+		due = append(due, f)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range due {
+		if amount == 0 {
+			break
+		}
+		part, rest := min(amount, f.Amount), f.Refund
+		if amount -= part; part < f.Amount {
+			if _, err := t.exec(ctx, "UPDATE refunds SET amount = ? WHERE id = ?", part, f.ID); err != nil {
+				return err
+			}
+			rest.ID, rest.Amount, rest.Reason = seckill.NewTicketID(now), f.Amount-part, "the rest of refund "+f.ID
+			if err := t.owe(ctx, rest, f.Sale, f.held, now); err != nil {
+				return err
+			}
+		}
+		f.Amount = part
+		if err := t.done(ctx, f.Refund, cmp.Or(c.Own, c.Event), now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unasked enters a refund that was made at the provider: the order gives up the
@@ -309,7 +379,7 @@ func (t *tx) unasked(ctx context.Context, p seckill.Payment, c seckill.Callback,
 			return err
 		}
 	}
-	return t.done(ctx, f, now)
+	return t.done(ctx, f, cmp.Or(c.Own, c.Event), now)
 }
 
 func (t *tx) conflict(ctx context.Context, c seckill.Callback, order string, now time.Time, r *seckill.Received, note string) (string, error) {
@@ -321,21 +391,26 @@ func (t *tx) conflict(ctx context.Context, c seckill.Callback, order string, now
 	return becameConflict, t.enter(ctx, now, seckill.Entry{Order: order, Sale: sale, What: entryConflict, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: note})
 }
 
-// done notes that the provider has confirmed a refund. A repeat changes nothing.
-func (t *tx) done(ctx context.Context, f seckill.Refund, now time.Time) error {
-	n, err := t.exec(ctx, "UPDATE refunds SET state = ?, done_at = ?, failure = '' WHERE id = ? AND state = ?", string(seckill.RefundDone), ms(now), f.ID, string(seckill.RefundDue))
+// done notes that the provider has confirmed a refund, and its own id of it. A repeat
+// changes nothing.
+func (t *tx) done(ctx context.Context, f seckill.Refund, own string, now time.Time) error {
+	return t.doneBy(ctx, f, own, f.Provider, f.ID, now)
+}
+
+func (t *tx) doneBy(ctx context.Context, f seckill.Refund, own, who, why string, now time.Time) error {
+	n, err := t.exec(ctx, "UPDATE refunds SET state = ?, done_at = ?, failure = '', given = ? WHERE id = ? AND state = ?", string(seckill.RefundDone), ms(now), own, f.ID, string(seckill.RefundDue))
 	if err != nil || n == 0 {
 		return err
 	}
 	crash.Here("16-before-commit", true)
-	return t.enter(ctx, now, seckill.Entry{Order: f.Order, Sale: f.Sale, What: entryDone, Amount: f.Amount, Currency: f.Currency, Who: f.Provider, Why: f.ID})
+	return t.enter(ctx, now, seckill.Entry{Order: f.Order, Sale: f.Sale, What: entryDone, Amount: f.Amount, Currency: f.Currency, Who: who, Why: why})
 }
 
-const refundColumns = "id, order_id, sale, provider, reference, amount, currency, units, restock, reason, who, state, made_at, done_at, tries, failure"
+const refundColumns = "id, order_id, sale, provider, reference, amount, currency, units, restock, reason, who, state, made_at, done_at, tries, failure, given"
 
 func scanRefund(r scanner) (f seckill.Refund, err error) {
 	var made, done int64
-	err = r.Scan(&f.ID, &f.Order, &f.Sale, &f.Provider, &f.Reference, &f.Amount, &f.Currency, &f.Units, &f.Restock, &f.Reason, &f.By, &f.State, &made, &done, &f.Tries, &f.Error)
+	err = r.Scan(&f.ID, &f.Order, &f.Sale, &f.Provider, &f.Reference, &f.Amount, &f.Currency, &f.Units, &f.Restock, &f.Reason, &f.By, &f.State, &made, &done, &f.Tries, &f.Error, &f.Given)
 	f.MadeAt = fromMS(made)
 	if done > 0 {
 		at := fromMS(done)
@@ -378,10 +453,13 @@ func (s *Store) refunds(ctx context.Context, where string, args ...any) (all []s
 	return all, err
 }
 
-// RefundTried notes what asking the provider for a refund came to: confirmed, or
-// that it is to be asked again after pause, and why.
+// RefundTried notes what asking the provider for a refund came to: confirmed, as f.Given,
+// or that it is to be asked again after pause, and why. The error wraps ErrState if the
+// refund had been given back before, as something else.
 func (s *Store) RefundTried(ctx context.Context, f seckill.Refund, confirmed bool, pause time.Duration, why string) error {
-	return s.write(ctx, "refund", func(t *tx) error {
+	note := ""
+	err := s.write(ctx, "refund", func(t *tx) error {
+		note = ""
 		now, err := t.clock(ctx)
 		if err != nil {
 			return err
@@ -390,9 +468,22 @@ func (s *Store) RefundTried(ctx context.Context, f seckill.Refund, confirmed boo
 			if _, err := t.lockOrders(ctx, []any{f.Order}); err != nil {
 				return err
 			}
-			return t.done(ctx, f, now)
+			own := cmp.Or(f.Given, f.ID)
+			was, err := t.refundBy(ctx, "id = ?", f.ID)
+			if err != nil {
+				return err
+			}
+			if was.State == seckill.RefundDone && was.Given != "" && was.Given != own {
+				note = twice(was, own)
+				return t.enter(ctx, now, seckill.Entry{Order: f.Order, What: entryConflict, Amount: f.Amount, Currency: f.Currency, Who: f.Provider, Why: note})
+			}
+			return t.done(ctx, f, own, now)
 		}
 		_, err = t.exec(ctx, "UPDATE refunds SET tries = tries + 1, next_at = ?, failure = ? WHERE id = ? AND state = 'due'", ms(now.Add(pause)), cut(why, 200), f.ID)
 		return err
 	})
+	if err == nil && note != "" {
+		err = fmt.Errorf("%s: %w", note, seckill.ErrState)
+	}
+	return err
 }

@@ -1,0 +1,183 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+const (
+	aSecret      = "whsec_c2hvcC1zZWNyZXQtb2YtdGhlc2UtdGVzdHM="
+	beforeSecret = "whsec_dGhlIHNlY3JldCBvZiBiZWZvcmUgdGhpcw=="
+)
+
+// While a secret is changed what is sent has both signatures, and whoever knows either
+// takes it.
+func TestWhatIsSentIsSignedWithBothSecrets(t *testing.T) {
+	t.Parallel()
+	var taken [2]error
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := make([]byte, r.ContentLength)
+		_, _ = r.Body.Read(body)
+		for i, secret := range []string{aSecret, beforeSecret} {
+			hook, err := webhooks.NewWebhook(secret)
+			taken[i] = errors.Join(err, hook.Verify(body, r.Header))
+		}
+	}))
+	defer server.Close()
+	shop, err := NewShop(aSecret, "", server.URL, "")
+	require.NoError(t, err)
+	former, err := NewFormer(seckill.ProviderShop, beforeSecret)
+	require.NoError(t, err)
+	ask := func() {
+		t.Helper()
+		_, err := shop.Refund(t.Context(), seckill.Refund{ID: "r", Order: anOrder.ID, Amount: 5, Currency: "CNY"})
+		require.NoError(t, err)
+	}
+	ask()
+	require.NoError(t, taken[0])
+	require.Error(t, taken[1])
+	shop.SignAlso(former.(*Shop))
+	ask()
+	require.NoError(t, errors.Join(taken[:]...))
+	_, err = NewSigners(aSecret, "whsec_short")
+	require.Error(t, err)
+	all, err := NewSigners(aSecret, "")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+}
+
+// A signed request is for the address that it was made for.
+func TestAShopsRedirectIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	var elsewhere atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	defer other.Close()
+	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	shop, err := NewShop(aSecret, "", server.URL, "")
+	require.NoError(t, err)
+	_, err = shop.Refund(t.Context(), seckill.Refund{ID: "r", Order: anOrder.ID, Amount: 5, Currency: "CNY"})
+	require.ErrorContains(t, err, "307")
+	require.Zero(t, elsewhere.Load())
+}
+
+// What a spreadsheet would take for a formula is text, whoever wrote it.
+func TestBooksHoldNoFormulas(t *testing.T) {
+	t.Parallel()
+	b := Books{Items: []seckill.Booking{{Kind: "refund", Reference: "=1", Refund: "=cmd|' /C calc'!A0", Order: "+1", Amount: -5, Currency: "CNY"}}}
+	for _, field := range b.CSV()[1] {
+		require.False(t, strings.HasPrefix(field, "=") || strings.HasPrefix(field, "+"), field)
+	}
+}
+
+// lines is a store of late payments and of checkouts of ended orders.
+type lines struct {
+	Store
+	late  []seckill.Payment
+	open  []seckill.Checkout
+	ended []string
+}
+
+func (l *lines) LatePayments(_ context.Context, after seckill.PaymentCursor, max int) ([]seckill.Payment, error) {
+	from := 0
+	if after.Reference != "" {
+		from = 1 + slices.IndexFunc(l.late, func(p seckill.Payment) bool { return p.Reference == after.Reference })
+	}
+	return l.late[from:min(from+max, len(l.late))], nil
+}
+
+func (l *lines) Retake(_ context.Context, late seckill.Payment, _, _ string) (bool, error) {
+	l.ended = append(l.ended, late.Reference)
+	return false, nil
+}
+
+func (l *lines) Outcome(context.Context, seckill.SaleID, string, string) (seckill.Outcome, error) {
+	return seckill.Outcome{}, seckill.ErrNotFound
+}
+
+func (l *lines) EndedCheckouts(_ context.Context, _ seckill.Provider, after string, max int) (some []seckill.Checkout, err error) {
+	for _, c := range l.open {
+		if c.ID > after && len(some) < max {
+			some = append(some, c)
+		}
+	}
+	return some, nil
+}
+
+func (l *lines) CheckoutClosed(_ context.Context, id string) error {
+	l.open = slices.DeleteFunc(l.open, func(c seckill.Checkout) bool { return c.ID == id })
+	return nil
+}
+
+// stuckGate holds the units of sale 1 for ever, and sale 2 is over.
+type stuckGate struct{}
+
+func (stuckGate) Over(sale seckill.SaleID) bool { return sale == 2 }
+
+func (stuckGate) Reserve(context.Context, seckill.SaleID, string, int) (seckill.Answer, error) {
+	return seckill.Answer{Verdict: seckill.Queued, Ticket: "waits"}, nil
+}
+
+// Late payments that cannot proceed, a batch of them, keep no newer one waiting.
+func TestStuckLatePaymentsKeepNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	l := &lines{}
+	for i := range dutyBatch {
+		l.late = append(l.late, seckill.Payment{Reference: "stuck " + string(rune('!'+i)), Sale: 1, SeenAt: time.UnixMilli(int64(i))})
+	}
+	l.late = append(l.late, seckill.Payment{Reference: "newer", Sale: 2, SeenAt: time.UnixMilli(1000)})
+	p := New(Config{Store: l, Gate: stuckGate{}, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	for range 2 {
+		_, err := p.retake(t.Context())
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{"newer"}, l.ended)
+	require.Zero(t, p.lateAfter, "and those come again")
+}
+
+// endless is a provider at which one session cannot be ended.
+type endless struct{ Provider }
+
+func (endless) Name() seckill.Provider { return seckill.ProviderStripe }
+
+func (endless) End(_ context.Context, session string) error {
+	if session == "broken" {
+		return errors.New("the provider does not know why")
+	}
+	return nil
+}
+
+func TestASessionThatCannotBeEndedKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	l := &lines{open: []seckill.Checkout{{ID: "a", Session: "broken"}, {ID: "b", Session: "cs_1"}}}
+	p := New(Config{Store: l, Provider: endless{}, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	n, err := p.end(t.Context())
+	require.Error(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, []seckill.Checkout{{ID: "a", Session: "broken"}}, l.open)
+	n, err = p.end(t.Context())
+	require.Error(t, err, "it is tried again")
+	require.Zero(t, n)
+}
+
+// A call to the provider fits into a lease: else one that is slow would be cut off before it
+// is noted, and asked for again for ever.
+func TestACallFitsIntoALease(t *testing.T) {
+	t.Parallel()
+	require.Less(t, refundTime, dutyTime)
+	require.Less(t, startTime, dutyTime)
+}
