@@ -42,6 +42,8 @@ func operated(role string) func(*shop) {
 		}
 		s.script("GET /api/admin/live", streamed(aLive))
 		s.script("GET /api/admin/orders", reply(200, `{"items":[%s,%s,%s,%s]}`, deskOrder(now, "A", "unpaid"), deskOrder(now, "B", "paid"), deskOrder(now, "C", "expired"), deskOrder(now, "D", "refunded")))
+		s.script("GET /api/admin/refunds", reply(200, `{"items":[{"id":"r1","order":"%s","provider":"stripe","reference":"pi_1","amount":9900,"currency":"CNY","units":1,"restock":true,"by":"sun.yue","state":"due","made_at":"%s","tries":7,"error":"the refund re_1 at Stripe is failed (expired_or_canceled_card)"}]}`,
+			anOrder[:25]+"D", now.Add(-3*time.Hour).Format(time.RFC3339)))
 		for n, state := range map[string]string{"A": "unpaid", "B": "paid"} {
 			path := "/api/admin/orders/" + anOrder[:25] + n
 			s.script("GET "+path, reply(200, `%s`, wholeOrder(now, n, state)))
@@ -70,6 +72,7 @@ var deskRoutes = func() string {
 	paths["/api/admin/sales/{sale}/publish"]["post"] = map[string]any{"parameters": preview["parameters"],
 		"requestBody": map[string]any{"content": map[string]any{"application/json": map[string]any{"schema": map[string]any{"properties": map[string]any{"preflight": map[string]any{}, "reason": map[string]any{}}}}}}}
 	paths["/api/admin/orders"] = map[string]any{"get": map[string]any{"parameters": []map[string]string{{"name": "q"}}}}
+	paths["/api/admin/refunds"] = map[string]any{"get": map[string]any{}}
 	paths["/api/admin/orders/{order}/refund"] = map[string]any{"post": preview}
 	return asJSON(paths)
 }()
@@ -234,7 +237,7 @@ var deskStates = []pageState{
 	{name: "console-new", path: "/console/new", ready: `shown('#form form')`, setup: operated("operator")},
 	{name: "console-sale-missing", path: "/console/sale/99", ready: `shown('#status[data-tone]')`, setup: operated("admin")},
 
-	{name: "console-orders", path: "/console/orders", ready: `document.querySelectorAll('#orders tbody tr').length === 4`, setup: operated("admin")},
+	{name: "console-orders", path: "/console/orders", ready: `document.querySelectorAll('#orders tbody tr').length === 4 && document.querySelectorAll('#refunds tbody tr').length === 1`, setup: operated("admin")},
 	{name: "console-orders-none", path: "/console/orders?q=nobody", ready: `shown('#status')`, setup: both(operated("support"), scripts("GET /api/admin/orders", reply(200, `{"items":[]}`)))},
 	{name: "console-order", path: "/console/order/" + anOrder[:25] + "B", ready: `shown('#whole') && shown('[data-tool=refund]')`, setup: operated("support")},
 	{name: "console-refund", path: "/console/order/" + anOrder[:25] + "B", ready: `node('#press').open`, setup: operated("support"), then: clicks("[data-tool=refund]")},

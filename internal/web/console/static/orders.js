@@ -3,7 +3,7 @@ import { count, money, say, show, t, when } from './i18n.js';
 import { get } from './api.js';
 import { stopwatch } from './clock.js';
 import { byId } from './frame.js';
-import { age, can, el, may, onRole, stack, troubleOf, watchParts, word } from './desk.js';
+import { age, all, can, el, may, onRole, stack, troubleOf, watchParts, word } from './desk.js';
 
 const form = byId('find');
 const { q, sale, state } = form.elements;
@@ -82,6 +82,18 @@ async function people(next) {
   byId('people').replaceChildren(...found.slice(0, 10).map((p) => el('li', {}, el('a', { href: `/console/people?q=${encodeURIComponent(p.name)}`, text: p.name, dir: 'auto' }), ' ', el('span', { class: 'soft', show: () => (p.role ? word('role', p.role) : t('role.buyer')) }))));
 }
 
+// due shows the refunds that the provider has not confirmed, where the node lists them.
+async function due() {
+  if (!(await can('GET', '/api/admin/refunds'))) return;
+  const { items } = await all('/api/admin/refunds?state=due', 1);
+  byId('due').hidden = items.length === 0;
+  byId('refunds').tBodies[0].replaceChildren(...items.map((f) => el('tr', {},
+    el('th', { scope: 'row' }, may('support') && orderId.test(f.order) ? el('a', { href: `/console/order/${encodeURIComponent(f.order)}`, text: f.order }) : el('code', { text: f.order })),
+    el('td', { class: 'digits', show: () => money(f.amount, f.currency) }), el('td', { class: 'digits', show: () => when(f.made_at) }),
+    el('td', { class: 'digits', show: () => count(f.tries) }), el('td', { text: f.error ?? '', dir: 'auto' }))));
+  stack(byId('refunds'));
+}
+
 // csv saves what was searched for. The server writes it; where it cannot, the list does.
 byId('csv').addEventListener('click', async () => {
   const wish = await query();
@@ -111,6 +123,7 @@ onRole(() => {
   begun = true;
   q.focus();
   find();
+  due();
 });
 watchParts();
 
