@@ -59,29 +59,19 @@ func (p *Payers) hear(w http.ResponseWriter, r *http.Request) {
 
 // missed tells of which orders the shop has not heard the last, as the node has them.
 func (p *Payers) missed(ctx context.Context) (found []string, err error) {
-	for cursor := ""; ; {
-		var page struct {
-			Items []seckill.Order
-			Next  string
-		}
-		a, err := p.insist(ctx, p.admin, "GET", "/api/admin/orders?limit=100&sale="+p.sale+"&cursor="+cursor, nil)
-		if err != nil {
-			return found, err
-		}
-		if err := a.Into(&page); err != nil {
-			return found, err
-		}
-		p.heard.mu.Lock()
-		for _, o := range page.Items {
+	for _, sale := range []string{p.sale, p.short} {
+		err := pages(ctx, p, "/api/admin/orders?sale="+sale, func(o seckill.Order) {
+			p.heard.mu.Lock()
+			defer p.heard.mu.Unlock()
 			if e := p.heard.last[o.ID]; e.Order.State != o.State || e.Order.RefundedAmount != o.RefundedAmount || e.Order.ReturnedUnits != o.ReturnedUnits {
 				found = append(found, fmt.Sprintf("order %s is %s, %d given back, and the last event that was heard is %+v", o.ID, o.State, o.RefundedAmount, e))
 			}
-		}
-		p.heard.mu.Unlock()
-		if cursor = page.Next; cursor == "" {
-			return found, nil
+		})
+		if err != nil {
+			return found, err
 		}
 	}
+	return found, nil
 }
 
 // toldOfAll waits until the shop has heard of everything, and returns what was wrong.

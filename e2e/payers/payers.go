@@ -1,16 +1,18 @@
 // Package payers is everybody around the money of a node that dies under them: buyers
 // who pay, twice, too late or with another amount, a shop whose server repeats,
-// reorders and loses what it tells, its receiver of webhooks, and an administrator who
-// gives back whole orders and parts.
+// reorders, loses and delays what it tells, lies, and gives back unasked (lies.go), its
+// receiver of webhooks, and an administrator who gives back whole orders and parts.
 //
 // The shop keeps its own books. Finish holds them against those of the node.
 package payers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -54,12 +56,16 @@ type Payers struct {
 	at    string
 
 	mu    sync.Mutex
-	took  map[string]int64 // by reference: what the shop has
-	gave  map[string]int64 // by our refund's id: what it gave back
+	took  map[string]taken // by reference: what the shop has
+	gave  map[string]taken // by our refund's id: what it gave back
 	again map[string]int   // by our refund's id: how often it was asked for
 	asked int              // for refunds, repeats included
 
 	heard heard
+
+	lies    lies
+	short   string       // the sale whose orders expire at once
+	earlier atomic.Value // an order that was lied about
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -71,7 +77,7 @@ func New(url string, token []byte, workers int) (*Payers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]int64{}, gave: map[string]int64{}, again: map[string]int{}, heard: heard{last: map[string]seckill.Event{}, seen: map[string]bool{}}, run: seckill.NewTicketID(time.Now())[9:17]}
+	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]taken{}, gave: map[string]taken{}, lies: newLies(), again: map[string]int{}, heard: heard{last: map[string]seckill.Event{}, seen: map[string]bool{}}, run: seckill.NewTicketID(time.Now())[9:17]}
 	if p.admin, err = account.Mint(token, "treasurer", seckill.RoleAdmin, 24*time.Hour); err != nil {
 		return nil, err
 	}
@@ -108,8 +114,9 @@ func (p *Payers) refund(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	p.slowly(r.Context())
 	p.mu.Lock()
-	p.gave[f.Refund] = f.Amount
+	p.gave[f.Refund] = taken{f.Order, f.Amount, f.Currency}
 	p.asked++
 	p.again[f.Refund]++
 	tries := p.again[f.Refund]
@@ -152,29 +159,36 @@ func (p *Payers) tellOnce(ctx context.Context, c seckill.Callback) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// tell sends a callback until the node has taken it, and sometimes once more.
-func (p *Payers) tell(ctx context.Context, c seckill.Callback) {
-	c.At, c.Currency = time.Now(), "CNY"
+// tell sends a callback until the node has taken it, and sometimes once more. It reports
+// whether the node has.
+func (p *Payers) tell(ctx context.Context, c seckill.Callback) bool {
+	c.At, c.Currency = time.Now(), cmp.Or(c.Currency, "CNY")
 	for !p.tellOnce(ctx, c) {
 		if duty.Rest(ctx, again) != nil {
-			return
+			return false
 		}
 	}
 	if rand.IntN(3) == 0 {
 		p.tellOnce(ctx, c)
 	}
+	return true
 }
 
 // capture takes money for an order and tells of it: doubled under other ids, and after
 // a rest.
 func (p *Payers) capture(ctx context.Context, order, reference string, amount int64) {
+	p.captureIn(ctx, order, reference, amount, "CNY")
+}
+
+func (p *Payers) captureIn(ctx context.Context, order, reference string, amount int64, currency string) {
 	p.mu.Lock()
-	p.took[reference] = amount
+	p.took[reference] = taken{order, amount, currency}
 	p.mu.Unlock()
+	p.slowly(ctx)
 	p.Captured.Add(1)
 	for i := range 1 + rand.IntN(2) {
 		duty.Rest(ctx, time.Duration(rand.IntN(10))*time.Millisecond) // messages of several orders come in no order
-		p.tell(ctx, seckill.Callback{Event: fmt.Sprint(reference, " ", i), Type: seckill.Captured, Order: order, Reference: reference, Amount: amount})
+		p.tell(ctx, seckill.Callback{Event: fmt.Sprint(reference, " ", i), Type: seckill.Captured, Order: order, Reference: reference, Amount: amount, Currency: currency})
 	}
 }
 
@@ -202,16 +216,25 @@ func (p *Payers) insist(ctx context.Context, token, method, path string, body an
 // Start creates the sale, whose late payments take units again, and lets buyers in.
 func (p *Payers) Start(ctx context.Context) error {
 	now := time.Now().UTC()
-	a, err := p.insist(ctx, p.admin, "POST", "/api/admin/sales", map[string]any{"title": "paid " + p.run, "price": price, "currency": "CNY", "total": max(least, 4*p.Most),
-		"limit_per_buyer": 3, "opens_at": now, "closes_at": now.Add(24 * time.Hour), "hold_seconds": 600, "late_payment": "retake"})
-	if err != nil {
+	sale := func(title string, total int64, hold int) (string, error) {
+		a, err := p.insist(ctx, p.admin, "POST", "/api/admin/sales", map[string]any{"title": title + " " + p.run, "price": price, "currency": "CNY", "total": total,
+			"limit_per_buyer": 3, "opens_at": now, "closes_at": now.Add(24 * time.Hour), "hold_seconds": hold, "late_payment": "retake"})
+		if err != nil {
+			return "", err
+		}
+		var s seckill.Sale
+		if err := a.Into(&s); err != nil || s.ID == 0 {
+			return "", fmt.Errorf("no sale: %v %w", a, err)
+		}
+		return s.ID.String(), nil
+	}
+	var err error
+	if p.sale, err = sale("paid", max(least, 4*p.Most), 600); err != nil {
 		return err
 	}
-	var s seckill.Sale
-	if err := a.Into(&s); err != nil || s.ID == 0 {
-		return fmt.Errorf("no sale: %v %w", a, err)
+	if p.short, err = sale("expires", 8*expireds, 1); err != nil {
+		return err
 	}
-	p.sale = s.ID.String()
 	p.heard.faulty = p.Most > 0
 	ctx, p.stop = context.WithCancel(ctx)
 	for range p.Workers {
@@ -237,12 +260,17 @@ func (p *Payers) live(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if _, err := p.insist(ctx, token, "POST", "/api/sales/"+p.sale+"/ticket", map[string]int{"quantity": 2}); err != nil {
+	what, sale := rand.IntN(12), p.sale
+	expires := what == 11 && p.lies.expired.Add(1) <= expireds
+	if expires {
+		sale = p.short
+	}
+	if _, err := p.insist(ctx, token, "POST", "/api/sales/"+sale+"/ticket", map[string]int{"quantity": 2}); err != nil {
 		return
 	}
 	var said struct{ Order string }
 	for said.Order == "" {
-		a, err := p.insist(ctx, token, "GET", "/api/sales/"+p.sale+"/ticket?wait=2s", nil)
+		a, err := p.insist(ctx, token, "GET", "/api/sales/"+sale+"/ticket?wait=2s", nil)
 		if err != nil {
 			return
 		}
@@ -254,8 +282,12 @@ func (p *Payers) live(ctx context.Context) {
 	refund := func(body any) {
 		_, _ = p.insist(ctx, p.admin, "POST", "/api/admin/orders/"+order+"/refund", body)
 	}
+	if expires {
+		p.expire(ctx, token, order, ref)
+		return
+	}
 	p.insist(ctx, token, "POST", "/api/orders/"+order+"/pay", nil)
-	switch rand.IntN(8) {
+	switch what {
 	case 0, 1: // late: units again, or back
 		p.insist(ctx, token, "POST", "/api/orders/"+order+"/cancel", nil)
 		p.Late.Add(1)
@@ -272,6 +304,7 @@ func (p *Payers) live(ctx context.Context) {
 		p.Wholes.Add(1)
 		refund(nil)
 	case 5: // the shop lies about the amount, and gives it back when it is told to
+		p.lies.note(p.lies.back, ref)
 		p.capture(ctx, order, ref, 2*price-1)
 		p.Wrong.Add(1)
 		refund(map[string]any{"payment": ref})
@@ -281,6 +314,14 @@ func (p *Payers) live(ctx context.Context) {
 		both.Go(func() { p.capture(ctx, order, ref, 2*price) })
 		both.Go(func() { p.insist(ctx, token, "POST", "/api/orders/"+order+"/cancel", nil) })
 		both.Wait()
+	case 8: // the shop says something else of the same payment
+		p.contradict(ctx, order, ref)
+	case 9: // money that fits no order
+		p.mispay(ctx, order, ref)
+	case 10: // the shop gives back unasked
+		p.unasked(ctx, order, ref)
+	case 11: // the first try fails
+		p.failFirst(ctx, token, order, ref)
 	default:
 		p.capture(ctx, order, ref, 2*price)
 	}
@@ -292,50 +333,90 @@ func (p *Payers) Finish(ctx context.Context) (found []string) {
 	bad := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	// What the shop took and could not tell, it tells now.
 	p.mu.Lock()
-	took := make(map[string]int64, len(p.took))
-	for r, n := range p.took {
-		took[r] = n
-	}
+	took := maps.Clone(p.took)
 	p.mu.Unlock()
-	for r, n := range took {
-		p.tell(ctx, seckill.Callback{Event: r + " at last", Type: seckill.Captured, Order: strings.Fields(r)[1], Reference: r, Amount: n})
+	for r, t := range took {
+		p.tell(ctx, seckill.Callback{Event: r + " at last", Type: seckill.Captured, Order: t.order, Reference: r, Amount: t.amount, Currency: t.currency})
 	}
-	var report seckill.Report
-	for {
-		a, err := p.insist(ctx, p.admin, "GET", "/api/admin/sales/"+p.sale+"/audit", nil)
-		if err != nil || a.Into(&report) != nil {
-			bad("no audit: %v %v", a, err)
+	p.lies.mu.Lock()
+	hand := maps.Clone(p.lies.hand)
+	p.lies.mu.Unlock()
+	for _, c := range hand {
+		p.tell(ctx, c)
+	}
+	var money []seckill.Money
+	for _, sale := range []string{p.sale, p.short} {
+		report, err := p.atRest(ctx, sale)
+		if err != nil {
+			bad("sale %s: %v", sale, err)
 			return found
+		}
+		if !report.OK {
+			bad("the audit: %v", report.Violations)
+		}
+		money = append(money, report.Money...)
+	}
+	// Money of orders that never were is in no sale.
+	for due := true; due; {
+		due = false
+		err := pages(ctx, p, "/api/admin/refunds?state=due", func(seckill.Refund) { due = true })
+		if err != nil || due && duty.Rest(ctx, 200*time.Millisecond) != nil {
+			bad("refunds are still due, or there is no list of them: %v", err)
+			return found
+		}
+	}
+	found = append(found, p.toldOfAll(ctx)...)
+	found = append(found, p.believed(ctx)...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ours, theirs := map[string][2]int64{}, map[string][2]int64{} // by currency: taken and given back
+	add := func(to map[string][2]int64, currency string, took, gave int64) {
+		v := to[currency]
+		to[currency] = [2]int64{v[0] + took, v[1] + gave}
+	}
+	for _, t := range p.took {
+		if !p.lies.unknown[t.order] {
+			add(theirs, t.currency, t.amount, 0)
+		}
+	}
+	for _, t := range p.gave {
+		if !p.lies.unknown[t.order] {
+			add(theirs, t.currency, 0, t.amount)
+		}
+	}
+	for _, c := range hand {
+		add(theirs, "CNY", 0, c.Amount)
+	}
+	for _, m := range money {
+		add(ours, m.Currency, m.Captured, m.Refunded)
+	}
+	if !maps.Equal(ours, theirs) {
+		bad("the shop took and gave back %v, the node says %v", theirs, ours)
+	}
+	return found
+}
+
+// atRest is the audit of a sale when nothing is due and nothing waits.
+func (p *Payers) atRest(ctx context.Context, sale string) (report seckill.Report, err error) {
+	for {
+		a, err := p.insist(ctx, p.admin, "GET", "/api/admin/sales/"+sale+"/audit", nil)
+		if err == nil {
+			err = a.Into(&report)
+		}
+		if err != nil {
+			return report, err
 		}
 		rest := int64(0)
 		for _, m := range report.Money {
 			rest += m.Due + m.Late
 		}
 		if rest == 0 && report.Pending == 0 && report.Returning == 0 {
-			break
+			return report, nil
 		}
-		if duty.Rest(ctx, 200*time.Millisecond) != nil {
-			bad("money still waits: %+v", report)
-			return found
+		if err := duty.Rest(ctx, 200*time.Millisecond); err != nil {
+			return report, fmt.Errorf("money still waits: %+v", report)
 		}
 	}
-	if !report.OK {
-		bad("the audit: %v", report.Violations)
-	}
-	found = append(found, p.toldOfAll(ctx)...)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var captured, gave int64
-	for _, n := range p.took {
-		captured += n
-	}
-	for _, n := range p.gave {
-		gave += n
-	}
-	if len(report.Money) != 1 || report.Money[0].Captured != captured || report.Money[0].Refunded != gave {
-		bad("the shop took %d and gave back %d, the node says %+v", captured, gave, report.Money)
-	}
-	return found
 }
 
 // Row says it as a row of the table in docs/money.md.
@@ -354,6 +435,8 @@ func (p *Payers) String() string {
 	defer p.mu.Unlock()
 	p.heard.mu.Lock()
 	defer p.heard.mu.Unlock()
-	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times; %d events heard, %d of them again",
-		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked, len(p.heard.seen), p.heard.again)
+	p.lies.mu.Lock()
+	defer p.lies.mu.Unlock()
+	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times; %d events heard, %d of them again; %d orders contradicted, %d payments left aside, %d refunds unasked",
+		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked, len(p.heard.seen), p.heard.again, len(p.lies.maybe), len(p.lies.aside), len(p.lies.hand))
 }
