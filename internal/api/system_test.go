@@ -40,8 +40,8 @@ const (
 	previousSecret = "the secret before this one"
 	tokenLife      = 24 * time.Hour
 
-	theLimit  = 3                // units per buyer in every sale here
-	theHold   = 15 * time.Minute // to pay
+	theLimit  = 3               // units per buyer in every sale here
+	theHold   = 3 * time.Minute // to pay
 	thePrice  = 9900
 	openUnits = 100 // in the open sale
 

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/access"
 	"seckill/internal/store"
 )
 
@@ -38,7 +39,7 @@ func TestANodeWithAnotherSecretIsNamed(t *testing.T) {
 		}
 		seals, err := seckill.NewSeals(all...)
 		require.NoError(t, err)
-		n := &Node{store: s, seals: seals}
+		n := &Node{store: s, seals: seals, access: new(access.Guard)}
 		n.config.Store = "mysql://u:p@h/db"
 		return n
 	}
