@@ -239,7 +239,7 @@ func (c *Crowd) allSales() []*sale {
 
 // create makes a sale, exactly once: after a lost answer it looks for it.
 func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
-	hold := 3600
+	hold := 6 * 3600
 	if s.short {
 		hold = 1
 	}
