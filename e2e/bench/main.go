@@ -45,7 +45,6 @@ type bench struct {
 	binary, dir, script, profile          string
 	secret                                string // that signs tokens
 	engines, price                        bool
-	watching                              int // consoles that watch during a run
 }
 
 func main() {
@@ -111,7 +110,6 @@ type result struct {
 	cpu                 float64 // microseconds of the server's processor time per request
 	orders, backlog     float64
 	answer              float64 // bytes of an answer on the wire
-	balance             float64 // share of the time in which the balance was at work
 }
 
 func (b *bench) run(ctx context.Context, only, out string, consoles bool) error {
@@ -395,18 +393,12 @@ func (b *bench) measureNode(ctx context.Context, p path, round int) (r result, e
 			return r, err
 		}
 	}
-	stopWatching, err := n.watch(ctx, b.watching)
-	if err != nil {
-		return r, err
-	}
-	counted := n.metric(ctx, "seckill_balance_seconds_total")
 	profiled := make(chan error, 1)
 	go func() { profiled <- n.profile(ctx, b.profile, b.seconds-1) }()
 	used := cpuTime(n.cmd.Process.Pid)
 	r, err = b.wrk(ctx, n.url, method, target, tokens, p.status != http.StatusAccepted, p.status)
 	ended := time.Now()
-	r.balance = (n.metric(ctx, "seckill_balance_seconds_total") - counted) / float64(b.seconds)
-	if err = errors.Join(err, stopWatching(), release()); err != nil {
+	if err = errors.Join(err, release()); err != nil {
 		return r, err
 	}
 	// Orders that were committed while the load ran, by the node's own count.

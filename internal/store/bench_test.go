@@ -62,3 +62,19 @@ func cpuTime(t testing.TB, e *stack.Engine) float64 {
 	require.NoError(t, err)
 	return (user + system) / 100 // ticks: a hundredth of a second everywhere
 }
+
+// BenchmarkIdleLook is what a duty's look costs when there is nothing to do. It took 39
+// to 56 µs instead of 25 to 29 while SQLite compiled each look anew (see steady).
+//
+//	go test ./internal/store -run - -bench IdleLook
+func BenchmarkIdleLook(b *testing.B) {
+	s, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), false)
+	require.NoError(b, err)
+	defer s.Close()
+	require.NoError(b, s.Prepare(b.Context()))
+	for b.Loop() {
+		all, err := s.DueRefunds(b.Context(), 100)
+		require.NoError(b, err)
+		require.Empty(b, all)
+	}
+}
