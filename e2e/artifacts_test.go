@@ -20,6 +20,7 @@ import (
 
 	"seckill/e2e/node"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // metric reads one value of a node; labels as they are written there.
@@ -54,7 +55,7 @@ func TestTheDemoIsTheOneInTheDocs(t *testing.T) {
 	if transcript == nil {
 		t.Fatal("docs/rabbitmq.md has no transcript of seckill mq demo")
 	}
-	out, err := command(t, nil, "mq", "demo", "--queue", stack.Shared(t, stack.KindRabbitMQ).Fresh(t))
+	out, err := command(t, nil, "mq", "demo", "--queue", stacktest.Fresh(t, stacktest.Shared(t, stack.KindRabbitMQ)))
 	must(t, err)
 	if out != string(transcript[1]) {
 		t.Errorf("docs/rabbitmq.md does not show what seckill mq demo prints:\n%s", out)
@@ -73,7 +74,7 @@ func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	t.Parallel()
 	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(shop.Close)
-	n := start(t, node.Config{Env: []string{`SECKILL_WEBHOOKS=[{"name":"shop","url":"` + shop.URL + `","secret":"whsec_` + base64.StdEncoding.EncodeToString(make([]byte, 32)) + `"}]`, "SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t), "SECKILL_GATE=" + stack.Shared(t, stack.KindRedis).Fresh(t)}})
+	n := start(t, node.Config{Env: []string{`SECKILL_WEBHOOKS=[{"name":"shop","url":"` + shop.URL + `","secret":"whsec_` + base64.StdEncoding.EncodeToString(make([]byte, 32)) + `"}]`, "SECKILL_QUEUE=" + stacktest.Fresh(t, stacktest.Shared(t, stack.KindRabbitMQ)), "SECKILL_GATE=" + stacktest.Fresh(t, stacktest.Shared(t, stack.KindRedis))}})
 	sale := admin(t, n).creates(10, 1)
 	buyer(t, n, "b").buys(sale, 1)
 	buyer(t, n, "b").outcome(sale)
@@ -210,7 +211,7 @@ func TestComposeHasTheSettingsOfTheStack(t *testing.T) {
 		{"redis", stack.KindRedis, "redis.conf", []string{"appendonly yes", "appendfsync always", "maxmemory-policy noeviction"}},
 		{"mariadb", stack.KindMariaDB, "mariadb.cnf", []string{"innodb-flush-log-at-trx-commit 1", "sync-binlog 1", "character-set-server utf8mb4", "transaction-isolation READ-COMMITTED"}},
 	} {
-		e := stack.Shared(t, c.kind)
+		e := stacktest.Shared(t, c.kind)
 		own, err := os.ReadFile(filepath.Join(filepath.Dir(e.LogFile()), c.file))
 		must(t, err)
 		for _, setting := range c.settings {

@@ -10,6 +10,7 @@ import (
 	"seckill/e2e/node"
 	"seckill/internal/rabbit"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // Nodes by role on a Redis Cluster of three masters, a RabbitMQ cluster of three and
@@ -20,8 +21,8 @@ func TestClusters(t *testing.T) {
 	var redis, broker *stack.Cluster
 	var maria *stack.Engine
 	var starting sync.WaitGroup
-	starting.Go(func() { broker = stack.OwnCluster(t, stack.KindRabbitMQ) })
-	starting.Go(func() { redis, maria = stack.OwnCluster(t, stack.KindRedis), stack.Own(t, stack.KindMariaDB) })
+	starting.Go(func() { broker = stacktest.OwnCluster(t, stack.KindRabbitMQ) })
+	starting.Go(func() { redis, maria = stacktest.OwnCluster(t, stack.KindRedis), stacktest.Own(t, stack.KindMariaDB) })
 	starting.Wait()
 	if redis == nil || broker == nil || maria == nil { // why has been said
 		if t.Skipped() {

@@ -25,7 +25,7 @@ import (
 	"seckill/internal/account"
 	"seckill/internal/client"
 	"seckill/internal/load"
-	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // patience is how long a test waits for a condition before it fails.
@@ -33,7 +33,7 @@ const patience = time.Minute
 
 var binaries string // the folder of the built binaries
 
-func TestMain(m *testing.M) { stack.Main(withBinaries{m}) }
+func TestMain(m *testing.M) { stacktest.Main(withBinaries{m}) }
 
 // withBinaries runs tests that build binaries.
 type withBinaries struct{ *testing.M }

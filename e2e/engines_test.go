@@ -13,6 +13,7 @@ import (
 
 	"seckill/e2e/node"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // engines are real ones, and two nodes on them.
@@ -35,11 +36,11 @@ func startEnginesWith(t *testing.T, env []string, own ...stack.Kind) *engines {
 	t.Helper()
 	take := func(kind stack.Kind) (e *stack.Engine, url string) {
 		if slices.Contains(own, kind) {
-			if e = stack.Own(t, kind); e != nil {
+			if e = stacktest.Own(t, kind); e != nil {
 				url = e.URL()
 			}
-		} else if e = stack.Shared(t, kind); e != nil {
-			url = e.Fresh(t)
+		} else if e = stacktest.Shared(t, kind); e != nil {
+			url = stacktest.Fresh(t, e)
 		}
 		return e, url
 	}

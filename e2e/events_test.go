@@ -19,6 +19,7 @@ import (
 	"seckill"
 	"seckill/e2e/node"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // subscriber is a shop that has a durable queue of events, as the broker's
@@ -247,7 +248,7 @@ func TestNoEventsAreKeptForNobody(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{
 		"embedded": nil,
-		"events":   {"SECKILL_RABBITMQ_EVENTS=false", "SECKILL_QUEUE=" + stack.Shared(t, stack.KindRabbitMQ).Fresh(t)},
+		"events":   {"SECKILL_RABBITMQ_EVENTS=false", "SECKILL_QUEUE=" + stacktest.Fresh(t, stacktest.Shared(t, stack.KindRabbitMQ))},
 	} {
 		c := node.Config{Dir: t.TempDir(), Env: env}
 		n := start(t, c)

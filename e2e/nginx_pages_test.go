@@ -10,6 +10,7 @@ import (
 
 	"seckill/e2e/browser"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // asks sends a GET with some headers: name, value, ….
@@ -42,7 +43,7 @@ func TestNginxKeepsPagesByLanguage(t *testing.T) {
 		cookie, _ := r.Cookie("seckill_lang")
 		fmt.Fprint(w, strings.Repeat(fmt.Sprintln("the page of", cookie, r.Header.Get("Accept-Language")), 100))
 	})
-	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses, Unlimited: []string{"127.0.0.1/32"}})
+	n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses, Unlimited: []string{"127.0.0.1/32"}})
 	// Whoever is shown the same page reads the same language. The first one of each
 	// list fills the cache under that list's own path.
 	for i, same := range [][][2]string{ // cookie, Accept-Language
@@ -91,7 +92,7 @@ func TestPeopleGetPagesFromNginx(t *testing.T) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprint(w, `<!doctype html><title>back</title>`)
 	})
-	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses, Unlimited: []string{"127.0.0.1/32"}})
+	n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses, Unlimited: []string{"127.0.0.1/32"}})
 	p := browser.Start(t).Tab(t, n.URL())
 	f.servers[0].Close()
 

@@ -14,6 +14,7 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // forged are addresses that a client claims to come from.
@@ -180,7 +181,7 @@ func forge(req *http.Request, n int) {
 func TestNginxRefuses(t *testing.T) {
 	t.Parallel()
 	f := startFakes(t, 1, func(http.ResponseWriter, *http.Request, int64) {})
-	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+	n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
 	chunked := struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 9000))} // of unknown length
 	for _, c := range []struct {
 		name, method, path string

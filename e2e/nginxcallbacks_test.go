@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // A payment provider tells of everybody's payments from one address, in messages of its own
@@ -27,7 +28,7 @@ func TestNginxLetsCallbacksPass(t *testing.T) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n)
 	})
-	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+	n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
 	post := func(path string, size int) (int, string) {
 		t.Helper()
 		res, err := http.Post(n.URL()+path, "application/json", bytes.NewReader(make([]byte, size)))

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // fakes are nodes that do as the test says, and count.
@@ -110,7 +111,7 @@ func TestNginxTriesAnotherNodeOnce(t *testing.T) {
 		t.Run(c.name+": "+c.request, func(t *testing.T) {
 			t.Parallel()
 			f := startFakes(t, 3, func(w http.ResponseWriter, _ *http.Request, hit int64) { c.does(w, hit) })
-			n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+			n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
 			method, path, _ := strings.Cut(c.request, " ")
 			var body io.Reader
 			if method == "POST" {
@@ -134,7 +135,7 @@ func TestNginxTriesAnotherNodeOnce(t *testing.T) {
 	t.Run("a node is gone", func(t *testing.T) {
 		t.Parallel()
 		f := startFakes(t, 1, func(http.ResponseWriter, *http.Request, int64) {})
-		n := stack.OwnNginx(t, stack.Site{Nodes: append([]string{address(t)}, f.addresses...)})
+		n := stacktest.OwnNginx(t, stack.Site{Nodes: append([]string{address(t)}, f.addresses...)})
 		for range 10 { // nothing was sent to it, so this may be said to another
 			res, err := http.Post(n.URL()+"/api/register", "application/json", strings.NewReader("{}"))
 			must(t, err)
@@ -171,7 +172,7 @@ func TestNginxCaches(t *testing.T) {
 		}
 		fmt.Fprint(w, "an answer")
 	})
-	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses, Unlimited: []string{"127.0.0.1/32"}})
+	n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses, Unlimited: []string{"127.0.0.1/32"}})
 	count := func(key string) int64 {
 		n, ok := hits.Load(key)
 		if !ok {
@@ -313,7 +314,7 @@ func TestNginxLimits(t *testing.T) {
 				claimed.Add(1)
 			}
 		})
-		n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+		n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
 		client := from(t, "127.0.0.3")
 		began := time.Now()
 		var told [2]atomic.Int64
@@ -361,7 +362,7 @@ func TestNginxLimits(t *testing.T) {
 				<-release
 			}
 		})
-		n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+		n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
 		client := from(t, "127.0.0.5")
 		var wg sync.WaitGroup
 		for i := range connections {
@@ -419,7 +420,7 @@ func TestNginxSlowClients(t *testing.T) {
 			fmt.Fprint(w, `{"status":"queued"}`)
 		}
 	})
-	n := stack.OwnNginx(t, stack.Site{Nodes: f.addresses})
+	n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
 	dial := func(t *testing.T, text string) net.Conn {
 		t.Helper()
 		conn, err := net.Dial("tcp", n.Addr())

@@ -19,6 +19,7 @@ import (
 
 	"seckill"
 	"seckill/e2e/node"
+	"seckill/internal/stack/stacktest"
 )
 
 // command runs the binary and returns what it prints.
@@ -41,7 +42,7 @@ func command(t *testing.T, env []string, args ...string) (stdout string, err err
 func TestPoisonAmongTenThousand(t *testing.T) {
 	t.Parallel()
 	e := startEngines(t)
-	u, err := url.Parse(e.maria.AsAdmin(e.store))
+	u, err := url.Parse(stacktest.AsAdmin(e.maria, e.store))
 	must(t, err)
 	password, _ := u.User.Password()
 	db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), password, u.Host, u.Path))
@@ -56,7 +57,7 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 	load := startLoad(t, e.url(), "--sale", sale, "--buyers", strconv.Itoa(good), "--concurrency", "200")
 	soldDownTo(t, e.nodes[0], sale, good*9/10)
 	buyer(t, e.nodes[0], "poison").buys(sale, 1)
-	rabbit := &subscriber{t: t, url: e.rabbit.AsAdmin(e.queue)}
+	rabbit := &subscriber{t: t, url: stacktest.AsAdmin(e.rabbit, e.queue)}
 	rabbit.asks(func(ch *amqp.Channel) error {
 		return ch.Publish("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("no ticket\x1b[2J")})
 	})
@@ -137,7 +138,7 @@ func TestATicketThatKillsItsNodesIsRefused(t *testing.T) {
 	crashing, err := crashBinary()
 	must(t, err)
 	c := e.configs[0]
-	c.Env = append(slices.Clone(c.Env), "SECKILL_QUEUE="+e.rabbit.Fresh(t), "SECKILL_RABBITMQ_DELIVERY_LIMIT=1")
+	c.Env = append(slices.Clone(c.Env), "SECKILL_QUEUE="+stacktest.Fresh(t, e.rabbit), "SECKILL_RABBITMQ_DELIVERY_LIMIT=1")
 	mortal := c
 	c.Args = []string{"--run", "api,relay,expire"}
 	front := start(t, c)

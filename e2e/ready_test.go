@@ -14,6 +14,7 @@ import (
 	"seckill/e2e/node"
 	"seckill/internal/client"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 var awayFor = flag.Duration("away", 20*time.Second, "how long an engine is away in the test of the balancer; make drill lets it be a minute")
@@ -75,7 +76,7 @@ func TestAThousandForgedMessagesInTheMiddleOfASale(t *testing.T) {
 	load := startLoad(t, e.url(), "--sale", sale, "--buyers", "4000", "--concurrency", "200")
 	soldDownTo(t, e.nodes[0], sale, units*3/4)
 	unreadable, entries := 0, 0
-	(&subscriber{t: t, url: e.rabbit.AsAdmin(e.queue)}).asks(func(ch *amqp.Channel) error {
+	(&subscriber{t: t, url: stacktest.AsAdmin(e.rabbit, e.queue)}).asks(func(ch *amqp.Channel) error {
 		if err := ch.Confirm(false); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"seckill/e2e/node"
 	"seckill/internal/client"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // A node outlives whoever reads its log, as in "seckill serve 2>&1 | head -2".
@@ -121,9 +122,9 @@ func TestSomebodyElsesDataFolderIsNamed(t *testing.T) {
 // Nodes that start on healthy engines warn of nothing.
 func TestAHealthyStartOnEnginesWarnsOfNothing(t *testing.T) {
 	t.Parallel()
-	redis, rabbit, maria := stack.Shared(t, stack.KindRedis), stack.Shared(t, stack.KindRabbitMQ), stack.Shared(t, stack.KindMariaDB)
+	redis, rabbit, maria := stacktest.Shared(t, stack.KindRedis), stacktest.Shared(t, stack.KindRabbitMQ), stacktest.Shared(t, stack.KindMariaDB)
 	c := node.Config{Env: []string{
-		"SECKILL_GATE=" + redis.Fresh(t), "SECKILL_QUEUE=" + rabbit.Fresh(t), "SECKILL_STORE=" + maria.Fresh(t),
+		"SECKILL_GATE=" + stacktest.Fresh(t, redis), "SECKILL_QUEUE=" + stacktest.Fresh(t, rabbit), "SECKILL_STORE=" + stacktest.Fresh(t, maria),
 		"SECKILL_PAYMENT_PROVIDER=shop", "SECKILL_PAYMENT_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}
 	for i := range 2 {
 		n := start(t, c)

@@ -37,8 +37,12 @@ var may = map[string][]string{
 	"seckill/internal/queue/rabbitmq": {"seckill/internal/rabbit"},
 	"seckill/internal/event":          {"seckill/internal/rabbit"},
 	// What tests share.
-	"seckill/internal/rabbit/rabbittest": {"seckill/internal/rabbit", "seckill/internal/stack"},
+	stacktest:                            {"seckill/internal/stack"},
+	"seckill/internal/rabbit/rabbittest": {"seckill/internal/rabbit", "seckill/internal/stack", stacktest},
 }
+
+// stacktest gives tests their engines.
+const stacktest = "seckill/internal/stack/stacktest"
 
 // packed is how an answer is compressed, for the two packages that answer.
 const packed = "seckill/internal/packed"
@@ -58,6 +62,11 @@ func below(pkg string, folders []string) bool {
 	return slices.ContainsFunc(folders, func(f string) bool { return pkg == f || strings.HasPrefix(pkg, f+"/") })
 }
 
+// helper reports whether a package is there for tests: its name says so.
+func helper(pkg string) bool {
+	return strings.HasPrefix(pkg, "seckill/internal/") && strings.HasSuffix(pkg, "test")
+}
+
 // everybody may import the marks at which a test kills the process, which are empty
 // functions in every other build, what every resident duty needs, and the rooms
 // that bound what is scarce.
@@ -75,6 +84,8 @@ func allowed(importer, imported string) string {
 	// that starts the application.
 	command := strings.HasPrefix(importer, "seckill/cmd/") || strings.HasPrefix(importer, "seckill/e2e")
 	switch {
+	case helper(imported) && !helper(importer) && !strings.HasPrefix(importer, "seckill/e2e"):
+		return "what tests share is no part of what is shipped"
 	case drivers[imported] != nil:
 		if below(importer, drivers[imported]) || strings.HasPrefix(importer, "seckill/e2e/") {
 			return ""
@@ -185,6 +196,15 @@ func TestTheRuleItself(t *testing.T) {
 		{"seckill/internal/load", "seckill/internal/app", false},
 		{"seckill/cmd/seckill", "seckill/internal/app", true},
 		{"seckill/cmd/seckill", "seckill/internal/queue", true},
+		{"seckill/cmd/seckill", "seckill/internal/stack", true},
+		{"seckill/cmd/seckill", stacktest, false},
+		{"seckill/internal/app", stacktest, false},
+		{"seckill/internal/stack", stacktest, false},
+		{"seckill/internal/gate", "seckill/internal/gate/gatetest", false},
+		{"seckill/e2e/suite", stacktest, true},
+		{"seckill/internal/rabbit/rabbittest", stacktest, true},
+		{stacktest, "seckill/internal/stack", true},
+		{stacktest, "seckill/internal/rabbit", false},
 		{"seckill", "seckill/internal/crash", false},
 		{"seckill", "seckill/internal/app", false},
 		{"seckill/internal/crash", "seckill", true},

@@ -21,7 +21,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 const (
@@ -40,8 +40,8 @@ type Browser struct{ ctx context.Context }
 // skipped; with SECKILL_REQUIRE=1 in the environment it fails.
 func Start(t testing.TB) *Browser {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv(stack.LeaveOutVariable), ","), "chromium") {
-		t.Skipf(stack.LeftOut+"chromium (%s)", stack.LeaveOutVariable)
+	if slices.Contains(strings.Split(os.Getenv(stacktest.LeaveOutVariable), ","), "chromium") {
+		t.Skipf(stacktest.LeftOut+"chromium (%s)", stacktest.LeaveOutVariable)
 	}
 	path, err := exec.LookPath("chromium")
 	if err != nil {

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func main() {
@@ -102,7 +103,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	began := time.Now()
-	env := append(os.Environ(), stack.LeaveOutVariable+"="+strings.Join(leftOut, ","))
+	env := append(os.Environ(), stacktest.LeaveOutVariable+"="+strings.Join(leftOut, ","))
 	if !o.check {
 		var end func() error
 		if env, end, err = lend(ctx); err != nil {
@@ -142,7 +143,7 @@ func lend(ctx context.Context) (env []string, end func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	setting, err := s.Lend()
+	setting, err := stacktest.Lend(s)
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Down())
 	}

@@ -16,9 +16,10 @@ import (
 	announce "seckill/internal/event"
 	"seckill/internal/rabbit"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
-func TestMain(m *testing.M) { stack.Main(m) }
+func TestMain(m *testing.M) { stacktest.Main(m) }
 
 func open(t *testing.T) *books {
 	t.Helper()
@@ -65,8 +66,8 @@ func TestAnEventCountsOnceAndALateOneChangesNothing(t *testing.T) {
 // put aside, not thrown away.
 func TestTheShopFollowsABroker(t *testing.T) {
 	t.Parallel()
-	engine := stack.Shared(t, stack.KindRabbitMQ)
-	url := engine.AsAdmin(engine.Fresh(t))
+	engine := stacktest.Shared(t, stack.KindRabbitMQ)
+	url := stacktest.AsAdmin(engine, stacktest.Fresh(t, engine))
 	s := rabbit.Defaults()
 	require.NoError(t, s.ParseURL(url))
 	broker := rabbit.New(s, slog.New(slog.NewTextHandler(t.Output(), nil)), nil)

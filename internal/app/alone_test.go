@@ -7,9 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
-func TestMain(m *testing.M) { stack.Main(m) }
+func TestMain(m *testing.M) { stacktest.Main(m) }
 
 // What is embedded belongs to one process, so a shared part beside it serves one
 // node: a second one is refused when it has waited for the first to be dead.
@@ -21,11 +22,13 @@ func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
 	}{
 		{"the queue", "the queue is in use by another node, and embedded parts (--gate, --store) belong to one process: stop it first, or use shared engines for all parts",
 			func(t *testing.T, c *Config) {
-				c.Queue = Address(stack.Shared(t, stack.KindRabbitMQ).Fresh(t))
+				c.Queue = Address(stacktest.Fresh(t, stacktest.Shared(t, stack.KindRabbitMQ)))
 				require.NoError(t, c.RabbitMQ.ParseURL(string(c.Queue)))
 			}},
 		{"the store", "and embedded parts (--gate, --queue) belong to one process: stop it first, or use shared engines for all parts",
-			func(t *testing.T, c *Config) { c.Store = Address(stack.Shared(t, stack.KindMariaDB).Fresh(t)) }},
+			func(t *testing.T, c *Config) {
+				c.Store = Address(stacktest.Fresh(t, stacktest.Shared(t, stack.KindMariaDB)))
+			}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()

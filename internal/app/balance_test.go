@@ -19,6 +19,7 @@ import (
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/sale"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 	"seckill/internal/store"
 )
 
@@ -200,7 +201,7 @@ func TestTheBalanceFindsEachFault(t *testing.T) {
 	t.Parallel()
 	require.GreaterOrEqual(t, len(faults), 20)
 	ctx := t.Context()
-	url := stack.Shared(t, stack.KindRedis).Fresh(t)
+	url := stacktest.Fresh(t, stacktest.Shared(t, stack.KindRedis))
 	options, err := rueidis.ParseURL(url)
 	require.NoError(t, err)
 	options.DisableCache = true

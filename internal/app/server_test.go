@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // served is the server that nodes use, on a port of this machine.
@@ -174,7 +175,7 @@ func (w warnings) Handle(_ context.Context, r slog.Record) error {
 // it starts.
 func TestANodeNamesWhatIsWeakerThanPromised(t *testing.T) {
 	t.Parallel()
-	redis := stack.Own(t, stack.KindRedis)
+	redis := stacktest.Own(t, stack.KindRedis)
 	_, err := redis.AskRedis(t.Context(), "CONFIG", "SET", "appendfsync", "everysec")
 	require.NoError(t, err)
 	c := embedded(t)

@@ -22,6 +22,7 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestMain(m *testing.M) { rabbittest.Main(m) }
@@ -124,7 +125,7 @@ func TestHeartbeatAndNames(t *testing.T) {
 	s := rabbittest.Fresh(t)
 	s.Heartbeat = 7 * time.Second
 	connected(t, run(t, s))
-	address, user, password := stack.Shared(t, stack.KindRabbitMQ).Console()
+	address, user, password := stacktest.Shared(t, stack.KindRabbitMQ).Console()
 	rabbittest.Eventually(t, func() error {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"api/connections", nil)
 		if err != nil {
@@ -203,7 +204,7 @@ func TestCredentialsAndVirtualHost(t *testing.T) {
 // rabbitmq.ca_file, and not without it.
 func TestRabbitMQWithACAOfItsOwn(t *testing.T) {
 	t.Parallel()
-	u, err := url.Parse(stack.Shared(t, stack.KindRabbitMQ).Fresh(t))
+	u, err := url.Parse(stacktest.Fresh(t, stacktest.Shared(t, stack.KindRabbitMQ)))
 	require.NoError(t, err)
 	files := catest.New(t)
 	u.Scheme, u.Host = "amqps", catest.Front(t, u.Host, files)

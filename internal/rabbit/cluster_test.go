@@ -18,13 +18,14 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // TestAClusterOfThree drives rabbit.Settings as it should be run: three nodes, each queue
 // on all of them, one address after the other.
 func TestAClusterOfThree(t *testing.T) {
 	t.Parallel()
-	c := stack.OwnCluster(t, stack.KindRabbitMQ)
+	c := stacktest.OwnCluster(t, stack.KindRabbitMQ)
 	t.Run("behaves as one", func(t *testing.T) {
 		s := rabbittest.At(t, c.URL())
 		s.Addresses = c.Addrs()
@@ -180,7 +181,7 @@ func TestAQueueBetweenTwoLeadersIsUnavailableAndNotFull(t *testing.T) {
 // leaderless takes the leader from a quorum queue, until elect is called.
 func leaderless(t testing.TB, s rabbit.Settings, queue string) (elect func()) {
 	t.Helper()
-	leader, broker := fmt.Sprintf("{'%s_%s', node()}", s.VirtualHost, queue), stack.Shared(t, stack.KindRabbitMQ)
+	leader, broker := fmt.Sprintf("{'%s_%s', node()}", s.VirtualHost, queue), stacktest.Shared(t, stack.KindRabbitMQ)
 	rabbittest.Ctl(t, broker, "eval", "ok = ra:stop_server(quorum_queues, "+leader+").")
 	return func() {
 		t.Helper()

@@ -12,6 +12,7 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // received says which queues got which message, and why.
@@ -54,7 +55,7 @@ func TestTheFourExchangeTypes(t *testing.T) {
 	require.Empty(t, want)
 
 	// Nothing is left behind.
-	e := stack.Shared(t, stack.KindRabbitMQ)
+	e := stacktest.Shared(t, stack.KindRabbitMQ)
 	for _, what := range []string{"exchanges", "queues"} {
 		rabbittest.Eventually(t, func() error {
 			var all []struct{ Name string }

@@ -16,6 +16,7 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // everything is all that a node does with its queue.
@@ -157,7 +158,7 @@ func TestANodeThatIsNotAloneAnyMoreStopsAndComesBack(t *testing.T) {
 	s := rabbittest.Fresh(t)
 	q := alone(t, s)
 	all(t, q)
-	broker := stack.Shared(t, stack.KindRabbitMQ)
+	broker := stacktest.Shared(t, stack.KindRabbitMQ)
 	// Only the connection that holds the queue is lost, and another node is faster.
 	rabbittest.Eventually(t, func() error {
 		var connections []struct {
@@ -192,7 +193,7 @@ func TestADeletedMarkIsMadeAgain(t *testing.T) {
 	q := alone(t, s)
 	all(t, q)
 	_, lost := q.broker.Owned()
-	rabbittest.Ctl(t, stack.Shared(t, stack.KindRabbitMQ), "delete_queue", "--vhost", s.VirtualHost, rabbit.AloneQueue)
+	rabbittest.Ctl(t, stacktest.Shared(t, stack.KindRabbitMQ), "delete_queue", "--vhost", s.VirtualHost, rabbit.AloneQueue)
 	closes(t, lost)
 	all(t, q)
 	second := made(t, s)

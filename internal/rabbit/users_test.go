@@ -22,6 +22,7 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // topology is what a virtual host has of ours, as JSON lines.
@@ -58,7 +59,7 @@ func topology(t *testing.T, e *stack.Engine, vhost string) (lines []string) {
 // the password "x".
 func importedBroker(t *testing.T) (e *stack.Engine, as func(user string) rabbit.Settings) {
 	t.Helper()
-	e = stack.Own(t, stack.KindRabbitMQ)
+	e = stacktest.Own(t, stack.KindRabbitMQ)
 	file, err := os.ReadFile("../../deploy/rabbitmq/definitions.json")
 	require.NoError(t, err)
 	var definitions struct {
@@ -106,8 +107,8 @@ func TestTheDefinitions(t *testing.T) {
 }
 
 func testDefinitions(t *testing.T, e *stack.Engine, as func(user string) rabbit.Settings) {
-	declared := stack.Shared(t, stack.KindRabbitMQ)
-	s := rabbittest.At(t, declared.Fresh(t))
+	declared := stacktest.Shared(t, stack.KindRabbitMQ)
+	s := rabbittest.At(t, stacktest.Fresh(t, declared))
 	connected(t, run(t, s, rabbit.Publishing))
 	want := topology(t, declared, s.VirtualHost)
 	require.Len(t, want, 5+3+4)

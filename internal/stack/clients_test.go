@@ -1,6 +1,6 @@
 //go:build linux
 
-package stack
+package stack_test
 
 import (
 	"context"
@@ -15,6 +15,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
+
+	. "seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // put writes one more thing, acknowledged, with the client that nodes use.
@@ -132,12 +135,12 @@ func dialMaria(t *testing.T, address string) *sql.DB {
 func TestFreshNamespaces(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, kind Kind) {
-		e := Shared(t, kind)
-		require.Same(t, e, Shared(t, kind))
+		e := stacktest.Shared(t, kind)
+		require.Same(t, e, stacktest.Shared(t, kind))
 		var gone string
 		t.Run("one", func(t *testing.T) {
-			gone = e.Fresh(t)
-			other := e.Fresh(t)
+			gone = stacktest.Fresh(t, e)
+			other := stacktest.Fresh(t, e)
 			require.NotEqual(t, gone, other)
 			putAt(t, kind, gone)
 			require.Equal(t, 1, countAt(t, kind, gone))
@@ -155,10 +158,28 @@ func TestFreshNamespaces(t *testing.T) {
 	})
 }
 
+// A database of Redis that a test has given back is taken again, and is empty.
+func TestARedisDatabaseIsTakenAgain(t *testing.T) {
+	t.Parallel()
+	e := stacktest.Own(t, KindRedis)
+	var first, second string
+	t.Run("one", func(t *testing.T) {
+		first = stacktest.Fresh(t, e)
+		require.NoError(t, RedisDo(t.Context(), first, "SET", "seckill:x", "1"))
+		require.NotEqual(t, first, stacktest.Fresh(t, e))
+	})
+	second = stacktest.Fresh(t, e)
+	third := stacktest.Fresh(t, e)
+	require.Contains(t, []string{second, third}, first)
+	answer, err := RedisAsk(t.Context(), first, "EXISTS", "seckill:x")
+	require.NoError(t, err)
+	require.Equal(t, "0", answer)
+}
+
 func TestRedisPromisesAndRights(t *testing.T) {
 	t.Parallel()
-	e := Shared(t, KindRedis)
-	c := dialRedis(t, e.Fresh(t))
+	e := stacktest.Shared(t, KindRedis)
+	c := dialRedis(t, stacktest.Fresh(t, e))
 	for name, want := range map[string]string{
 		"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no",
 		"maxmemory": "536870912", "maxmemory-policy": "noeviction", "save": "", "protected-mode": "yes",
@@ -180,26 +201,26 @@ func TestRedisPromisesAndRights(t *testing.T) {
 		}
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), readyLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), ReadyLimit)
 	defer cancel()
-	require.ErrorContains(t, redisDo(ctx, "redis://"+e.Addr(), "PING"), "NOAUTH")
-	require.ErrorContains(t, redisDo(ctx, engineURL("redis", user, "wrong", e.Addr(), "0"), "PING"), "WRONGPASS")
-	require.NoError(t, redisDo(ctx, e.AdminURL(), "CONFIG", "SET", "hz", "10"))
+	require.ErrorContains(t, RedisDo(ctx, "redis://"+e.Addr(), "PING"), "NOAUTH")
+	require.ErrorContains(t, RedisDo(ctx, EngineURL("redis", User, "wrong", e.Addr(), "0"), "PING"), "WRONGPASS")
+	require.NoError(t, RedisDo(ctx, e.AdminURL(), "CONFIG", "SET", "hz", "10"))
 }
 
 func TestRabbitMQRights(t *testing.T) {
 	t.Parallel()
-	e := Shared(t, KindRabbitMQ)
-	fresh := e.Fresh(t)
+	e := stacktest.Shared(t, KindRabbitMQ)
+	fresh := stacktest.Fresh(t, e)
 	refused := func(what, url, because string) {
 		t.Helper()
 		_, err := amqp.Dial(url)
 		require.ErrorContains(t, err, because, what)
 	}
 	refused("guest", "amqp://guest:guest@"+e.Addr()+"/", "username or password not allowed")
-	refused("guest in our virtual host", engineURL("amqp", "guest", "guest", e.Addr(), "%2Fseckill"), "username or password not allowed")
-	refused("a wrong password", rabbitURL(e, user, "wrong", rabbitVHost), "username or password not allowed")
-	refused("the virtual host /", rabbitURL(e, user, e.secrets.User, "/"), "not found")
+	refused("guest in our virtual host", EngineURL("amqp", "guest", "guest", e.Addr(), "%2Fseckill"), "username or password not allowed")
+	refused("a wrong password", RabbitURL(e, User, "wrong", RabbitVHost), "username or password not allowed")
+	refused("the virtual host /", RabbitURL(e, User, e.Password(), "/"), "not found")
 
 	// A refused operation closes its channel: one each.
 	forbidden := func(what string, do func(ch *amqp.Channel) error) {
@@ -234,32 +255,32 @@ func TestRabbitMQRights(t *testing.T) {
 
 func TestRabbitMQConsole(t *testing.T) {
 	t.Parallel()
-	e := Shared(t, KindRabbitMQ)
-	putAt(t, KindRabbitMQ, e.Fresh(t))
+	e := stacktest.Shared(t, KindRabbitMQ)
+	putAt(t, KindRabbitMQ, stacktest.Fresh(t, e))
 	address, monitor, password := e.Console()
 	res, err := http.Get(address)
 	require.NoError(t, err)
 	require.NoError(t, res.Body.Close())
 	require.Equal(t, http.StatusOK, res.StatusCode, "the page")
-	require.NoError(t, e.console(t.Context(), http.MethodGet, "overview", monitor, password, nil))
-	require.NoError(t, e.console(t.Context(), http.MethodGet, "queues/%2Fseckill", monitor, password, nil))
-	require.ErrorContains(t, e.console(t.Context(), http.MethodGet, "overview", monitor, "wrong", nil), "401")
-	require.ErrorContains(t, e.console(t.Context(), http.MethodGet, "overview", "guest", "guest", nil), "401")
-	require.ErrorContains(t, e.console(t.Context(), http.MethodPut, "vhosts/other", monitor, password, struct{}{}), "401")
-	require.ErrorContains(t, e.console(t.Context(), http.MethodGet, "overview", user, e.secrets.User, nil), "401", "nodes have no business there")
+	require.NoError(t, e.AskConsole(t.Context(), http.MethodGet, "overview", monitor, password, nil))
+	require.NoError(t, e.AskConsole(t.Context(), http.MethodGet, "queues/%2Fseckill", monitor, password, nil))
+	require.ErrorContains(t, e.AskConsole(t.Context(), http.MethodGet, "overview", monitor, "wrong", nil), "401")
+	require.ErrorContains(t, e.AskConsole(t.Context(), http.MethodGet, "overview", "guest", "guest", nil), "401")
+	require.ErrorContains(t, e.AskConsole(t.Context(), http.MethodPut, "vhosts/other", monitor, password, struct{}{}), "401")
+	require.ErrorContains(t, e.AskConsole(t.Context(), http.MethodGet, "overview", User, e.Password(), nil), "401", "nodes have no business there")
 
-	none, _, _ := Shared(t, KindRedis).Console()
+	none, _, _ := stacktest.Shared(t, KindRedis).Console()
 	require.Empty(t, none)
 }
 
 func TestMariaDBPromisesAndRights(t *testing.T) {
 	t.Parallel()
-	e := Shared(t, KindMariaDB)
+	e := stacktest.Shared(t, KindMariaDB)
 	db := dialMaria(t, e.URL())
 	for name, want := range map[string]string{
 		"innodb_flush_log_at_trx_commit": "1", "sync_binlog": "1", "log_bin": "ON", "innodb_doublewrite": "ON",
 		"tx_isolation": "READ-COMMITTED", "character_set_server": "utf8mb4", "character_set_database": "utf8mb4",
-		"skip_name_resolve": "ON", "skip_networking": "OFF", "bind_address": loopback, "time_zone": "+00:00",
+		"skip_name_resolve": "ON", "skip_networking": "OFF", "bind_address": Loopback, "time_zone": "+00:00",
 	} {
 		var got string
 		require.NoError(t, db.QueryRowContext(t.Context(), "SHOW GLOBAL VARIABLES LIKE '"+strings.ReplaceAll(name, "_", `\_`)+"'").Scan(new(string), &got))
@@ -281,9 +302,9 @@ func TestMariaDBPromisesAndRights(t *testing.T) {
 	for who, address := range map[string]string{
 		"root without a password": "mysql://root@" + e.Addr() + "/",
 		"nobody":                  "mysql://" + e.Addr() + "/",
-		"a wrong password":        engineURL("mysql", user, "wrong", e.Addr(), mariaDatabase),
+		"a wrong password":        EngineURL("mysql", User, "wrong", e.Addr(), MariaDatabase),
 	} {
-		require.ErrorContains(t, mariaExec(t.Context(), address, "DO 1"), "Access denied", who)
+		require.ErrorContains(t, MariaExec(t.Context(), address, "DO 1"), "Access denied", who)
 	}
-	require.NoError(t, mariaExec(t.Context(), e.AdminURL(), "DO 1"))
+	require.NoError(t, MariaExec(t.Context(), e.AdminURL(), "DO 1"))
 }

@@ -24,52 +24,26 @@ const clusterSize = 3
 // Redis three masters without replicas, of RabbitMQ three nodes.
 type Cluster struct {
 	// Members may be stopped, killed and started again one by one. Together they
-	// are started by [OwnCluster] only.
+	// are started by Start only.
 	Members []*Engine
 	kind    Kind
 	names   *Engine // of a RabbitMQ cluster
 }
 
-// OwnCluster is a cluster of Redis or RabbitMQ for this test alone, running. It
-// ends with the test, and its data go. Without the package it does what [Own] does.
-func OwnCluster(t T, kind Kind) *Cluster {
-	t.Helper()
-	if leftOut(t, kind) || leftOut(t, clusters) {
-		return nil
-	}
-	if err := missing(kind, nil); err != nil {
-		without(t, err)
-		return nil
-	}
-	temp, err := newTemp()
-	if err != nil {
-		t.Fatalf("stack: %v", err)
-		return nil
-	}
+// NewCluster is a cluster of Redis or RabbitMQ, not yet started, with its data in dir. With an
+// error it has the members that were made before it: Discard them.
+func NewCluster(kind Kind, dir string) (*Cluster, error) {
 	c := &Cluster{kind: kind}
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, e := range c.Members {
-				t.Logf("%s ends with:\n%s", e.LogFile(), e.LogTail())
-			}
-		}
-		err := each(c.Members, (*Engine).discard)
-		if c.names != nil {
-			err = errors.Join(err, c.names.discard())
-		}
-		if err := errors.Join(err, temp.remove()); err != nil {
-			t.Errorf("stack: %v", err)
-		}
-	})
-	if err := c.open(temp.path); err != nil {
-		t.Fatalf("stack: %v", err)
-		return nil
+	return c, c.open(dir)
+}
+
+// Discard ends the members at once, for data that go away.
+func (c *Cluster) Discard() error {
+	err := each(c.Members, (*Engine).Discard)
+	if c.names != nil {
+		err = errors.Join(err, c.names.Discard())
 	}
-	if err := c.start(t.Context()); err != nil {
-		t.Fatalf("stack: %v", err)
-		return nil
-	}
-	return c
+	return err
 }
 
 // open makes the members, with the same passwords.
@@ -99,7 +73,8 @@ func (c *Cluster) open(dir string) (err error) {
 	return nil
 }
 
-func (c *Cluster) start(ctx context.Context) error {
+// Start starts the members together, and returns when all serve as one.
+func (c *Cluster) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	start := func(e *Engine) error { return e.Start(ctx) }

@@ -1,12 +1,15 @@
 //go:build linux
 
-package stack
+package stack_test
 
 import (
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	. "seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // A cluster serves as one: what was put through one member is there through
@@ -17,7 +20,7 @@ func TestCluster(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			c := OwnCluster(t, kind)
+			c := stacktest.OwnCluster(t, kind)
 			t.Logf("up in %.1f s", time.Since(began).Seconds())
 			url := func(e *Engine) string {
 				if kind == KindRedis {
@@ -45,7 +48,7 @@ func TestCluster(t *testing.T) {
 			require.NoError(t, one.Start(t.Context()))
 			eventually(t, func() string {
 				if kind == KindRedis {
-					if err := c.complete(t.Context()); err != nil {
+					if err := c.Complete(t.Context()); err != nil {
 						return err.Error()
 					}
 				}

@@ -52,7 +52,7 @@ type Engine struct {
 	turn   sync.Mutex // held by Start, Stop, Wipe and Close: one at a time
 	closed bool       // guarded by turn
 
-	borrowed bool // from another process, see borrow
+	borrowed bool // from another process, see Borrow
 
 	mu      sync.Mutex
 	process *process // the last one, which may have ended; nil before the first
@@ -79,17 +79,19 @@ func TLS(certificate, key string) Option {
 }
 
 // Redis is the engine of the gate, not yet started, with its data in dir.
-func Redis(dir string, opts ...Option) (*Engine, error) { return newEngine(KindRedis, dir, opts) }
+func Redis(dir string, opts ...Option) (*Engine, error) { return New(KindRedis, dir, opts...) }
 
 // RabbitMQ is the engine of the queue, not yet started, with its data in dir.
 func RabbitMQ(dir string, opts ...Option) (*Engine, error) {
-	return newEngine(KindRabbitMQ, dir, opts)
+	return New(KindRabbitMQ, dir, opts...)
 }
 
 // MariaDB is the engine of the store, not yet started, with its data in dir.
-func MariaDB(dir string, opts ...Option) (*Engine, error) { return newEngine(KindMariaDB, dir, opts) }
+func MariaDB(dir string, opts ...Option) (*Engine, error) { return New(KindMariaDB, dir, opts...) }
 
-func newEngine(kind Kind, dir string, opts []Option) (*Engine, error) {
+// New is the engine of a kind, not yet started, with its data in dir. The error is [ErrMissing]
+// where its package is not installed.
+func New(kind Kind, dir string, opts ...Option) (*Engine, error) {
 	var set settings
 	for _, o := range opts {
 		o(&set)
@@ -129,6 +131,13 @@ func (e *Engine) URL() string { return e.spec.url(e, user, e.secrets.User) }
 // AdminURL is the same for the engine's own administrator, who may do anything:
 // for tests and repairs, never for a node.
 func (e *Engine) AdminURL() string { return e.spec.url(e, e.spec.admin, e.secrets.Admin) }
+
+// Namespace makes a part of the engine that the user sees nothing else from: a database of
+// Redis, a virtual host of RabbitMQ, a database of MariaDB, with the same user and the same
+// rights. A Redis chooses the name itself. The error may come with what must be removed.
+func (e *Engine) Namespace(ctx context.Context, name string) (url string, remove func(context.Context) error, err error) {
+	return e.spec.namespace(ctx, e, name)
+}
 
 // Pid of the running server, 0 while there is none.
 func (e *Engine) Pid() int {
@@ -387,9 +396,9 @@ func (e *Engine) Wipe() error {
 // Close stops the server and gives ports and folder back. The data stay.
 func (e *Engine) Close() error { return e.close(stopLimit) }
 
-// discard is Close for data that go away: it kills, since RabbitMQ takes six
+// Discard is Close for data that go away: it kills, since RabbitMQ takes six
 // seconds to stop.
-func (e *Engine) discard() error { return e.close(0) }
+func (e *Engine) Discard() error { return e.close(0) }
 
 func (e *Engine) close(patience time.Duration) (err error) {
 	if err := e.ours("close"); err != nil {

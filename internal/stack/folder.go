@@ -52,6 +52,16 @@ func (f *folder) remove() error {
 	return os.RemoveAll(f.path)
 }
 
+// TempDir is a folder that this process alone uses until it removes it. The folder of a process
+// that was killed goes when the next one is made.
+func TempDir() (path string, remove func() error, err error) {
+	f, err := newTemp()
+	if err != nil {
+		return "", nil, err
+	}
+	return f.path, f.remove, nil
+}
+
 func newTemp() (*folder, error) {
 	sweep()
 	path, err := os.MkdirTemp("", tempPrefix)

@@ -57,9 +57,9 @@ type spec struct {
 	// settled tells whether a kill would lose nothing that was acknowledged. No
 	// function: it never would.
 	settled func(ctx context.Context, e *Engine) (bool, error)
-	// fresh makes a namespace that the user sees nothing else from, and says
+	// namespace makes a namespace that the user sees nothing else from, and says
 	// its URL and how to remove it.
-	fresh func(ctx context.Context, e *Engine, name string) (url string, remove func(context.Context) error, err error)
+	namespace func(ctx context.Context, e *Engine, name string) (url string, remove func(context.Context) error, err error)
 }
 
 // secrets are the passwords of an engine, made once per folder.
@@ -67,6 +67,18 @@ type secrets struct {
 	User    string `json:"user"`
 	Admin   string `json:"admin"`
 	Monitor string `json:"monitor"`
+}
+
+// Installed tells what must be installed for an engine of a kind, as [ErrMissing], or nothing.
+func Installed(kind Kind) error {
+	s := specs(kind)
+	if kind == KindNginx {
+		s = nginx(Site{})
+	}
+	if s == nil {
+		return fmt.Errorf("%q is no kind of engine", kind)
+	}
+	return s.installed("")
 }
 
 func (s *spec) engine(dir string, set settings) (*Engine, error) {

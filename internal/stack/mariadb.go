@@ -64,7 +64,7 @@ var mariadb = &spec{
 	ready: func(ctx context.Context, e *Engine) error {
 		return mariaExec(ctx, e.URL(), "DO 1")
 	},
-	fresh: func(ctx context.Context, e *Engine, name string) (string, func(context.Context) error, error) {
+	namespace: func(ctx context.Context, e *Engine, name string) (string, func(context.Context) error, error) {
 		db := mariaDatabase + "_" + name
 		err := mariaExec(ctx, e.AdminURL(), "CREATE DATABASE "+db, "GRANT ALL ON "+db+".* TO "+mariaAccount(user))
 		remove := func(ctx context.Context) error {

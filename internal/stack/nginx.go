@@ -34,13 +34,6 @@ func Nginx(dir string, site Site, opts ...Option) (*Engine, error) {
 	return nginx(site).engine(dir, set)
 }
 
-// OwnNginx is an nginx for this test alone, running. It ends with the test. Where
-// nginx is not installed it does what [Own] does.
-func OwnNginx(t T, site Site) *Engine {
-	t.Helper()
-	return own(t, nginx(site), settings{})
-}
-
 func nginx(site Site) *spec {
 	return &spec{
 		kind:   KindNginx,

@@ -1,6 +1,6 @@
 //go:build linux
 
-package stack
+package stack_test
 
 import (
 	"bufio"
@@ -12,18 +12,21 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	. "seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // An nginx ends with all its workers, however it is ended, and comes back.
 func TestNginxLife(t *testing.T) {
 	t.Parallel()
-	e := OwnNginx(t, Site{Nodes: []string{"127.0.0.1:1"}})
+	e := stacktest.OwnNginx(t, Site{Nodes: []string{"127.0.0.1:1"}})
 	for _, end := range []func() error{e.Stop, e.Kill} {
-		children := e.running().descendants()
+		children := e.Children()
 		require.NotEmpty(t, children, "nginx has workers")
-		require.NoError(t, answers(t.Context(), e.URL()+"/api/sales", http.StatusServiceUnavailable), "no node, and nginx says so")
+		require.NoError(t, Answers(t.Context(), e.URL()+"/api/sales", http.StatusServiceUnavailable), "no node, and nginx says so")
 		require.NoError(t, end())
-		assertGone(t, e.folder.path, children)
+		assertGone(t, e.Dir(), children)
 		require.NoError(t, e.Start(t.Context()))
 	}
 }
@@ -32,9 +35,7 @@ func TestNginxLife(t *testing.T) {
 // killed.
 func TestNginxDiesWithItsParent(t *testing.T) {
 	t.Parallel()
-	if err := nginx(Site{}).installed(""); err != nil {
-		without(t, err)
-	}
+	stacktest.Need(t, KindNginx)
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), helperNginx+"="+dir)
@@ -45,7 +46,7 @@ func TestNginxDiesWithItsParent(t *testing.T) {
 	lines := bufio.NewScanner(out)
 	require.True(t, lines.Scan())
 	require.Equal(t, "up <nil>", lines.Text())
-	children := (&process{pid: cmd.Process.Pid}).descendants()
+	children := ChildrenOf(cmd.Process.Pid)
 	require.Greater(t, len(children), 1)
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
@@ -55,9 +56,7 @@ func TestNginxDiesWithItsParent(t *testing.T) {
 // The configuration quotes nothing.
 func TestNginxRefusesPathsThatItCannotTake(t *testing.T) {
 	t.Parallel()
-	if err := nginx(Site{}).installed(""); err != nil {
-		without(t, err)
-	}
+	stacktest.Need(t, KindNginx)
 	for _, name := range []string{"a b", "a;b", `a"b`, "$a", "a{b"} {
 		e, err := Nginx(filepath.Join(t.TempDir(), name), Site{Nodes: []string{"127.0.0.1:1"}})
 		require.NoError(t, err)

@@ -3,14 +3,14 @@
 package stack
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 )
 
 // Only Linux kills a child when its parent dies, and only there are the packages
 // where this package looks for them.
-var errUnsupported = errors.New("real engines are started on Linux only")
+var errUnsupported = fmt.Errorf("%w: real engines are started on Linux only", ErrMissing)
 
 func supported() error { return errUnsupported }
 

@@ -117,7 +117,7 @@ log.file = false
 		return e.console(ctx, http.MethodGet, "whoami", rabbitMonitor, e.secrets.Monitor, nil)
 	},
 	settled: rabbitSettled,
-	fresh: func(ctx context.Context, e *Engine, name string) (string, func(context.Context) error, error) {
+	namespace: func(ctx context.Context, e *Engine, name string) (string, func(context.Context) error, error) {
 		vhost := rabbitVHost + "-" + name
 		call := func(ctx context.Context, method, path string, body any) error {
 			return e.console(ctx, method, path, rabbitAdmin, e.secrets.Admin, body)

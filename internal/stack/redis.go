@@ -58,7 +58,7 @@ user %s on #%s ~seckill:* &seckill:* +@all -@dangerous +info +config|get
 	ready: func(ctx context.Context, e *Engine) error {
 		return redisDo(ctx, e.URL(), "PING")
 	},
-	fresh: func(ctx context.Context, e *Engine, _ string) (string, func(context.Context) error, error) {
+	namespace: func(ctx context.Context, e *Engine, _ string) (string, func(context.Context) error, error) {
 		// Who may take which database, Redis itself says: the tests that ask are in several
 		// processes. One that was given back comes first.
 		text, err := redisAsk(ctx, e.AdminURL(), "EVAL", "return redis.call('RPOP', KEYS[1]) or redis.call('INCR', KEYS[2])", "2", redisGivenBack, redisGiven)

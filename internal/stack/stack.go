@@ -9,7 +9,7 @@
 // process that started it, kill -9 included. Temporary folders go at the end too;
 // those of a killed process go when the next one is made.
 //
-// Tests take engines from [Shared] and [Own]; [Main] ends the shared ones.
+// Tests take engines from package stacktest below it, which is no part of the binary.
 package stack
 
 import (
@@ -125,6 +125,14 @@ func (s *Stack) up(ctx context.Context, o Options) (err error) {
 	return s.upNodes(ctx, o, dir)
 }
 
+// TempDir is the folder of everything, if it goes away with the stack; else it is empty.
+func (s *Stack) TempDir() string {
+	if s.temp == nil {
+		return ""
+	}
+	return s.temp.path
+}
+
 // start starts engines at the same time. The first failure cancels the other
 // starts: nobody waits for an engine that is going to be ended.
 func (s *Stack) start(ctx context.Context, engines ...*Engine) error {
@@ -148,7 +156,7 @@ func (s *Stack) start(ctx context.Context, engines ...*Engine) error {
 func (s *Stack) Down() error {
 	end := (*Engine).Close
 	if s.temp != nil {
-		end = (*Engine).discard
+		end = (*Engine).Discard
 	}
 	down := func(engines ...*Engine) error {
 		return each(engines, func(e *Engine) error {

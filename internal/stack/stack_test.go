@@ -1,6 +1,6 @@
 //go:build linux
 
-package stack
+package stack_test
 
 import (
 	"bufio"
@@ -22,6 +22,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	. "seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // helperDir in the environment makes the test binary a process that starts a
@@ -49,7 +52,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("up", err)
 		select {} // until killed
 	}
-	Main(m)
+	stacktest.Main(m)
 }
 
 var kinds = []Kind{KindRedis, KindRabbitMQ, KindMariaDB}
@@ -69,14 +72,14 @@ func eachKind(t *testing.T, f func(t *testing.T, kind Kind)) {
 func TestEngineLife(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, kind Kind) {
-		e := Own(t, kind)
-		dir, url, first := e.folder.path, e.URL(), e.Pid()
+		e := stacktest.Own(t, kind)
+		dir, url, first := e.Dir(), e.URL(), e.Pid()
 		require.Zero(t, count(t, e), "a new engine is empty")
 		put(t, e)
 		require.ErrorContains(t, e.Start(t.Context()), "it is running")
 		require.ErrorContains(t, e.Wipe(), "it is running")
 
-		children := e.running().descendants()
+		children := e.Children()
 		began := time.Now()
 		require.NoError(t, e.Kill())
 		assertGone(t, dir, children)
@@ -97,11 +100,11 @@ func TestEngineLife(t *testing.T) {
 		require.NoError(t, e.Close())
 		require.ErrorContains(t, e.Start(t.Context()), "it is closed")
 
-		again, err := newEngine(kind, dir, nil)
+		again, err := New(kind, dir)
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, again.Close()) })
 		require.NotEqual(t, url, again.URL(), "another port")
-		require.Equal(t, e.secrets, again.secrets)
+		require.Equal(t, e.Secrets(), again.Secrets())
 		require.NoError(t, again.Start(t.Context()))
 		require.Equal(t, 2, count(t, again), "kept for the next process")
 
@@ -110,13 +113,13 @@ func TestEngineLife(t *testing.T) {
 		require.NoError(t, again.Start(t.Context()))
 		require.Zero(t, count(t, again), "wiped")
 
-		children = again.running().descendants()
+		children = again.Children()
 		require.NoError(t, again.Close())
 		assertGone(t, dir, children)
-		for _, p := range again.ports {
-			n, err := reserve(p.number)
+		for _, p := range again.Ports() {
+			_, release, err := Reserve(p)
 			require.NoError(t, err, "the port is free again")
-			n.release()
+			release()
 		}
 	})
 }
@@ -124,32 +127,32 @@ func TestEngineLife(t *testing.T) {
 func TestEnginesListenOnLoopbackOnly(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, kind Kind) {
-		e := Shared(t, kind)
+		e := stacktest.Shared(t, kind)
 		addresses := listens(t, e.Pid())
 		require.Contains(t, addresses, e.Addr())
-		require.Len(t, addresses, len(e.ports))
+		require.Len(t, addresses, len(e.Ports()))
 		for a := range maps.Keys(addresses) {
-			require.True(t, strings.HasPrefix(a, loopback+":"), a)
+			require.True(t, strings.HasPrefix(a, Loopback+":"), a)
 		}
 	})
 }
 
 func TestUpAndDown(t *testing.T) {
 	t.Parallel()
-	needEngines(t)
+	stacktest.Need(t, kinds...)
 	var progress bytes.Buffer
 	s, err := Up(t.Context(), Options{Progress: &progress})
 	require.NoError(t, err)
 	t.Log("\n" + progress.String())
 	t.Cleanup(func() { assert.NoError(t, s.Down()) })
-	dir := s.temp.path
+	dir := s.TempDir()
 	require.Len(t, s.Engines(), len(kinds))
 	require.Len(t, s.AuthSecret, 52)
-	var children []child
+	var children []Child
 	for _, e := range s.Engines() {
 		require.NoError(t, e.Ready(t.Context()))
 		require.Contains(t, progress.String(), fmt.Sprintf("on %s, process %d\n", e.Addr(), e.Pid()))
-		children = append(children, e.running().descendants()...)
+		children = append(children, e.Children()...)
 	}
 	require.NotEmpty(t, mentioning(dir))
 
@@ -163,26 +166,26 @@ func TestUpAndDown(t *testing.T) {
 func TestUpKeepsAGivenFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	one, err := keptSecret(filepath.Join(dir, "auth.secret"))
+	one, err := KeptSecret(filepath.Join(dir, "auth.secret"))
 	require.NoError(t, err)
-	two, err := keptSecret(filepath.Join(dir, "auth.secret"))
+	two, err := KeptSecret(filepath.Join(dir, "auth.secret"))
 	require.NoError(t, err)
 	require.Equal(t, one, two)
 
-	needEngines(t)
+	stacktest.Need(t, kinds...)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = Up(ctx, Options{Dir: dir})
 	require.ErrorIs(t, err, context.Canceled)
 	assertGone(t, dir, nil)
 	require.DirExists(t, dir)
-	require.FileExists(t, filepath.Join(dir, string(KindRedis), secretsFile))
+	require.FileExists(t, filepath.Join(dir, string(KindRedis), SecretsFile))
 }
 
 func TestUpEndsAllWhenOneFails(t *testing.T) {
 	t.Parallel()
-	needEngines(t)
-	taken, err := net.Listen("tcp4", loopback+":0")
+	stacktest.Need(t, kinds...)
+	taken, err := net.Listen("tcp4", Loopback+":0")
 	require.NoError(t, err)
 	defer taken.Close()
 	port := taken.Addr().(*net.TCPAddr).Port
@@ -196,7 +199,7 @@ func TestUpEndsAllWhenOneFails(t *testing.T) {
 // they start.
 func TestEnginesDieWithTheirParent(t *testing.T) {
 	t.Parallel()
-	needEngines(t)
+	stacktest.Need(t, kinds...)
 	for _, when := range []string{"starting", "up"} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
@@ -219,8 +222,7 @@ func TestEnginesDieWithTheirParent(t *testing.T) {
 				}
 				return ""
 			})
-			parent := &process{pid: cmd.Process.Pid}
-			children := parent.descendants()
+			children := ChildrenOf(cmd.Process.Pid)
 			require.NoError(t, cmd.Process.Kill())
 			_, _ = io.Copy(io.Discard, out)
 			require.Error(t, cmd.Wait())
@@ -231,9 +233,9 @@ func TestEnginesDieWithTheirParent(t *testing.T) {
 
 func TestStartFailureNamesEngineAndLog(t *testing.T) {
 	t.Parallel()
-	e := Own(t, KindRedis)
+	e := stacktest.Own(t, KindRedis)
 	require.NoError(t, e.Stop())
-	manifest := e.path(dataFolder, "appendonlydir", "appendonly.aof.manifest")
+	manifest := e.Path(DataFolder, "appendonlydir", "appendonly.aof.manifest")
 	require.FileExists(t, manifest)
 	require.NoError(t, os.WriteFile(manifest, []byte("nonsense\n"), 0o600))
 	err := e.Start(t.Context())
@@ -247,10 +249,8 @@ func TestStartFailureNamesEngineAndLog(t *testing.T) {
 func TestStartGivesUpWithItsContext(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, kind Kind) {
-		if err := missing(kind, nil); err != nil {
-			without(t, err)
-		}
-		e, err := newEngine(kind, t.TempDir(), nil)
+		stacktest.Need(t, kind)
+		e, err := New(kind, t.TempDir())
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, e.Close()) })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -258,14 +258,14 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 		err = e.Start(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Zero(t, e.Pid())
-		assertGone(t, e.folder.path, nil)
+		assertGone(t, e.Dir(), nil)
 	})
 }
 
 // Its disk monitor quotes paths for a shell, its console encodes them as Latin-1.
 func TestRabbitMQRefusesPathsThatItCannotTake(t *testing.T) {
 	t.Parallel()
-	needEngines(t)
+	stacktest.Need(t, kinds...)
 	for _, name := range []string{"秒杀", `a"b`, "a'b", "$HOME", "a`b", `a\b`} {
 		dir := filepath.Join(t.TempDir(), name)
 		e, err := RabbitMQ(dir)
@@ -277,12 +277,12 @@ func TestRabbitMQRefusesPathsThatItCannotTake(t *testing.T) {
 
 func TestFolderHasOneUser(t *testing.T) {
 	t.Parallel()
-	needEngines(t)
+	stacktest.Need(t, kinds...)
 	dir := t.TempDir()
 	e, err := Redis(dir)
 	require.NoError(t, err)
 	_, err = Redis(dir)
-	require.ErrorIs(t, err, errFolderLocked)
+	require.ErrorIs(t, err, ErrFolderLocked)
 	require.NoError(t, e.Close())
 	again, err := Redis(dir)
 	require.NoError(t, err)
@@ -292,59 +292,49 @@ func TestFolderHasOneUser(t *testing.T) {
 func TestSweepRemovesWhatTheKilledLeft(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	old := time.Now().Add(-2 * tempGrace)
+	old := time.Now().Add(-2 * TempGrace)
 	make := func(name string, at time.Time) string {
 		path := filepath.Join(tmp, name)
 		require.NoError(t, os.MkdirAll(filepath.Join(path, "redis"), 0o700))
 		require.NoError(t, os.Chtimes(path, at, at))
 		return path
 	}
-	left, young, foreign, used := make(tempPrefix+"1", old), make(tempPrefix+"2", time.Now()), make("other-3", old), make(tempPrefix+"4", old)
-	lock, err := openFolder(used)
+	left, young, foreign, used := make(TempPrefix+"1", old), make(TempPrefix+"2", time.Now()), make("other-3", old), make(TempPrefix+"4", old)
+	release, err := OpenFolder(used)
 	require.NoError(t, err)
-	defer lock.release()
+	defer release()
 
-	temp, err := newTemp()
+	temp, remove, err := TempDir()
 	require.NoError(t, err)
 	require.NoDirExists(t, left)
 	require.DirExists(t, young)
 	require.DirExists(t, foreign)
 	require.DirExists(t, used)
-	require.NoError(t, temp.remove())
-	require.NoDirExists(t, temp.path)
+	require.NoError(t, remove())
+	require.NoDirExists(t, temp)
 }
 
 func TestPorts(t *testing.T) {
 	t.Parallel()
-	p, err := reserve(0)
+	p, release, err := Reserve(0)
 	require.NoError(t, err)
-	require.Less(t, p.number, freePortMax+1)
-	require.GreaterOrEqual(t, p.number, freePortMin)
-	_, err = reserve(p.number)
-	require.ErrorIs(t, err, errClaimed, "although nothing listens there")
-	p.release()
-	p, err = reserve(p.number)
+	require.Less(t, p, FreePortMax+1)
+	require.GreaterOrEqual(t, p, FreePortMin)
+	_, _, err = Reserve(p)
+	require.ErrorIs(t, err, ErrClaimed, "although nothing listens there")
+	release()
+	_, release, err = Reserve(p)
 	require.NoError(t, err)
-	defer p.release()
+	defer release()
 
-	l, err := net.Listen("tcp4", loopback+":0")
+	l, err := net.Listen("tcp4", Loopback+":0")
 	require.NoError(t, err)
 	defer l.Close()
-	_, err = reserve(l.Addr().(*net.TCPAddr).Port)
+	_, _, err = Reserve(l.Addr().(*net.TCPAddr).Port)
 	require.ErrorContains(t, err, "is taken")
 	for _, n := range []int{-1, 65536} {
-		_, err = reserve(n)
+		_, _, err = Reserve(n)
 		require.ErrorContains(t, err, "not within 1 to 65535")
-	}
-}
-
-// needEngines is for tests that start engines without Own and Shared.
-func needEngines(t *testing.T) {
-	t.Helper()
-	for _, k := range kinds {
-		if err := missing(k, nil); err != nil {
-			without(t, err)
-		}
 	}
 }
 
@@ -370,13 +360,13 @@ func eventually(t *testing.T, what func() string) {
 
 // assertGone waits until no process has the folder in its command line, its
 // environment or as its place, and none of the children lives.
-func assertGone(t *testing.T, dir string, children []child) {
+func assertGone(t *testing.T, dir string, children []Child) {
 	t.Helper()
 	eventually(t, func() string {
 		left := mentioning(dir)
 		for _, c := range children {
-			if c.alive() {
-				left = append(left, fmt.Sprintf("child %d", c.pid))
+			if c.Alive() {
+				left = append(left, fmt.Sprintf("child %d", c.Pid()))
 			}
 		}
 		return strings.Join(left, "; ")
@@ -426,7 +416,7 @@ func listens(t *testing.T, pid int) map[string]bool {
 			n, err := strconv.ParseUint(port, 16, 16)
 			require.NoError(t, err)
 			if ip == "0100007F" {
-				ip = loopback
+				ip = Loopback
 			}
 			addresses[cmp.Or(ip, table)+":"+strconv.FormatUint(n, 10)] = true
 		}

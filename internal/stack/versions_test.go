@@ -1,6 +1,6 @@
 //go:build linux
 
-package stack
+package stack_test
 
 import (
 	"context"
@@ -14,6 +14,9 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
+
+	. "seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // The READMEs name the versions that the tests run on: those that the engines
@@ -38,20 +41,20 @@ func versions(t *testing.T) map[string]string {
 	t.Helper()
 	short := regexp.MustCompile(`\d+\.\d+`).FindString
 	found := map[string]string{}
-	info, err := Shared(t, KindRedis).AskRedis(t.Context(), "INFO", "server")
+	info, err := stacktest.Shared(t, KindRedis).AskRedis(t.Context(), "INFO", "server")
 	require.NoError(t, err)
 	if m := regexp.MustCompile(`valkey_version:(\S+)`).FindStringSubmatch(info); m != nil {
 		found["Valkey"] = short(m[1])
 	} else {
 		found["Redis"] = short(regexp.MustCompile(`redis_version:(\S+)`).FindString(info))
 	}
-	rabbit, err := amqp.Dial(Shared(t, KindRabbitMQ).URL())
+	rabbit, err := amqp.Dial(stacktest.Shared(t, KindRabbitMQ).URL())
 	require.NoError(t, err)
 	version, _ := rabbit.Properties["version"].(string)
 	require.NoError(t, rabbit.Close())
 	found["RabbitMQ"] = short(version)
-	found["MariaDB"] = short(mariaVersion(t, Shared(t, KindMariaDB)))
-	out, err := exec.CommandContext(t.Context(), nginxServer, "-v").CombinedOutput()
+	found["MariaDB"] = short(mariaVersion(t, stacktest.Shared(t, KindMariaDB)))
+	out, err := exec.CommandContext(t.Context(), NginxServer, "-v").CombinedOutput()
 	require.NoError(t, err)
 	found["nginx"] = short(string(out))
 	return found
@@ -59,7 +62,7 @@ func versions(t *testing.T) map[string]string {
 
 func mariaVersion(t *testing.T, e *Engine) (version string) {
 	t.Helper()
-	db, err := sql.Open("mysql", user+":"+e.secrets.User+"@tcp("+e.Addr()+")/"+mariaDatabase)
+	db, err := sql.Open("mysql", User+":"+e.Password()+"@tcp("+e.Addr()+")/"+MariaDatabase)
 	require.NoError(t, err)
 	defer db.Close()
 	require.NoError(t, db.QueryRowContext(context.Background(), "SELECT VERSION()").Scan(&version))

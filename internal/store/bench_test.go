@@ -11,6 +11,7 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // BenchmarkSettleInto settles batches of the size that a node settles. used-us is
@@ -41,7 +42,7 @@ func BenchmarkSettleInto(b *testing.B) {
 	lite, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), false)
 	require.NoError(b, err)
 	defer lite.Close()
-	e := stack.Own(b, stack.KindMariaDB)
+	e := stacktest.Own(b, stack.KindMariaDB)
 	maria, _ := freshMySQL(b, e)
 	b.Run("sqlite", bench(lite, nil, false))
 	b.Run("mariadb", bench(maria, e, false))

@@ -17,6 +17,7 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // rival is a plain connection that holds locks against a store.
@@ -195,7 +196,7 @@ func testMySQLSettlersRace(t *testing.T, e *stack.Engine) {
 // every batch until it answers brings each ticket to one outcome.
 func TestMySQLKilledWhileSettling(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindMariaDB)
+	e := stacktest.Own(t, stack.KindMariaDB)
 	s := preparedMySQL(t, e.URL())
 	const settlers, batches, size = 4, 40, 50
 	sale := aSale(t, s, settlers*batches*size-100)

@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func testMySQLMigrationsRunOnce(t *testing.T, e *stack.Engine) {
-	url := e.Fresh(t)
+	url := stacktest.Fresh(t, e)
 	var wg sync.WaitGroup
 	stores := make([]*Store, 6)
 	for i := range stores {

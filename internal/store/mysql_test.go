@@ -21,12 +21,13 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // TestMySQL is everything on a MariaDB that the tests share.
 func TestMySQL(t *testing.T) {
 	t.Parallel()
-	e := stack.Shared(t, stack.KindMariaDB)
+	e := stacktest.Shared(t, stack.KindMariaDB)
 	t.Run("tests", func(t *testing.T) { // ends when all of them have
 		testStore(t, func(t testing.TB) *Store { s, _ := freshMySQL(t, e); return s })
 		for _, b := range []struct {
@@ -109,7 +110,7 @@ func openedMySQL(t testing.TB, url string) *Store {
 // freshMySQL is a store on a database of its own, and its URL.
 func freshMySQL(t testing.TB, e *stack.Engine) (*Store, string) {
 	t.Helper()
-	url := e.Fresh(t)
+	url := stacktest.Fresh(t, e)
 	return preparedMySQL(t, url), url
 }
 
@@ -235,7 +236,7 @@ func TestMySQLFailuresHaveTheirClass(t *testing.T) {
 
 func TestMySQLMayBeDownAtTheStart(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindMariaDB)
+	e := stacktest.Own(t, stack.KindMariaDB)
 	require.NoError(t, e.Stop())
 	s := openedMySQL(t, e.URL())
 	u, err := url.Parse(e.URL())
@@ -395,7 +396,7 @@ func testMySQLNamesAreBytes(t *testing.T, e *stack.Engine) {
 
 func TestMySQLSettingsAreChecked(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindMariaDB)
+	e := stacktest.Own(t, stack.KindMariaDB)
 	admin := adminOf(t, e)
 	s := preparedMySQL(t, e.URL())
 	sale := aSale(t, s, 10)

@@ -9,6 +9,7 @@ import (
 
 	"seckill/internal/ca/catest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // mysql.ca_file means TLS, with a certificate that is checked, whatever tls= says.
@@ -32,7 +33,7 @@ func TestAnOwnCAMeansTLSThatIsChecked(t *testing.T) {
 func TestMariaDBWithACAOfItsOwn(t *testing.T) {
 	t.Parallel()
 	files := catest.New(t)
-	e := stack.Own(t, stack.KindMariaDB, stack.TLS(files.Certificate, files.Key))
+	e := stacktest.Own(t, stack.KindMariaDB, stack.TLS(files.Certificate, files.Key))
 	s := preparedMySQL(t, e.URL()+"?ca="+url.QueryEscape(files.CA))
 	aSale(t, s, 10)
 	for _, db := range []*sql.DB{s.w, s.r} {

@@ -12,6 +12,7 @@ import (
 	"seckill"
 	"seckill/internal/duty"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // MariaDB hangs for longer than buyers had left to pay, under three nodes. When it goes on,
@@ -23,7 +24,7 @@ func TestAHangingMariaDBCountsAgainstNoBuyer(t *testing.T) {
 		t.Skip("MariaDB hangs for 12 s")
 	}
 	const left, hang = 10 * time.Second, 12 * time.Second
-	e := stack.Own(t, stack.KindMariaDB)
+	e := stacktest.Own(t, stack.KindMariaDB)
 	var nodes []*Store
 	for range 3 {
 		s := preparedMySQL(t, e.URL())

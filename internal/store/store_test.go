@@ -14,7 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"seckill"
-	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	// each time. go test -rapid.checks=1000 looks harder.
 	flag.Set("rapid.checks", "8")
 	flag.Set("rapid.nofailfile", "true")
-	stack.Main(leaktest{m})
+	stacktest.Main(leaktest{m})
 }
 
 // leaktest fails a run that leaves goroutines behind.
@@ -31,7 +31,7 @@ type leaktest struct{ *testing.M }
 func (m leaktest) Run() int {
 	code := m.M.Run()
 	if code == 0 {
-		// One waits for an engine of this package's own, until stack.Main ends it.
+		// One waits for an engine of this package's own, until stacktest.Main ends it.
 		if err := goleak.Find(goleak.IgnoreAnyFunction("seckill/internal/stack.spawn.func1")); err != nil {
 			fmt.Println("goroutines are left behind:", err)
 			code = 1

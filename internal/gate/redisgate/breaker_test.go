@@ -12,11 +12,12 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestTheBreakerOpensWhenNobodyIsAnsweredAnyMore(t *testing.T) {
 	t.Parallel()
-	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10, patient(time.Hour))
+	g := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10, patient(time.Hour))
 	late := fmt.Errorf("a call: %w", context.DeadlineExceeded)
 	others := func(ago time.Duration) { g.breaker(7).heard.Store(time.Now().Add(-ago).UnixNano()) }
 	others(g.patience / 4)
@@ -33,7 +34,7 @@ func TestTheBreakerOpensWhenNobodyIsAnsweredAnyMore(t *testing.T) {
 // it sells again by itself.
 func TestARedisThatIsFullDrains(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
 	ctx := t.Context()
 	sale := onSale(t, g, 5)
@@ -83,7 +84,7 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 // it does.
 func TestARedisThatTakesNoWrites(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
 	ctx := t.Context()
 	sale := onSale(t, g, 5)
@@ -106,7 +107,7 @@ func TestARedisThatTakesNoWrites(t *testing.T) {
 // breaker stays closed for everybody else.
 func TestACallerWhoGoesAwaySaysNothingAboutRedis(t *testing.T) {
 	t.Parallel()
-	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 0)
+	g := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 0)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{

@@ -15,11 +15,12 @@ import (
 	"seckill"
 	"seckill/internal/gate/gatetest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	url := stack.OwnCluster(t, stack.KindRedis).URL()
+	url := stacktest.OwnCluster(t, stack.KindRedis).URL()
 	gatetest.Run(t, func(t testing.TB, limit int) gatetest.Subject {
 		return gateAt(t, url, "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, gatetest.NewClock())
 	})
@@ -148,7 +149,7 @@ func (h hall) hears(other *Gate, tickets map[string]seckill.Ticket) {
 // relayed and finished as before. When it is back, everything is as it was left.
 func TestAMasterOfAClusterIsKilled(t *testing.T) {
 	t.Parallel()
-	c := stack.OwnCluster(t, stack.KindRedis)
+	c := stacktest.OwnCluster(t, stack.KindRedis)
 	g, other := runGate(t, c.URL(), "seckill:", 0, patient(callTimeout)), runGate(t, c.URL(), "seckill:", 0)
 	h := newHall(t, g)
 	require.Empty(t, g.broken())
@@ -240,7 +241,7 @@ func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Gate {
 // sales too, and everything is as it was when they are back.
 func TestAMinorityOfAClusterRefuses(t *testing.T) {
 	t.Parallel()
-	c := stack.OwnCluster(t, stack.KindRedis)
+	c := stacktest.OwnCluster(t, stack.KindRedis)
 	g := runGate(t, c.URL(), "seckill:", 0, patient(callTimeout))
 	h := newHall(t, g)
 	its, _ := h.halves(c, c.Members[0])
@@ -277,7 +278,7 @@ func TestAMinorityOfAClusterRefuses(t *testing.T) {
 // is gone, closes its sales and no others, also for a node that starts then.
 func TestAPartOfAClusterHasNoMaster(t *testing.T) {
 	t.Parallel()
-	c := stack.OwnCluster(t, stack.KindRedis)
+	c := stacktest.OwnCluster(t, stack.KindRedis)
 	h := newHall(t, runGate(t, c.URL(), "seckill:", 0))
 	lost, others := h.halves(c, c.Members[1])
 	for _, e := range c.Members {

@@ -17,13 +17,14 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // A hold that Go writes is read by a script, and the other way round; so is an
 // outbox entry.
 func TestGoAndTheScriptsWriteTheSameForms(t *testing.T) {
 	t.Parallel()
-	admin := administers(t, stack.Own(t, stack.KindRedis))
+	admin := administers(t, stacktest.Own(t, stack.KindRedis))
 	lua := func(t *rapid.T, script string, args ...string) []string {
 		said, err := admin.Do(t.Context(), admin.B().Eval().Script(prelude()+script).Numkeys(0).Arg(args...).Build()).AsStrSlice()
 		require.NoError(t, err, script)
@@ -71,7 +72,7 @@ func TestGoAndTheScriptsWriteTheSameForms(t *testing.T) {
 // What is no hold is no hold for both of them.
 func TestWhatIsNoHold(t *testing.T) {
 	t.Parallel()
-	admin := administers(t, stack.Own(t, stack.KindRedis))
+	admin := administers(t, stacktest.Own(t, stack.KindRedis))
 	for _, s := range []string{"", "p", "pABC", "p06FQ3C5TSABCDEFGHIJKLMNOPQ", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,two,17,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,1e+15,-", "q06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,99999,17,-",
 		"2p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-", "2p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,", "2p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,AQID", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,AAAAAAAAAAAAAAAAAAAAAA", "3p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,-,AAAAAAAAAAAAAAAAAAAAAA",
 		"p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,99999999999999999,-", "p06FQ3C5TSABCDEFGHIJKLMNOPQ,2,17,"} {
@@ -119,7 +120,7 @@ func TestTheScriptsUseTheFieldsOfTheLayout(t *testing.T) {
 func TestThePageOfKeysIsTrue(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 0)
 	admin := administers(t, e)
 

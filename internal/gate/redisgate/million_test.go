@@ -13,6 +13,7 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 var million = flag.Bool("million", false, "fill an outbox with a million tickets instead of 200,000; that takes most of a minute")
@@ -25,7 +26,7 @@ func TestAMillionTicketsInAnOutbox(t *testing.T) {
 	if *million {
 		all = 1_000_000
 	}
-	redis := stack.Own(t, stack.KindRedis)
+	redis := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, redis.URL(), "seckill:", 4*all)
 	sale := onSale(t, g, int64(2*all))
 	admin := administers(t, redis)

@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestOnceIsOnceOnAllNodes(t *testing.T) {
 	t.Parallel()
-	a := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
-	b := runGate(t, stack.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
+	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	b := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
 	var firsts atomic.Int64
 	var g errgroup.Group
 	for i := range 40 {

@@ -13,13 +13,14 @@ import (
 	"seckill"
 	"seckill/internal/gate/gatetest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // What a stopping node has taken from the outbox and not sent is another's at
 // once; what a dead one has, when it has been silent for outboxClaim.
 func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	t.Parallel()
-	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	other := runGate(t, url, prefix, 10)
 	stopping, err := Open(url, 10, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
@@ -51,7 +52,7 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 // this node's, and nobody else sends them before it is believed dead.
 func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
 	t.Parallel()
-	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	g := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
 	ctx := t.Context()
 	sale := onSale(t, g, 5)
 	a, err := g.Reserve(ctx, sale.ID, "ann", 1)
@@ -78,7 +79,7 @@ func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
 // what the relay has meanwhile is not handed out a second time.
 func TestALostAnswerIsReadAgainPageByPage(t *testing.T) {
 	t.Parallel()
-	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	g := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
 	ctx := t.Context()
 	sale := onSale(t, g, 9)
 	var admitted []string
@@ -111,7 +112,7 @@ func TestALostAnswerIsReadAgainPageByPage(t *testing.T) {
 // while the broker is away. It does not claim that from itself; others may.
 func TestARelayClaimsNothingFromItself(t *testing.T) {
 	t.Parallel()
-	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	g, other := runGate(t, url, prefix, 10), runGate(t, url, prefix, 10)
 	ctx := t.Context()
 	sale := onSale(t, g, 5)
@@ -134,7 +135,7 @@ func TestARelayClaimsNothingFromItself(t *testing.T) {
 // the queue.
 func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
 	ctx := t.Context()
 	client, err := g.up(0)
@@ -160,7 +161,7 @@ func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 // nobody waits until the dead one is believed dead.
 func TestANodeThatIsBackTakesItsOwnAtOnce(t *testing.T) {
 	t.Parallel()
-	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	named := func(name string) func(*Gate) { return func(g *Gate) { g.Named(name) } }
 	killed := runGate(t, url, prefix, 10, named("the node")) // it lives on, and does nothing any more
 	ctx := t.Context()
@@ -192,7 +193,7 @@ func TestANodeThatIsBackTakesItsOwnAtOnce(t *testing.T) {
 // The gate's metric counts the tickets that wait in Redis, whoever has admitted them.
 func TestTheOutboxIsAMetric(t *testing.T) {
 	t.Parallel()
-	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	g, other := runGate(t, url, prefix, 10), runGate(t, url, prefix, 10)
 	sale := onSale(t, g, 5)
 	for _, buyer := range []string{"ann", "bob", "cid"} {

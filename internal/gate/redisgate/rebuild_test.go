@@ -10,13 +10,14 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // What a rebuild writes aside is as large as the sale, and Redis gives up nothing
 // by itself.
 func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
 	ctx := t.Context()
 	sale := onSale(t, g, 5)

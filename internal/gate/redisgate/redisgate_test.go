@@ -18,11 +18,12 @@ import (
 	"seckill"
 	"seckill/internal/gate/gatetest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestMain(m *testing.M) {
 	gatetest.FewChecks()
-	stack.Main(leaktest{m})
+	stacktest.Main(leaktest{m})
 }
 
 // leaktest fails a run that leaves goroutines behind.
@@ -66,7 +67,7 @@ func TestIsLinearizable(t *testing.T) {
 // openFast opens gates on a Redis that does not wait for its disk: thousands
 // of random steps are about what is decided, not about what is durable.
 func openFast(t *testing.T) func(t testing.TB, limit int) gatetest.Subject {
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	admin := administers(t, e)
 	require.NoError(t, admin.Do(context.Background(), admin.B().ConfigSet().ParameterValue().ParameterValue("appendfsync", "no").Build()).Error())
 	return func(t testing.TB, limit int) gatetest.Subject {
@@ -75,7 +76,7 @@ func openFast(t *testing.T) func(t testing.TB, limit int) gatetest.Subject {
 }
 
 func openTest(t testing.TB, limit int) gatetest.Subject {
-	return gateAt(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, gatetest.NewClock())
+	return gateAt(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit, gatetest.NewClock())
 }
 
 // exactLeft is a gate whose hint of what is left is exact, as the suite wants it:
@@ -167,7 +168,7 @@ func until(t testing.TB, what string, is func() bool) {
 
 func TestAnybodyMayAskForAnySale(t *testing.T) {
 	t.Parallel()
-	g := runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	g := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
 	for i := range 100 {
 		_, err := g.Find(t.Context(), seckill.SaleID(1000+i), "ann", "")
 		require.ErrorIs(t, err, seckill.ErrClosed)
@@ -183,7 +184,7 @@ func TestConnectionsAreAsManyAsSaid(t *testing.T) {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()
 			name := "seckill-" + strings.ToLower(rand.Text()[:8])
-			redis := stack.Shared(t, stack.KindRedis)
+			redis := stacktest.Shared(t, stack.KindRedis)
 			g := runGate(t, redis.URL(), "seckill:"+name+":", 10, func(g *Gate) {
 				g.options.ClientName = name
 				g.Connections(n)
@@ -222,7 +223,7 @@ func TestConnectionsAreAsManyAsSaid(t *testing.T) {
 // not what it held then or what the store has settled since.
 func TestWhatIsLeftIsKnownHoweverSeldomItIsAsked(t *testing.T) {
 	t.Parallel()
-	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	g, other := runGate(t, url, prefix, 10), runGate(t, url, prefix, 10)
 	sale := onSale(t, g, 3)
 	left, ok := other.Left(sale.ID)

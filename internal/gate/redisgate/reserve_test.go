@@ -14,13 +14,14 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // A request that Redis sees only after its caller was told that nothing is known
 // decides nothing: the buyer may have learned since that there is no ticket.
 func TestALateReserveDecidesNothing(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10, patient(300*time.Millisecond))
 	ctx := context.Background()
 	sale := onSale(t, g, 5)
@@ -50,7 +51,7 @@ var reserveCalls = regexp.MustCompile(`cmdstat_evalsha:calls=(\d+)`)
 // wait, and is decided on as if everybody had been alone.
 func TestOneCallAsksForAllWhoWait(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 0)
 	ctx := t.Context()
 	const units, crowd = 300, 1000
@@ -132,7 +133,7 @@ func TestOneCallAsksForAllWhoWait(t *testing.T) {
 // Who goes away while standing in line takes nobody along.
 func TestACallerLeavesTheLine(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 0)
 	ctx := t.Context()
 	sale := onSale(t, g, 5)
@@ -178,7 +179,7 @@ func TestACallerLeavesTheLine(t *testing.T) {
 // A buyer hears within a second that Redis is gone, also one who was held before.
 func TestABuyerWhoWaitsHearsOfALostRedisInTime(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 0, patient(callTimeout))
 	sale := onSale(t, g, 5)
 	admin := administers(t, e)

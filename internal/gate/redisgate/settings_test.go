@@ -6,12 +6,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // Each setting that the promise needs is named while it is weaker, and only then.
 func TestWeakerSettingsAreNamed(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
 	ctx := t.Context()
 	admin := administers(t, e)
@@ -43,7 +44,7 @@ func TestWeakerSettingsAreNamed(t *testing.T) {
 // goes on, and so do the other checks.
 func TestSettingsThatCannotBeReadAreSaidOnce(t *testing.T) {
 	t.Parallel()
-	e := stack.Own(t, stack.KindRedis)
+	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
 	admin := administers(t, e)
 	require.NoError(t, admin.Do(t.Context(), admin.B().AclSetuser().Username("seckill").Rule("-config|get").Build()).Error())

@@ -17,6 +17,7 @@ import (
 	"seckill"
 	"seckill/internal/gate/gatetest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // sweeping is the sweeper of a node, and a queue that confirms what it is sent.
@@ -44,7 +45,7 @@ func room(n int) func(context.Context) (int, error) {
 // newSweeping returns a node that sweeps, and how to get another one on the same
 // state. The queues of both have room.
 func newSweeping(t *testing.T) (s *sweeping, another func() *sweeping) {
-	url, prefix := stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
+	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	clock := gatetest.ClockAt(time.Now())
 	another = func() *sweeping {
 		g := runGate(t, url, prefix, 10, func(g *Gate) { g.clock = clock.Now })

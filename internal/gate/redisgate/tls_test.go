@@ -12,13 +12,14 @@ import (
 
 	"seckill/internal/ca/catest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // A Redis whose certificate is signed by a CA of one's own is reached with
 // redis.ca_file, and not without it.
 func TestRedisWithACAOfItsOwn(t *testing.T) {
 	t.Parallel()
-	u, err := url.Parse(stack.Shared(t, stack.KindRedis).URL())
+	u, err := url.Parse(stacktest.Shared(t, stack.KindRedis).URL())
 	require.NoError(t, err)
 	files := catest.New(t)
 	address, file := catest.Front(t, u.Host, files), files.CA

@@ -15,11 +15,12 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func freshGate(t testing.TB, limit int) *Gate {
 	t.Helper()
-	return runGate(t, stack.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit)
+	return runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit)
 }
 
 // do is a command of somebody who may write to the gate's Redis.

@@ -19,6 +19,7 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // BenchmarkCost is what messages cost in processor time, which depends less than
@@ -28,7 +29,7 @@ import (
 // is followed by an event that nobody subscribes to.
 func BenchmarkCost(b *testing.B) {
 	const n = 100_000
-	theirs := func(b *testing.B) time.Duration { return familyTime(b, stack.Shared(b, stack.KindRabbitMQ).Pid()) }
+	theirs := func(b *testing.B) time.Duration { return familyTime(b, stacktest.Shared(b, stack.KindRabbitMQ).Pid()) }
 	for _, c := range []struct {
 		name string
 		uses []rabbit.End

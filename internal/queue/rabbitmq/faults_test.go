@@ -21,6 +21,7 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestABatchOfALostConnectionIsStaleAndComesAgain(t *testing.T) {
@@ -133,7 +134,7 @@ func TestAStoppingConsumerWaitsForTheBatchAtHand(t *testing.T) {
 // connected comes back by itself.
 func TestConfirmedTicketsSurviveKillsOfTheBroker(t *testing.T) {
 	t.Parallel()
-	broker := stack.Own(t, stack.KindRabbitMQ)
+	broker := stacktest.Own(t, stack.KindRabbitMQ)
 	s := rabbittest.At(t, broker.URL())
 	require.NoError(t, broker.Stop())
 
@@ -193,7 +194,7 @@ func TestConfirmedTicketsSurviveKillsOfTheBroker(t *testing.T) {
 // must notice instead of hanging.
 func TestABrokerThatBlocksPublishersIsUnavailable(t *testing.T) {
 	t.Parallel()
-	broker := stack.Own(t, stack.KindRabbitMQ)
+	broker := stacktest.Own(t, stack.KindRabbitMQ)
 	s := rabbittest.At(t, broker.URL())
 	s.PublishRetry.Enabled = false
 	r := prometheus.NewRegistry()

@@ -27,6 +27,7 @@ import (
 
 	"seckill/internal/rabbit"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // leaktest fails a run that leaves goroutines behind.
@@ -34,7 +35,7 @@ type leaktest struct{ *testing.M }
 
 // Main runs the tests of a package: engines that they started are ended with it, and no
 // goroutine may be left behind.
-func Main(m *testing.M) { stack.Main(leaktest{m}) }
+func Main(m *testing.M) { stacktest.Main(leaktest{m}) }
 
 func (m leaktest) Run() int {
 	code := m.M.Run()
@@ -61,7 +62,7 @@ const Patience = time.Minute
 // Fresh returns settings for a virtual host of the test's own.
 func Fresh(t testing.TB) rabbit.Settings {
 	t.Helper()
-	return At(t, stack.Shared(t, stack.KindRabbitMQ).Fresh(t))
+	return At(t, stacktest.Fresh(t, stacktest.Shared(t, stack.KindRabbitMQ)))
 }
 
 // At returns settings for the broker and virtual host of a URL.
