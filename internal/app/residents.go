@@ -35,7 +35,10 @@ type resident struct {
 	// stored residents begin when the store has been reached for the first time: before
 	// that they could do nothing but complain.
 	stored bool
-	run    func(ctx context.Context) error
+	// exclusive says of which work of the resident only one node at a time does it: that node holds a
+	// lease. Empty: all nodes with the role do it beside each other.
+	exclusive string
+	run       func(ctx context.Context) error
 }
 
 // residents is the table.
@@ -45,31 +48,31 @@ func (n *Node) residents() []resident {
 		{name: "Redis connection", needs: "--gate redis", present: redis, lasting: true, run: n.redis.Run},
 		{name: "RabbitMQ connections", needs: "--queue amqp", present: rabbit, lasting: true, run: n.rabbit.Run},
 		{name: "store preparer", run: (&preparer{store: n.store, log: n.log, checks: n.checks(), weak: n.weak}).Run},
-		{name: "only node's lease", needs: "--store mysql beside embedded parts", present: only, run: n.only.Run},
-		{name: "keeper of sales", stored: true, run: n.sales.Keeper.Run},
+		{name: "only node's lease", needs: "--store mysql beside embedded parts", present: only, exclusive: "all", run: n.only.Run},
+		{name: "keeper of sales", stored: true, exclusive: "rebuilding sales", run: n.sales.Keeper.Run},
 		{name: "teller of figures", run: n.teller.Run},
 		{name: "picture of all nodes", role: RoleAPI, run: n.hub.Run},
 		{name: "reader of the rules of access", role: RoleAPI, stored: true, run: n.access.Run},
 		{name: "reader of ended sessions", role: RoleAPI, stored: true, run: n.tokens.Sessions.Run},
 		{name: "reader of the issuer's keys", role: RoleAPI, needs: "auth.issuer.jwks_url", present: n.tokens.Issuer.JWKS(), run: n.tokens.Issuer.Run},
 		{name: "writer of the log", role: RoleAPI, run: n.notes.Run},
-		{name: "trimmer of the log", role: RoleExpire, needs: "limits.log_retention", present: n.config.Limits.LogRetention > 0, stored: true,
+		{name: "trimmer of the log", role: RoleExpire, needs: "limits.log_retention", present: n.config.Limits.LogRetention > 0, stored: true, exclusive: "all",
 			run: (&account.Trimmer{Store: n.store, Keep: n.config.Limits.LogRetention, Log: n.log}).Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
-		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis,
+		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis, exclusive: "all",
 			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},
 		{name: "settler", role: RoleSettle, stored: true, run: n.settler().Run},
 		{name: "settler of dead letters", role: RoleSettle, needs: "--queue amqp", present: rabbit, stored: true, run: n.deadSettler().Run},
-		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, stored: true, run: n.announcer().Run},
-		{name: "webhooks", role: RoleRelay, needs: "webhooks", present: len(n.config.Webhooks) > 0, stored: true, run: n.webhooks.Run},
+		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, stored: true, exclusive: "all", run: n.announcer().Run},
+		{name: "webhooks", role: RoleRelay, needs: "webhooks", present: len(n.config.Webhooks) > 0, stored: true, exclusive: "sending to one receiver", run: n.webhooks.Run},
 		{name: "expirer of orders", role: RoleExpire, stored: true, run: order.Expirer{Orders: n.orders}.Run},
 		{name: "returner of units", role: RoleExpire, stored: true, run: order.Returner{Orders: n.orders}.Run},
 		{name: "pulse of the store", role: RoleAPI, run: payment.Pulse{Payments: n.payments}.Run},
-		{name: "refunder", role: RoleExpire, stored: true, run: payment.Refunder{Payments: n.payments}.Run},
-		{name: "retaker of late payments", role: RoleExpire, stored: true, run: payment.Retaker{Payments: n.payments}.Run},
-		{name: "balancer of sales", role: RoleExpire, stored: true, run: n.balancer.Run},
-		{name: "ender of payments", role: RoleExpire, needs: "payment.provider stripe", present: n.config.Payment.Provider == seckill.ProviderStripe, stored: true, run: payment.Ender{Payments: n.payments}.Run},
-		{name: "auditor of money", role: RoleExpire, stored: true, run: payment.Auditor{Payments: n.payments}.Run},
+		{name: "refunder", role: RoleExpire, stored: true, exclusive: "all", run: payment.Refunder{Payments: n.payments}.Run},
+		{name: "retaker of late payments", role: RoleExpire, stored: true, exclusive: "all", run: payment.Retaker{Payments: n.payments}.Run},
+		{name: "balancer of sales", role: RoleExpire, stored: true, exclusive: "all", run: n.balancer.Run},
+		{name: "ender of payments", role: RoleExpire, needs: "payment.provider stripe", present: n.config.Payment.Provider == seckill.ProviderStripe, stored: true, exclusive: "all", run: payment.Ender{Payments: n.payments}.Run},
+		{name: "auditor of money", role: RoleExpire, stored: true, exclusive: "all", run: payment.Auditor{Payments: n.payments}.Run},
 	}
 }
 

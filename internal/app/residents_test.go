@@ -21,21 +21,24 @@ func TestThePageListsTheResidents(t *testing.T) {
 	n, _ := node(t, embedded(t), slog.DiscardHandler)
 	var want []string
 	for _, r := range n.residents() {
-		role, needs, stops := "every node", "", "with the others"
+		role, needs, once, stops := "every node", "", "", "with the others"
 		if r.role != "" {
 			role = "`" + r.role + "`"
 		}
 		if r.needs != "" {
 			needs = "`" + r.needs + "` "
 		}
+		if r.exclusive != "" {
+			once = r.exclusive + " "
+		}
 		if r.lasting {
 			stops = "last"
 		}
-		want = append(want, fmt.Sprintf("| %s | %s | %s| %s |", r.name, role, needs, stops))
+		want = append(want, fmt.Sprintf("| %s | %s | %s| %s| %s |", r.name, role, needs, once, stops))
 	}
 	page, err := os.ReadFile("../../docs/lifecycle.md")
 	require.NoError(t, err)
-	_, table, found := strings.Cut(string(page), "|---|---|---|---|\n")
+	_, table, found := strings.Cut(string(page), "|---|---|---|---|---|\n")
 	require.True(t, found)
 	table, _, _ = strings.Cut(table, "\n\n")
 	require.Equal(t, strings.Join(want, "\n"), table)
