@@ -92,10 +92,10 @@ func (w *Weights) Weigh(cut *Cut, steady bool) (s Sums, breaches []Breach) {
 		switch reason, final := w.Outcomes[t.ID]; {
 		case !final:
 			pending += int64(t.Quantity)
-		case reason == ReasonSoldOut:
-			steady = false // a promise that was destroyed: nothing returns
-		case reason != ReasonNone:
+		case reason.Returns():
 			refused += int64(t.Quantity) // and the gate has not heard
+		case reason != ReasonNone:
+			steady = false // the promise was destroyed, and the gate has not heard
 		}
 	}
 	s.Returning += refused

@@ -122,7 +122,7 @@ func Examine(cut *Cut, v *Snapshot, atRest bool) Report {
 				broken("one per buyer: buyer %q holds the active tickets %s and %s", t.Buyer, other, t.ID)
 			}
 			buyers[t.Buyer] = t.ID
-		case reason != ReasonNone && reason != ReasonSoldOut:
+		case reason.Returns():
 			r.Returning += int64(t.Quantity) // refused, and the gate has not heard
 		}
 	}

@@ -198,7 +198,7 @@ type Reason string
 // The reasons of a refusal.
 const (
 	ReasonNone    Reason = ""
-	ReasonSoldOut Reason = "sold_out" // the store had no unit: the promise is destroyed, nothing returns
+	ReasonSoldOut Reason = "sold_out" // the store had no unit: the promise is destroyed, see Returns
 	ReasonLimit   Reason = "limit"    // the buyer already has an active order in this sale
 	ReasonNoSale  Reason = "no_sale"  // the sale is not in the store
 	ReasonPoison  Reason = "poison"   // the ticket alone makes the store fail
@@ -207,6 +207,11 @@ const (
 	// is outside of the window, or above the limit.
 	ReasonNotAdmitted Reason = "not_admitted"
 )
+
+// Returns reports whether the units of a ticket that was refused for the reason go back to the
+// gate. They do not when the store had none: the gate had promised what was not there. A placed
+// ticket has nothing to return either.
+func (r Reason) Returns() bool { return r != ReasonNone && r != ReasonSoldOut }
 
 // Outcome is what became of a ticket. It is final: the first one written in
 // the store stands, and every later attempt returns it.
@@ -227,9 +232,8 @@ func (o Outcome) Order() string {
 	return o.Ticket.ID
 }
 
-// Returns reports whether the ticket's units go back to the gate. They do not
-// when the store had none: the gate had promised what was not there.
-func (o Outcome) Returns() bool { return !o.Placed() && o.Reason != ReasonSoldOut }
+// Returns reports whether the ticket's units go back to the gate, see [Reason.Returns].
+func (o Outcome) Returns() bool { return o.Reason.Returns() }
 
 // Progress is where a ticket stands. Until it is Final only the ticket and its
 // Position, a hint of how many are before it (1: none), mean anything.

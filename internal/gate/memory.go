@@ -291,7 +291,7 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 				back = true
 			case !o.Placed() && s.left < 0:
 				// The store had none of these units, so the gate does not owe them any more:
-				// raise left by as many, up to 0.
+				// raise left by as many, up to 0 (redisgate/lua/finish.lua does it too).
 				s.left = min(0, s.left+int64(held.quantity))
 			}
 			places = append(places, m.final(s, held))

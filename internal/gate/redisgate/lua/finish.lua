@@ -42,6 +42,6 @@ if finished > was_finished then redis.call('HSET', sale, 'finished', whole(finis
 if freed > 0 then redis.call('HINCRBY', sale, 'freed', freed) end
 if returned > 0 then left = redis.call('HINCRBY', sale, 'left', returned) end
 -- The store had none of these units, so the gate does not owe them any more: raise left by
--- as many, up to 0.
+-- as many, up to 0 (Memory.Finish in internal/gate/memory.go does it too).
 if left < 0 and void > 0 then left = redis.call('HINCRBY', sale, 'left', whole(math.min(-left, void))) end
 return {'ok', left, damaged}
