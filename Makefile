@@ -1,6 +1,6 @@
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help build run check test test-debian13 drill bench soak fuzz fmt deps screens
+.PHONY: help build run check test steady test-debian13 drill bench soak fuzz fmt deps screens
 
 # Debian packages that the tests use; everything else comes with Go.
 PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx curl systemd prometheus
@@ -33,6 +33,9 @@ test: deps ## everything that must hold: race detector, real engines, real brows
 N := 10
 steady: deps ## everything N times beside busy loops (N=10); writes docs/steady.md
 	SECKILL_REQUIRE=1 go run ./e2e/suite -steady $(N)
+
+test-debian13: ## what uses engines, on those of Debian 13 (Redis 8, Valkey 8, RabbitMQ 4, MariaDB 11.8, nginx 1.26); needs root
+	tools/debian13
 
 deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing=1; done; \

@@ -49,10 +49,13 @@ type Seals struct {
 type sealKey = MAC[[512]byte]
 
 // NewSeals derives the keys: that of the secret in force first, then those of
-// secrets that are accepted still.
+// secrets that are accepted still. An empty secret is none: everybody could derive its key.
 func NewSeals(secrets ...[]byte) (*Seals, error) {
 	s := &Seals{}
 	for _, secret := range secrets {
+		if len(secret) == 0 {
+			continue
+		}
 		key, err := hkdf.Key(sha256.New, secret, nil, "seckill ticket seal", sha256.Size)
 		if err != nil {
 			return nil, err
@@ -62,6 +65,9 @@ func NewSeals(secrets ...[]byte) (*Seals, error) {
 			return nil, err
 		}
 		s.keys, s.prints = append(s.keys, NewMAC[[512]byte](key)), append(s.prints, hex.EncodeToString(print))
+	}
+	if len(s.keys) == 0 {
+		return nil, errors.New("no secret to seal tickets with")
 	}
 	return s, nil
 }
@@ -80,11 +86,14 @@ func (s *Seals) Make(t *Ticket) Seal {
 	return seal(s.keys[0], t)
 }
 
-// Genuine tells whether the ticket carries a seal made with one of the keys.
+// Genuine tells whether the ticket carries a seal of all of its fields, made with one of
+// the keys. A ticket without an admission number is not genuine: its seal says no more than
+// that somebody asked, and stands in every hold for all who read the gate's Redis.
 func (s *Seals) Genuine(t *Ticket) bool {
-	if s == nil {
-		return true
-	}
+	return s == nil || t.Seq > 0 && s.made(t)
+}
+
+func (s *Seals) made(t *Ticket) bool {
 	for _, k := range s.keys {
 		if want := seal(k, t); subtle.ConstantTimeCompare(want[:], t.Seal[:]) == 1 {
 			return true
@@ -97,7 +106,7 @@ func (s *Seals) Genuine(t *Ticket) bool {
 // and its version.
 func (s *Seals) Asked(t Ticket) bool {
 	t.Seq, t.At, t.Version = 0, time.Time{}, 0
-	return s.Genuine(&t)
+	return s == nil || s.made(&t)
 }
 
 // seal is the MAC of the id, which has a fixed length, of numbers, and of the buyer. With

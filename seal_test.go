@@ -1,6 +1,8 @@
 package seckill
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/json"
 	"testing"
 	"time"
@@ -71,8 +73,33 @@ func TestASealOfWhatWasAsked(t *testing.T) {
 	ticket.Seal = s.Make(&asked)
 	require.True(t, s.Asked(ticket))
 	require.False(t, s.Genuine(&ticket))
+	// The same bytes are sealed of a ticket without number, at the beginning of the clock.
+	ticket.Seq, ticket.At = 0, time.UnixMilli(0)
+	require.NoError(t, ticket.Check())
+	require.False(t, s.Genuine(&ticket), "a seal of what was asked admits nobody")
+	ticket = aTicket()
 	ticket.Seal = s.Make(&ticket)
 	require.False(t, s.Asked(ticket))
+}
+
+// A secret that is not set seals nothing: its key would be known to everybody.
+func TestNobodySealsWithoutASecret(t *testing.T) {
+	t.Parallel()
+	for _, none := range [][][]byte{nil, {nil}, {{}, nil}} {
+		_, err := NewSeals(none...)
+		require.Error(t, err)
+	}
+	everybodys := &Seals{keys: []*sealKey{sealKeyOf(t, nil)}}
+	forged := aTicket()
+	forged.Seal = everybodys.Make(&forged)
+	require.False(t, seals(t, "a secret", "").Genuine(&forged))
+}
+
+func sealKeyOf(t *testing.T, secret []byte) *sealKey {
+	t.Helper()
+	key, err := hkdf.Key(sha256.New, secret, nil, "seckill ticket seal", sha256.Size)
+	require.NoError(t, err)
+	return NewMAC[[512]byte](key)
 }
 
 func TestASealInJSON(t *testing.T) {

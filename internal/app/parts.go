@@ -133,18 +133,38 @@ func nodeName(dir string) (string, error) {
 	return name, nil
 }
 
-// sameSecret compares this node's secret with that of the other nodes of the store: a
+// secretLife is for how long after its last node a secret counts as one that a node has.
+// Every node notes its own each minute.
+const secretLife = 10 * checkEvery
+
+// otherSecret returns the fingerprint of a secret that other nodes of the store have and
+// that is not known here; empty: there is none.
+func (n *Node) otherSecret(ctx context.Context) (string, error) {
+	known := n.seals.Prints()
+	noted, err := n.store.SecretPrints(ctx, known[0], secretLife)
+	if err != nil {
+		return "", err
+	}
+	for _, print := range noted {
+		if !slices.Contains(known, print) {
+			return print, nil
+		}
+	}
+	return "", nil
+}
+
+// sameSecret compares this node's secret with those of the other nodes of the store: a
 // node with another one refuses the tokens that they make, and they refuse its.
 func (n *Node) sameSecret(ctx context.Context) ([]string, error) {
-	noted, err := n.store.SecretPrint(ctx, n.seals.Prints())
+	other, err := n.otherSecret(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(n.seals.Prints(), noted) {
+	if other == "" {
 		n.secretDiffers.Store(nil)
 		return nil, nil
 	}
-	why := fmt.Sprintf("auth.secret (fingerprint %s) is not that of the other nodes of this store (%s): every token that they have made is refused here, and the other way round; give all nodes the same secret, and the one before as auth.previous_secret", n.seals.Prints()[0], noted)
+	why := fmt.Sprintf("auth.secret (fingerprint %s) is not that of other nodes of this store (%s, which the last of them had less than %v ago): every token that they have made is refused here; give all nodes the same secret, and the one before as auth.previous_secret", n.seals.Prints()[0], other, secretLife)
 	n.secretDiffers.Store(&why)
 	return []string{why}, nil
 }
@@ -160,11 +180,11 @@ func (n *Node) strangers(ctx context.Context) (bool, error) {
 	if time.Since(n.strange.at) < strangersLife {
 		return n.strange.are, nil
 	}
-	noted, err := n.store.SecretPrint(ctx, n.seals.Prints())
+	other, err := n.otherSecret(ctx)
 	if err != nil {
 		return false, err
 	}
-	n.strange.at, n.strange.are = time.Now(), !slices.Contains(n.seals.Prints(), noted)
+	n.strange.at, n.strange.are = time.Now(), other != ""
 	return n.strange.are, nil
 }
 

@@ -13,7 +13,8 @@ import (
 	"seckill/internal/account"
 )
 
-// Secrets returns the signing secrets, the current one first. On embedded parts
+// Secrets returns the signing secrets, the current one first, then the previous one if there
+// is one. On embedded parts
 // a missing one is made in the data directory; made is then its file.
 func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 	current, err := secretOf(c.Auth.Secret, c.Auth.SecretFile, "auth.secret_file")
@@ -46,6 +47,9 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 	}
 	if len(current) < account.MinSecret {
 		return nil, "", fmt.Errorf("auth.secret (%s) must have at least %d bytes, better %d random ones. One is made by: %s", EnvName("auth.secret"), account.MinSecret, account.GoodSecret, makeSecret)
+	}
+	if len(previous) == 0 {
+		return [][]byte{current}, made, nil
 	}
 	return [][]byte{current, previous}, made, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"time"
 
 	"seckill"
@@ -66,19 +65,28 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 	return id, err
 }
 
-// SecretPrint notes the fingerprint of the secret that the nodes of this store sign
-// with, and returns the one that is noted. prints are those of the caller's secrets, the
-// one in force first: while secrets rotate the noted one is followed by it.
-func (s *Store) SecretPrint(ctx context.Context, prints []string) (noted string, err error) {
-	_, noted, err = s.Lease(ctx, "secret", prints[0], 100*365*24*time.Hour)
-	if err != nil || noted == prints[0] || !slices.Contains(prints, noted) {
-		return noted, err
+// secretLease begins the names of leases that each say of a fingerprint: nodes have it.
+const secretLease = "secret:"
+
+// SecretPrints notes for so long that a node signs with the secret of this fingerprint, and
+// returns all that are noted, its own among them. A secret that no node has any more is
+// forgotten when its time is over.
+func (s *Store) SecretPrints(ctx context.Context, print string, life time.Duration) (noted []string, err error) {
+	if _, _, err = s.Lease(ctx, secretLease+print, print, life); err != nil {
+		return nil, err
 	}
-	err = s.write(ctx, "secret", func(t *tx) error {
-		_, err := t.exec(ctx, "UPDATE leases SET owner = ? WHERE name = 'secret' AND owner = ?", prints[0], noted)
-		return err
+	err = s.ask(ctx, "secrets", func(t *tx) error {
+		noted = nil
+		return t.rows(ctx, "SELECT owner FROM leases WHERE name LIKE '"+secretLease+"%' AND until > "+t.s.dialect.clock+" ORDER BY name", nil, func(r scanner) error {
+			var print string
+			if err := r.Scan(&print); err != nil {
+				return err
+			}
+			noted = append(noted, print)
+			return nil
+		})
 	})
-	return prints[0], err
+	return noted, err
 }
 
 // Unlease gives the lease back, if owner holds it.

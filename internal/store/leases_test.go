@@ -2,26 +2,24 @@ package store
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// The first node notes the fingerprint of its secret, and every later one is told it.
-// Who has the noted secret and a newer one notes the newer one: nodes rotate one after
-// the other, and one that was forgotten is told.
-func testSecretPrint(t *testing.T, s *shop) {
-	noted := func(prints ...string) string {
+// Each node notes the secret that it signs with, and hears of every other one, whoever came
+// first. A secret that nobody has any more is forgotten.
+func testSecretPrints(t *testing.T, s *shop) {
+	noted := func(print string, life time.Duration) []string {
 		t.Helper()
-		print, err := s.SecretPrint(t.Context(), prints)
+		prints, err := s.SecretPrints(t.Context(), print, life)
 		require.NoError(t, err)
-		return print
+		return prints
 	}
-	require.Equal(t, "one", noted("one"))
-	require.Equal(t, "one", noted("other"), "it is told that its secret is another one")
-	require.Equal(t, "one", noted("one"))
-	require.Equal(t, "two", noted("two", "one"), "a rotation")
-	require.Equal(t, "two", noted("two", "one"), "the second node")
-	require.Equal(t, "two", noted("two"))
-	require.Equal(t, "two", noted("one"), "it was forgotten")
-	require.Equal(t, "two", noted("three", "other"))
+	require.Equal(t, []string{"one"}, noted("one", time.Hour))
+	require.Equal(t, []string{"one", "two"}, noted("two", time.Hour))
+	noted("two", time.Millisecond)
+	require.Eventually(t, func() bool { return len(noted("one", time.Hour)) == 1 }, 10*time.Second, 2*time.Millisecond, "nobody has the second one any more")
+	require.Equal(t, []string{"one", "two"}, noted("two", time.Hour))
+	require.Equal(t, []string{"one", "two"}, noted("one", time.Hour))
 }

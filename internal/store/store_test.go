@@ -70,7 +70,7 @@ var behaviours = []struct {
 	{"a ticket of an unknown sale is refused", testUnknownSale},
 	{"what no version of a sale would have admitted is refused", testTerms},
 	{"a ticket is judged by the version that admitted it", testVersions},
-	{"a secret that is not the others' is known", testSecretPrint},
+	{"a secret that is not the others' is known", testSecretPrints},
 	{"a batch whose data is rejected says so and leaves nothing", testPoison},
 	{"a ticket that fails alone can be refused", testRefuse},
 	{"any order of batches keeps the rules", testBatches},
