@@ -19,6 +19,11 @@ import (
 // healthTime is how long a part may take to answer a health check.
 const healthTime = 2 * time.Second
 
+// glanceTime is the same for a part on which it does not depend whether the node is ready:
+// a balancer that gives up after a second must not take out every node because one engine
+// hangs that nobody needs to be admitted.
+const glanceTime = 700 * time.Millisecond
+
 // oldRules is the age of the rules of access from which on it is said: they are read
 // four times a second.
 const oldRules = 10 * time.Second
@@ -107,8 +112,8 @@ func (n *Node) health(ctx context.Context) map[string]string {
 	var gate, queue, store error
 	var asking sync.WaitGroup
 	asking.Go(func() { gate = n.gate.Ping(ctx) })
-	asking.Go(func() { queue = n.queue.Ping(ctx) })
-	asking.Go(func() { store = n.store.Ping(ctx) })
+	asking.Go(func() { queue = n.ask(ctx, n.queue.Ping) })
+	asking.Go(func() { store = n.ask(ctx, n.store.Ping) })
 	asking.Wait()
 	parts := map[string]string{"gate": state(gate), "queue": state(queue), "store": state(store), "node": "ok"}
 	switch {
@@ -141,6 +146,24 @@ func saysOfRules(age time.Duration) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("access: the rules and lists of the sales were read last %v ago: changes since then are not in force here, and sales since then are not sold", age.Round(time.Second))}
+}
+
+// ask asks the queue or the store. A node that admits buyers is ready without them, so its
+// answer does not wait for them longer than for a glance.
+func (n *Node) ask(ctx context.Context, ping func(context.Context) error) error {
+	if !n.config.has(RoleAPI) {
+		return ping(ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, glanceTime, fmt.Errorf("it does not answer within %v", glanceTime))
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() { answered <- ping(ctx) }()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done(): // a driver may look at its context late
+		return context.Cause(ctx)
+	}
 }
 
 func state(err error) string {
