@@ -67,7 +67,7 @@ func (n *Node) residents() []resident {
 		{name: "webhooks", role: RoleRelay, needs: "webhooks", present: len(n.config.Webhooks) > 0, stored: true, exclusive: "sending to one receiver", run: n.webhooks.Run},
 		{name: "expirer of orders", role: RoleExpire, stored: true, run: order.Expirer{Orders: n.orders}.Run},
 		{name: "returner of units", role: RoleExpire, stored: true, run: order.Returner{Orders: n.orders}.Run},
-		{name: "pulse of the store", role: RoleAPI, run: payment.Pulse{Payments: n.payments}.Run},
+		{name: "pulse of the store", run: payment.Pulse{Payments: n.payments, Pays: n.config.has(RoleAPI)}.Run},
 		{name: "refunder", role: RoleExpire, stored: true, exclusive: "all", run: payment.Refunder{Payments: n.payments}.Run},
 		{name: "retaker of late payments", role: RoleExpire, stored: true, exclusive: "all", run: payment.Retaker{Payments: n.payments}.Run},
 		{name: "balancer of sales", role: RoleExpire, stored: true, exclusive: "all", run: n.balancer.Run},

@@ -118,6 +118,8 @@ type Store interface {
 	RefundTried(ctx context.Context, r seckill.Refund, confirmed bool, pause time.Duration, why string) error
 	Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
 	Pulse(ctx context.Context) (time.Time, error)
+	// Clock and Pulse MUST measure Skew.
+	Clock(ctx context.Context) (time.Time, error)
 	Skew() time.Duration
 	MoneyState(ctx context.Context) (seckill.MoneyState, error)
 	Money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, error)

@@ -13,16 +13,23 @@ const (
 	skewWarn   = time.Second
 )
 
-// Pulse runs on every node that takes payments: it tells the store that buyers can
-// pay, so that an outage is noticed and given back, and holds the two clocks against
-// each other.
-type Pulse struct{ *Payments }
+// Pulse runs on every node and holds its clock against the store's. A node that takes
+// payments also tells the store that buyers can pay, so that an outage is noticed and given
+// back.
+type Pulse struct {
+	*Payments
+	Pays bool // buyers can pay at this node
+}
 
 // Run does so until ctx is done.
 func (p Pulse) Run(ctx context.Context) error {
 	warned := false
 	for ctx.Err() == nil {
-		if _, err := p.Store.Pulse(ctx); err == nil {
+		look := p.Store.Clock
+		if p.Pays {
+			look = p.Store.Pulse
+		}
+		if _, err := look(ctx); err == nil {
 			skew := p.Store.Skew()
 			p.metrics.skew.Set(skew.Seconds())
 			if far := skew.Abs() > skewWarn; far != warned {

@@ -39,19 +39,29 @@ func (s *Store) here() time.Time {
 }
 
 // Clock returns the store's clock, to the millisecond.
-func (s *Store) Clock(ctx context.Context) (now time.Time, err error) {
-	err = s.ask(ctx, "clock", func(t *tx) error {
-		now, err = t.clock(ctx)
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
+	return s.readClock(ctx, "clock", (*tx).clock)
+}
+
+// readClock reads the store's clock by the function, and measures how far this process's is
+// from it unless the answer took too long to tell.
+func (s *Store) readClock(ctx context.Context, what string, read func(*tx, context.Context) (time.Time, error)) (now time.Time, err error) {
+	asked, here := time.Now(), s.here()
+	err = s.ask(ctx, what, func(t *tx) error {
+		now, err = read(t, ctx)
 		return err
 	})
+	if took := time.Since(asked); s.now == nil && !now.IsZero() && took < time.Second {
+		s.skew.Store(int64(now.Sub(here.Add(took / 2))))
+	}
 	return now, err
 }
 
-// Now is the store's clock as this process knows it since the last pulse, without
+// Now is the store's clock as this process knows it since the last look, without
 // asking it: for what is shown, not for what is decided.
 func (s *Store) Now() time.Time { return s.here().Add(s.Skew()) }
 
-// Skew is how far the store's clock was ahead of this process's at the last pulse.
+// Skew is how far the store's clock was ahead of this process's at the last look.
 func (s *Store) Skew() time.Duration { return time.Duration(s.skew.Load()) }
 
 const (
@@ -70,14 +80,7 @@ var errOutage = errors.New("the store or all nodes were away")
 // Pulse notes that the store can be reached, and returns its clock. The first
 // pulse after an outage gives the time back that was lost (see reckon).
 func (s *Store) Pulse(ctx context.Context) (now time.Time, err error) {
-	asked, here := time.Now(), s.here()
-	err = s.ask(ctx, "pulse", func(t *tx) error {
-		now, err = t.awake(ctx)
-		return err
-	})
-	if took := time.Since(asked); s.now == nil && !now.IsZero() && took < time.Second {
-		s.skew.Store(int64(now.Sub(here.Add(took / 2))))
-	}
+	now, err = s.readClock(ctx, "pulse", (*tx).awake)
 	if errors.Is(err, errOutage) {
 		return now, s.reckon(ctx)
 	}

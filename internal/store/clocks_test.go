@@ -21,7 +21,11 @@ func testMySQLClocksDifferElsewhere(t *testing.T, e *stack.Engine) {
 	nodes := map[string]*Store{"ahead": ahead, "behind": behind}
 	for name, s := range nodes {
 		s.Retention = 24 * time.Hour
-		_, err := s.Pulse(ctx)
+		look := s.Pulse
+		if s == behind { // a node at which nobody pays only looks at the clock
+			look = s.Clock
+		}
+		_, err := look(ctx)
 		require.NoError(t, err)
 		require.WithinDuration(t, time.Now(), s.Now(), 5*time.Second, name)
 	}
