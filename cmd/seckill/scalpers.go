@@ -17,6 +17,7 @@ import (
 // scalpers are the flags of a load run with a farm beside people.
 type scalpers struct {
 	farm     string
+	limited  string
 	lead     time.Duration
 	seed     uint64
 	defences []string
@@ -25,8 +26,9 @@ type scalpers struct {
 func (s *scalpers) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.farm, "scalpers", "", "put a farm beside --buyers people, at a fresh sale for each defence, such as\n\"accounts=1000,networks=50,solver=2s,cores=8\"")
-	f.DurationVar(&s.lead, "lead", 20*time.Second, "with --scalpers: time between a sale's creation and its opening")
+	f.DurationVar(&s.lead, "lead", 20*time.Second, "with --scalpers: time between the creation of a sale that costs a challenge and its opening")
 	f.Uint64Var(&s.seed, "seed", 1, "with --scalpers: what the actors are is drawn from it")
+	f.StringVar(&s.limited, "limited-server", "", "with --scalpers: base `address` of a second server, with the same secret and tight limits by buyer\n(access.buyer_rate, access.buyer_burst): the defences limits and all meet there")
 	var all []string
 	for _, d := range load.Defences() {
 		all = append(all, d.Name)
@@ -43,6 +45,12 @@ func (s *scalpers) run(cmd *cobra.Command, server string, people int, units int6
 	known := load.Defences()
 	var wanted []load.Defence
 	for _, name := range s.defences {
+		if name == load.NameLimits && s.limited == "" {
+			if cmd.Flags().Changed("defences") {
+				return fmt.Errorf("--defences %s needs --limited-server", name)
+			}
+			continue // nothing here is limited
+		}
 		i := slices.IndexFunc(known, func(d load.Defence) bool { return d.Name == name })
 		if i < 0 {
 			return fmt.Errorf("--defences: there is none called %q", name)
@@ -50,11 +58,11 @@ func (s *scalpers) run(cmd *cobra.Command, server string, people int, units int6
 		wanted = append(wanted, known[i])
 	}
 	report, err := load.RunFair(cmd.Context(), load.FairConfig{
-		Server: server, Farm: farm, People: people, Units: units, Lead: s.lead, Seed: s.seed, Defences: wanted, AdminToken: adminToken,
+		Server: server, Limited: s.limited, Farm: farm, People: people, Units: units, Lead: s.lead, Seed: s.seed, Defences: wanted, AdminToken: adminToken,
 		Token: func(buyer string, age time.Duration) (string, error) {
 			return account.MintSince(key, buyer, time.Now().Add(-age), loadTokenLife)
 		},
-		Solve: func(sale seckill.SaleID, buyer string, puzzle []byte) (any, int64, error) {
+		Solve: func(sale seckill.SaleID, buyer string, puzzle []byte) (map[string]string, int64, error) {
 			var p access.Puzzle
 			if err := json.Unmarshal(puzzle, &p); err != nil {
 				return nil, 0, err

@@ -8,6 +8,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +25,11 @@ type fair struct {
 	defence Defence
 	run     string // in the names of the buyers
 	number  int    // of the meeting: each has networks of its own, or the server would know them
+	server  string
+	lead    time.Duration
 	sale    seckill.Sale
-	opens   time.Time // by this machine's clock
+	opens   time.Time       // by this machine's clock
+	blocked map[string]bool // addresses on the block list
 
 	mu      sync.Mutex
 	row     Fair
@@ -37,7 +41,9 @@ type fair struct {
 type actor struct {
 	id     string
 	farmed bool
+	listed bool // on the list that the operator uploads, where the sale asks for one
 	age    time.Duration
+	from   string // the address of its network
 	client client.Client
 	rand   *mathrand.Rand
 }
@@ -55,9 +61,13 @@ func (f forwarded) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (f *fair) meet(ctx context.Context) (Fair, error) {
-	transport := &http.Transport{MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute}
-	defer transport.CloseIdleConnections()
-	admin := client.Client{Server: f.Server, Token: f.AdminToken, HTTP: &http.Client{Transport: transport}}
+	transport := f.transport
+	if transport == nil {
+		network := &http.Transport{MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute}
+		defer network.CloseIdleConnections()
+		transport = network
+	}
+	admin := client.Client{Server: f.server, Token: f.AdminToken, HTTP: &http.Client{Transport: transport}}
 	actors, err := f.actors(transport)
 	if err != nil {
 		return Fair{}, err
@@ -68,6 +78,9 @@ func (f *fair) meet(ctx context.Context) (Fair, error) {
 		return Fair{}, err
 	}
 	if err := f.create(ctx, &admin); err != nil {
+		return Fair{}, err
+	}
+	if err := f.upload(ctx, &admin, actors); err != nil {
 		return Fair{}, err
 	}
 	f.row = Fair{Defence: f.defence.Name, Units: f.Units}
@@ -84,7 +97,7 @@ func (f *fair) meet(ctx context.Context) (Fair, error) {
 func (f *fair) create(ctx context.Context, admin *client.Client) (err error) {
 	f.sale, err = admin.CreateSale(ctx, client.NewSale{
 		Title: "Fair access: " + f.defence.Name, Price: 9900, Currency: "CNY", Total: f.Units, LimitPerBuyer: 1, HoldSeconds: 3600,
-		OpensAt: time.Now().Add(f.Lead).UTC(), ClosesAt: time.Now().Add(f.Lead + time.Hour).UTC(), Access: f.defence.Access,
+		OpensAt: time.Now().Add(f.lead).UTC(), ClosesAt: time.Now().Add(f.lead + time.Hour).UTC(), Access: f.defence.Access,
 	})
 	if err != nil {
 		return err
@@ -115,12 +128,38 @@ func opening(ctx context.Context, c *client.Client, sale seckill.Sale) (at time.
 	return at, nil
 }
 
+// uploadPiece is how many buyers of a list are sent at once: a body holds 8 KB.
+const uploadPiece = 100
+
+// upload sends the list of who may buy, where the sale asks for one.
+func (f *fair) upload(ctx context.Context, admin *client.Client, actors []*actor) error {
+	if f.defence.Access.Eligible != seckill.EligibleList {
+		return nil
+	}
+	var buyers []string
+	for _, a := range actors {
+		if a.listed {
+			buyers = append(buyers, a.id)
+		}
+	}
+	mode := "replace"
+	for sent := 0; sent < len(buyers); sent += uploadPiece {
+		end := min(sent+uploadPiece, len(buyers))
+		body := map[string]any{"csv": strings.Join(buyers[sent:end], "\n"), "mode": mode, "more": end < len(buyers)}
+		if err := admin.Call(ctx, "POST", "/api/admin/sales/"+f.sale.ID.String()+"/eligible", body, nil); err != nil {
+			return fmt.Errorf("the list of who may buy: %w", err)
+		}
+		mode = "add"
+	}
+	return nil
+}
+
 // block puts a share of the farm's networks on the block list, and returns how to take
 // them off again.
 func (f *fair) block(ctx context.Context, admin *client.Client) (remove func(), err error) {
-	var blocked []string
+	f.blocked = map[string]bool{}
 	remove = func() {
-		for _, n := range blocked {
+		for n := range f.blocked {
 			admin.Do(context.WithoutCancel(ctx), "POST", "/api/admin/access/remove", map[string]string{"network": n})
 		}
 	}
@@ -130,7 +169,7 @@ func (f *fair) block(ctx context.Context, admin *client.Client) (remove func(), 
 		if err != nil || a.Status != http.StatusOK {
 			return remove, errors.Join(err, fmt.Errorf("the network %s was not blocked: %v", network, a))
 		}
-		blocked = append(blocked, network)
+		f.blocked[network] = true
 	}
 	return remove, nil
 }
@@ -146,9 +185,9 @@ func homeNetwork(n int) string {
 func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
 	var all []*actor
 	add := func(name string, n int, farmed bool, age time.Duration, address string) error {
-		a := &actor{id: fmt.Sprintf("%s-%s-%d", f.run, name, n), farmed: farmed, age: age, rand: mathrand.New(mathrand.NewPCG(f.Seed, uint64(len(all))))}
+		a := &actor{id: fmt.Sprintf("%s-%s-%d", f.run, name, n), farmed: farmed, listed: !farmed && age >= week, age: age, from: address, rand: mathrand.New(mathrand.NewPCG(f.Seed, uint64(len(all))))}
 		token, err := f.Token(a.id, age)
-		a.client = client.Client{Server: f.Server, Token: token, HTTP: &http.Client{Transport: forwarded{transport, address}, Timeout: time.Minute}}
+		a.client = client.Client{Server: f.server, Token: token, HTTP: &http.Client{Transport: forwarded{transport, address}, Timeout: time.Minute}}
 		all = append(all, a)
 		return err
 	}
@@ -174,10 +213,25 @@ func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
 	return all, nil
 }
 
+// keptOut reports whether the rules let the actor buy nothing, whatever it hears when it
+// asks: behind the over flag everybody hears sold_out.
+func (f *fair) keptOut(a *actor) bool {
+	rule := f.defence.Access
+	switch {
+	case f.blocked[a.from]:
+		return true
+	case rule.Eligible == seckill.EligibleAge:
+		return a.age < rule.AccountAge()
+	case rule.Eligible == seckill.EligibleList:
+		return !a.listed
+	}
+	return false
+}
+
 // play takes one actor through the sale.
 func (f *fair) play(ctx context.Context, a *actor) error {
 	if !a.farmed { // people open the page some time before the opening; the farm is there at once
-		duty.Rest(ctx, time.Duration(a.rand.Float64()*float64(f.Lead)/3))
+		duty.Rest(ctx, time.Duration(a.rand.Float64()*float64(f.lead)/3))
 	}
 	if _, err := f.do(ctx, a, "GET", client.SalePath(f.sale.ID.String()), nil); err != nil {
 		return err
@@ -186,18 +240,26 @@ func (f *fair) play(ctx context.Context, a *actor) error {
 	if !a.farmed {
 		press = press.Add(around(a.rand, peopleReact))
 	}
-	pass, alarm := "", false
+	pass, passless := "", false
 	if f.defence.Access.Complete().Pass {
 		var err error
 		if pass, err = f.fetchPass(ctx, a); err != nil {
 			return err
 		}
-		alarm = pass == "" || time.Now().After(press)
+		passless = pass == "" || time.Now().After(press)
 	}
 	duty.Rest(ctx, time.Until(press))
-	barred, err := f.buy(ctx, a, pass)
-	if !a.farmed && (alarm || barred) {
-		f.count(func(row *Fair) { row.Alarms++ })
+	refused, err := f.buy(ctx, a, pass)
+	if a.farmed {
+		return err
+	}
+	switch out := f.keptOut(a) || refused == "not_eligible"; {
+	case out:
+		f.count(func(row *Fair) { row.Ineligible++ })
+	case passless:
+		f.count(func(row *Fair) { row.Passless++ })
+	case refused != "":
+		f.count(func(row *Fair) { row.Limited++ })
 	}
 	return err
 }
@@ -215,13 +277,9 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 	for tries := 0; tries < 20 && time.Since(f.opens) < tooLate; tries++ {
 		// The farm fetches all its challenges first, while they are cheap, and then waits for
 		// its few readers and cores.
-		c, err := f.do(ctx, a, "POST", "/api/sales/"+f.sale.ID.String()+"/challenge", nil)
+		c, err := f.patient(ctx, a, "/challenge", nil)
 		if err != nil || c.Status != http.StatusOK {
-			if err == nil && (c.Status == http.StatusTooManyRequests || c.Status == http.StatusServiceUnavailable) {
-				duty.Rest(ctx, c.RetryAfter)
-				continue
-			}
-			return "", err // not eligible: no pass for this one
+			return "", err // not eligible, or not in time: no pass for this one
 		}
 		fetched := time.Now()
 		kind, reader, core := f.defence.Access.Challenge, func() {}, func() {}
@@ -247,7 +305,7 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 		}
 		if !a.farmed {
 			if f.human(ctx, a, hashes, kind.Formula()) {
-				continue
+				body["answer"] = wrongAnswer
 			}
 		} else {
 			if kind.Formula() {
@@ -266,7 +324,7 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 		if time.Since(f.opens) >= tooLate {
 			return "", nil // nobody is interested any more
 		}
-		p, err := f.do(ctx, a, "POST", "/api/sales/"+f.sale.ID.String()+"/pass", body)
+		p, err := f.patient(ctx, a, "/pass", body)
 		if err != nil {
 			return "", err
 		}
@@ -282,6 +340,23 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// wrongAnswer is right for no formula.
+const wrongAnswer = "-1"
+
+// patient posts to a route of the sale until it is not told to wait, or until nobody is
+// interested in a pass any more.
+func (f *fair) patient(ctx context.Context, a *actor, route string, body any) (v client.Answer, err error) {
+	for {
+		v, err = f.do(ctx, a, "POST", client.SalePath(f.sale.ID.String())+route, body)
+		if err != nil || v.Status != http.StatusTooManyRequests && v.Status != http.StatusServiceUnavailable {
+			return v, err
+		}
+		if f.spend(ctx, max(v.RetryAfter, retryWait)); time.Since(f.opens) >= tooLate || ctx.Err() != nil {
+			return v, ctx.Err()
+		}
+	}
 }
 
 // spend takes that time, or as much of it as is left until nobody is interested in a pass
@@ -319,9 +394,10 @@ func (f *fair) human(ctx context.Context, a *actor, hashes int64, picture bool) 
 // the clock here.
 const mostEarly = 10 * time.Second
 
-// buy asks for a ticket: people once, the farm until the sale says no. barred are those
-// whom anything but the end of the units keeps from one.
-func (f *fair) buy(ctx context.Context, a *actor, pass string) (barred bool, err error) {
+// buy asks for a ticket until the sale says yes or no. refused is what keeps from one
+// beside the end of the units: the last answer, or too_many_requests when that was
+// heard at all.
+func (f *fair) buy(ctx context.Context, a *actor, pass string) (refused string, err error) {
 	var body any
 	if pass != "" {
 		body = map[string]string{"pass": pass}
@@ -329,23 +405,29 @@ func (f *fair) buy(ctx context.Context, a *actor, pass string) (barred bool, err
 	for tries := 0; tries < 50; {
 		v, err := f.do(ctx, a, "POST", client.TicketPath(f.sale.ID.String()), body)
 		if err != nil {
-			return false, err
+			return refused, err
 		}
 		switch {
 		case v.Status == http.StatusAccepted:
-			return false, f.outcome(ctx, a)
-		case v.Code == "not_open" && time.Since(f.opens) < mostEarly:
+			return refused, f.outcome(ctx, a)
+		case v.Code == seckill.NotOpen.String() && time.Since(f.opens) < mostEarly:
 			if duty.Rest(ctx, 5*time.Millisecond) != nil {
-				return false, ctx.Err()
+				return refused, ctx.Err()
 			}
-		case v.Code == "busy" || v.Code == "unavailable":
-			tries++
-			duty.Rest(ctx, v.RetryAfter)
+		case v.Status == http.StatusTooManyRequests || v.Status == http.StatusServiceUnavailable:
+			if v.Status == http.StatusTooManyRequests {
+				refused = v.Code
+			}
+			if tries++; duty.Rest(ctx, v.RetryAfter) != nil {
+				return refused, ctx.Err()
+			}
+		case v.Code == seckill.SoldOut.String():
+			return refused, nil
 		default:
-			return v.Code != "sold_out", nil
+			return v.Code, nil
 		}
 	}
-	return true, nil
+	return "unanswered", nil
 }
 
 // outcome asks what became of the ticket.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,40 +69,57 @@ type Defence struct {
 	Access seckill.Access
 	// Blocked is the share of the farm's networks that the operator has on the block list.
 	Blocked float64
+	// Limited says that the node's limits by buyer are tight (FairConfig.Limited).
+	Limited bool
 }
+
+// week is how old an account must be where its age counts.
+const week = 7 * 24 * time.Hour
+
+// NameLimits is the defence that needs a node with tight limits.
+const NameLimits = "limits"
 
 // Defences are each alone, and all of them.
 func Defences() []Defence {
-	const week = 7 * 24 * 3600
+	age := seckill.Access{Eligible: seckill.EligibleAge, AccountAgeSeconds: int64(week.Seconds())}
+	all := age
+	all.Challenge, all.TriesPerBuyer, all.CooldownSeconds = seckill.ChallengeBoth, 1, 600
 	return []Defence{
 		{Name: "none"},
+		{Name: NameLimits, Limited: true},
 		{Name: "pass", Access: seckill.Access{Pass: true}},
 		{Name: "formula", Access: seckill.Access{Challenge: seckill.ChallengeFormula}},
 		{Name: "work", Access: seckill.Access{Challenge: seckill.ChallengeWork}},
 		{Name: "both", Access: seckill.Access{Challenge: seckill.ChallengeBoth}},
 		{Name: "lists", Blocked: 0.5},
-		{Name: "account_age", Access: seckill.Access{Eligible: seckill.EligibleAge, AccountAgeSeconds: week}},
+		{Name: "account_age", Access: age},
+		{Name: "list", Access: seckill.Access{Eligible: seckill.EligibleList}},
 		{Name: "tries", Access: seckill.Access{TriesPerBuyer: 1}},
-		{Name: "all", Access: seckill.Access{Challenge: seckill.ChallengeBoth, Eligible: seckill.EligibleAge, AccountAgeSeconds: week, TriesPerBuyer: 1, CooldownSeconds: 600}, Blocked: 0.5},
+		{Name: "all", Access: all, Blocked: 0.5, Limited: true},
 	}
 }
 
 // FairConfig says what a run of a farm beside people does.
 type FairConfig struct {
-	Server   string
+	Server string
+	// Limited is a node with tight limits by buyer, for the defences that have them; empty:
+	// they meet at Server, with its limits.
+	Limited  string
 	Farm     Farm
 	People   int
 	Units    int64
-	Lead     time.Duration // between the creation of a sale and its opening
+	Lead     time.Duration // between the creation of a sale that costs a challenge and its opening
 	Seed     uint64
 	Defences []Defence
 	// Token mints the token of a buyer whose account is so old.
 	Token func(buyer string, age time.Duration) (string, error)
 	// Solve solves a challenge of a buyer for a sale, as the server wrote it, at once, and
 	// tells how many hashes that takes. It returns the body of the request for a pass.
-	Solve      func(sale seckill.SaleID, buyer string, puzzle []byte) (body any, hashes int64, err error)
+	Solve      func(sale seckill.SaleID, buyer string, puzzle []byte) (body map[string]string, hashes int64, err error)
 	AdminToken string
 	Say        func(format string, args ...any) // progress
+
+	transport http.RoundTripper // in place of the network, in tests
 }
 
 // The people: who they are and how fast. Times are drawn from log-normal distributions
@@ -109,11 +127,15 @@ type FairConfig struct {
 const (
 	peopleReact  = 600 * time.Millisecond // to press when the sale has opened
 	peopleRead   = 4 * time.Second        // for a picture
-	peopleWrong  = 0.05                   // of the pictures are read wrongly, and another is fetched
+	peopleWrong  = 0.05                   // of the pictures are read wrongly, and another is fetched after the answer
 	peoplePhone  = 300_000                // hashes a second in a browser on a phone
 	peopleNew    = 0.01                   // have an account of less than a week
 	peopleShared = 0.1                    // share their network with nineteen others
 )
+
+// shortLead is the time before the opening of a sale where nobody has anything to solve:
+// then it is waited for in vain.
+const shortLead = 6 * time.Second
 
 // Fair is what came of a farm beside people under one defence.
 type Fair struct {
@@ -121,14 +143,19 @@ type Fair struct {
 	Units   int64  `json:"units"`
 	Farm    int64  `json:"farm"`   // units that the farm got
 	People  int64  `json:"people"` // units that people got
-	// Alarms are the people whom the defence kept from asking in time: not eligible, too
-	// many requests, or without a pass when they pressed, whether or not there was a unit
-	// left for them.
-	Alarms   int64   `json:"alarms"`
+	// People whom the defence kept from asking in time, whether or not there was a unit
+	// left for them. Each is counted once, for the first of these reasons.
+	Ineligible int64 `json:"not_eligible"` // the rules keep them out, whatever they heard
+	Passless   int64 `json:"no_pass"`      // no pass when they pressed
+	Limited    int64 `json:"limited"`      // too many requests, or another refusal
+
 	Passes   int64   `json:"passes"`   // that the farm had
 	Pictures int64   `json:"pictures"` // that its people read
 	Seconds  float64 `json:"seconds"`  // of its processors
 }
+
+// Alarms are the false ones: people who were kept from asking in time.
+func (f Fair) Alarms() int64 { return f.Ineligible + f.Passless + f.Limited }
 
 // FairReport is a run.
 type FairReport struct {
@@ -143,13 +170,19 @@ type FairReport struct {
 func RunFair(ctx context.Context, c FairConfig) (FairReport, error) {
 	report := FairReport{Farm: c.Farm, People: c.People, Seed: c.Seed}
 	for i, d := range c.Defences {
-		f := &fair{FairConfig: c, defence: d, number: i, run: strconv.FormatUint(mathrand.Uint64(), 36)}
+		f := &fair{FairConfig: c, defence: d, number: i, server: c.Server, lead: c.Lead, run: strconv.FormatUint(mathrand.Uint64(), 36)}
+		if d.Limited && c.Limited != "" {
+			f.server = c.Limited
+		}
+		if k := d.Access.Challenge; !k.Formula() && !k.Work() {
+			f.lead = min(f.lead, shortLead)
+		}
 		row, err := f.meet(ctx)
 		if err != nil {
 			return report, fmt.Errorf("defence %s: %w", d.Name, err)
 		}
 		if c.Say != nil {
-			c.Say("%-12s farm %d, people %d of %d units, %d false alarms, %d passes of the farm", d.Name, row.Farm, row.People, row.Units, row.Alarms, row.Passes)
+			c.Say("%-12s farm %d, people %d of %d units, %d false alarms, %d passes of the farm", d.Name, row.Farm, row.People, row.Units, row.Alarms(), row.Passes)
 		}
 		report.Rows = append(report.Rows, row)
 	}
@@ -169,15 +202,15 @@ func (r FairReport) Of(defence string) (Fair, bool) {
 func (r FairReport) WriteText(w io.Writer) error {
 	bare, _ := r.Of("none")
 	_, err := fmt.Fprintf(w, "%d accounts of %v on %d networks, %d readers of %v, %d cores of %.0f hashes a second, beside %d people, seed %d\n\n"+
-		"| defence | units | the farm got | of what it gets without | people got | false alarms | passes of the farm | pictures read | processor seconds |\n|---|---|---|---|---|---|---|---|---|\n",
+		"| defence | units | the farm got | of what it gets without | people got | false alarms | not eligible | no pass | limited | passes of the farm | pictures read | processor seconds |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
 		r.Farm.Accounts, r.Farm.Age, r.Farm.Networks, r.Farm.Solvers, r.Farm.Solver, r.Farm.Cores, r.Farm.Hashes, r.People, r.Seed)
 	for _, row := range r.Rows {
 		without := "–"
 		if bare.Farm > 0 {
 			without = fmt.Sprintf("%.0f %%", 100*float64(row.Farm)/float64(bare.Farm))
 		}
-		_, werr := fmt.Fprintf(w, "| %s | %d | %d (%.0f %%) | %s | %d | %d (%.1f %%) | %d | %d | %.0f |\n", row.Defence, row.Units, row.Farm, 100*float64(row.Farm)/float64(row.Units),
-			without, row.People, row.Alarms, 100*float64(row.Alarms)/float64(max(1, r.People)), row.Passes, row.Pictures, row.Seconds)
+		_, werr := fmt.Fprintf(w, "| %s | %d | %d (%.0f %%) | %s | %d | %d (%.1f %%) | %d | %d | %d | %d | %d | %.0f |\n", row.Defence, row.Units, row.Farm, 100*float64(row.Farm)/float64(row.Units),
+			without, row.People, row.Alarms(), 100*float64(row.Alarms())/float64(max(1, r.People)), row.Ineligible, row.Passless, row.Limited, row.Passes, row.Pictures, row.Seconds)
 		err = errors.Join(err, werr)
 	}
 	return err
