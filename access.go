@@ -126,11 +126,12 @@ const (
 	ListAllow = "allow"
 )
 
-// Tries is how often a buyer has left an order of a sale unpaid, and when the last
-// one ended.
+// Tries is how often a buyer has left an order of a sale unpaid.
 type Tries struct {
 	Sale  SaleID
 	Buyer string
 	Count int
-	Last  time.Time
+	Last  time.Time // when the last of these orders ended
+	// Changed is when any of this was written last: what is newer has to be read.
+	Changed time.Time
 }

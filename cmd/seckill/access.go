@@ -116,6 +116,7 @@ func (s *server) listAccess() *cobra.Command {
 
 func (s *server) eligible() *cobra.Command {
 	var file string
+	var none bool
 	cmd := &cobra.Command{
 		Use:   "eligible SALE --file BUYERS.csv",
 		Short: "Upload the buyers who may buy in a sale whose rule is a list",
@@ -130,7 +131,7 @@ it before the sale opens.`,
 				return err
 			}
 			in := cmd.InOrStdin()
-			if file != "-" {
+			if file != "-" && !none {
 				f, err := os.Open(file)
 				if err != nil {
 					return fmt.Errorf("--file: %w", err)
@@ -143,6 +144,12 @@ it before the sale opens.`,
 				Buyers int    `json:"buyers"`
 			}
 			mode := "replace"
+			if none {
+				if err := s.call(cmd, "POST", "/api/admin/sales/"+args[0]+"/eligible", map[string]any{"csv": "", "mode": mode}, &answer); err != nil {
+					return err
+				}
+				return printJSON(cmd, answer)
+			}
 			err := pieces(in, func(csv string, more bool) error {
 				body := map[string]any{"csv": csv, "mode": mode}
 				if more {
@@ -159,7 +166,9 @@ it before the sale opens.`,
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "the `table`, or - for the standard input")
-	cmd.MarkFlagRequired("file")
+	cmd.Flags().BoolVar(&none, "none", false, "empty the list: nobody may buy")
+	cmd.MarkFlagsOneRequired("file", "none")
+	cmd.MarkFlagsMutuallyExclusive("file", "none")
 	return cmd
 }
 

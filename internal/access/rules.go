@@ -35,7 +35,7 @@ type Store interface {
 	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
 	Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error
 	TriesSince(ctx context.Context, from seckill.Tries, max int) ([]seckill.Tries, error)
-	// Now MUST be the clock of Tries.Last. It is asked on the path of a purchase.
+	// Now MUST be the clock of Tries. It is asked on the path of a purchase.
 	Now() time.Time
 }
 
@@ -294,9 +294,9 @@ func (g *Guard) readTries(ctx context.Context, sales map[seckill.SaleID]seckill.
 	if !slices.ContainsFunc(slices.Collect(maps.Values(sales)), seckill.Access.CountsTries) {
 		return nil
 	}
-	from := seckill.Tries{Last: r.read.Add(-triesBack)}
+	from := seckill.Tries{Changed: r.read.Add(-triesBack)}
 	if r.read.IsZero() {
-		from.Last = time.UnixMilli(0)
+		from.Changed = time.UnixMilli(0) // few: the trimmer removes those of old sales
 	}
 	for {
 		page, err := g.Store.TriesSince(ctx, from, pageSize)
@@ -320,8 +320,8 @@ func (g *Guard) readTries(ctx context.Context, sales map[seckill.SaleID]seckill.
 		r.mu.Unlock()
 		if len(page) > 0 {
 			from = page[len(page)-1]
-			if from.Last.After(r.read) {
-				r.read = from.Last
+			if from.Changed.After(r.read) {
+				r.read = from.Changed
 			}
 		}
 		if len(page) < pageSize {

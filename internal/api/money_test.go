@@ -343,7 +343,7 @@ func TestALatePaymentTakesUnitsAgainOrGoesBack(t *testing.T) {
 	require.Contains(t, s.whole(two).Payments[0].Note, "sold_out")
 	require.Equal(t, seckill.Money{Currency: "CNY", Captured: 2 * thePrice, Held: thePrice, Due: thePrice}, s.money(id))
 
-	tries, err := s.store.TriesSince(t.Context(), seckill.Tries{Last: s.store.Now().Add(-time.Hour)}, 10)
+	tries, err := s.store.TriesSince(t.Context(), seckill.Tries{Changed: s.store.Now().Add(-time.Hour)}, 10)
 	require.NoError(t, err)
 	counts := map[string]int{}
 	for _, v := range tries {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"seckill"
-	"seckill/internal/account"
+	"seckill/internal/duty"
 	"seckill/internal/event"
 	"seckill/internal/gate"
 	"seckill/internal/gate/redisgate"
@@ -57,7 +57,9 @@ func (n *Node) residents() []resident {
 		{name: "reader of the issuer's keys", role: RoleAPI, needs: "auth.issuer.jwks_url", present: n.tokens.Issuer.JWKS(), run: n.tokens.Issuer.Run},
 		{name: "writer of the log", role: RoleAPI, run: n.notes.Run},
 		{name: "trimmer of the log", role: RoleExpire, needs: "limits.log_retention", present: n.config.Limits.LogRetention > 0, stored: true, exclusive: "all",
-			run: (&account.Trimmer{Store: n.store, Keep: n.config.Limits.LogRetention, Log: n.log}).Run},
+			run: (&duty.Trimmer{Leases: n.store, What: "old entries of the log", Keep: n.config.Limits.LogRetention, Trim: n.store.TrimLog, Log: n.log}).Run},
+		{name: "trimmer of the rules of access", role: RoleExpire, stored: true, exclusive: "all",
+			run: (&duty.Trimmer{Leases: n.store, What: "lists of buyers and tries of old sales", Keep: n.config.Limits.Retention, Trim: n.store.TrimAccess, Log: n.log}).Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
 		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis, exclusive: "all",
 			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},

@@ -178,14 +178,28 @@ func (s *Store) AccessEntries(ctx context.Context, after seckill.AccessEntry, ma
 
 // SetEligible makes the buyers those who may buy in the sale, or adds them to those
 // who may, and returns how many there are then. With more, other buyers of the same list
-// will follow, and the nodes are not told of these yet.
+// will follow, and none of it is in force before the last of them: each row says from
+// which version of the list on its buyer may buy (since), and up to which (until, 0: for
+// ever). So a list that broke off half-way never holds, and the next one that replaces it
+// removes what came of it.
 func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add, more bool) (n int, err error) {
 	err = s.writeAccess(ctx, "eligible buyers", func(t *tx) error {
 		if _, err := t.lockSale(ctx, sale); err != nil {
 			return err
 		}
+		next := int64(1) // the version that brings these buyers in force
+		if err := t.rows(ctx, "SELECT version FROM access_state WHERE name = ?", []any{eligibleState + sale.String()}, func(r scanner) error {
+			err := r.Scan(&next)
+			next++
+			return err
+		}); err != nil {
+			return err
+		}
 		if !add {
-			if _, err := t.exec(ctx, "DELETE FROM access_eligible WHERE sale = ?", sale); err != nil {
+			if _, err := t.exec(ctx, "DELETE FROM access_eligible WHERE sale = ? AND since >= ?", sale, next); err != nil {
+				return err
+			}
+			if _, err := t.exec(ctx, "UPDATE access_eligible SET until = ? WHERE sale = ?", next, sale); err != nil {
 				return err
 			}
 		}
@@ -203,6 +217,9 @@ func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []s
 			}); err != nil {
 				return err
 			}
+			if _, err := t.exec(ctx, "UPDATE access_eligible SET until = 0 WHERE until <> 0 AND sale = ? AND buyer IN ("+list(len(some), 1)+")", args...); err != nil {
+				return err
+			}
 		}
 		fresh := make([]string, 0, len(buyers))
 		for _, b := range buyers {
@@ -211,20 +228,20 @@ func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []s
 			}
 		}
 		for some := range slices.Chunk(fresh, t.s.dialect.chunk) {
-			args := make([]any, 0, 2*len(some))
+			args := make([]any, 0, 3*len(some))
 			for _, b := range some {
-				args = append(args, sale, b)
+				args = append(args, sale, b, next)
 			}
-			if _, err := t.exec(ctx, "INSERT INTO access_eligible (sale, buyer) VALUES "+list(len(some), 2), args...); err != nil {
+			if _, err := t.exec(ctx, "INSERT INTO access_eligible (sale, buyer, since) VALUES "+list(len(some), 3), args...); err != nil {
 				return err
 			}
 		}
 		var all int64
-		if err := t.one(ctx, "SELECT COUNT(*), COUNT(CASE WHEN sale = ? THEN 1 END) FROM access_eligible", []any{sale}, func(r scanner) error { return r.Scan(&all, &n) }); err != nil {
+		if err := t.one(ctx, "SELECT COUNT(*), COUNT(CASE WHEN sale = ? THEN 1 END) FROM access_eligible WHERE until = 0", []any{sale}, func(r scanner) error { return r.Scan(&all, &n) }); err != nil {
 			return err
 		}
-		if all > MaxEligible {
-			return &seckill.FieldError{Field: "buyers", Must: fmt.Sprintf("must leave at most %d on all lists together", MaxEligible)}
+		if most := t.s.mostEligible; all > most {
+			return &seckill.FieldError{Field: "buyers", Must: fmt.Sprintf("must leave at most %d on all lists together", most)}
 		}
 		if err := t.logged(ctx, "", sale, "", nil, map[string]int{"buyers": n}); err != nil {
 			return err
@@ -232,15 +249,20 @@ func (s *Store) SetEligible(ctx context.Context, sale seckill.SaleID, buyers []s
 		if more {
 			return nil
 		}
+		if _, err := t.exec(ctx, "DELETE FROM access_eligible WHERE sale = ? AND until <> 0", sale); err != nil {
+			return err
+		}
 		return t.touch(ctx, eligibleState+sale.String())
 	})
 	return n, err
 }
 
-// Eligible calls f with each buyer who may buy in the sale.
+// Eligible calls f with each buyer who may buy in the sale: those of the version of the
+// list that is in force at that moment.
 func (s *Store) Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error {
 	return s.ask(ctx, "eligible buyers", func(t *tx) error {
-		return t.rows(ctx, "SELECT buyer FROM access_eligible WHERE sale = ?", []any{sale}, func(r scanner) error {
+		return t.rows(ctx, `SELECT buyer FROM access_eligible, (SELECT COALESCE(MAX(version), 0) AS version FROM access_state WHERE name = ?) AS state
+			WHERE sale = ? AND since <= version AND (until = 0 OR until > version)`, []any{eligibleState + sale.String(), sale}, func(r scanner) error {
 			var b string
 			err := r.Scan(&b)
 			f(b)
@@ -276,9 +298,9 @@ func (t *tx) noteTries(ctx context.Context, c change, orders []seckill.Order, no
 		if !limits || c.to == seckill.Cancelled && c.by != o.Buyer {
 			continue
 		}
-		n, err := t.exec(ctx, "UPDATE access_tries SET tries = tries + 1, last_at = ? WHERE sale = ? AND buyer = ?", ms(now), o.Sale, o.Buyer)
+		n, err := t.exec(ctx, "UPDATE access_tries SET tries = tries + 1, last_at = ?, ended_at = ? WHERE sale = ? AND buyer = ?", ms(now), ms(now), o.Sale, o.Buyer)
 		if err == nil && n == 0 {
-			_, err = t.exec(ctx, "INSERT INTO access_tries (sale, buyer, tries, last_at) VALUES (?, ?, 1, ?)", o.Sale, o.Buyer, ms(now))
+			_, err = t.exec(ctx, "INSERT INTO access_tries (sale, buyer, tries, last_at, ended_at) VALUES (?, ?, 1, ?, ?)", o.Sale, o.Buyer, ms(now), ms(now))
 		}
 		if err != nil {
 			return err
@@ -295,27 +317,71 @@ func (t *tx) unnoteTry(ctx context.Context, ended string, sale seckill.SaleID, b
 		func(scanner) error { tried = true; return nil }); err != nil || !tried {
 		return err
 	}
-	// With another time, by which the nodes see that the row has changed.
+	// By another last_at the nodes see that the row has changed. When the last order ended
+	// stays as it was, or paying would make a buyer wait again.
 	_, err := t.exec(ctx, "UPDATE access_tries SET tries = tries - 1, last_at = ? WHERE sale = ? AND buyer = ? AND tries > 0", ms(now), sale, buyer)
 	return err
 }
 
-// TriesSince returns up to max of the unpaid ends from the given time on, oldest
-// first. It begins behind the one given, if that has a buyer.
+// TriesSince returns up to max of the unpaid ends that have changed since from.Changed,
+// oldest first. It begins behind the one given, if that has a buyer.
 func (s *Store) TriesSince(ctx context.Context, from seckill.Tries, max int) (all []seckill.Tries, err error) {
 	err = s.ask(ctx, "tries", func(t *tx) error {
-		at := ms(from.Last)
-		all, err = readable(ctx, t, "access_tries", `SELECT sale, buyer, tries, last_at FROM access_tries WHERE last_at > ?
+		at := ms(from.Changed)
+		// A node of before 00098 writes last_at alone.
+		all, err = readable(ctx, t, "access_tries", `SELECT sale, buyer, tries, last_at, CASE WHEN ended_at = 0 THEN last_at ELSE ended_at END FROM access_tries WHERE last_at > ?
 			OR last_at = ? AND (sale > ? OR sale = ? AND buyer > ?) ORDER BY last_at, sale, buyer LIMIT ?`,
 			[]any{at, at, from.Sale, from.Sale, from.Buyer, max}, func(r scanner) (v seckill.Tries, err error) {
-				var last int64
-				err = r.Scan(&v.Sale, &v.Buyer, &v.Count, &last)
-				v.Last = fromMS(last)
+				var changed, last int64
+				err = r.Scan(&v.Sale, &v.Buyer, &v.Count, &changed, &last)
+				v.Changed, v.Last = fromMS(changed), fromMS(last)
 				return v, err
 			})
 		return err
 	})
 	return all, err
+}
+
+// TrimAccess removes the lists of who may buy, and the unpaid ends, of sales that closed
+// longer ago than keep, up to max of each, and says how many those were.
+func (s *Store) TrimAccess(ctx context.Context, keep time.Duration, max int) (removed int, err error) {
+	err = s.write(ctx, "trim what sales asked of buyers", func(t *tx) error {
+		removed = 0
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		for _, table := range []string{"access_eligible", "access_tries"} {
+			n, err := t.trimAccess(ctx, table, ms(now.Add(-keep)), max)
+			removed += n
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return removed, err
+}
+
+// trimAccess removes up to max rows of the table, of one sale that closed before.
+func (t *tx) trimAccess(ctx context.Context, table string, before int64, max int) (removed int, err error) {
+	var sale seckill.SaleID
+	if err := t.rows(ctx, "SELECT id FROM sales WHERE closes_at < ? AND EXISTS (SELECT 1 FROM "+table+" WHERE sale = sales.id) ORDER BY id LIMIT 1", []any{before},
+		func(r scanner) error { return r.Scan(&sale) }); err != nil || sale == 0 {
+		return 0, err
+	}
+	last := ""
+	if err := t.rows(ctx, "SELECT buyer FROM "+table+" WHERE sale = ? ORDER BY buyer LIMIT ?", []any{sale, max}, func(r scanner) error {
+		removed++
+		return r.Scan(&last)
+	}); err != nil {
+		return 0, err
+	}
+	if _, err := t.exec(ctx, "DELETE FROM "+table+" WHERE sale = ? AND buyer <= ?", sale, last); err != nil || table != "access_eligible" {
+		return removed, err
+	}
+	_, err = t.exec(ctx, "DELETE FROM access_state WHERE name = ?", eligibleState+sale.String()) // every node reads them all
+	return removed, err
 }
 
 // Invite keeps an invitation by the hash of its code.

@@ -106,7 +106,7 @@ func testEligible(t *testing.T, s *shop) {
 	n, err = s.SetEligible(ctx, sale.ID, []string{"b", "c"}, true, true)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
-	require.ElementsMatch(t, []string{"a", "b", "c"}, listed())
+	require.ElementsMatch(t, []string{"a", "b"}, listed(), "what broke off half-way is in force nowhere, whoever reads it now")
 	n, err = s.SetEligible(ctx, sale.ID, []string{"d"}, false, false)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
@@ -114,8 +114,84 @@ func testEligible(t *testing.T, s *shop) {
 	versions, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, versions["eligible:"+sale.ID.String()], "a piece before the last one is no version")
+	n, err = s.SetEligible(ctx, sale.ID, nil, false, false)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.Empty(t, listed(), "nobody may buy")
 	_, err = s.SetEligible(ctx, 999, []string{"d"}, false, false)
 	require.ErrorIs(t, err, seckill.ErrNotFound)
+}
+
+// A list that replaces another one is in force when its last piece is there, and so is
+// what is added. One that broke off leaves nothing behind.
+func testEligiblePieces(t *testing.T, s *shop) {
+	ctx := t.Context()
+	sale := s.open(10)
+	set := func(add, more bool, buyers ...string) {
+		t.Helper()
+		_, err := s.SetEligible(ctx, sale.ID, buyers, add, more)
+		require.NoError(t, err)
+	}
+	holds := func(buyers ...string) {
+		t.Helper()
+		var all []string
+		require.NoError(t, s.Eligible(ctx, sale.ID, func(b string) { all = append(all, b) }))
+		require.ElementsMatch(t, buyers, all)
+	}
+	set(false, false, "a", "b")
+	set(false, true, "b", "broken off")
+	holds("a", "b")
+	set(false, true, "b", "c")
+	holds("a", "b")
+	set(true, true, "d")
+	holds("a", "b")
+	set(true, false, "e")
+	holds("b", "c", "d", "e")
+	set(true, true, "f")
+	holds("b", "c", "d", "e")
+	set(true, false, "b")
+	holds("b", "c", "d", "e", "f")
+}
+
+// The limit counts what holds, and what is over goes.
+func testEligibleEnds(t *testing.T, s *shop) {
+	ctx := t.Context()
+	s.mostEligible = 3
+	old, sale := s.open(10), s.open(10)
+	set := func(id seckill.SaleID, buyers ...string) error {
+		_, err := s.SetEligible(ctx, id, buyers, false, false)
+		return err
+	}
+	require.NoError(t, set(old.ID, "a", "b"))
+	require.NoError(t, set(old.ID, "c", "d"), "another list counts in place of the first")
+	require.NoError(t, set(sale.ID, "a"))
+	require.Error(t, set(sale.ID, "a", "b"))
+	_, err := s.UpdateSale(ctx, old.ID, func(v *seckill.Sale) error { v.TriesPerBuyer = 2; return nil })
+	require.NoError(t, err)
+	_, err = s.TransitionBy(ctx, s.place(old.ID, "li.wei", 1).ID, "", seckill.Cancelled, "li.wei", "")
+	require.NoError(t, err)
+
+	trim := func(max int) int {
+		n, err := s.TrimAccess(ctx, time.Hour, max)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, trim(9), "nothing is over")
+	_, err = s.UpdateSale(ctx, old.ID, func(v *seckill.Sale) error { v.ClosesAt = s.clock().Add(time.Second); return nil })
+	require.NoError(t, err)
+	s.advance(time.Hour)
+	require.Zero(t, trim(9), "not for long")
+	s.advance(2 * time.Second)
+	require.Equal(t, 2, trim(1), "of each table")
+	require.Equal(t, 1, trim(1))
+	require.Zero(t, trim(1))
+	versions, _, err := s.AccessState(ctx)
+	require.NoError(t, err)
+	require.Contains(t, versions, "eligible:"+sale.ID.String())
+	require.NoError(t, set(sale.ID, "a", "b", "c"))
+	tries, err := s.TriesSince(ctx, seckill.Tries{}, 9)
+	require.NoError(t, err)
+	require.Empty(t, tries)
 }
 
 func testTries(t *testing.T, s *shop) {
@@ -125,7 +201,7 @@ func testTries(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	since := s.clock().Add(-time.Minute)
 	tries := func() map[string]int {
-		all, err := s.TriesSince(ctx, seckill.Tries{Last: since}, 100)
+		all, err := s.TriesSince(ctx, seckill.Tries{Changed: since}, 100)
 		require.NoError(t, err)
 		m := map[string]int{}
 		for _, v := range all {
@@ -134,14 +210,16 @@ func testTries(t *testing.T, s *shop) {
 		}
 		return m
 	}
-	cancel := func(sale seckill.SaleID, by string) {
-		_, err := s.TransitionBy(ctx, s.place(sale, "li.wei", 1).ID, "", seckill.Cancelled, by, "")
+	cancel := func(sale seckill.SaleID, by string) string {
+		order := s.place(sale, "li.wei", 1).ID
+		_, err := s.TransitionBy(ctx, order, "", seckill.Cancelled, by, "")
 		require.NoError(t, err)
+		return order
 	}
 	cancel(free.ID, "li.wei")
 	cancel(limited.ID, "root")
 	require.Empty(t, tries(), "what the shop cancels is no try")
-	cancel(limited.ID, "li.wei")
+	one := cancel(limited.ID, "li.wei")
 	require.Equal(t, map[string]int{"li.wei": 1}, tries(), "in the sale that asks for it")
 	paid := s.place(limited.ID, "han.mei", 1)
 	s.become(seckill.Paid, paid)
@@ -152,11 +230,20 @@ func testTries(t *testing.T, s *shop) {
 	_, err = s.Expire(ctx, 100)
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{"li.wei": 2}, tries(), "an order that expired is one too")
-	first, err := s.TriesSince(ctx, seckill.Tries{Last: since}, 1)
+	first, err := s.TriesSince(ctx, seckill.Tries{Changed: since}, 1)
 	require.NoError(t, err)
 	rest, err := s.TriesSince(ctx, first[0], 100)
 	require.NoError(t, err)
 	require.Empty(t, rest, "pages do not overlap")
+
+	// An order that is paid for late was no try, and its buyer does not wait again for it.
+	s.advance(time.Minute)
+	require.NoError(t, s.write(ctx, "paid late", func(tx *tx) error { return tx.unnoteTry(ctx, one, limited.ID, "li.wei", s.clock()) }))
+	late, err := s.TriesSince(ctx, first[0], 100)
+	require.NoError(t, err)
+	require.Len(t, late, 1, "the nodes see that there is something new")
+	require.Equal(t, 1, late[0].Count)
+	require.Equal(t, first[0].Last, late[0].Last, "the cool-down is from the end of the order, not from the payment")
 }
 
 func testInvites(t *testing.T, s *shop) {

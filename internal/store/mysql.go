@@ -49,7 +49,7 @@ func openMySQL(raw string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{where: where, dialect: dialect{
+	s := &Store{where: where, mostEligible: MaxEligible, dialect: dialect{
 		name:  "mysql",
 		goose: database.DialectMySQL,
 		class: classMySQL,

@@ -22,7 +22,7 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{where: "sqlite:" + file, dialect: dialect{
+	s := &Store{where: "sqlite:" + file, mostEligible: MaxEligible, dialect: dialect{
 		name:        "sqlite",
 		goose:       database.DialectSQLite3,
 		class:       classSQLite,

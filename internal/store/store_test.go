@@ -78,6 +78,8 @@ var behaviours = []struct {
 	{"a sale keeps its rules about who may buy", testAccessRules},
 	{"the lists hold each buyer and network once", testAccessEntries},
 	{"a sale has its list of buyers", testEligible},
+	{"a list of buyers is in force as a whole", testEligiblePieces},
+	{"lists of sales that are over go", testEligibleEnds},
 	{"orders left unpaid are counted where a sale asks for it", testTries},
 	{"an invitation opens its accounts and no more", testInvites},
 	{"an order is its owner's only", testOwner},

@@ -1,4 +1,4 @@
-package account
+package duty
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type oldLog struct {
 	owner   string
 }
 
-func (l *oldLog) TrimLog(_ context.Context, keep time.Duration, max int) (int, error) {
+func (l *oldLog) trim(_ context.Context, keep time.Duration, max int) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
@@ -54,13 +54,13 @@ func (l *oldLog) set(f func()) { l.mu.Lock(); defer l.mu.Unlock(); f() }
 
 // What is too old is removed in batches with rests between them, on one node at a time, and
 // an outage of the store ends nothing.
-func TestOldEntriesOfTheLogAreRemovedInBatches(t *testing.T) {
+func TestWhatIsOldIsRemovedInBatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &oldLog{old: 2*trimBatch + 7, owner: "another node"}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		trimmer := &Trimmer{Store: store, Keep: 48 * time.Hour, Log: slog.New(slog.DiscardHandler)}
+		trimmer := &Trimmer{Leases: store, What: "old entries", Keep: 48 * time.Hour, Trim: store.trim, Log: slog.New(slog.DiscardHandler)}
 		go func() { done <- trimmer.Run(ctx) }()
 		synctest.Wait()
 		store.set(func() { require.Empty(t, store.batches, "another node has the lease") })
