@@ -41,7 +41,7 @@ type Settings struct {
 	BuyerBurst   int `koanf:"buyer_burst" help:"requests that one buyer may send at once before buyer_rate counts"`
 	NetworkRate  int `koanf:"network_rate" help:"challenges and passes a second for one network (an IPv4 address, a /64 of IPv6), on one node; beyond it 429"`
 	NetworkBurst int `koanf:"network_burst" help:"challenges and passes that one network may ask for at once before network_rate counts"`
-	Remembered   int `koanf:"remembered" help:"buyers, and as many networks, whose requests a node remembers, at 16 bytes each; beyond it those that asked least are forgotten"`
+	Remembered   int `koanf:"remembered" help:"buyers, and as many networks, whose requests a node remembers, at 76 bytes for a buyer and a network together; beyond it those that asked least are forgotten"`
 
 	PassLife  time.Duration `koanf:"pass_life" help:"how long a pass holds, from the opening of the sale when it is fetched before it"`
 	PassEarly time.Duration `koanf:"pass_early" help:"how long before the opening passes and challenges are given"`
@@ -139,7 +139,8 @@ type Config struct {
 	// Once notes solved challenges for all nodes; nil: this node is alone.
 	Once Once
 	// Foreign, if set, checks the answer that a captcha of somebody else has given, in
-	// place of the formula. It is called when a pass is fetched, never by the buy route.
+	// place of the formula, which is then neither drawn nor accepted. It is called when a
+	// pass is fetched, never by the buy route. A wrong answer MUST be ErrWrong, or wrap it.
 	Foreign func(ctx context.Context, who Asker, response string) error
 	Now     func() time.Time // the gate's clock, which is that of all nodes
 	Log     *slog.Logger

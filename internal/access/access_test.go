@@ -62,6 +62,8 @@ func (s *shelf) AccessRules(context.Context, time.Time) (map[seckill.SaleID]seck
 }
 
 func (s *shelf) AccessEntries(_ context.Context, after seckill.AccessEntry, _ int) ([]seckill.AccessEntry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if after != (seckill.AccessEntry{}) {
 		return nil, s.down
 	}
@@ -79,8 +81,10 @@ func (s *shelf) Eligible(_ context.Context, sale seckill.SaleID, f func(string))
 }
 
 func (s *shelf) TriesSince(_ context.Context, from seckill.Tries, _ int) (all []seckill.Tries, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, t := range s.tries {
-		if from.Buyer == "" && !t.Last.Before(from.Last) {
+		if from.Buyer == "" && !t.Changed.Before(from.Changed) {
 			all = append(all, t)
 		}
 	}
@@ -203,6 +207,55 @@ func TestALongListKeepsNothingElseBack(t *testing.T) {
 		close(n.shelf.slow)
 		time.Sleep(time.Second)
 		require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere))
+		stop()
+		running.Wait()
+	})
+}
+
+// What one node writes holds on the others within a second: entries, rules and lists, and
+// what was left unpaid.
+func TestWhatOneNodeSetsIsInForceOnTheOtherWithinASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		one := newNode(t)
+		other := newNode(t, func(c *Config) { c.Store = one.shelf })
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		for _, n := range []node{one, other} {
+			running.Go(func() { n.Run(ctx) })
+		}
+		one.shelf.put(1, seckill.Access{TriesPerBuyer: 1})
+		time.Sleep(time.Second)
+		set := func(change func(s *shelf)) {
+			s := one.shelf
+			s.mu.Lock()
+			change(s)
+			s.mu.Unlock()
+			require.NoError(t, one.Look(t.Context()), "as the node does that was asked")
+		}
+		// says waits until both nodes say so, and for a second at most.
+		says := func(want error, sale seckill.SaleID, buyer string) {
+			t.Helper()
+			began := time.Now()
+			require.ErrorIs(t, one.Admit(sale, Asker{Buyer: buyer}, "", nowhere), want)
+			for !errors.Is(other.Admit(sale, Asker{Buyer: buyer}, "", nowhere), want) {
+				require.Less(t, time.Since(began), time.Second)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		set(func(s *shelf) {
+			s.entries = []seckill.AccessEntry{{List: "block", Buyer: "farmer"}}
+			s.versions["entries"]++
+		})
+		says(ErrNotEligible, 1, "farmer")
+		set(func(s *shelf) { s.entries = nil; s.versions["entries"]++ })
+		says(nil, 1, "farmer")
+		set(func(s *shelf) {
+			s.tries = []seckill.Tries{{Sale: 1, Buyer: "li.wei", Count: 1, Last: one.Now(), Changed: one.Now()}}
+		})
+		says(ErrTries, 1, "li.wei")
+		set(func(s *shelf) { s.rules[2] = seckill.Access{Pass: true}; s.versions["rules"]++ })
+		says(ErrPass, 2, "li.wei")
 		stop()
 		running.Wait()
 	})
@@ -458,7 +511,7 @@ func TestUnpaidEndsCount(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.shelf.set(n.Guard, 1, seckill.Access{TriesPerBuyer: 2, CooldownSeconds: 60})
-	n.shelf.tries = []seckill.Tries{{Sale: 1, Buyer: "li.wei", Count: 1, Last: n.Now()}, {Sale: 1, Buyer: "farmer", Count: 2, Last: n.Now()}, {Sale: 2, Buyer: "han.mei", Count: 9, Last: n.Now()}}
+	n.shelf.tries = []seckill.Tries{{Sale: 1, Buyer: "li.wei", Count: 1, Last: n.Now(), Changed: n.Now()}, {Sale: 1, Buyer: "farmer", Count: 2, Last: n.Now(), Changed: n.Now()}, {Sale: 2, Buyer: "han.mei", Count: 9, Last: n.Now(), Changed: n.Now()}}
 	require.NoError(t, n.Look(t.Context()))
 	var later *Later
 	require.ErrorAs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), &later)

@@ -60,7 +60,8 @@ const (
 )
 
 // Puzzle makes a challenge about something, as dear as the asker's score demands. With
-// sound set the formula is said in that language, zh or en, instead of drawn.
+// sound set the formula is said in that language, zh or en, instead of drawn. There is
+// none where a foreign captcha takes its place.
 func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string, who Asker, sound string) (Puzzle, error) {
 	p := Puzzle{Kind: kind}
 	now := g.Now()
@@ -86,7 +87,7 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 		}
 		p.Work = &c
 	}
-	if kind.Formula() {
+	if kind.Formula() && g.Foreign == nil {
 		var answer string
 		leave, err := g.drawing.Enter(ctx, Network(who.Address).String())
 		if err != nil {
@@ -134,7 +135,7 @@ func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string
 	}
 	err := g.solved(ctx, kind, about, who, s)
 	switch {
-	case err == ErrWrong:
+	case errors.Is(err, ErrWrong) && !errors.Is(err, errStale):
 		g.scores.failed(who, now)
 	default: // right, or nothing that a guess gains by: it was too late, say, or sent again
 		g.scores.unguess(who)
@@ -150,8 +151,11 @@ func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string
 var errStale = fmt.Errorf("%w", ErrWrong)
 
 func (g *Guard) solved(ctx context.Context, kind seckill.Challenge, about string, who Asker, s Solution) error {
-	foreign := g.Foreign != nil && s.Foreign != ""
-	if kind.Work() && s.Work == "" || kind.Formula() && !foreign && (s.Formula == "" || s.Answer == "") {
+	read := s.Formula != "" && s.Answer != ""
+	if g.Foreign != nil {
+		read = s.Foreign != ""
+	}
+	if kind.Work() && s.Work == "" || kind.Formula() && !read {
 		return ErrUnsolved
 	}
 	// Work first: who sends nonsense has not used up the formula.
@@ -163,7 +167,7 @@ func (g *Guard) solved(ctx context.Context, kind seckill.Challenge, about string
 	if !kind.Formula() {
 		return nil
 	}
-	if foreign {
+	if g.Foreign != nil {
 		return g.Foreign(ctx, who, s.Foreign)
 	}
 	return g.calculated(ctx, about, s.Formula, s.Answer)

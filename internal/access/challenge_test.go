@@ -198,24 +198,38 @@ func (gone) Once(context.Context, string, time.Duration) (bool, error) {
 	return false, seckill.ErrUnavailable
 }
 
+// A foreign captcha takes the formula's place: none is drawn, and none is accepted.
 func TestAForeignCaptchaIsOneFunction(t *testing.T) {
 	t.Parallel()
 	asked := ""
-	n := newNode(t, func(c *Config) {
+	plain, n := newNode(t), newNode(t, func(c *Config) {
 		c.Foreign = func(_ context.Context, who Asker, response string) error {
 			asked = who.Buyer
 			if response != "passed" {
-				return ErrWrong
+				return fmt.Errorf("the captcha of somebody else: %w", ErrWrong)
 			}
 			return nil
 		}
 	})
-	sale := n.sale(seckill.Access{Challenge: seckill.ChallengeFormula})
-	_, _, _, err := n.Pass(t.Context(), sale, Asker{Buyer: "li.wei", Address: here}, Solution{Foreign: "failed"})
-	require.ErrorIs(t, err, ErrWrong)
-	_, _, _, err = n.Pass(t.Context(), sale, Asker{Buyer: "li.wei", Address: here}, Solution{Foreign: "passed"})
+	sale, who := n.sale(seckill.Access{Challenge: seckill.ChallengeFormula}), Asker{Buyer: "li.wei", Address: here}
+	about := ForSale(sale.ID, who.Buyer)
+	pass := func(s Solution) error {
+		_, _, _, err := n.Pass(t.Context(), sale, who, s)
+		return err
+	}
+	p, err := n.Puzzle(t.Context(), sale.Challenge, about, who, "")
 	require.NoError(t, err)
+	require.Equal(t, Puzzle{Kind: seckill.ChallengeFormula, ExpiresAt: p.ExpiresAt}, p)
+	p, err = plain.Puzzle(t.Context(), sale.Challenge, about, who, "")
+	require.NoError(t, err)
+	require.ErrorIs(t, pass(solve(t, about, p)), ErrUnsolved, "a formula of another node")
+	require.NoError(t, pass(Solution{Foreign: "passed"}))
 	require.Equal(t, "li.wei", asked)
+	for range 3 {
+		require.ErrorIs(t, pass(Solution{Foreign: "failed"}), ErrWrong)
+	}
+	var later *Later
+	require.ErrorAs(t, pass(Solution{Foreign: "passed"}), &later, "wrong answers count")
 }
 
 func TestThePictureIsAPictureAndTheSoundASound(t *testing.T) {

@@ -63,7 +63,7 @@ func newScores(s Settings) scores {
 	return scores{
 		work: float64(s.Work), most: float64(s.WorkMost), busy: float64(s.WorkBusy), free: float64(s.NetworkBuyers),
 		buyers:   newTable(s.Remembered, func(v *suspicion) int64 { return v.at }),
-		networks: newTable(s.Remembered/4, func(v *crowd) int64 { return v.since }),
+		networks: newTable(s.Remembered/4, func(v *crowd) int64 { return v.worth(s.NetworkBuyers) }),
 	}
 }
 
@@ -166,6 +166,21 @@ func (s *scores) unguess(who Asker) {
 	})
 }
 
+// worth is until when the crowd matters: its whole hour where more came than are free, and
+// less of it where fewer came. So ever new networks of one buyer each make a crowd
+// forgotten no sooner than it is over.
+func (c *crowd) worth(free int) int64 {
+	return c.since + int64(float64(countLife)*min(1, float64(c.count())/float64(free)))
+}
+
+// count is how many bits are set.
+func (c *crowd) count() (set int) {
+	for _, b := range c.bits {
+		set += bits.OnesCount64(b)
+	}
+	return set
+}
+
 // came counts a buyer of a network.
 func (s *scores) came(who Asker, now time.Time) {
 	if who.Buyer == "" {
@@ -186,11 +201,7 @@ func (s *scores) crowd(who Asker, now time.Time) (n float64) {
 		if now.UnixNano()-c.since > int64(countLife) {
 			return
 		}
-		set := 0
-		for _, b := range c.bits {
-			set += bits.OnesCount64(b)
-		}
-		n = math.Round(-256 * math.Log(max(0.5, float64(256-set))/256))
+		n = math.Round(-256 * math.Log(max(0.5, float64(256-c.count()))/256))
 	})
 	return n
 }

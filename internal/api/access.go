@@ -330,8 +330,8 @@ func (a *API) listEntries(w http.ResponseWriter, r *request) error {
 }
 
 // setEligible uploads the buyers who may buy in a sale, a piece at a time: the first
-// replaces the list, the others add to it. A repeat changes nothing. While more is to
-// come nobody reads the list: what was read last stays in force until its last piece.
+// replaces the list, the others add to it. A repeat changes nothing. None of them is in
+// force before the last one. A list is emptied by one that has nobody in it.
 func (a *API) setEligible(w http.ResponseWriter, r *request) error {
 	id, err := r.saleID()
 	if err != nil {
@@ -351,6 +351,9 @@ func (a *API) setEligible(w http.ResponseWriter, r *request) error {
 	buyers, err := readBuyers(body.CSV)
 	if err != nil {
 		return err
+	}
+	if len(buyers) == 0 && body.Mode == "add" {
+		return &seckill.FieldError{Field: "csv", Must: "must have a line for each buyer"}
 	}
 	sale, err := a.Sales.Get(r.Context(), id)
 	if err != nil {
@@ -394,9 +397,6 @@ func readBuyers(table string) (buyers []string, err error) {
 			return nil, &seckill.FieldError{Field: "csv", Must: "must have a buyer's id, 1 to 64 printable characters, in the first column: line " + strconv.Itoa(line) + " has not"}
 		}
 		buyers = append(buyers, buyer)
-	}
-	if len(buyers) == 0 {
-		return nil, &seckill.FieldError{Field: "csv", Must: "must have a line for each buyer"}
 	}
 	return buyers, nil
 }

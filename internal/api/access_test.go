@@ -141,6 +141,28 @@ func TestBuyersBeyondTheLimitWait(t *testing.T) {
 	s.as("li.wei", "POST", ticketPath(s.soldOut.ID), "").problem(409, "sold_out") // the flag comes before everything
 }
 
+// What a network may ask for is counted for all of its buyers together, a /64 of IPv6
+// being one network; another network is served.
+func TestTheBuyersOfANetworkShareItsLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, withGuard(func(c *access.Settings) { c.NetworkRate, c.NetworkBurst = 1, 2 }))
+		for i, route := range []string{challengePath(s.open.ID), passPath(s.open.ID), "/api/challenge", "/api/register"} {
+			ask := func(buyer, host string) *answer {
+				c := call{method: "POST", path: route, token: token(t, buyer, ""), from: fmt.Sprintf("[2001:db8:%d:%s]:4000", i, host)}
+				if route == "/api/register" {
+					c.token, c.body = "", fmt.Sprintf(`{"name":%q,"password":%q}`, buyer, goodPassword)
+				}
+				return s.do(c)
+			}
+			require.Less(t, ask("li.wei", "1::1").status, 300, route)
+			require.Less(t, ask("han.mei", "1::2").status, 300, route)
+			require.Equal(t, "1", ask("wang.wu", "1::3").problem(429, "too_many_requests").header.Get("Retry-After"), route)
+			require.Less(t, ask("wang.wu", "2::1").status, 300, route)
+		}
+	})
+}
+
 // withGuard gives a system a guard with other settings.
 func withGuard(change func(*access.Settings)) func(*Config) {
 	return func(c *Config) {
@@ -226,6 +248,9 @@ func TestWhoMayBuyInASale(t *testing.T) {
 		s.admin("POST", path, bad).problem(422, "invalid_field")
 	}
 
+	s.admin("POST", path, `{"csv":"","mode":"replace"}`).is(200)
+	s.as("wang.wu", "POST", buy, "").problem(409, "not_eligible")
+
 	aged := s.create(saleBody{"eligible": "account_age", "account_age_seconds": 3600})
 	s.as("li.wei", "POST", ticketPath(aged.ID), "").problem(409, "not_eligible")
 	for age, status := range map[time.Duration]int{time.Minute: 409, 2 * time.Hour: 202} {
@@ -263,10 +288,10 @@ func TestWhoMayMakeAnAccount(t *testing.T) {
 		return s.anybody("POST", "/api/register", fmt.Sprintf(`{"name":%q,"password":%q%s}`, name, goodPassword, more))
 	}
 	closed := newSystem(t, func(c *Config) { c.Registration = RegistrationClosed })
-	join(closed, "li.wei", "").problem(403, "forbidden")
+	require.Contains(t, string(join(closed, "li.wei", "").problem(403, "forbidden").body), `"reason":"closed"`)
 
 	invited := newSystem(t, func(c *Config) { c.Registration = RegistrationInvited })
-	join(invited, "li.wei", "").problem(403, "forbidden")
+	require.Contains(t, string(join(invited, "li.wei", "").problem(403, "forbidden").body), `"reason":"not_invited"`)
 	join(invited, "li.wei", `,"invite":"mine"`).problem(403, "forbidden")
 	var v struct{ Invite string }
 	invited.admin("POST", "/api/admin/invites", `{"uses":1}`).is(201).into(&v)

@@ -144,8 +144,13 @@ func reason(err error) string {
 	if later := (*access.Later)(nil); errors.As(err, &later) {
 		return later.Why
 	}
-	if errors.Is(err, access.ErrTries) {
+	switch {
+	case errors.Is(err, access.ErrTries):
 		return "tries"
+	case errors.Is(err, seckill.ErrNotInvited):
+		return "not_invited"
+	case errors.Is(err, errClosed):
+		return "closed"
 	}
 	return ""
 }
