@@ -48,7 +48,9 @@ var passTests = []browserTest{
 	{"who logs in to buy is led to the check, and the page goes on", testPressedBeforeLogin},
 	{"a sale that is not for this buyer says so", testNotEligible},
 	{"who has left too many orders unpaid hears that", testTriesUsed},
+	{"a sale that is over or paused says so at the check", testCheckRefused},
 	{"a new account may cost a challenge", testAccountCosts},
+	{"a new account may need an invitation", testInvitation},
 	{"a check that cannot be loaded at once is loaded later", testCheckComesLater},
 }
 
@@ -251,6 +253,47 @@ func testNotEligible(t *testing.T, b *buyer) {
 	b.Await(`shown('#pass')`)
 	b.Click("#pass [data-part=start]")
 	b.Await(`text('#status') === 'This sale is not open to your account.' && text('#buy') === 'Not open to you' && !can('#buy') && !shown('#pass')`)
+}
+
+func testCheckRefused(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeWork })
+	b.checks(seckill.ChallengeWork, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", problem(409, "ended"))
+	b.Open("/sale/1")
+	b.Await(`shown('#pass')`)
+	b.Click("#pass [data-part=start]")
+	b.Await(`text('#pass [data-part=note]') === 'This sale has ended.'`)
+	b.shop.script("POST /api/sales/1/challenge", problem(409, "paused"))
+	b.Click("#pass [data-part=start]")
+	b.Await(`text('#pass [data-part=note]') === 'This sale is paused. You can buy when it resumes.'`)
+}
+
+func testInvitation(t *testing.T, b *buyer) {
+	b.shop.script("POST /api/register", reply(403, `{"status":403,"code":"forbidden","reason":"not_invited"}`))
+	b.Open("/register")
+	b.Await(`can('#register-submit') && !shown('#invite-label')`)
+	b.fill("ada", "correct horse battery")
+	b.Click("#register-submit")
+	b.Await(`text('#status') === 'Registering needs an invitation. Please fill in its code.' && document.activeElement === node('[name=invite]')`)
+	b.Fill("[name=invite]", "7Q2M")
+	b.Click("#register-submit")
+	b.Await(`text('#status') === 'This invitation is wrong, used up or over.'`)
+	b.shop.unscript("POST /api/register")
+	b.Open("/register?invite=N6TZ&next=%2Forders")
+	b.Await(`can('#register-submit') && node('[name=invite]').value === 'N6TZ' && shown('#invite-label')`)
+	b.fill("ada", "correct horse battery")
+	b.Click("#register-submit")
+	b.Await(`location.pathname === '/orders'`)
+	bodies := b.shop.bodies("POST /api/register")
+	require.JSONEq(t, `{"name":"ada","password":"correct horse battery","invite":"N6TZ"}`, bodies[len(bodies)-1])
+	b.shop.script("POST /api/register", reply(403, `{"status":403,"code":"forbidden","reason":"closed"}`))
+	b.speak("zh-CN")
+	b.Open("/register")
+	b.Await(`can('#register-submit')`)
+	b.fill("ada", "correct horse battery")
+	b.Click("#register-submit")
+	b.Await(`text('#status') === '本店的账号由店家开通，不能在此注册。'`)
 }
 
 func testAccountCosts(t *testing.T, b *buyer) {

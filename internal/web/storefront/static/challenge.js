@@ -29,6 +29,17 @@ export function challenge(root, { path, solved, early = () => {}, barred = () =>
     tellNote('bad', key, { seconds: Math.max(1, Math.ceil(retryAfter / 1000)) });
   }
 
+  // refused says why there is no challenge, or nothing for its solution.
+  function refused(answer) {
+    const { status, code, reason } = answer;
+    part(root, 'start').hidden = false;
+    if (code === 'too_many_requests') return tellWait(answer);
+    if (code === 'not_open') early();
+    if (code === 'not_eligible') barred(reason);
+    const key = { not_open: 'pass.early', not_eligible: reason === 'tries' ? 'verdict.tries' : 'verdict.not_eligible', ended: 'verdict.ended', paused: 'verdict.paused' }[code];
+    return key ? tellNote('info', key) : tellNote('bad', status === 0 ? 'error.network' : 'error.unavailable');
+  }
+
   function stop() {
     run++;
     worker?.terminate();
@@ -85,12 +96,7 @@ export function challenge(root, { path, solved, early = () => {}, barred = () =>
     const given = await post(path, bySound ? { sound: lang.startsWith('zh') ? 'zh' : 'en' } : undefined);
     if (mine !== run) return;
     if (given.status !== 200) {
-      part(root, 'start').hidden = false;
-      if (given.code === 'not_open') early();
-      else if (given.code === 'not_eligible') barred(given.reason);
-      else if (given.code === 'too_many_requests') tellWait(given);
-      else tellNote('bad', given.status === 0 ? 'error.network' : 'error.unavailable');
-      if (given.code === 'not_open' || given.code === 'not_eligible') tellNote('info', given.code === 'not_open' ? 'pass.early' : given.reason === 'tries' ? 'verdict.tries' : 'verdict.not_eligible');
+      refused(given);
       return;
     }
     const puzzle = given.body;
@@ -113,12 +119,7 @@ export function challenge(root, { path, solved, early = () => {}, barred = () =>
     const end = await solved(body);
     if (mine !== run) return;
     if (end.code === 'challenge_failed') await begin(bySound, true);
-    else if (end.code === 'not_eligible') barred(end.reason);
-    else if (end.status >= 300 || end.status === 0) {
-      part(root, 'start').hidden = false;
-      if (end.code === 'too_many_requests') tellWait(end);
-      else tellNote('bad', 'error.unavailable');
-    }
+    else if (end.status >= 300 || end.status === 0) refused(end);
   }
 
   part(root, 'start').addEventListener('click', () => begin(false));

@@ -6,7 +6,8 @@ import { byId, changed, check, hush, label, tell } from './frame.js';
 const form = byId('login-form');
 const submit = form.querySelector('button');
 const { action } = form.dataset; // login or register
-const { name, password, code: digits } = form.elements; // the digits: of a second factor, for the login only
+// digits of a second factor are for the login only, an invitation for the registration
+const { name, password, code: digits, invite } = form.elements;
 let busy = false;
 
 // next is where to go after the login: a page of this site, never another's.
@@ -22,7 +23,7 @@ export function next(search) {
 // wrong says what is wrong, and brings the reader to the field that it is about.
 function wrong(field, key, values) {
   if (key) tell({ tone: 'bad', key, values });
-  for (const f of [name, password, digits]) f?.setAttribute('aria-invalid', String(f === field));
+  for (const f of [name, password, digits, invite]) f?.setAttribute('aria-invalid', String(f === field));
   field?.focus();
 }
 
@@ -53,7 +54,7 @@ async function enter() {
 async function send(solution) {
   busy = true;
   draw();
-  const answer = await post(`/api/${action}`, { name: name.value.trim(), password: password.value, ...(digits?.value.trim() ? { code: digits.value.trim() } : {}), ...solution });
+  const answer = await post(`/api/${action}`, { name: name.value.trim(), password: password.value, ...(digits?.value.trim() ? { code: digits.value.trim() } : {}), ...(invite?.value.trim() ? { invite: invite.value.trim() } : {}), ...solution });
   const costs = answer.code === 'challenge_required' && box;
   if (costs) puzzle ??= await check(box, checked);
   busy = false;
@@ -79,6 +80,11 @@ function explain(answer) {
     byId('code-label').hidden = false; // the account has one, and the password was right
     return wrong(digits, 'error.second_factor');
   }
+  if (answer.reason === 'not_invited' && invite) {
+    byId('invite-label').hidden = false;
+    return wrong(invite, invite.value.trim() ? 'register.invite_wrong' : 'register.invite_wanted');
+  }
+  if (answer.reason === 'closed') return wrong(null, 'register.closed');
   if (code === 'name_taken') return wrong(name, 'error.name_taken');
   if (code === 'weak_password') wrong(password, 'error.weak_password');
   else if (code === 'unauthorized') wrong(password, 'error.unauthorized');
@@ -100,6 +106,11 @@ form.addEventListener('submit', (event) => {
   event.preventDefault();
   enter();
 });
+// Whoever was invited by a link has the code in it.
+if (invite) {
+  invite.value = new URLSearchParams(location.search).get('invite') ?? '';
+  byId('invite-label').hidden = !invite.value;
+}
 // The other form leads to the same place in the end.
 byId('other').search = location.search;
 hush();

@@ -176,6 +176,10 @@ export default {
     "register.submit": "注册并登录",
     "register.hint": "已有账号？",
     "register.other": "登录",
+    "register.invite": "邀请码",
+    "register.invite_wanted": "注册需要邀请码，请填写后再试。",
+    "register.invite_wrong": "邀请码不对、已用完或已过期。",
+    "register.closed": "本店的账号由店家开通，不能在此注册。",
 
     "orders.heading": "我的订单",
     "orders.empty": "还没有订单。",
@@ -415,6 +419,10 @@ export default {
     "register.submit": "Register and log in",
     "register.hint": "Already registered?",
     "register.other": "Log in",
+    "register.invite": "Invitation",
+    "register.invite_wanted": "Registering needs an invitation. Please fill in its code.",
+    "register.invite_wrong": "This invitation is wrong, used up or over.",
+    "register.closed": "The shop makes the accounts here. Nobody can register.",
 
     "orders.heading": "My orders",
     "orders.empty": "You have no orders yet.",
