@@ -32,6 +32,7 @@ import (
 	"seckill/internal/sale"
 	"seckill/internal/settle"
 	"seckill/internal/store"
+	"seckill/internal/store/storetest"
 	"seckill/internal/web"
 )
 
@@ -97,7 +98,9 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
 	tokens, err := account.NewVerifier([]byte(theSecret), []byte(previousSecret))
 	require.NoError(t, err)
-	s.store, err = store.Open(ctx, "sqlite:"+filepath.Join(dir, "seckill.db"), true)
+	file := filepath.Join(dir, "seckill.db")
+	storetest.Make(t, file, store.Open)
+	s.store, err = store.Open(ctx, "sqlite:"+file, true)
 	require.NoError(t, err)
 	s.commits, err = sql.Open("sqlite", "file:"+filepath.Join(dir, "seckill.db")+"?_pragma=busy_timeout(10000)")
 	require.NoError(t, err)

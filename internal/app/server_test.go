@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,8 @@ import (
 
 	"seckill/internal/stack"
 	"seckill/internal/stack/stacktest"
+	"seckill/internal/store"
+	"seckill/internal/store/storetest"
 )
 
 // served is the server that nodes use, on a port of this machine.
@@ -135,6 +138,7 @@ func status(t *testing.T, url string) int {
 func embedded(t *testing.T) Config {
 	c := Defaults()
 	c.DataDir = t.TempDir()
+	storetest.Make(t, filepath.Join(c.DataDir, "seckill.db"), store.Open)
 	return c
 }
 

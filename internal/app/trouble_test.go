@@ -23,13 +23,16 @@ import (
 	"seckill"
 	"seckill/internal/access"
 	"seckill/internal/store"
+	"seckill/internal/store/storetest"
 )
 
 // Nodes of one store with different secrets are named, in the log and in /readyz: all of
 // them, whoever came first. What one of them has sealed is not thrown away by another.
 func TestANodeWithAnotherSecretIsNamed(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "seckill.db"), true)
+	file := filepath.Join(t.TempDir(), "seckill.db")
+	storetest.Make(t, file, store.Open)
+	s, err := store.Open(t.Context(), "sqlite:"+file, true)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	with := func(secrets ...string) *Node {

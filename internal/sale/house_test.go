@@ -16,6 +16,7 @@ import (
 	"seckill"
 	"seckill/internal/gate"
 	"seckill/internal/store"
+	"seckill/internal/store/storetest"
 )
 
 var errDown = fmt.Errorf("down: %w", seckill.ErrUnavailable)
@@ -137,7 +138,9 @@ type house struct {
 func newHouse(t testing.TB) *house {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := store.Open(context.Background(), "sqlite:"+filepath.Join(dir, "seckill.db"), false)
+	file := filepath.Join(dir, "seckill.db")
+	storetest.Make(t, file, store.Open)
+	s, err := store.Open(context.Background(), "sqlite:"+file, false)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	g, err := gate.OpenMemory(context.Background(), filepath.Join(dir, "gate.db"), 0)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,10 +82,7 @@ func TestSQLiteToo(t *testing.T) {
 	for _, b := range both {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
-			s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "s.db"), false)
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, s.Close()) })
-			b.test(t, s)
+			b.test(t, openTestSQLite(t))
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"seckill"
 	"seckill/internal/stack/stacktest"
+	"seckill/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) {
@@ -241,6 +243,9 @@ func openTestSQLite(t testing.TB) *Store {
 
 func sqliteAt(t testing.TB, file string) *Store {
 	t.Helper()
+	if _, err := os.Stat(file); err != nil { // it is the first one to open the file
+		storetest.Make(t, file, Open)
+	}
 	s, err := Open(context.Background(), "sqlite:"+file, true)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
