@@ -16,21 +16,27 @@ import (
 )
 
 // Limits of the balancer. The rest after a count goes by what it has read, and not by how
-// long it took: on a busy machine a fault is found as soon as on a quiet one. It works a
-// fiftieth of the time where a row takes balanceRow, and a sixth of it at most anywhere.
+// long it took: on a busy machine a fault is found as soon as on a quiet one. A sale is
+// counted a fiftieth of the time at most, all sales together a twenty-fifth, where a row
+// takes balanceRow; and a sixth of the time at most anywhere. What follows for the time in
+// which a fault is found stands in docs/INVARIANTS.md, and TestTheLawOfSizes holds it.
 const (
-	balanceShare   = 50                   // a count is followed by a rest that is so many times as long as its rows take
-	balanceRow     = 4 * time.Microsecond // of the store or of the gate
-	balanceBase    = 500                  // rows that a count costs without reading any
-	balanceLeast   = 5                    // and at least so many times as long as it took
-	balanceRest    = time.Minute          // and is no longer than this
-	balanceEvery   = time.Second          // between two counts of the same sale, at least
-	balanceTime    = 10 * time.Second
-	balanceOutbox  = 20_000 // tickets without an outcome, beyond which they are not read
-	balanceActive  = 20_000 // active orders held against the gate in one count; the others follow in the next
-	balanceHolds   = 5_000  // holds of the gate held against the store in one count
-	balancePage    = 1_000  // rows of one question
-	balanceKept    = 64     // counts that are told
+	balanceEvery   = time.Second // between the beginnings of two counts of a sale, at least
+	balanceShare   = 50          // a sale rests so many times as long as its count takes
+	balanceOthers  = 25          // and the other sales as many times
+	balanceLeast   = 5           // and at least so many times as long as it took indeed
+	balanceRest    = time.Minute // and none rests longer
+	balanceBase    = 2 * time.Millisecond
+	balanceSum     = 500 * time.Nanosecond // a row that the store adds up
+	balanceRow     = 3 * time.Microsecond  // a row that is read, of the store or of the gate
+	balanceTime    = 10 * time.Second      // of one look
+	balanceOutbox  = 20_000                // tickets without an outcome, beyond which they are not read
+	balanceSlice   = 5_000                 // active orders held against the gate in one count; the others follow in the next ones
+	balanceHolds   = 1_000                 // holds of the gate held against the store in one count
+	balancePage    = 1_000                 // rows of one question
+	balanceFound   = 100                   // tickets that break a rule and are asked for again in each count
+	balanceKept    = 64                    // counts that are told
+	balancePlaces  = 1_024                 // sales of which it is known how far they are counted
 	balanceLife    = 15 * time.Second
 	balanceStandby = 2 * time.Second
 )
@@ -43,6 +49,7 @@ type BalanceStore interface {
 	// Weigh MUST read as of one moment, and MUST lock nothing.
 	Weigh(ctx context.Context, id seckill.SaleID, seq int64, outbox []seckill.Ticket) (seckill.Weights, error)
 	ActiveAfter(ctx context.Context, id seckill.SaleID, buyer string, max int) ([]seckill.Ticket, error)
+	ActiveOf(ctx context.Context, id seckill.SaleID, buyers []string) ([]seckill.Ticket, error)
 	Fates(ctx context.Context, tickets []string) (map[string]seckill.Fate, error)
 	duty.Leases
 }
@@ -60,7 +67,7 @@ type BalanceGate interface {
 type Balancer struct {
 	Store BalanceStore
 	Gate  BalanceGate
-	// Watched are the sales that are counted in every turn. Of the others one is.
+	// Watched are the sales that are counted all the time. Of the others one is in its turn.
 	Watched func(ctx context.Context) ([]seckill.Sale, time.Time, error)
 	Node    string // among those that want the duty
 	Only    bool   // there is no other node
@@ -68,22 +75,30 @@ type Balancer struct {
 
 	metrics balanceMetrics
 	older   seckill.SaleID // the last of the others that was counted
-	places  map[seckill.SaleID]place
-	rows    int64 // that the last count has read
+	others  time.Time      // when one of them is due
+	places  map[seckill.SaleID]*place
+	asking  duty.Complaint // which sales are watched
 
 	mu     sync.Mutex
 	counts map[seckill.SaleID]seckill.Balance
 }
 
-// place is how far the orders and the holds of a sale have been held against one another.
+// place is how far the count of a sale is. The sums are counted each time, its orders and
+// holds in slices, one in each count.
 type place struct {
-	buyer  string
-	cursor uint64
+	due     time.Time        // of the next count
+	counted time.Time        // when it was last counted, or found among the watched
+	buyer   string           // behind whom the next slice of orders begins
+	cursor  uint64           // where the next slice of holds begins
+	began   time.Time        // the pass over all orders that is under way
+	walked  time.Time        // when the last whole pass began; zero: there was none
+	found   []seckill.Breach // of tickets; they are asked for again in each count until they are mended
+	failing duty.Complaint
 }
 
 type balanceMetrics struct {
 	red     prometheus.Gauge
-	counted prometheus.Gauge
+	oldest  prometheus.Gauge
 	seconds prometheus.Counter
 }
 
@@ -92,7 +107,7 @@ func (b *Balancer) Register(r prometheus.Registerer) {
 	f := promauto.With(r)
 	b.metrics = balanceMetrics{
 		red:     f.NewGauge(prometheus.GaugeOpts{Name: "seckill_balance_red", Help: "Sales whose units do not add up, at the node that counts; 0 at the others."}),
-		counted: f.NewGauge(prometheus.GaugeOpts{Name: "seckill_balance_counted_timestamp_seconds", Help: "When this node last counted a sale; 0: it has not had the duty."}),
+		oldest:  f.NewGauge(prometheus.GaugeOpts{Name: "seckill_balance_counted_timestamp_seconds", Help: "Since when every open, coming or just ended sale has been counted: the time of the oldest of their counts, at the node that counts; 0 at the others."}),
 		seconds: f.NewCounter(prometheus.CounterOpts{Name: "seckill_balance_seconds_total", Help: "Time that counting took."}),
 	}
 }
@@ -101,11 +116,8 @@ func (b *Balancer) Register(r prometheus.Registerer) {
 func (b *Balancer) Run(ctx context.Context) error {
 	lease := &duty.Lease{Leases: b.Store, Name: "balance", Owner: b.Node, Life: balanceLife, Standby: balanceStandby}
 	defer lease.Release(ctx)
-	b.places = map[seckill.SaleID]place{}
-	var complaint duty.Complaint
 	for ctx.Err() == nil {
-		began := time.Now()
-		mine := b.Only
+		mine, rest := b.Only, balanceEvery
 		if !mine {
 			held, err := lease.Held(ctx)
 			if mine = held && err == nil; !mine {
@@ -113,11 +125,9 @@ func (b *Balancer) Run(ctx context.Context) error {
 			}
 		}
 		if mine {
-			if err := b.turn(ctx); ctx.Err() == nil && complaint.New(err) {
-				b.Log.Warn("balance: not every sale can be counted", "error", err)
-			}
+			rest = b.turn(ctx)
 		}
-		_ = duty.Rest(ctx, max(balanceEvery-time.Since(began), balanceEvery/10))
+		_ = duty.Rest(ctx, rest)
 	}
 	return nil
 }
@@ -129,7 +139,8 @@ func (b *Balancer) forget(err error) {
 	defer b.mu.Unlock()
 	b.metrics.red.Set(0)
 	if err == nil {
-		b.counts = nil
+		b.counts, b.places = nil, nil
+		b.metrics.oldest.Set(0)
 		return
 	}
 	for id, c := range b.counts {
@@ -138,38 +149,113 @@ func (b *Balancer) forget(err error) {
 	}
 }
 
-// turn counts the watched sales and one other, with a rest after each.
-func (b *Balancer) turn(ctx context.Context) (failed error) {
+// turn counts the sale that has been due for the longest time, if one is, and returns how
+// long to rest before the next.
+func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 	sales, _, err := b.Watched(ctx)
-	if err != nil {
-		failed = err // they are those of the last answer
+	if ctx.Err() == nil && b.asking.New(err) { // the sales are those of the last answer
+		b.Log.Warn("balance: the sales that are open cannot be asked for", "error", err)
 	}
-	if others, err := b.Store.Sales(ctx, b.older, 1); err == nil {
-		if b.older = 0; len(others) > 0 {
-			b.older = others[0].ID
-			if !slices.ContainsFunc(sales, func(s seckill.Sale) bool { return s.ID == others[0].ID }) {
-				sales = append(slices.Clone(sales), others[0])
-			}
-		}
-	}
+	now := time.Now()
+	b.limit(sales)
+	var id seckill.SaleID
+	due := now.Add(balanceEvery)
 	for _, s := range sales {
-		c, took, err := b.count(ctx, s.ID)
-		if errors.Is(err, seckill.ErrNotFound) {
-			continue
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			failed = err
-		}
-		b.keep(c, err)
-		b.metrics.seconds.Add(took.Seconds())
-		if duty.Rest(ctx, min(max(time.Duration(b.rows)*balanceRow*balanceShare, balanceLeast*took), balanceRest)) != nil {
-			return nil
+		if p := b.place(s.ID, now); p.due.Before(due) {
+			id, due = s.ID, p.due
 		}
 	}
-	return failed
+	if b.others.Before(due) {
+		id, due = 0, b.others
+	}
+	if due.After(now) {
+		b.tellOldest(sales)
+		return due.Sub(now)
+	}
+	if id == 0 {
+		b.others = now.Add(balanceEvery)
+		if id = b.other(ctx, sales); id == 0 {
+			return 0
+		}
+	}
+	p := b.place(id, now)
+	c, cost, took, err := b.count(ctx, id, p)
+	if ctx.Err() != nil {
+		return 0
+	}
+	b.metrics.seconds.Add(took.Seconds())
+	p.due = later(now.Add(balanceEvery), time.Now().Add(min(max(cost*balanceShare, balanceLeast*took), balanceRest)))
+	switch {
+	case errors.Is(err, seckill.ErrNotFound):
+		p.counted = now // there is nothing to count
+	default:
+		if p.failing.New(err) {
+			b.Log.Warn("balance: a sale cannot be counted", "sale", id, "error", err)
+		}
+		if b.keep(c, err); err == nil {
+			p.counted = now
+		}
+	}
+	b.tellOldest(sales)
+	return min(max(cost*balanceOthers, balanceLeast*took), balanceRest)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// other is the next sale that nobody watches, of all there are; 0: it is one that somebody
+// does, or the end of them.
+func (b *Balancer) other(ctx context.Context, watched []seckill.Sale) seckill.SaleID {
+	others, err := b.Store.Sales(ctx, b.older, 1)
+	if b.older = 0; err != nil || len(others) == 0 {
+		return 0
+	}
+	b.older = others[0].ID
+	if slices.ContainsFunc(watched, func(s seckill.Sale) bool { return s.ID == b.older }) {
+		return 0
+	}
+	return b.older
+}
+
+func (b *Balancer) place(id seckill.SaleID, now time.Time) *place {
+	p := b.places[id]
+	if p == nil {
+		if b.places == nil {
+			b.places = map[seckill.SaleID]*place{}
+		}
+		p = &place{counted: now}
+		b.places[id] = p
+	}
+	return p
+}
+
+// limit forgets the places of sales that nobody watches, when there are too many.
+func (b *Balancer) limit(watched []seckill.Sale) {
+	if len(b.places) < balancePlaces {
+		return
+	}
+	kept := map[seckill.SaleID]*place{}
+	for _, s := range watched {
+		if p := b.places[s.ID]; p != nil {
+			kept[s.ID] = p
+		}
+	}
+	b.places = kept
+}
+
+// tellOldest says how old the oldest count of the watched sales is.
+func (b *Balancer) tellOldest(watched []seckill.Sale) {
+	oldest := time.Now()
+	for _, s := range watched {
+		if p := b.places[s.ID]; p != nil && p.counted.Before(oldest) {
+			oldest = p.counted
+		}
+	}
+	b.metrics.oldest.Set(float64(oldest.UnixMilli()) / 1000)
 }
 
 // keep notes a count. One that failed leaves the last one, and says why it is old.
@@ -190,7 +276,6 @@ func (b *Balancer) keep(c seckill.Balance, err error) {
 	}
 	b.counts[c.Sale] = c
 	if err == nil {
-		b.metrics.counted.SetToCurrentTime()
 		if !*c.OK && (was.OK == nil || *was.OK) {
 			b.Log.Error("balance: the units of a sale do not add up", "sale", c.Sale, "violations", c.Violations)
 		}
@@ -230,33 +315,31 @@ func (b *Balancer) Balances() map[seckill.SaleID]seckill.Balance {
 	return all
 }
 
-// count counts one sale. A breach counts only when it stands on every look, as in the
-// audit: gate and store are not read at the same moment. took is without the pauses.
-func (b *Balancer) count(ctx context.Context, id seckill.SaleID) (c seckill.Balance, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, balanceTime)
-	defer cancel()
-	c.Sale, b.rows = id, balanceBase
-	var standing []seckill.Breach
-	from := b.places[id]
-	for look := range auditLooks {
-		if look > 0 {
-			if err := duty.Rest(ctx, auditPause<<look); err != nil {
-				return c, took, err
+// count counts one sale: its sums, and a slice of its orders and holds. A breach counts
+// only when it stands on every look, as in the audit: gate and store are not read at the
+// same moment. The tickets that break a rule are asked for again in the later looks, and in
+// every count after this one until they are mended. cost is what it takes by the number of
+// rows, took what it took, without the pauses.
+func (b *Balancer) count(ctx context.Context, id seckill.SaleID, p *place) (c seckill.Balance, cost, took time.Duration, err error) {
+	standing := p.found
+	for n := range auditLooks {
+		if n > 0 {
+			if err := duty.Rest(ctx, auditPause<<n); err != nil {
+				return c, cost, took, err
 			}
 		}
-		next, began := from, time.Now()
-		seen, err := b.look(ctx, id, &next, standing)
-		took += time.Since(began)
+		began := time.Now()
+		l := &look{Balancer: b, sale: id, suspects: standing}
+		if n == 0 {
+			l.slice = p
+		}
+		c, err = l.look(ctx)
+		took, cost = took+time.Since(began), cost+l.cost
 		if err != nil {
-			return seckill.Balance{Sale: id}, took, err
+			return seckill.Balance{Sale: id}, cost, took, err
 		}
-		b.places[id] = next
-		c = seen
-		if look == 0 {
+		if n == 0 {
 			standing = c.Violations
-		}
-		same := func(v seckill.Breach) func(seckill.Breach) bool {
-			return func(o seckill.Breach) bool { return o.Rule == v.Rule && o.Ticket == v.Ticket }
 		}
 		standing = slices.DeleteFunc(slices.Clone(c.Violations), func(v seckill.Breach) bool { return !slices.ContainsFunc(standing, same(v)) })
 		if len(standing) == 0 {
@@ -266,140 +349,13 @@ func (b *Balancer) count(ctx context.Context, id seckill.SaleID) (c seckill.Bala
 	if c.Violations = standing; c.Violations == nil {
 		c.Violations = []seckill.Breach{}
 	}
+	p.found = slices.DeleteFunc(slices.Clone(standing), func(v seckill.Breach) bool { return v.Buyer == "" })
+	p.found = p.found[:min(len(p.found), balanceFound)]
 	ok := len(c.Violations) == 0
-	c.OK = &ok
-	return c, took, nil
+	c.OK, c.Walked = &ok, p.walked
+	return c, cost, took, nil
 }
 
-// look counts one sale once. suspects are the breaches of the look before; the holds of
-// their buyers are checked again even if this part of the holds lacks them.
-func (b *Balancer) look(ctx context.Context, id seckill.SaleID, from *place, suspects []seckill.Breach) (c seckill.Balance, err error) {
-	before, err := b.Store.Sale(ctx, id)
-	if err != nil {
-		return c, err
-	}
-	c = seckill.Balance{Sale: id, At: b.Gate.Now().UTC().Truncate(time.Millisecond)}
-	cut, err := b.Gate.Glance(ctx, id, balanceOutbox)
-	if err != nil {
-		return c, err
-	}
-	moves, err := b.Store.OpenMoves(ctx)
-	if err != nil {
-		return c, err
-	}
-	w, err := b.Store.Weigh(ctx, id, cut.Seq, cut.Outbox)
-	if err != nil {
-		return c, err
-	}
-	after, err := b.Gate.Glance(ctx, id, 0)
-	if err != nil {
-		return c, err
-	}
-	b.rows += int64(2*len(cut.Outbox)) + w.Unpaid + w.Paid // units: at least as many as orders
-	moving := w.Returning > 0 || w.Growing > 0 || before.Total != w.Sale.Total || cut.Freed != after.Freed ||
-		slices.ContainsFunc(moves, func(m seckill.Move) bool { return m.Sale == id })
-	sums, breaches := w.Weigh(&cut, !moving)
-	c.Sums, c.Money = &sums, w.Money
-	if cut.Epoch != w.Sale.Epoch || cut.Epoch != after.Epoch {
-		// A rebuild is under way: what the gate has is counted again just now.
-		breaches = slices.DeleteFunc(breaches, func(v seckill.Breach) bool { return v.Rule != "counter" && v.Rule != "money" })
-		c.Violations = breaches
-		return c, nil
-	}
-	if cut.Partial {
-		c.Says = "too many tickets wait for their outcome to be counted one by one"
-	}
-	if c.Violations = breaches; w.Sale.Retired {
-		return c, nil // the gate has forgotten its buyers
-	}
-	held, err := b.heldAgainst(ctx, &w.Sale, &cut, from, suspects)
-	c.Violations = append(c.Violations, held...)
-	return c, err
-}
-
-// heldAgainst holds a part of the orders and of the gate's holds against one another,
-// ticket by ticket.
-func (b *Balancer) heldAgainst(ctx context.Context, sale *seckill.Sale, cut *seckill.Cut, from *place, suspects []seckill.Breach) (breaches []seckill.Breach, err error) {
-	id := sale.ID
-	for read := 0; read < balanceActive; {
-		active, err := b.Store.ActiveAfter(ctx, id, from.buyer, balancePage)
-		if err != nil {
-			return nil, err
-		}
-		buyers := make([]string, len(active))
-		for i := range active {
-			buyers[i] = active[i].Buyer
-		}
-		holds, err := b.Gate.Holds(ctx, id, buyers)
-		if err != nil {
-			return nil, err
-		}
-		given, err := b.Gate.Glance(ctx, id, 0)
-		if err != nil {
-			return nil, err
-		}
-		for _, order := range active {
-			h, held := holds[order.Buyer]
-			if v, wrong := seckill.Mismatch(order, h, held); wrong {
-				breaches = append(breaches, v)
-			} else if order.Seq > given.Seq {
-				breaches = append(breaches, seckill.Breach{Rule: "only the gate admits", Ticket: order.ID, Says: "its number is beyond the last one that the gate has given"})
-			}
-		}
-		read += len(active)
-		b.rows += int64(2 * len(active))
-		if from.buyer = ""; len(active) < balancePage {
-			break
-		}
-		from.buyer = active[len(active)-1].Buyer
-	}
-	holds, next, err := b.Gate.ScanHolds(ctx, id, from.cursor, balanceHolds)
-	if err != nil {
-		return nil, err
-	}
-	from.cursor = next
-	b.rows += int64(2 * len(holds))
-	var again []string
-	for _, v := range suspects {
-		again = append(again, v.Buyer)
-	}
-	suspected, err := b.Gate.Holds(ctx, id, again)
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range suspected {
-		if !slices.ContainsFunc(holds, func(o seckill.Hold) bool { return o.ID == h.ID }) {
-			holds = append(holds, h)
-		}
-	}
-	more, err := b.fates(ctx, holds, cut)
-	return append(breaches, more...), err
-}
-
-// fates asks the store what became of holds that wait or are placed.
-func (b *Balancer) fates(ctx context.Context, holds []seckill.Hold, cut *seckill.Cut) (breaches []seckill.Breach, err error) {
-	holds = slices.DeleteFunc(holds, func(h seckill.Hold) bool {
-		return !h.State.Active() || h.State == seckill.HoldPending && (cut.Partial || h.Seq > cut.Seq)
-	})
-	waits := make(map[string]bool, len(cut.Outbox))
-	for _, t := range cut.Outbox {
-		waits[t.ID] = true
-	}
-	for some := range slices.Chunk(holds, balancePage) {
-		ids := make([]string, len(some))
-		for i := range some {
-			ids[i] = some[i].ID
-		}
-		fates, err := b.Store.Fates(ctx, ids)
-		if err != nil {
-			return nil, err
-		}
-		for _, h := range some {
-			f, known := fates[h.ID]
-			if v, wrong := seckill.Mislaid(h, f, known, waits[h.ID]); wrong {
-				breaches = append(breaches, v)
-			}
-		}
-	}
-	return breaches, nil
+func same(v seckill.Breach) func(seckill.Breach) bool {
+	return func(o seckill.Breach) bool { return o.Rule == v.Rule && o.Ticket == v.Ticket }
 }

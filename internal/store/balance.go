@@ -23,14 +23,15 @@ func (s *Store) Weigh(ctx context.Context, id seckill.SaleID, seq int64, outbox 
 		if err != nil {
 			return err
 		}
+		var paid int64 // in money
 		for _, sum := range []struct {
 			query string
 			args  []any
 			into  []any
 		}{
 			{`SELECT COALESCE(SUM(CASE WHEN state = 'unpaid' THEN quantity ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 'paid' THEN quantity ELSE 0 END), 0),
-				COALESCE(SUM(CASE WHEN seq <= ? THEN quantity ELSE 0 END), 0) FROM tickets WHERE sale = ? AND ` + t.s.dialect.active + " IS NOT NULL",
-				[]any{seq, id}, []any{&w.Unpaid, &w.Paid, &w.Settled}},
+				COALESCE(SUM(CASE WHEN seq <= ? THEN quantity ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 'paid' THEN amount ELSE 0 END), 0) FROM tickets WHERE sale = ? AND ` + t.s.dialect.active + " IS NOT NULL",
+				[]any{seq, id}, []any{&w.Unpaid, &w.Paid, &w.Settled, &paid}},
 			{"SELECT COALESCE(SUM(quantity), 0) FROM returns WHERE sale = ?", []any{id}, []any{&w.Returning}},
 			{"SELECT COALESCE(SUM(delta), 0) FROM moves WHERE sale = ? AND done = 0 AND delta > 0", []any{id}, []any{&w.Growing}},
 		} {
@@ -61,7 +62,7 @@ func (s *Store) Weigh(ctx context.Context, id seckill.SaleID, seq int64, outbox 
 		if w.Outcomes, err = t.outcomes(ctx, tickets); err != nil {
 			return err
 		}
-		w.Money, err = t.money(ctx, id)
+		w.Money, err = t.moneyBeside(ctx, map[string]int64{w.Sale.Currency: paid}, id)
 		return err
 	})
 	return w, err
@@ -93,14 +94,39 @@ func (t *tx) giveUp(ctx context.Context, w *seckill.Weights, parts map[string]in
 func (s *Store) ActiveAfter(ctx context.Context, id seckill.SaleID, buyer string, max int) (all []seckill.Ticket, err error) {
 	query := "SELECT id, buyer, quantity, seq FROM tickets WHERE sale = ? AND " + s.dialect.active + " > ? ORDER BY " + s.dialect.activeBuyer + " LIMIT ?"
 	err = s.ask(ctx, "active orders", func(t *tx) error {
-		all, err = readable(ctx, t, "tickets", query, []any{id, buyer, max}, func(r scanner) (seckill.Ticket, error) {
-			a := seckill.Ticket{Sale: id}
-			err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq)
-			return a, err
-		})
+		all, err = readable(ctx, t, "tickets", query, []any{id, buyer, max}, activeTicket(id))
 		return err
 	})
 	return all, err
+}
+
+// ActiveOf returns the active orders of buyers of a sale, as tickets.
+func (s *Store) ActiveOf(ctx context.Context, id seckill.SaleID, buyers []string) (all []seckill.Ticket, err error) {
+	err = s.ask(ctx, "active orders", func(t *tx) error {
+		all = nil
+		for some := range slices.Chunk(buyers, s.dialect.chunk) {
+			args := []any{id}
+			for _, buyer := range some {
+				args = append(args, buyer)
+			}
+			query := "SELECT id, buyer, quantity, seq FROM tickets WHERE sale = ? AND " + s.dialect.active + " IN (" + list(len(some), 1) + ")"
+			of, err := readable(ctx, t, "tickets", query, args, activeTicket(id))
+			if err != nil {
+				return err
+			}
+			all = append(all, of...)
+		}
+		return nil
+	})
+	return all, err
+}
+
+func activeTicket(sale seckill.SaleID) func(scanner) (seckill.Ticket, error) {
+	return func(r scanner) (seckill.Ticket, error) {
+		a := seckill.Ticket{Sale: sale}
+		err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq)
+		return a, err
+	}
 }
 
 // Fates returns what became of tickets, those that have an outcome.

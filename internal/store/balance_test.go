@@ -47,6 +47,11 @@ func testBalance(t *testing.T, s *shop) {
 	}
 	require.Equal(t, []string{"ann", "bob", "dan", "fay"}, buyers, "each active order once, page by page")
 
+	some, err := s.ActiveOf(ctx, sale.ID, []string{"bob", "cid", "dan"})
+	require.NoError(t, err)
+	require.Len(t, some, 2, "the order of one has ended")
+	require.ElementsMatch(t, []string{part.ID, unpaid.ID}, []string{some[0].ID, some[1].ID})
+
 	fates, err := s.Fates(ctx, []string{paid.ID, gone.ID, waits.ID})
 	require.NoError(t, err)
 	require.Len(t, fates, 2)

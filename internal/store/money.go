@@ -14,35 +14,53 @@ import (
 // one moment. What paid orders hold is counted from the orders, everything else from the
 // payments and refunds: the two agree or something is unexplained.
 func (t *tx) money(ctx context.Context, sale ...any) ([]seckill.Money, error) {
-	of := func(column string) string {
-		if len(sale) == 0 {
-			return " WHERE 1 = 1"
-		}
-		return " WHERE " + column + " = ?"
+	q := "SELECT s.currency, COALESCE(SUM(t.amount), 0) FROM tickets t JOIN sales s ON s.id = t.sale" +
+		of("t.sale", sale) + " AND " + t.s.dialect.active + " IS NOT NULL AND t.state = 'paid' GROUP BY s.currency"
+	paid := map[string]int64{}
+	if err := t.rows(ctx, q, sale, byCurrency(paid)); err != nil {
+		return nil, err
 	}
-	sums, err := t.moved(ctx, of("sale"), sale...)
+	return t.moneyBeside(ctx, paid, sale...)
+}
+
+// of is the condition that keeps to a sale, if one is given.
+func of(column string, sale []any) string {
+	if len(sale) == 0 {
+		return " WHERE 1 = 1"
+	}
+	return " WHERE " + column + " = ?"
+}
+
+func byCurrency(sums map[string]int64) func(scanner) error {
+	return func(r scanner) error {
+		var currency string
+		var n int64
+		err := r.Scan(&currency, &n)
+		sums[currency] += n
+		return err
+	}
+}
+
+// moneyBeside is money where the amounts of paid orders are known.
+func (t *tx) moneyBeside(ctx context.Context, paid map[string]int64, sale ...any) ([]seckill.Money, error) {
+	sums, err := t.moved(ctx, of("sale", sale), sale...)
 	if err != nil {
 		return nil, err
 	}
-	q := "SELECT s.currency, COALESCE(SUM(t.amount), 0) FROM tickets t JOIN sales s ON s.id = t.sale" +
-		of("t.sale") + " AND " + t.s.dialect.active + " IS NOT NULL AND t.state = 'paid' GROUP BY s.currency"
-	held := func(sign int64) func(scanner) error {
-		return func(r scanner) error {
-			var currency string
-			var n int64
-			err := r.Scan(&currency, &n)
-			if n != 0 {
-				sums.of(currency).Held += sign * n
-			}
-			return err
+	back := map[string]int64{}
+	q := "SELECT r.currency, COALESCE(SUM(r.amount), 0) FROM refunds r JOIN tickets t ON t.id = r.order_id" + of("r.sale", sale) + " AND r.held = 1 AND t.state = 'paid' GROUP BY r.currency"
+	if err := t.rows(ctx, q, sale, byCurrency(back)); err != nil {
+		return nil, err
+	}
+	for currency, n := range paid {
+		if n != 0 {
+			sums.of(currency).Held += n
 		}
 	}
-	if err := t.rows(ctx, q, sale, held(1)); err != nil {
-		return nil, err
-	}
-	q = "SELECT r.currency, COALESCE(SUM(r.amount), 0) FROM refunds r JOIN tickets t ON t.id = r.order_id" + of("r.sale") + " AND r.held = 1 AND t.state = 'paid' GROUP BY r.currency"
-	if err := t.rows(ctx, q, sale, held(-1)); err != nil {
-		return nil, err
+	for currency, n := range back {
+		if n != 0 {
+			sums.of(currency).Held -= n
+		}
 	}
 	return sums.list(), nil
 }
