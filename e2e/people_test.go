@@ -10,8 +10,9 @@ import (
 )
 
 // A blocked administrator is out on every node within a second: one is told so, the other
-// reads it in the store. The bound leaves a factor for a machine that is busy with other
-// tests; the test says how long it took.
+// reads it in the store. The second itself TestAnEndIsInForceWithinASecond of internal/account
+// holds on a clock that is not the machine's; this bound leaves a factor for a machine that is
+// busy with other tests, and the test says how long it took.
 func TestABlockedAdministratorIsOutOnEveryNode(t *testing.T) {
 	t.Parallel()
 	const within = 10 * time.Second

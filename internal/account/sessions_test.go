@@ -1,16 +1,19 @@
 package account
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pquerna/otp/totp"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // withSessions is newAccounts with a verifier that knows whose sessions have ended.
@@ -70,6 +73,57 @@ func TestWhatEndsSessions(t *testing.T) {
 			require.NoError(t, err)
 			_, err = v.Verify(minted, false)
 			require.NoError(t, err, "a token without an account has no generation")
+		})
+	}
+}
+
+// slow is a store that answers with what was so when it was asked, after a while.
+type slow struct {
+	EndedStore
+	takes time.Duration
+}
+
+func (s slow) Ended(ctx context.Context, after int64, most int) ([]seckill.EndedSessions, error) {
+	all, err := s.EndedStore.Ended(ctx, after, most)
+	if rested := duty.Rest(ctx, s.takes); rested != nil {
+		return nil, rested
+	}
+	return all, err
+}
+
+// A node that was not told itself has an end of sessions in force within a second, whenever
+// it comes between two looks, at a store that takes 400 ms to answer. The clock is not the
+// machine's, so this is what the pauses allow.
+func TestAnEndIsInForceWithinASecond(t *testing.T) {
+	t.Parallel()
+	for _, takes := range []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond} {
+		t.Run(takes.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a, store, v := withSessions(t)
+				v.Sessions = NewSessions(slow{store, takes}, time.Hour, slog.New(slog.DiscardHandler))
+				ctx, stop := context.WithCancel(context.Background())
+				done := make(chan struct{})
+				go func() { _ = v.Sessions.Run(ctx); close(done) }()
+				defer func() { stop(); <-done }()
+				<-v.Sessions.Loaded()
+				for i := range 20 {
+					name := fmt.Sprintf("boss %d", i)
+					s, err := a.Register(t.Context(), name, goodPassword, seckill.RoleAdmin)
+					require.NoError(t, err)
+					_, err = v.Verify(s.Token, true)
+					require.NoError(t, err)
+					_ = duty.Rest(ctx, 37*time.Millisecond) // at other moments of the rhythm each time
+					_, err = a.SetBlocked(t.Context(), name, true)
+					require.NoError(t, err)
+					began := time.Now()
+					for err = nil; err == nil; _, err = v.Verify(s.Token, true) {
+						_ = duty.Rest(ctx, 10*time.Millisecond)
+					}
+					require.ErrorIs(t, err, ErrEnded)
+					require.LessOrEqual(t, time.Since(began), time.Second)
+				}
+			})
 		})
 	}
 }
