@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"net"
 	"os"
@@ -78,20 +75,6 @@ func (n *Node) name() string {
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return host + ":" + port
-}
-
-// settings is a fingerprint of what should be the same on all nodes. Secrets are in it by
-// their own fingerprints.
-func (n *Node) settings() string {
-	c := n.config
-	c.RabbitMQ.Listener = Defaults().RabbitMQ.Listener // nodes may differ in how much they settle
-	text, err := json.Marshal([]any{n.seals.Prints(), c.Auth.TokenLife, c.Auth.MaxTokenLife, c.Auth.Registration, c.Payment, c.RabbitMQ, c.Access, c.Limits,
-		c.HTTP.TrustedProxies, c.HTTP.TrustedOrigins, c.HTTP.PollAfter, c.HTTP.LoginTries, c.HTTP.AddressTries})
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:6])
 }
 
 // ready is what this node says of itself before an opening.
