@@ -38,17 +38,46 @@ const (
 
 const checkPublished = "published" // the check that asks whether buyers can find the sale
 
+// preflightChecks are the names of all checks. The console has a word for each, and for
+// each code.
+var (
+	preflightRoles  = []string{"api", "relay", "settle", "expire"}
+	preflightChecks = []string{"nodes", "same version", "same settings", "clocks", "role api", "role relay", "role settle", "role expire", "listeners",
+		"engines durable", "disk", "payment", "balance", "price", "opening", checkPublished, "gate", "backlog", "other openings"}
+	preflightCodes = []string{"ready", "unheard", "skew", "no_role", "stopped", "unasked", "weak", "free", "test_payment", "not_counted", "broken", "old", "partly",
+		"no_price", "not_above", "tenth", "ended", "opened", "opens", "draft", "hidden", "no_state", "units", "waiting", "near"}
+)
+
 // check is one line of the preflight.
 type check struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
-	Value any    `json:"value"`
-	Limit any    `json:"limit,omitempty"`
-	AgeMS int64  `json:"age_ms"`
-	Says  string `json:"says,omitempty"`
+	Name  string         `json:"name"`
+	State string         `json:"state"`
+	Value any            `json:"value"`
+	Limit any            `json:"limit,omitempty"`
+	AgeMS *int64         `json:"age_ms"`         // of the value; null: it was not measured, or just now
+	Says  string         `json:"says,omitempty"` // in English, with what an engine has said
+	Code  string         `json:"code,omitempty"` // what says says, for readers of other languages
+	With  map[string]any `json:"with,omitempty"` // the numbers and names of the code; seconds end in _s
 }
 
-// preflight looks at everything that an opening needs. It goes when nothing is bad.
+func (c *check) aged(ms int64) *check {
+	c.AgeMS = &ms
+	return c
+}
+
+// coded names what the check says; with are names and values in turn.
+func (c *check) coded(code string, with ...any) *check {
+	if c.Code = code; len(with) > 0 {
+		c.With = map[string]any{}
+		for pair := range slices.Chunk(with, 2) {
+			c.With[pair[0].(string)] = pair[1]
+		}
+	}
+	return c
+}
+
+// preflight looks at everything that an opening needs. It goes when publish would go
+// without a reason.
 func (a *API) preflight(w http.ResponseWriter, r *request) error {
 	id, err := r.saleID()
 	if err != nil {
@@ -59,11 +88,10 @@ func (a *API) preflight(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	checks := a.checks(r.Context(), sale)
-	nothingBad := !slices.ContainsFunc(checks, func(c check) bool { return c.State == checkBad })
 	return writeJSON(w, http.StatusOK, struct {
 		Go     bool    `json:"go"`
 		Checks []check `json:"checks"`
-	}{nothingBad, checks})
+	}{len(red(checks)) == 0, checks})
 }
 
 // checks are all lines of the preflight of a sale.
@@ -115,16 +143,20 @@ func (a *API) green(ctx context.Context, id seckill.SaleID) error {
 	if err != nil || v.Shelf == seckill.Published {
 		return err // a repeat changes nothing
 	}
-	var red []string
-	for _, c := range a.checks(ctx, v) {
-		if c.Name != checkPublished && (c.State == checkBad || c.State == checkUnknown) {
-			red = append(red, c.Name+" ("+c.State+")")
-		}
-	}
-	if len(red) > 0 {
+	if red := red(a.checks(ctx, v)); len(red) > 0 {
 		return fmt.Errorf("not all checks have passed: %s; give a reason to publish all the same: %w", strings.Join(red, ", "), seckill.ErrState)
 	}
 	return nil
+}
+
+// red names the checks against publishing: what is bad, and what nobody knows.
+func red(checks []check) (names []string) {
+	for _, c := range checks {
+		if c.Name != checkPublished && (c.State == checkBad || c.State == checkUnknown) {
+			names = append(names, c.Name+" ("+c.State+")")
+		}
+	}
+	return names
 }
 
 type adds func(name, state string, value, limit any, says string) *check
@@ -158,22 +190,41 @@ func (a *API) checkNodes(ctx context.Context, add adds) {
 		settings[n.Settings]++
 		skew = max(skew, n.SkewMS, -n.SkewMS)
 	}
-	state := map[bool]string{true: checkOK, false: checkBad}
-	if says != "" {
-		add("nodes", checkUnknown, nil, nil, says)
-	} else {
-		add("nodes", state[ready == len(nodes) && ready > 0], fmt.Sprintf("%d of %d", ready, len(nodes)), nil, strings.Join(wrong, "; ")).AgeMS = oldest
+	// What this node alone says of itself proves nothing about the others.
+	state := func(ok bool) string {
+		switch {
+		case says != "" || len(nodes) == 0:
+			return checkUnknown
+		case ok:
+			return checkOK
+		}
+		return checkBad
 	}
-	add("same version", state[len(versions) == 1], len(versions), 1, "").AgeMS = oldest
-	add("same settings", state[len(settings) == 1], len(settings), 1, "").AgeMS = oldest
-	add("clocks", state[skew <= mostSkew.Milliseconds()], skew, mostSkew.Milliseconds(), "milliseconds between a node's clock and the gate's").AgeMS = oldest
-	for _, role := range []string{"api", "relay", "settle", "expire"} {
+	if says != "" {
+		add("nodes", checkUnknown, nil, nil, says).coded("unheard")
+	} else {
+		add("nodes", state(ready == len(nodes)), fmt.Sprintf("%d of %d", ready, len(nodes)), nil, strings.Join(wrong, "; ")).coded("ready", "ready", ready, "of", len(nodes)).aged(oldest)
+	}
+	for _, same := range []struct {
+		name  string
+		kinds int
+	}{{"same version", len(versions)}, {"same settings", len(settings)}} {
+		c := add(same.name, state(same.kinds == 1), same.kinds, 1, says).aged(oldest)
+		if says != "" {
+			c.coded("unheard")
+		}
+	}
+	c := add("clocks", state(skew <= mostSkew.Milliseconds()), skew, mostSkew.Milliseconds(), "milliseconds between a node's clock and the gate's").coded("skew").aged(oldest)
+	if says != "" {
+		c.coded("unheard").Says = says
+	}
+	for _, role := range preflightRoles {
 		if roles[role] == 0 && len(nodes) > 0 && says == "" {
-			add("role "+role, checkBad, 0, 1, "no node has it").AgeMS = oldest
+			add("role "+role, checkBad, 0, 1, "no node has it").coded("no_role").aged(oldest)
 		}
 	}
 	if len(stopped) > 0 {
-		add("listeners", checkWarn, strings.Join(stopped, ", "), nil, "these take no tickets from the queue").AgeMS = oldest
+		add("listeners", checkWarn, strings.Join(stopped, ", "), nil, "these take no tickets from the queue").coded("stopped").aged(oldest)
 	}
 }
 
@@ -184,9 +235,9 @@ func (a *API) checkEngines(ctx context.Context, add adds) {
 		defer cancel()
 		switch weak, err := a.Ready.Weak(ctx); {
 		case err != nil:
-			add("engines durable", checkUnknown, nil, nil, err.Error())
+			add("engines durable", checkUnknown, nil, nil, err.Error()).coded("unasked")
 		case len(weak) > 0:
-			add("engines durable", checkBad, len(weak), 0, strings.Join(weak, "; "))
+			add("engines durable", checkBad, len(weak), 0, strings.Join(weak, "; ")).coded("weak")
 		default:
 			add("engines durable", checkOK, 0, 0, "")
 		}
@@ -194,15 +245,15 @@ func (a *API) checkEngines(ctx context.Context, add adds) {
 	if a.Ready.Disk != nil {
 		switch free, size, err := a.Ready.Disk(); {
 		case err != nil:
-			add("disk", checkUnknown, nil, nil, err.Error())
+			add("disk", checkUnknown, nil, nil, err.Error()).coded("unasked")
 		case free < leastFree || free < size/10:
-			add("disk", checkBad, free, max(leastFree, size/10), "bytes free on this node")
+			add("disk", checkBad, free, max(leastFree, size/10), "bytes free on this node").coded("free")
 		default:
-			add("disk", checkOK, free, max(leastFree, size/10), "bytes free on this node")
+			add("disk", checkOK, free, max(leastFree, size/10), "bytes free on this node").coded("free")
 		}
 	}
 	if a.Ready.Provider == "test" {
-		add("payment", checkWarn, "test", nil, "nobody takes the money: whoever asks has paid")
+		add("payment", checkWarn, "test", nil, "nobody takes the money: whoever asks has paid").coded("test_payment")
 	} else if a.Ready.Provider != "" {
 		add("payment", checkOK, a.Ready.Provider, nil, "")
 	}
@@ -211,13 +262,18 @@ func (a *API) checkEngines(ctx context.Context, add adds) {
 // checkSale looks at the sale itself.
 func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
 	b, counted := a.Live.Balances(ctx)[sale.ID]
-	switch {
+	switch age := time.Duration(b.AgeMS) * time.Millisecond; {
 	case !counted || b.OK == nil:
-		add("balance", checkUnknown, nil, nil, "not counted yet")
+		add("balance", checkUnknown, nil, nil, strings.TrimSuffix("not counted yet: "+b.Says, ": ")).coded("not_counted")
 	case !*b.OK:
-		add("balance", checkBad, len(b.Violations), 0, b.Violations[0].Rule+": "+b.Violations[0].Says).AgeMS = b.AgeMS
+		v := b.Violations[0]
+		add("balance", checkBad, len(b.Violations), 0, v.Rule+": "+v.Says).coded("broken", "rule", v.Rule, "ticket", v.Ticket).aged(b.AgeMS)
+	case age > seckill.BalanceFresh:
+		add("balance", checkUnknown, 0, 0, strings.TrimSuffix("it added up when it was counted last: "+b.Says, ": ")).coded("old").aged(b.AgeMS)
+	case b.Says != "":
+		add("balance", checkUnknown, 0, 0, b.Says).coded("partly").aged(b.AgeMS)
 	default:
-		add("balance", checkOK, 0, 0, b.Says).AgeMS = b.AgeMS
+		add("balance", checkOK, 0, 0, "").aged(b.AgeMS)
 	}
 	var age int64
 	if sale.AsOf != nil {
@@ -225,32 +281,44 @@ func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
 	}
 	switch price := seckill.FormatMoney(sale.Price, sale.Currency); {
 	case sale.Price == 0:
-		add("price", checkWarn, price, nil, "it costs nothing").AgeMS = age
+		add("price", checkWarn, price, nil, "it costs nothing").coded("no_price").aged(age)
 	case sale.ListPrice > 0 && sale.ListPrice <= sale.Price:
-		add("price", checkWarn, price, seckill.FormatMoney(sale.ListPrice, sale.Currency), "the list price is not above the price").AgeMS = age
+		add("price", checkWarn, price, seckill.FormatMoney(sale.ListPrice, sale.Currency), "the list price is not above the price").coded("not_above").aged(age)
 	case sale.ListPrice > 0 && sale.Price*10 < sale.ListPrice:
-		add("price", checkWarn, price, seckill.FormatMoney(sale.ListPrice, sale.Currency), "it is less than a tenth of the list price").AgeMS = age
+		add("price", checkWarn, price, seckill.FormatMoney(sale.ListPrice, sale.Currency), "it is less than a tenth of the list price").coded("tenth").aged(age)
 	default:
-		add("price", checkOK, price, nil, "").AgeMS = age
+		add("price", checkOK, price, nil, "").aged(age)
 	}
-	add("opening", opening(sale), inZones(sale.OpensAt), nil, inWords(sale)).AgeMS = age
+	wait := sale.OpensAt.Sub(sale.ServerNow).Round(time.Second)
+	c := add("opening", opening(sale), inZones(sale.OpensAt), nil, inWords(sale)).aged(age)
+	switch {
+	case sale.State == seckill.StateEnded:
+		c.coded("ended")
+	case wait <= 0:
+		c.coded("opened", "ago_s", -wait.Seconds(), "state", sale.State)
+	default:
+		c.coded("opens", "in_s", wait.Seconds(), "for_s", sale.ClosesAt.Sub(sale.OpensAt).Seconds())
+	}
 	if sale.Shelf == seckill.Draft {
-		add(checkPublished, checkBad, "draft", "published", "nobody can buy a draft").AgeMS = age
+		add(checkPublished, checkBad, "draft", "published", "nobody can buy a draft").coded("draft").aged(age)
 	} else if sale.Shelf == seckill.Unlisted {
-		add(checkPublished, checkWarn, "hidden", nil, "only who has its address finds it").AgeMS = age
+		add(checkPublished, checkWarn, "hidden", nil, "only who has its address finds it").coded("hidden").aged(age)
 	}
 	states, err := a.Live.Teller.Source.States(ctx, []seckill.SaleID{sale.ID})
-	if s, ok := states[sale.ID]; err != nil || !ok {
-		add("gate", checkBad, nil, nil, "the gate has no state of the sale")
-	} else {
-		add("gate", map[bool]string{true: checkOK, false: checkBad}[s.Left > 0], s.Left, 1, "units that it can sell")
+	switch s, ok := states[sale.ID]; {
+	case err != nil:
+		add("gate", checkUnknown, nil, nil, err.Error()).coded("unasked")
+	case !ok || !s.Open:
+		add("gate", checkBad, nil, nil, "the gate has no state of the sale").coded("no_state")
+	default:
+		add("gate", map[bool]string{true: checkOK, false: checkBad}[s.Left > 0], s.Left, 1, "units that it can sell").coded("units")
 		if n := s.Seq - s.Finished; n > mostQueued {
-			add("backlog", checkWarn, n, mostQueued, "tickets still wait for their outcome")
+			add("backlog", checkWarn, n, mostQueued, "tickets still wait for their outcome").coded("waiting")
 		}
 	}
 	others, _, err := a.Sales.Watched(ctx)
 	if err != nil {
-		add("other openings", checkUnknown, nil, nil, err.Error())
+		add("other openings", checkUnknown, nil, nil, err.Error()).coded("unasked")
 		return
 	}
 	var near []string
@@ -260,7 +328,7 @@ func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
 		}
 	}
 	if len(near) > 0 {
-		add("other openings", checkWarn, strings.Join(near, ", "), nil, "these open within five minutes of it")
+		add("other openings", checkWarn, strings.Join(near, ", "), nil, "these open within five minutes of it").coded("near")
 	} else {
 		add("other openings", checkOK, 0, nil, "")
 	}

@@ -2,10 +2,7 @@ package api
 
 import (
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,99 +91,6 @@ func TestASaleIsExtendedAndItsBuyersAreTold(t *testing.T) {
 	s.admin("POST", path+"/holds", `{"seconds":60}`).is(200).into(&v)
 	require.Equal(t, 1, v.Orders)
 	require.Equal(t, before.Add(time.Minute), s.orderOf(ownerName, s.order).ExpiresAt)
-}
-
-func TestThePreflightSaysWhatIsNotReady(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t)
-	look := func(id seckill.SaleID) (bool, map[string]string) {
-		var v struct {
-			Go     bool
-			Checks []check
-		}
-		s.admin("GET", "/api/admin/sales/"+id.String()+"/preflight", "").is(http.StatusOK).into(&v)
-		states := map[string]string{}
-		for _, c := range v.Checks {
-			states[c.Name] = c.State
-		}
-		return v.Go, states
-	}
-	draft := s.create(saleBody{"title": "a draft", "shelf": "draft", "opens_at": s.gate.Now().Add(time.Hour), "closes_at": s.gate.Now().Add(2 * time.Hour)})
-	goes, states := look(draft.ID)
-	require.False(t, goes)
-	require.Equal(t, checkBad, states["published"])
-	require.Equal(t, checkUnknown, states["balance"])
-	require.Equal(t, checkWarn, states["other openings"], "the scheduled sale opens with it: %v", states)
-	require.Equal(t, checkOK, states["opening"])
-	_, states = look(s.ended.ID)
-	require.Equal(t, checkBad, states["opening"])
-}
-
-// ready are the options of a node at which every check passes, as soon as the sale's units
-// are counted.
-type ready struct {
-	figures
-	counted *atomic.Bool
-}
-
-func (r ready) Balances() map[seckill.SaleID]seckill.Balance {
-	ok, all := r.counted.Load(), map[seckill.SaleID]seckill.Balance{}
-	for id := range seckill.SaleID(20) {
-		all[id] = seckill.Balance{OK: &ok, Violations: []seckill.Breach{{Rule: "conservation", Says: "a unit is missing"}}[:map[bool]int{false: 1}[ok]]}
-	}
-	return all
-}
-
-func TestTheServerGoesWithoutARedCheckOrWithAReason(t *testing.T) {
-	t.Parallel()
-	var adds atomic.Bool
-	s := newSystem(t, noting, func(c *Config) {
-		teller := c.Live.Teller
-		teller.Node.Roles = []string{"api", "relay", "settle", "expire"}
-		teller.Source = ready{teller.Source.(figures), &adds}
-	})
-	draft := func() (seckill.Sale, string) {
-		v := s.create(saleBody{"title": "a draft", "shelf": "draft", "opens_at": s.gate.Now().Add(9 * time.Hour), "closes_at": s.gate.Now().Add(10 * time.Hour)})
-		return v, "/api/admin/sales/" + v.ID.String()
-	}
-	v, path := draft()
-	refused := func(body string) {
-		t.Helper()
-		a := s.admin("POST", path+"/publish", body)
-		a.problem(409, "state")
-		require.Contains(t, string(a.body), "balance (bad)")
-		require.NotContains(t, string(a.body), "published (", "that it is a draft is no reason against publishing it")
-		var still seckill.Sale
-		s.admin("GET", path, "").is(200).into(&still)
-		require.Equal(t, seckill.Draft, still.Shelf)
-	}
-	awaitCheck := func(name, state string) {
-		t.Helper()
-		require.Eventually(t, func() bool {
-			var v struct{ Checks []check }
-			s.admin("GET", path+"/preflight", "").is(200).into(&v)
-			return slices.ContainsFunc(v.Checks, func(c check) bool { return c.Name == name && c.State == state })
-		}, 20*time.Second, 5*time.Millisecond)
-	}
-	awaitCheck("balance", checkBad)
-	refused(`{"preflight":true}`)
-	refused(`{"preflight":true,"reason":"  "}`)
-	s.admin("POST", path+"/publish", `{"preflight":true,"reason":"`+strings.Repeat("x", 201)+`"}`).problem(422, "invalid_field")
-	s.awaitLog("&what=sales.publish", func(e seckill.LogEntry) bool { return e.Result == "state" && e.Sale == v.ID })
-
-	s.admin("POST", path+"/publish", `{"preflight":true,"reason":"counted by hand"}`).is(200)
-	e := s.readLog("&what=sales.publish")[0]
-	require.Equal(t, seckill.LogDone, e.Result)
-	require.Contains(t, e.Intent, `"reason":"counted by hand"`)
-	s.admin("POST", path+"/publish", `{"preflight":true}`).is(200) // a repeat
-
-	_, path = draft()
-	s.admin("POST", path+"/publish", "").is(200) // as programs do that know nothing of checks
-
-	adds.Store(true)
-	_, path = draft()
-	awaitCheck("balance", checkOK)
-	s.admin("POST", path+"/publish", `{"preflight":true}`).is(200)
 }
 
 func TestAWrongPriceIsUndoneInSteps(t *testing.T) {

@@ -40,6 +40,7 @@ func operated(role string) func(*shop) {
 				s.script("POST "+path+"/"+verb+"?preview=1", reply(200, aPreview))
 			}
 		}
+		s.script("GET /api/admin/balance", reply(200, `{"items":[%s,%s,%s]}`, balanceOf("1", aBalance), balanceOf("5", oldBalance), balanceOf("4", aBalance)))
 		s.script("GET /api/admin/live", streamed(aLive))
 		s.script("GET /api/admin/orders", reply(200, `{"items":[%s,%s,%s,%s]}`, deskOrder(now, "A", "unpaid"), deskOrder(now, "B", "paid"), deskOrder(now, "C", "expired"), deskOrder(now, "D", "refunded")))
 		s.script("GET /api/admin/refunds", reply(200, `{"items":[{"id":"r1","order":"%s","provider":"stripe","reference":"pi_1","amount":9900,"currency":"CNY","units":1,"restock":true,"by":"sun.yue","state":"due","made_at":"%s","tries":7,"error":"the refund re_1 at Stripe is failed (expired_or_canceled_card)"}]}`,
@@ -98,19 +99,34 @@ func aDeskSale(id, title string, opens, closes time.Time, state, shelf string) m
 	return v
 }
 
+// checks are a preflight as the server sends it.
 func checks(go_ bool) string {
-	all := `{"name":"nodes_ready","state":"ok","value":3,"limit":3,"age_ms":800,"says":""},{"name":"same_version","state":"ok","value":"1.4.0","limit":"one","age_ms":800},
-		{"name":"clocks","state":"ok","value":"12 ms","limit":"100 ms","age_ms":900},{"name":"gate_durable","state":"ok","value":"appendfsync always","age_ms":4100},
-		{"name":"audit","state":"ok","value":"adds up","age_ms":2000},{"name":"price","state":"%s","value":"99.00 CNY","limit":"299.00 CNY","age_ms":100,"says":"67 %% below the list price"},{"name":"opening","state":"ok","value":"in 3 h","age_ms":0}`
+	all := `{"name":"nodes","state":"ok","value":"3 of 3","age_ms":800,"code":"ready","with":{"ready":3,"of":3}},{"name":"same version","state":"ok","value":1,"limit":1,"age_ms":800},
+		{"name":"same settings","state":"ok","value":1,"limit":1,"age_ms":800},{"name":"clocks","state":"ok","value":12,"limit":500,"age_ms":900,"says":"milliseconds between a node's clock and the gate's","code":"skew"},
+		{"name":"engines durable","state":"ok","value":0,"limit":0,"age_ms":null},{"name":"balance","state":"ok","value":0,"limit":0,"age_ms":2000},
+		{"name":"price","state":"warn","value":"29.00 CNY","limit":"299.00 CNY","age_ms":100,"says":"it is less than a tenth of the list price","code":"tenth"},
+		{"name":"opening","state":"ok","value":"2026-11-27 12:00:00 UTC, 20:00 Asia/Shanghai","age_ms":100,"says":"it opens in 3h0m0s and is open for 2h0m0s","code":"opens","with":{"in_s":10800,"for_s":7200}},
+		{"name":"gate","state":"ok","value":500,"limit":1,"age_ms":null,"says":"units that it can sell","code":"units"},{"name":"other openings","state":"ok","value":0,"age_ms":null}`
 	if go_ {
-		return fmt.Sprintf(`{"go":true,"checks":[`+all+`]}`, "warn")
+		return `{"go":true,"checks":[` + all + `]}`
 	}
-	return fmt.Sprintf(`{"go":false,"checks":[`+all+`,{"name":"disk","state":"unknown","value":null,"limit":"10 %%","age_ms":null,"says":"node n2 does not answer"},{"name":"listeners","state":"bad","value":0,"limit":1,"age_ms":700,"says":"no node takes tickets from the queue"}]}`, "bad")
+	return `{"go":false,"checks":[` + all + `,{"name":"disk","state":"unknown","value":null,"age_ms":null,"says":"statfs /var/lib/seckill: no such file or directory","code":"unasked"},
+		{"name":"role settle","state":"bad","value":0,"limit":1,"age_ms":700,"says":"no node has it","code":"no_role"},
+		{"name":"payment","state":"warn","value":"test","age_ms":null,"says":"nobody takes the money: whoever asks has paid","code":"test_payment"}]}`
 }
 
-const aBalance = `{"ok":true,"total":500,"gate":120,"pending":37,"unpaid":103,"paid":238,"returning":2,"at":"2026-11-27T12:00:00Z","violations":[],"money":[{"currency":"CNY","captured":2356200,"refunded":9900,"held":2346300,"due":0,"late":0,"aside":0}]}`
+const aBalance = `{"ok":true,"total":500,"gate":120,"pending":37,"unpaid":103,"paid":238,"returning":2,"at":"2026-11-27T12:00:00Z","walked_at":"2026-11-27T11:59:48Z","age_ms":900,"violations":[],"money":[{"currency":"CNY","captured":2356200,"refunded":9900,"held":2346300,"due":0,"late":0,"aside":0}]}`
 
-const badBalance = `{"ok":false,"total":500,"gate":120,"pending":37,"unpaid":103,"paid":238,"returning":1,"violations":[{"rule":"conservation","ticket":"` + anOrder + `","says":"499 units are found of 500"}]}`
+// balanceOf is the balance of a sale in the list of them.
+func balanceOf(sale, balance string) string { return `{"sale":"` + sale + `",` + balance[1:] }
+
+// oldBalance added up when it was counted last, partBalance left something out.
+var (
+	oldBalance  = strings.Replace(aBalance, `"age_ms":900`, `"age_ms":95000,"says":"dial tcp 192.0.2.5:6379: connection refused"`, 1)
+	partBalance = strings.NewReplacer(`"pending":37`, `"pending":null`, `"age_ms":900`, `"age_ms":900,"says":"too many tickets wait for their outcome to be counted one by one"`).Replace(aBalance)
+)
+
+const badBalance = `{"age_ms":1200,"ok":false,"total":500,"gate":120,"pending":37,"unpaid":103,"paid":238,"returning":1,"violations":[{"rule":"conservation","ticket":"` + anOrder + `","says":"499 units are found of 500"}]}`
 
 func anAfter(w responseWriter, s *shop) {
 	var waves []string
@@ -163,10 +179,17 @@ func inForce(sale map[string]any, nodes, of int) answer {
 func aLive(s *shop, n int) string {
 	now := s.now().UTC()
 	return fmt.Sprintf(`{"at":"%s","nodes":%s,"parts":{"gate":{"ok":true},"queue":{"ok":true},"store":{"ok":true}},"sales":[{"id":"1","title":"x","state":"open","left":%d,"total":500,"queued":41,"waiting":%d,
-		"admitted_per_s":%d,"verdicts":{"queued":380,"sold_out":0,"limit":12,"busy":3},"admission_ms":{"p50":1.8,"p99":%d},"outcome_ms":{"p50":64,"p99":%d},"balance":{"ok":true},"age_ms":300}],
+		"admitted_per_s":%d,"verdicts":{"queued":380,"sold_out":0,"limit":12,"busy":3},"admission_ms":{"p50":1.8,"p99":%d},"outcome_ms":{"p50":64,"p99":%d},"balance":{"ok":true,"age_ms":1200},"age_ms":300}],
 		"marks":[{"at":"%s","what":"pause","who":"zhou.min"},{"at":"%s","what":"resume","who":"zhou.min"}]}`,
 		now.Format(time.RFC3339Nano), deskNodes(now, partsUp), 500-n*2, 20+(n*7)%30, 30+(n*13)%25, 4+n%5, 120+(n*31)%90,
 		now.Add(-time.Duration(n)*time.Second+20*time.Second).Format(time.RFC3339), now.Add(-time.Duration(n)*time.Second+26*time.Second).Format(time.RFC3339))
+}
+
+// liveWith is aLive with another balance.
+func liveWith(balance string) func(s *shop, n int) string {
+	return func(s *shop, n int) string {
+		return strings.Replace(aLive(s, n), `"balance":{"ok":true,"age_ms":1200}`, `"balance":`+balance, 1)
+	}
 }
 
 // streamed sends a minute of the past at once, then a step each second until the test is over.
@@ -215,6 +238,9 @@ func scripts(what string, answers ...answer) func(*shop) {
 // deskStates are the console's pages in their states.
 var deskStates = []pageState{
 	{name: "console-board", path: "/console/", ready: `document.querySelectorAll('.line').length === 6 && shown('.badge[data-state=near]')`, setup: operated("admin")},
+	{name: "console-board-red", path: "/console/", ready: `shown('[data-sale="5"] [data-balance=bad]') && shown('[data-sale="1"] [data-balance=partly]') && shown('[data-sale="2"] [data-balance=unknown]') && shown('#red a')`,
+		setup: both(operated("admin"), scripts("GET /api/admin/balance", reply(200, `{"items":[%s,%s]}`, balanceOf("5", badBalance), balanceOf("1", partBalance))))},
+	{name: "console-engines-red", path: "/console/engines", ready: `shown('#red a')`, setup: both(operated("admin"), scripts("GET /api/admin/balance", reply(200, `{"items":[%s]}`, balanceOf("5", badBalance))))},
 	{name: "console-board-viewer", path: "/console/", ready: `document.querySelectorAll('.line').length === 6`, setup: operated("viewer")},
 	{name: "console-board-empty", path: "/console/", ready: `shown('#empty')`, setup: both(operated("admin"), scripts("GET /api/admin/sales", reply(200, `{"items":[]}`)))},
 	{name: "console-board-down", path: "/console/", ready: `shown('#status[data-tone=bad]') && shown('#parts')`, setup: both(operated("admin"), scripts("GET /api/admin/sales", problem(503, "unavailable")), scripts("GET /api/admin/nodes", queueDown))},
@@ -225,6 +251,9 @@ var deskStates = []pageState{
 	{name: "console-preflight-absent", path: "/console/sale/2", ready: `shown('#preflight [data-part=trouble]')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/2/preflight", none))},
 	{name: "console-live", path: "/console/sale/1", ready: `document.querySelectorAll('#live .chart').length === 3 && shown('#live .flag')`, setup: operated("admin")},
 	{name: "console-live-lost", path: "/console/sale/1", ready: `shown('#live .lost') && shown('#live .unknown')`, setup: both(operated("admin"), scripts("GET /api/admin/live", none))},
+	{name: "console-live-old", path: "/console/sale/1", ready: `shown('#live [data-balance=old]')`, setup: both(operated("admin"), scripts("GET /api/admin/live", streamed(liveWith(oldBalance))))},
+	{name: "console-live-partly", path: "/console/sale/1", ready: `shown('#live [data-balance=partly]')`, setup: both(operated("admin"), scripts("GET /api/admin/live", streamed(liveWith(partBalance))))},
+	{name: "console-live-red", path: "/console/sale/1", ready: `shown('#live [data-balance=bad]')`, setup: both(operated("admin"), scripts("GET /api/admin/live", streamed(liveWith(badBalance))))},
 	{name: "console-live-viewer", path: "/console/sale/1", ready: `shown('#live .tile')`, setup: operated("viewer")},
 	{name: "console-live-wall", path: "/console/sale/1", ready: `document.documentElement.hasAttribute('data-wall') && shown('#live .flag')`, setup: operated("admin"), then: clicks("#wall")},
 	{name: "console-pause", path: "/console/sale/1", ready: `shown('.receipt')`, setup: operated("admin"), then: clicks("[data-tool=pause]")},
@@ -232,6 +261,8 @@ var deskStates = []pageState{
 	{name: "console-stock", path: "/console/sale/1", ready: `node('#press').open`, setup: operated("admin"), then: clicks("[data-tool=stock]")},
 	{name: "console-after", path: "/console/sale/1#after", ready: `shown('#after .bar-fill') && shown('#after .sum')`, setup: operated("admin")},
 	{name: "console-after-red", path: "/console/sale/4", ready: `shown('#after [data-tone=bad]') && shown('#after .sum')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, badBalance)))},
+	{name: "console-after-old", path: "/console/sale/4", ready: `shown('#after [data-balance=old]')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, "%s", oldBalance)))},
+	{name: "console-after-partly", path: "/console/sale/4", ready: `shown('#after [data-balance=partly]')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, "%s", partBalance)))},
 	{name: "console-after-unknown", path: "/console/sale/4", ready: `document.querySelectorAll('#after .unknown').length > 3`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", problem(503, "unavailable")), scripts("GET /api/admin/sales/4/after", problem(503, "unavailable")))},
 	{name: "console-edit", path: "/console/sale/2#edit", ready: `shown('#edit form')`, setup: operated("admin")},
 	{name: "console-new", path: "/console/new", ready: `shown('#form form')`, setup: operated("operator")},

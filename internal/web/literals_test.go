@@ -1,11 +1,14 @@
 package web
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,6 +28,8 @@ func TestTheConsoleHasTheServersRolesAndLimits(t *testing.T) {
 	roles := "'" + strings.Join(seckill.Roles(), "', '") + "'"
 	require.Contains(t, read("desk.js"), "const ranks = ["+roles+"]")
 	require.Contains(t, read("people.js"), "options: ['', "+roles+"]")
+
+	require.Contains(t, read("balance.js"), fmt.Sprintf("fresh = %d_000;", seckill.BalanceFresh/time.Second))
 
 	for _, c := range []struct {
 		file, field, limit string // the limit is the first one behind the field's name
@@ -51,5 +56,23 @@ func TestTheConsoleHasTheServersRolesAndLimits(t *testing.T) {
 		n, err := strconv.ParseInt(strings.ReplaceAll(m[1], "_", ""), 10, 64)
 		require.NoError(t, err)
 		require.Equal(t, c.want, n, "%s: %s", c.file, c.field)
+	}
+}
+
+// What the pages are tested with is what the server sends: the words of checks are those of
+// its checks (internal/api holds that), and the preflights of these tests have no others.
+func TestThePreflightsOfTheseTestsHaveChecksOfTheServer(t *testing.T) {
+	t.Parallel()
+	words := deskWords()["en"]
+	for _, go_ := range []bool{true, false} {
+		var v struct{ Checks []struct{ Name, Code string } }
+		require.NoError(t, json.Unmarshal([]byte(checks(go_)), &v))
+		require.NotEmpty(t, v.Checks)
+		for _, c := range v.Checks {
+			require.NotEmpty(t, words["checks."+strings.ReplaceAll(c.Name, " ", "_")], c.Name)
+			if c.Code != "" {
+				require.NotEmpty(t, words["check_says."+c.Code], c.Code)
+			}
+		}
 	}
 }

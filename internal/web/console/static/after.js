@@ -1,8 +1,9 @@
 // After the rush: what became of the tickets, which holds run out when, and whether the
 // sum holds.
-import { count, money, say, show, t } from './i18n.js';
+import { count, duration, money, say, show, t } from './i18n.js';
 import { part } from './frame.js';
 import { age, el, figure, isKnown, source, tellTrouble, tile, word } from './desk.js';
+import { breach, verdict } from './balance.js';
 import { draw as svg, nice } from './chart.js';
 
 export function after(root, { admin }) {
@@ -16,7 +17,8 @@ export function after(root, { admin }) {
     age(part(root, 'age'), flow.at ?? sum.at ?? audit.at);
     drawFlow(flow.value);
     drawWave(flow.value?.expiries);
-    drawBalance(sum.value ?? audit.value);
+    if (sum.value) drawBalance(sum.value, sum.at);
+    else drawBalance(audit.value, audit.at);
   }
 
   function drawFlow(of = {}) {
@@ -52,7 +54,15 @@ export function after(root, { admin }) {
       el('p', { class: 'ends' }, el('span', { text: time(expiries[0].at) }), el('span', { text: time(expiries.at(-1).at) })));
   }
 
-  function drawBalance(of) {
+  // walked says how old the look at each single order is: a large sale is not held against
+  // the gate ticket by ticket in one count.
+  function walked(of) {
+    if (!of.at) return null; // an audit
+    const behind = of.walked_at ? Math.max(0, Date.parse(of.at) - Date.parse(of.walked_at)) : null;
+    return () => (behind === null ? t('balance.walking') : t('balance.walked', { time: () => duration(Math.round(behind / 1000)) }));
+  }
+
+  function drawBalance(of, came) {
     const box = part(root, 'balance');
     if (!isKnown(of)) {
       const why = sum.trouble === 'absent' ? audit.trouble : sum.trouble;
@@ -61,11 +71,10 @@ export function after(root, { admin }) {
     }
     const why = () => t('balance.why');
     const parts = isKnown(of.unpaid) || isKnown(of.paid) ? ['gate', 'pending', 'unpaid', 'paid', 'returning'] : ['gate', 'pending', 'active', 'returning'];
-    const tone = isKnown(of.ok) ? (of.ok ? 'good' : 'bad') : undefined;
     box.replaceChildren(el('dl', { class: 'tiles sum' }, tile('balance.total', of.total, { why }),
       ...parts.map((name) => tile(`balance.${name}`, of[name], { why })),
-      tile('balance.verdict', of.ok, { make: (ok) => t(ok ? 'balance.ok' : 'balance.bad'), tone, why: of.says ? () => of.says : why })));
-    for (const v of of.violations ?? []) box.append(el('p', { class: 'status', data: { tone: 'bad' }, text: typeof v === 'string' ? v : `${v.rule}${v.ticket ? ` · ${v.ticket}` : ''}: ${v.says}`, dir: 'auto' }));
+      verdict('balance.verdict', of, came, { why, notes: [walked(of)] })));
+    for (const v of of.violations ?? []) box.append(el('p', { class: 'status', data: { tone: 'bad' }, show: breach(v), dir: 'auto' }));
     for (const m of [of.money ?? []].flat()) {
       box.append(el('dl', { class: 'numbers broad' }, ['captured', 'refunded', 'held', 'due', 'late', 'aside'].filter((name) => isKnown(m[name])).map((name) =>
         el('div', {}, el('dt', { say: `money.${name}` }), el('dd', { class: 'digits', show: () => money(m[name], m.currency) })))));

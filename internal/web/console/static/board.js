@@ -3,7 +3,8 @@ import { count, lang, say, show, t, when } from './i18n.js';
 import { gate, keep, stopwatch } from './clock.js';
 import { byId } from './frame.js';
 import { backoff, stateOf } from './machine.js';
-import { age, all, el, may, onRole, tellTrouble, troubleOf, watchParts } from './desk.js';
+import { age, all, el, may, onBalances, onRole, tellTrouble, troubleOf, watchParts } from './desk.js';
+import { fresh, judge, saysState } from './balance.js';
 
 const hour = 3_600_000;
 const spans = { day: [-6, 24], week: [-24, 168], month: [-72, 720] }; // hours before and after now
@@ -11,6 +12,7 @@ const close = 5 * 60_000; // two openings within this are marked
 
 const range = byId('range');
 let sales = [];
+let balances = { of: new Map(), came: null };
 const s = { at: null, trouble: null, failed: 0 };
 
 // window is the stretch of time that is shown.
@@ -96,11 +98,23 @@ function row(sale, x, now, neighbour) {
         shelf === 'draft' ? null : el('span', { class: 'badge', data: { state }, say: `state.${state}` }),
         shelf ? el('span', { class: 'badge', data: { state: shelf }, say: `shelf.${shelf}` }) : null,
         neighbour ? el('span', { class: 'badge', data: { state: 'near' }, say: ['board.near', { title: neighbour.title }], dir: 'auto' }) : null,
+        balance(sale),
         el('span', { class: 'soft', show: () => t(`board.${{ scheduled: 'opens', ended: 'ended' }[state] ?? 'closes'}`, { time: () => when(state === 'scheduled' ? sale.opens_at : sale.closes_at) }) }),
         el('span', { class: 'soft digits', say: ['board.left', { left: () => count(sale.left), total: () => count(sale.total) }] }))),
     el('div', { class: 'line-bar', 'aria-hidden': 'true' }, bar, here),
     el('p', { class: 'line-tools' },
       may('operator') ? el('a', { class: 'button quiet small', href: `/console/new?copy=${encodeURIComponent(sale.id)}`, say: 'act.copy', data: { key: `copy-${sale.id}` } }) : null));
+}
+
+// balance is whether a sale adds up, and as of when.
+function balance(sale) {
+  const judged = judge(balances.of.get(String(sale.id)), balances.came);
+  const node = el('span', { class: 'light small', data: { state: { ok: 'ok', bad: 'bad', unknown: 'unknown' }[judged.state] ?? 'warn', balance: judged.state } },
+    el('span', { show: () => (judged.state === 'unknown' ? t('board.uncounted') : saysState(judged)) }));
+  if (judged.at === null || judged.state === 'old') return node;
+  const when = el('small', { class: 'age' });
+  age(when, judged.at, fresh);
+  return el('span', { class: 'balance-line' }, node, ' ', when);
 }
 
 async function load() {
@@ -123,6 +137,10 @@ onRole(() => {
   byId('status').hidden = false;
   say(byId('status'), 'loading');
   keep(() => (s.failed ? backoff(s.failed, 0, Math.random()) : 5_000), load);
+});
+onBalances((of, came) => {
+  balances = { of, came };
+  if (s.at !== null) draw();
 });
 range.value = sessionStorage.getItem('range') ?? 'day';
 range.addEventListener('change', () => {

@@ -71,25 +71,25 @@ onMe((me) => {
 
 // --- figures and their age ------------------------------------------------------
 
-const aged = new Map(); // node → when its figure was true, by the stopwatch; null: never
+const aged = new Map(); // node → when its figure was true, by the stopwatch (null: never), and from which age it is old
 
 export const old = 5_000; // ms from which an age is shown as old
 
 // age keeps the node at "3 s ago".
-export function age(node, at) {
-  aged.set(node, at);
-  drawAge(node, at);
+export function age(node, at, limit = old) {
+  aged.set(node, { at, limit });
+  drawAge(node, at, limit);
 }
 
-function drawAge(node, at) {
+function drawAge(node, at, limit) {
   const ms = at === null ? Infinity : stopwatch() - at;
-  node.classList.toggle('old', ms > old);
+  node.classList.toggle('old', ms > limit);
   show(node, () => (at === null ? t('age.never') : ms < 1_500 ? t('age.now') : t('age.ago', { time: () => duration(Math.round(ms / 1000)) })));
 }
 
 setInterval(() => {
-  for (const [node, at] of aged) {
-    if (node.isConnected) drawAge(node, at);
+  for (const [node, { at, limit }] of aged) {
+    if (node.isConnected) drawAge(node, at, limit);
     else aged.delete(node);
   }
 }, 1_000);
@@ -301,4 +301,38 @@ export function watchParts() {
   onRole(() => {
     if (role) watching ??= source('/api/admin/nodes', 10_000, (s) => s.trouble === null && drawParts(partsOf(s.value.items)));
   });
+}
+
+// --- which sale does not add up ---------------------------------------------------
+
+// On every page it is named below the header.
+let sums = null;
+onRole(() => {
+  if (role) sums ??= source('/api/admin/balance', 5_000, drawSums);
+});
+
+const counted = new Set();
+
+// onBalances calls f when the balances were asked for: with a Map of them by sale, and when
+// they came by the stopwatch, null if never.
+export function onBalances(f) {
+  counted.add(f);
+  if (sums?.value) tellBalances(f);
+}
+
+function tellBalances(f) {
+  f(new Map((sums.value?.items ?? []).map((b) => [String(b.sale), b])), sums.at);
+}
+
+function drawSums() {
+  const red = (sums.value?.items ?? []).filter((b) => b.ok === false);
+  const banner = byId('red');
+  banner.hidden = red.length === 0;
+  const names = red.map((b) => b.sale).join();
+  if (red.length && banner.dataset.sales !== names) {
+    banner.replaceChildren(el('strong', { say: ['red.sales', { n: () => count(red.length) }] }),
+      ...red.slice(0, 5).flatMap((b) => [' ', el('a', { href: `/console/sale/${encodeURIComponent(b.sale)}#after`, text: `#${b.sale}` })]), red.length > 5 ? ' …' : '');
+  }
+  banner.dataset.sales = red.length ? names : '';
+  for (const f of counted) tellBalances(f);
 }

@@ -4,6 +4,7 @@ import { count, percent, say, show, t } from './i18n.js';
 import { gate, stopwatch } from './clock.js';
 import { part } from './frame.js';
 import { act, age, drawParts, el, figure, isKnown, moment, ms, source, stack, tellTrouble, tile, word } from './desk.js';
+import { breach, verdict } from './balance.js';
 import { chart } from './chart.js';
 
 const kept = 600_000; // ms of steps that are kept
@@ -113,14 +114,11 @@ export function live(root, { id, admin }) {
       tile('live.admitted', of.admitted_per_s, { why: reason(), make: (v) => t('live.per_second', { n: () => count(Math.round(v)) }) }),
       tile('live.admission', of.admission_ms?.p50, { why: reason(), make: ms, note: () => t('live.p99', { time: () => (isKnown(of.admission_ms?.p99) ? ms(of.admission_ms.p99) : t('unknown')) }) }),
       tile('live.outcome', of.outcome_ms?.p50, { why: reason(), make: ms, note: () => t('live.p99', { time: () => (isKnown(of.outcome_ms?.p99) ? ms(of.outcome_ms.p99) : t('unknown')) }) }),
-      tile('live.balance', isKnown(sum) ? sum.ok : null, { why: sum?.says ? () => sum.says : reason(), make: (ok) => t(ok ? 'balance.ok' : 'balance.bad'), tone: isKnown(sum?.ok) ? (sum.ok ? 'good' : 'bad') : undefined,
-        note: isKnown(sum) && !sum.ok ? () => says(sum.violations) : undefined }),
+      verdict('live.balance', sum, streamed ? state.at : balance.at, { why: reason(), notes: (sum?.violations ?? []).map(breach) }),
     ];
     if (streamed && state.news.nodes) tiles.push(tile('live.nodes', state.news.nodes.length, { note: state.news.nodes_say ? () => t('live.nodes_say', { why: state.news.nodes_say }) : undefined }));
     part(root, 'tiles').replaceChildren(...tiles);
   }
-
-  const says = (violations) => (violations ?? []).map((v) => (typeof v === 'string' ? v : v.says)).join(' ');
 
   function drawCharts() {
     const to = steps.at(-1)?.at;

@@ -1,5 +1,5 @@
 // Before the opening: every check with its value, its limit and its age, and Go.
-import { count, lang, say, show, t } from './i18n.js';
+import { count, duration, lang, say, show, t } from './i18n.js';
 import { part } from './frame.js';
 import { age, button, can, el, isKnown, may, source, tellTrouble, word } from './desk.js';
 import { press } from './press.js';
@@ -79,17 +79,37 @@ export function preflight(root, { admin, look }) {
   };
 }
 
-// line is one check. An unknown value is said to be unknown, and counts as a red one.
+// inWords fills in a word of a check: names of states and rules are words themselves,
+// seconds a time.
+function inWords(key, given = {}) {
+  const values = Object.fromEntries(Object.entries(given).map(([name, v]) => [name, () => {
+    if (name === 'state' || name === 'rule') return word(name, v);
+    if (name.endsWith('_s')) return duration(v);
+    return typeof v === 'number' ? count(v) : String(v);
+  }]));
+  return t(key, values);
+}
+
+const has = (key) => t(key) !== key;
+
+// line is one check. An unknown value is said to be unknown, and counts as a red one. A
+// check says what it says in the reader's language where it has a code; what an engine
+// has said stays as it is.
 function line(check, at) {
-  const value = (v) => (typeof v === 'number' ? count(v) : Array.isArray(v) ? v.join(', ') : String(v));
+  const plain = (v) => (typeof v === 'number' ? count(v) : Array.isArray(v) ? v.join(', ') : String(v));
+  const value = (v) => (has(`check_value.${check.code}`) ? inWords(`check_value.${check.code}`, check.with) : plain(v));
   const seen = el('td', { class: 'age' });
   age(seen, isKnown(check.age_ms) ? at - check.age_ms : null);
   if (!isKnown(check.age_ms)) show(seen, () => '—');
+  const coded = check.code && has(`check_says.${check.code}`);
+  const detail = check.says && (!coded || details.includes(check.code)) ? el('small', { text: check.says, dir: 'auto', lang: 'en' }) : null;
   return el('tr', { data: { state: check.state, check: check.name } },
     el('td', {}, el('span', { class: 'light', data: { state: check.state }, show: () => word('light', check.state) })),
-    el('th', { scope: 'row' }, el('span', { show: () => word('checks', check.name) }), check.says ? el('small', { text: check.says, dir: 'auto' }) : null),
+    el('th', { scope: 'row' }, el('span', { show: () => word('checks', check.name) }), coded ? el('small', { show: () => inWords(`check_says.${check.code}`, check.with) }) : null, detail),
     el('td', { class: isKnown(check.value) ? 'digits' : 'unknown', show: () => (isKnown(check.value) ? value(check.value) : t('unknown')) }),
-    el('td', { class: 'digits soft', show: () => (isKnown(check.limit) ? value(check.limit) : '—') }),
+    el('td', { class: 'digits soft', show: () => (isKnown(check.limit) ? plain(check.limit) : '—') }),
     seen);
 }
 
+// Of these codes the detail says more: what an engine answered, which ticket, which setting.
+const details = ['ready', 'unheard', 'unasked', 'weak', 'not_counted', 'broken', 'old', 'partly'];
