@@ -21,7 +21,7 @@ var mayDiffer = []string{
 	"listen", "admin_listen", "ops_listen", "ops_hosts", "data_dir", "demo", "log", // of a machine
 	"run", "rabbitmq.listener", "http.max_in_flight", "http.max_waits", "http.hashes", "http.drain_delay", "http.stop_timeout", "redis.connections", "mysql.connections", // how much a node does
 	"gate", "queue", "store", "redis.password_file", "mysql.password_file", // ways to the same engines: /readyz says whether a node reaches them
-	"auth.secret", "auth.previous_secret", // their own fingerprints are compared, in the order in which they are believed
+	"auth.previous_secret", // those that are believed are compared by fingerprints of their own
 }
 
 // settings is a fingerprint of what should be the same on all nodes. It is keyed, so that
