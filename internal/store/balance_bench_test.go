@@ -9,6 +9,7 @@ import (
 
 	"seckill"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // BenchmarkBalance is what a count of a large sale takes of the store: its sums, and a
@@ -19,7 +20,7 @@ func BenchmarkBalance(b *testing.B) {
 	lite, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), false)
 	require.NoError(b, err)
 	defer lite.Close()
-	maria, _ := freshMySQL(b, stack.Own(b, stack.KindMariaDB))
+	maria, _ := freshMySQL(b, stacktest.Own(b, stack.KindMariaDB))
 	for name, s := range map[string]*Store{"sqlite": lite, "mariadb": maria} {
 		for _, orders := range []int{10_000, 100_000} {
 			sale := aSale(b, s, seckill.MaxTotal)
