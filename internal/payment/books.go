@@ -173,27 +173,38 @@ func (p *Payments) Differences(ctx context.Context, from, to time.Time) ([]Diffe
 		return nil, err
 	}
 	all := differ(ours, theirs, from, to)
-	return p.datedOtherwise(ctx, all, from, to)
+	return p.datedOtherwise(ctx, all, theirs, from, to)
 }
 
-// datedOtherwise leaves out the lines that seem to be only ours and stand in the provider's
-// statement of another time.
-func (p *Payments) datedOtherwise(ctx context.Context, all []Difference, from, to time.Time) ([]Difference, error) {
-	var ours []seckill.Booking
-	var rest []Difference
+// datedOtherwise compares again where a line seems to be only ours: all lines of its
+// reference on our side with all of them in the provider's statement of a longer time. A line
+// of another time that has its own counterpart accounts for no other.
+func (p *Payments) datedOtherwise(ctx context.Context, all []Difference, theirs []seckill.Booking, from, to time.Time) ([]Difference, error) {
+	var references []string
 	wanted := map[bookKey]bool{}
 	for _, d := range all {
-		if d.Theirs != nil {
-			rest = append(rest, d)
-			continue
+		if d.Theirs == nil {
+			references = append(references, d.Reference)
+			wanted[bookKey{d.Kind, d.Reference}] = true
 		}
-		ours = append(ours, *d.Ours)
-		wanted[bookKey{d.Kind, d.Reference}] = true
 	}
-	if len(ours) == 0 {
+	if len(wanted) == 0 {
 		return all, nil
 	}
-	var theirs []seckill.Booking
+	of := func(d Difference) bool { return wanted[bookKey{d.Kind, d.Reference}] }
+	rest := slices.DeleteFunc(all, of)
+	var ours []seckill.Booking
+	slices.Sort(references)
+	err := p.Store.BookingsOf(ctx, p.Provider.Name(), slices.Compact(references), func(v seckill.Booking) error {
+		if wanted[bookKey{v.Kind, v.Reference}] {
+			ours = append(ours, v)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	theirs = slices.DeleteFunc(theirs, func(t seckill.Booking) bool { return !wanted[bookKey{t.Kind, t.Reference}] })
 	for _, period := range [][2]time.Time{{from.Add(-statementBefore), from}, {to, to.Add(statementAfter)}} {
 		some, err := p.Provider.Statement(ctx, period[0], period[1])
 		if err != nil {
@@ -205,62 +216,60 @@ func (p *Payments) datedOtherwise(ctx context.Context, all []Difference, from, t
 			}
 		}
 	}
-	for _, d := range differ(ours, theirs, from, to) {
-		if d.Ours != nil { // what only they have is another period's
-			rest = append(rest, d)
-		}
-	}
-	return rest, nil
+	return append(rest, differ(ours, theirs, from, to)...), nil
 }
 
 // bookKey is what a payment and its refunds are known by on both sides.
 type bookKey struct{ kind, reference string }
 
-// differ is the comparison, without storage.
+// differ is the comparison, without storage: the differences of lines of which one at least is
+// of the period.
 func differ(ours, theirs []seckill.Booking, from, to time.Time) (all []Difference) {
 	by := map[bookKey][]int{}
+	named := map[string]bool{} // our refunds
 	for i, o := range ours {
 		k := bookKey{o.Kind, o.Reference}
 		by[k] = append(by[k], i)
+		named[o.Refund] = o.Refund != ""
 	}
 	within := func(at time.Time) bool { return !at.Before(from) && at.Before(to) }
 	used := make([]bool, len(ours))
-	// Of several refunds of a payment the one with the id is meant, else one of the
-	// same amount, else any.
-	match := func(t *seckill.Booking) *seckill.Booking {
-		best, rank := -1, 0
-		for _, i := range by[bookKey{t.Kind, t.Reference}] {
-			r := 1
-			if ours[i].Amount == t.Amount {
-				r = 2
+	paired := make([]*seckill.Booking, len(theirs))
+	// Of several refunds of a payment the one with the id is meant, else one of the same amount,
+	// the nearest in time, else any. One that names another refund of ours is that one's.
+	for _, fits := range []func(o, t *seckill.Booking) bool{
+		func(o, t *seckill.Booking) bool { return t.Refund != "" && o.Refund == t.Refund },
+		func(o, t *seckill.Booking) bool { return !named[t.Refund] && o.Amount == t.Amount },
+		func(o, t *seckill.Booking) bool { return !named[t.Refund] },
+	} {
+		for i := range theirs {
+			t := &theirs[i]
+			if t.Kind == "refund" && t.Amount > 0 {
+				t.Amount = -t.Amount
 			}
-			if t.Refund != "" && ours[i].Refund == t.Refund {
-				r = 3
+			best := -1
+			for _, k := range by[bookKey{t.Kind, t.Reference}] {
+				o := &ours[k]
+				if !used[k] && paired[i] == nil && fits(o, t) && (best < 0 || o.At.Sub(t.At).Abs() < ours[best].At.Sub(t.At).Abs()) {
+					best = k
+				}
 			}
-			if !used[i] && r > rank {
-				best, rank = i, r
+			if best >= 0 {
+				used[best], paired[i] = true, &ours[best]
 			}
 		}
-		if best < 0 {
-			return nil
-		}
-		used[best] = true
-		return &ours[best]
 	}
 	for i := range theirs {
-		t := &theirs[i]
-		if t.Kind == "refund" && t.Amount > 0 {
-			t.Amount = -t.Amount
-		}
-		d := Difference{Kind: t.Kind, Reference: t.Reference, Refund: t.Refund, Theirs: t, Ours: match(t)}
+		t, o := &theirs[i], paired[i]
+		d := Difference{Kind: t.Kind, Reference: t.Reference, Refund: t.Refund, Theirs: t, Ours: o}
 		switch {
-		case d.Ours == nil && !within(t.At):
+		case !within(t.At) && (o == nil || !within(o.At)):
 			continue
-		case d.Ours == nil:
+		case o == nil:
 			d.What = "only the provider has it"
-		case d.Ours.Currency != t.Currency:
+		case o.Currency != t.Currency:
 			d.What = "the currency differs"
-		case d.Ours.Amount != t.Amount:
+		case o.Amount != t.Amount:
 			d.What = "the amount differs"
 		default:
 			continue

@@ -94,3 +94,26 @@ func TestDatesAreNoDifference(t *testing.T) {
 		require.Equal(t, want, strings.Join(said, ", "), "day %d", after)
 	}
 }
+
+// A payment has two refunds of one amount, and the provider knows of the first one only: that
+// one accounts for no other, on whatever day anybody looks, and whether or not the provider
+// says which refund it is.
+func TestARefundAccountsForNoOther(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 11, 11, 0, 0, 0, 0, time.UTC)
+	for _, says := range []string{"r1", ""} {
+		line := func(refund string, after int) seckill.Booking {
+			return seckill.Booking{Kind: "refund", Provider: seckill.ProviderShop, Reference: "pay", Refund: refund, Amount: -50, Currency: "CNY", At: day.AddDate(0, 0, after).Add(time.Hour)}
+		}
+		p := &Payments{Config: Config{Store: &booked{ours: []seckill.Booking{line("r2", 1), line("r1", 0)}}, Provider: dated{theirs: []seckill.Booking{line(says, 0)}}}}
+		for after, want := range []string{"", "r2: only we have it", ""} {
+			all, err := p.Differences(t.Context(), day.AddDate(0, 0, after), day.AddDate(0, 0, after+1))
+			require.NoError(t, err)
+			said := ""
+			for _, d := range all {
+				said += d.Refund + ": " + d.What
+			}
+			require.Equal(t, want, said, "day %d, the provider says %q", after, says)
+		}
+	}
+}
