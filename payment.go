@@ -39,6 +39,7 @@ type Callback struct {
 	Reference string       `json:"reference"`        // the provider's id of the payment, or of our refund
 	Refund    string       `json:"refund,omitempty"` // our id of the refund, where the provider keeps it
 	Own       string       `json:"-"`                // the provider's own id of the refund, where it has one
+	Session   string       `json:"-"`                // the provider's own name of the checkout, see Checkout.Session
 	Amount    int64        `json:"amount"`           // minor units
 	Currency  string       `json:"currency"`
 	At        time.Time    `json:"at"`

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -121,6 +122,14 @@ func (a *API) refund(w http.ResponseWriter, r *request) error {
 	if !seckill.ValidTicketID(id) && (b.Payment == "" || len(id) > seckill.MaxReference || !seckill.Printable(id)) {
 		return seckill.ErrNotFound
 	}
+	key, err := r.idempotencyKey()
+	if err != nil {
+		return err
+	}
+	if key != "" && b.ID != "" && key != b.ID {
+		return &seckill.FieldError{Field: "id", Must: "must be the Idempotency-Key where there are both"}
+	}
+	b.ID = cmp.Or(b.ID, key)
 	if err := b.check(); err != nil {
 		return err
 	}

@@ -139,6 +139,14 @@ func (s *system) audit(id seckill.SaleID) string {
 	return string(b)
 }
 
+// Where a buyer's word pays, the money stands in the ledger like anybody's.
+func TestABuyersWordStandsInTheLedger(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.turn(ownerName, s.order, "pay").is(200)
+	require.Equal(t, []string{"order.placed", "payment.captured", "order.paid"}, s.whole(s.order).told())
+}
+
 func TestOrdersAreReadByTheirOwnerOnly(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)

@@ -107,7 +107,7 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	key, err := r.createKey()
+	key, err := r.idempotencyKey()
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,9 @@ func shelf(name string) (seckill.Standing, error) {
 	return "", &seckill.FieldError{Field: "shelf", Must: "must be published, hidden or draft"}
 }
 
-// createKey is the key with which somebody asks for a new sale, for whom it is.
-func (r *request) createKey() (string, error) {
+// idempotencyKey is the key with which somebody asks for a new sale or a refund: a repeat with
+// it is the same one.
+func (r *request) idempotencyKey() (string, error) {
 	key := r.Header.Get("Idempotency-Key")
 	if key == "" {
 		return "", nil

@@ -115,6 +115,9 @@ type Store interface {
 	LatePayments(ctx context.Context, after seckill.PaymentCursor, max int) ([]seckill.Payment, error)
 	Retake(ctx context.Context, late seckill.Payment, order, why string) (paid bool, err error)
 	DueRefunds(ctx context.Context, max int) ([]seckill.Refund, error)
+	// DueRefund MUST return one of them as it is now, or an error that wraps
+	// seckill.ErrNotFound once it is not to be asked for.
+	DueRefund(ctx context.Context, id string) (seckill.Refund, error)
 	RefundTried(ctx context.Context, r seckill.Refund, confirmed bool, pause time.Duration, why string) error
 	Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
 	Pulse(ctx context.Context) (time.Time, error)

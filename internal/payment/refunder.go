@@ -28,23 +28,28 @@ func (p Refunder) Run(ctx context.Context) error {
 }
 
 // giveBack asks for the refunds that are due now and returns how many were asked
-// for. One that fails stops no other.
-func (p *Payments) giveBack(ctx context.Context) (int, error) {
-	if err := p.early(ctx); err != nil {
-		return 0, err
-	}
+// for. One that fails, or that cannot be entered or noted, stops no other.
+func (p *Payments) giveBack(ctx context.Context) (done int, failed error) {
+	failed = p.early(ctx)
 	refunds, err := p.Store.DueRefunds(ctx, dutyBatch)
 	if err != nil {
-		return 0, err
+		return 0, errors.Join(failed, err)
 	}
 	for i, r := range refunds {
 		if until, ok := ctx.Deadline(); ok && i > 0 && time.Until(until) < refundTime {
-			return i, nil // the next turn has time for it
+			return done, failed // the next turn has time for it
+		}
+		// The ones before it have taken their time: it may have been given back meanwhile.
+		if r, err = p.Store.DueRefund(ctx, r.ID); err != nil {
+			if !errors.Is(err, seckill.ErrNotFound) {
+				failed = errors.Join(failed, err)
+			}
+			continue
 		}
 		crash.Here("15-before-refund", true)
 		given, why := p.refund(ctx, r)
 		if ctx.Err() != nil {
-			return 0, ctx.Err()
+			return done, ctx.Err()
 		}
 		confirmed := given != ""
 		if r.Given = given; confirmed {
@@ -68,10 +73,12 @@ func (p *Payments) giveBack(ctx context.Context) (int, error) {
 			p.metrics.callbacks.WithLabelValues("conflict").Inc()
 			p.Log.Error("payment: money went back twice", "refund", r.ID, "order", r.Order, "provider", r.Provider, "reason", err)
 		case err != nil:
-			return 0, err
+			failed = errors.Join(failed, err)
+			continue
 		}
+		done++
 	}
-	return len(refunds), nil
+	return done, failed
 }
 
 // early enters the refunds that were told in the same moment as their payments, and

@@ -213,7 +213,7 @@ func (s *Stripe) session(c seckill.Callback, raw []byte, kind seckill.CallbackTy
 	if v.ClientReferenceID == "" || kind == seckill.Captured && (v.PaymentStatus != stripe.CheckoutSessionPaymentStatusPaid || v.PaymentIntent == nil) {
 		return c, nil // not ours, or not paid yet: another event says so
 	}
-	c.Type, c.Order, c.Reference = kind, v.ClientReferenceID, v.ID
+	c.Type, c.Order, c.Reference, c.Session = kind, v.ClientReferenceID, v.ID, v.ID
 	if v.PaymentIntent != nil {
 		c.Reference = v.PaymentIntent.ID
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -51,8 +52,10 @@ func (t *tx) enterEach(ctx context.Context, now time.Time, e seckill.Entry, unit
 	return err
 }
 
-// cut shortens a text to at most n characters.
+// cut shortens a text to at most n characters. Bytes that are no text are left out: MariaDB
+// refuses them, and others write what is kept here.
 func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "")
 	if utf8.RuneCountInString(s) <= n {
 		return s
 	}

@@ -59,7 +59,7 @@ func testLedger(t *testing.T, s *shop) {
 		told(s.History(t.Context(), v.ID, 100)))
 	require.Equal(t, []string{"outage 10500"}, told(s.History(t.Context(), w.ID, 100)), "of another sale, that gave nothing")
 	require.Equal(t, []string{"outage 10000"}, told(s.History(t.Context(), x.ID, 100)), "from its placing on")
-	require.Equal(t, []string{"order.paid 1"}, told(s.History(t.Context(), paid.ID, 100)))
+	require.Equal(t, []string{"payment.captured 0", "order.paid 1"}, told(s.History(t.Context(), paid.ID, 100)), "by the buyer's word")
 	o, err := s.AnyOrder(t.Context(), x.ID)
 	require.NoError(t, err)
 	require.Equal(t, 70*time.Second, o.ExpiresAt.Sub(o.CreatedAt), "as the ledger says")

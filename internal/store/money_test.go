@@ -26,6 +26,7 @@ func init() {
 		{"a refund that was told in the same moment as its payment is entered", testEarly},
 		{"events name the payment that the order holds or held", testEventPayments},
 		{"the ledger has every change of time to pay, of stock and of money, with its sale", testLedger},
+		{"an answer that is no text is noted", testNoText},
 		{"a late payment waits until the gate has its order's units", testLateWaits},
 	}...)
 }
@@ -103,9 +104,20 @@ func testEndedCheckouts(t *testing.T, s *shop) {
 	}
 	require.Empty(t, open())
 	s.become(seckill.Cancelled, v)
-	_, err := s.Receive(t.Context(), seckill.Callback{Provider: "stripe", Event: "e", Type: seckill.Captured, Order: w.ID, Reference: "pi_2", Amount: 100, Currency: "CNY", At: s.clock()})
+	_, err := s.Receive(t.Context(), seckill.Callback{Provider: "stripe", Event: "e", Type: seckill.Captured, Order: w.ID, Reference: "pi_2", Session: "cs_2", Amount: 100, Currency: "CNY", At: s.clock()})
 	require.NoError(t, err)
 	require.Equal(t, []string{"cs_1"}, open(), "one that was paid is closed")
+	w, old := start("eve", "cs_4")
+	require.NoError(t, s.CheckoutClosed(t.Context(), old))
+	_, c, err := s.Checkout(t.Context(), w.ID, "eve", "stripe", seckill.NewTicketID(noon), time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, s.CheckoutAt(t.Context(), c.ID, "https://pay.example/", "cs_5"))
+	for i, kind := range []seckill.CallbackType{seckill.Failed, seckill.Captured} {
+		_, err = s.Receive(t.Context(), seckill.Callback{Provider: "stripe", Event: fmt.Sprint("old ", i), Type: kind, Order: w.ID, Reference: "pi_4", Session: "cs_4", Amount: 100, Currency: "CNY", At: s.clock()})
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{"cs_1", "cs_5"}, open(), "what is told of an old session ends no other")
+	require.NoError(t, s.CheckoutClosed(t.Context(), c.ID))
 	require.NoError(t, s.CheckoutClosed(t.Context(), first))
 	require.Empty(t, open())
 	s.advance(time.Hour)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -16,8 +17,8 @@ import (
 )
 
 // testMoneyModel plays random histories of one sale, with a provider that repeats,
-// reorders, lies and takes other currencies, and holds the money, the units and each
-// payment's end against what may be.
+// reorders, lies, takes other currencies and takes back what it said of refunds, and holds
+// the money, the units and each payment's end against what may be.
 func testMoneyModel(t *testing.T, s *shop) {
 	rapid.Check(t, func(r *rapid.T) {
 		sale := s.open(20)
@@ -27,11 +28,20 @@ func testMoneyModel(t *testing.T, s *shop) {
 		var orders []seckill.Ticket
 		took := map[string]seckill.Money{} // what the provider says it took, by reference
 		event := 0
-		tell := func(kind seckill.CallbackType, order, reference string, amount int64, currency string) seckill.Received {
+		told := words{}
+		say := func(c seckill.Callback) seckill.Received {
 			event++
-			got, err := s.Receive(t.Context(), seckill.Callback{Provider: "shop", Event: fmt.Sprintf("e-%s-%d", sale.ID, event), Type: kind, Order: order, Reference: reference, Amount: amount, Currency: currency, At: s.clock()})
+			c.Provider, c.Event = "shop", fmt.Sprintf("e-%s-%d", sale.ID, event)
+			c.At = s.clock().Add(time.Duration(rapid.IntRange(-60, 60).Draw(r, "when"))*time.Second + time.Duration(event)*time.Millisecond)
+			got, err := s.Receive(t.Context(), c)
 			require.NoError(t, err)
+			if !got.Conflict {
+				told.note(c)
+			}
 			return got
+		}
+		tell := func(kind seckill.CallbackType, order, reference string, amount int64, currency string) seckill.Received {
+			return say(seckill.Callback{Type: kind, Order: order, Reference: reference, Amount: amount, Currency: currency})
 		}
 		reference := func(v seckill.Ticket) string {
 			return fmt.Sprintf("r-%s-%d", v.ID, rapid.IntRange(0, 1).Draw(r, "reference"))
@@ -50,7 +60,21 @@ func testMoneyModel(t *testing.T, s *shop) {
 			}
 			v := orders[rapid.IntRange(0, len(orders)-1).Draw(r, "order")]
 			amount, currency := int64(v.Quantity)*100, "CNY"
-			switch rapid.IntRange(0, 12).Draw(r, "step") {
+			switch rapid.IntRange(0, 14).Draw(r, "step") {
+			case 13: // of one of ours, by its id, in any order
+				refunds, err := s.RefundsOf(t.Context(), v.ID)
+				require.NoError(t, err)
+				if len(refunds) > 0 {
+					f := refunds[rapid.IntRange(0, len(refunds)-1).Draw(r, "refund")]
+					if f.Amount > 0 {
+						say(seckill.Callback{Type: rapid.SampledFrom([]seckill.CallbackType{seckill.GivenBack, seckill.Bounced}).Draw(r, "word"), Order: v.ID, Reference: f.Reference, Refund: f.ID, Amount: f.Amount, Currency: f.Currency})
+					}
+				}
+			case 14: // of one of the provider's own, in any order
+				amount := rapid.SampledFrom([]int64{50, 100}).Draw(r, "back")
+				ref := reference(v)
+				say(seckill.Callback{Type: rapid.SampledFrom([]seckill.CallbackType{seckill.GivenBack, seckill.Bounced}).Draw(r, "word"), Order: v.ID, Reference: ref, Own: fmt.Sprint("own ", ref, amount), Amount: amount, Currency: "CNY"})
+
 			case 0:
 				if len(orders) < 5 {
 					buy(fmt.Sprint("b", len(orders)))
@@ -108,6 +132,13 @@ func testMoneyModel(t *testing.T, s *shop) {
 			}
 			s.money(sale.ID)
 		}
+		for _, v := range orders {
+			refunds, err := s.RefundsOf(t.Context(), v.ID)
+			require.NoError(t, err)
+			for _, f := range refunds {
+				told.holds(t, f)
+			}
+		}
 		// At rest each payment has one end.
 		s.released()
 		late, err := s.LatePayments(t.Context(), seckill.PaymentCursor{}, 100)
@@ -124,6 +155,17 @@ func testMoneyModel(t *testing.T, s *shop) {
 			}
 			for _, f := range due {
 				require.NoError(t, s.RefundTried(t.Context(), f, true, 0, ""))
+			}
+		}
+		for _, v := range orders { // what came back a person gives back
+			refunds, err := s.RefundsOf(t.Context(), v.ID)
+			require.NoError(t, err)
+			for _, f := range refunds {
+				if f.State == seckill.RefundDue {
+					require.True(t, told.back[f.ID] > 0 || f.Error != "", "%+v is not asked for", f)
+					_, err := s.RefundDone(t.Context(), f.ID, "root", "a transfer")
+					require.NoError(t, err)
+				}
 			}
 		}
 		captured := map[string]int64{}
@@ -156,6 +198,40 @@ func testMoneyModel(t *testing.T, s *shop) {
 	s.unitsHold(t)
 }
 
+// words are what a provider said of refunds: when it last said that one was given back, or
+// came back, by our id, its own or the payment's reference.
+type words struct{ given, back map[string]int64 }
+
+func (w *words) note(c seckill.Callback) {
+	if w.given == nil {
+		w.given, w.back = map[string]int64{}, map[string]int64{}
+	}
+	to := w.given
+	if c.Type == seckill.Bounced {
+		to = w.back
+	} else if c.Type != seckill.GivenBack {
+		return
+	}
+	name := cmp.Or(c.Own, c.Refund, c.Reference)
+	to[name] = max(to[name], ms(c.At))
+}
+
+// holds demands that the provider's last word of a refund counts, in whatever order its words
+// came.
+func (w *words) holds(t *testing.T, f seckill.Refund) {
+	t.Helper()
+	given, back := w.given[f.ID], w.back[f.ID]
+	switch {
+	case given > back:
+		require.Equal(t, seckill.RefundDone, f.State, "%+v: given back at %d, came back at %d", f, given, back)
+	case back > max(given, w.given[f.Reference], w.given["own "+f.Reference+"50"], w.given["own "+f.Reference+"100"]):
+		require.Equal(t, seckill.RefundDue, f.State, "%+v: given back at %d, came back at %d", f, given, back)
+	}
+	if f.State == seckill.RefundDone {
+		require.Zero(t, w.back[f.Given], "%+v: what it was given back as came back", f)
+	}
+}
+
 // unitsHold is the counter's rule, less what was given back in parts.
 func (s *shop) unitsHold(t *testing.T) {
 	t.Helper()
@@ -178,14 +254,7 @@ var races = flag.Int("money.races", 0, "how often each pair of changes of an ord
 // testMoneyRaces lets two things happen to an order at the same moment: to an unpaid one,
 // and every second time to a paid one.
 func testMoneyRaces(t *testing.T, s *shop) {
-	rounds := *races
-	switch {
-	case rounds > 0:
-	case testing.Short() || s.dialect.name != "sqlite":
-		rounds = 12
-	default:
-		rounds = 60
-	}
+	rounds := cmp.Or(*races, 12)
 	const (
 		unpaid = iota
 		paid
@@ -240,7 +309,8 @@ var raced = []struct {
 	{"told", func(c *race) { c.captures("e"+c.now.ID, c.now.ID, "r"+c.now.ID, 100) }},
 	{"expire", func(c *race) { c.advance(61 * time.Second); _, _ = c.Expire(c.t.Context(), 100) }},
 	{"cancel", func(c *race) { _, _ = c.Transition(c.t.Context(), c.now.ID, c.now.Buyer, seckill.Cancelled) }},
-	{"refund", func(c *race) { _, _ = c.Transition(c.t.Context(), c.now.ID, "", seckill.Refunded) }},
+	{"refund", func(c *race) { c.refunds(seckill.GivenBack, noon) }},
+	{"bounced", func(c *race) { c.refunds(seckill.Bounced, noon.Add(time.Hour)) }},
 	{"given back", func(c *race) { c.givesBack("b"+c.first.ID, c.first.ID, c.reference, 100) }},
 	{"failed", func(c *race) { c.says(seckill.Failed, "f"+c.now.ID, c.now.ID, "CNY") }},
 	{"currency", func(c *race) { c.says(seckill.Captured, "u"+c.now.ID, c.now.ID, "USD") }},
@@ -254,6 +324,30 @@ var raced = []struct {
 			_, _ = c.Retake(c.t.Context(), p, c.now.ID, "the buyer's other order is paid")
 		}
 	}},
+}
+
+// refunds gives the order back, and tells what became of its refunds.
+func (c *race) refunds(kind seckill.CallbackType, at time.Time) {
+	_, _ = c.Transition(c.t.Context(), c.now.ID, "", seckill.Refunded)
+	all, err := c.RefundsOf(c.t.Context(), c.now.ID)
+	if err != nil {
+		c.t.Error(err)
+	}
+	for _, f := range all {
+		_, err := c.Receive(c.t.Context(), seckill.Callback{Provider: f.Provider, Event: string(kind) + " " + f.ID, Type: kind, Order: f.Order, Reference: f.ID, Amount: f.Amount, Currency: f.Currency, At: at})
+		if err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
+func (c *race) cameBack(f seckill.Refund) (back bool) {
+	err := c.ask(c.t.Context(), "bounces", func(t *tx) (err error) {
+		back, err = t.cameBack(c.t.Context(), f.Provider, f.ID, time.Time{})
+		return err
+	})
+	require.NoError(c.t, err)
+	return back
 }
 
 // says tells of a payment "u" and the order.
@@ -297,6 +391,7 @@ func (c *race) legal(t *testing.T, what string) {
 		require.NoError(t, err)
 		for _, f := range refunds {
 			back[f.Reference] += f.Amount
+			require.True(t, f.State == seckill.RefundDue || !c.cameBack(f), "%s: %+v came back last", what, f)
 		}
 		kept := 0
 		for _, p := range payments {

@@ -128,16 +128,17 @@ func (s *Store) TransitionBy(ctx context.Context, id, buyer string, to seckill.O
 		if err != nil || !changed {
 			return err
 		}
+		c := change{to: to, by: by, why: why}
 		if to == seckill.Paid && o.Amount > 0 {
-			name := seckill.ProviderTest + "-" + o.ID
-			if err := t.keep1(ctx, seckill.Payment{Provider: seckill.ProviderTest, Event: name, Reference: name, Order: o.ID, Sale: o.Sale, Amount: o.Amount,
-				Currency: o.Currency, State: seckill.PaymentKept, At: now, SeenAt: now}); err != nil {
+			p := ofTest(o, now)
+			if err := t.keep1(ctx, p); err != nil {
 				return err
 			}
+			c.first = []seckill.Entry{capturedEntry(p)}
 		}
 		was := o
 		o.State = to
-		if err := t.change(ctx, change{to: to, by: by, why: why}, []seckill.Order{o}, now); err != nil {
+		if err := t.change(ctx, c, []seckill.Order{o}, now); err != nil {
 			return err
 		}
 		return t.loggedOrder(ctx, "", was, o)
@@ -257,13 +258,15 @@ type change struct {
 	to      seckill.OrderState
 	by, why string // for the ledger
 	scrap   bool   // units of refunded orders are not sold again: they leave the sale
+
+	first []seckill.Entry // of the ledger, before those of the change
 }
 
 // change writes the new state of orders that this transaction holds. Tickets
 // first, then sales in order of id: the order in which everybody locks.
 func (t *tx) change(ctx context.Context, c change, orders []seckill.Order, now time.Time) error {
 	freed := map[seckill.SaleID]int64{}
-	entries := make([]seckill.Entry, 0, len(orders))
+	entries := slices.Grow(c.first, len(orders))
 	for some := range slices.Chunk(orders, t.s.dialect.chunk) {
 		args, returns := []any{string(c.to)}, []any{}
 		for _, o := range some {

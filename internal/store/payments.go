@@ -19,7 +19,7 @@ const (
 	becameRepeat   = "repeat"   // of a payment that another message has told of
 	becameEarly    = "early"    // a refund of a payment that is not known yet
 	becameConflict = "conflict" // it contradicts an earlier message, and changes nothing
-	becameBounced  = "bounced"
+	becameBounced  = "bounced"  // of a refund that did not reach the buyer
 	becameDisputed = "disputed"
 	becameForeign  = "foreign" // it is about nothing of ours
 )
@@ -46,10 +46,17 @@ var errMoved = errors.New("the payment has moved to another order")
 func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Received) error {
 	held := c.Order
 	payment, err := t.payment(ctx, c.Provider, c.Reference)
-	if err == nil && c.Type != seckill.Captured && c.Type != seckill.Failed {
-		held = payment.Order // by another name if it was retaken
-	} else if err != nil && err != seckill.ErrNotFound {
+	if err != nil && err != seckill.ErrNotFound {
 		return err
+	}
+	if c.Type != seckill.Captured && c.Type != seckill.Failed {
+		if err == nil {
+			held = payment.Order // by another name if it was retaken
+		} else if f, err := t.refundNamed(ctx, c, ""); err == nil {
+			held = f.Order
+		} else if err != seckill.ErrNotFound {
+			return err
+		}
 	}
 	orders, err := t.lockOrders(ctx, []any{held})
 	if err != nil {
@@ -65,6 +72,9 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	now, err := t.clock(ctx)
 	if err != nil {
 		return err
+	}
+	if c.At.IsZero() { // a shop need not say
+		c.At = now
 	}
 	switch was, err := t.told(ctx, c.Provider, c.Event); {
 	case err == nil && was.Type == c.Type && was.Order == c.Order && was.Reference == c.Reference && was.Amount == c.Amount && was.Currency == c.Currency:
@@ -84,7 +94,7 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	case seckill.GivenBack:
 		became, err = t.returned(ctx, c, orders, now, r)
 	case seckill.Bounced:
-		became, err = t.bounced(ctx, c, now, r)
+		became, err = t.bounced(ctx, c, payment, now, r)
 	case seckill.Disputed:
 		became, err = t.disputed(ctx, c, payment, now, r)
 	default:
@@ -93,8 +103,8 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, "INSERT INTO callbacks (provider, event, type, order_id, reference, amount, currency, at, seen_at, became) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		c.Provider, c.Event, string(c.Type), c.Order, c.Reference, c.Amount, c.Currency, ms(c.At), ms(now), became)
+	_, err = t.exec(ctx, "INSERT INTO callbacks (provider, event, type, order_id, reference, amount, currency, at, seen_at, became, own) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		c.Provider, c.Event, string(c.Type), c.Order, c.Reference, c.Amount, c.Currency, ms(c.At), ms(now), became, cmp.Or(c.Own, c.Refund))
 	if err != nil {
 		return err
 	}
@@ -140,7 +150,7 @@ func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.
 		end, p.Note = o.Take(c.Amount, c.Currency)
 	}
 	r.Note = p.Note
-	entries := []seckill.Entry{{Order: p.Order, Sale: p.Sale, What: entryCaptured, Amount: p.Amount, Currency: p.Currency, Who: p.Provider, Why: p.Reference}}
+	entries := []seckill.Entry{capturedEntry(p)}
 	because := func(what string) {
 		entries = append(entries, seckill.Entry{Order: p.Order, Sale: p.Sale, What: what, Amount: p.Amount, Currency: p.Currency, Who: p.Provider, Why: p.Note})
 	}
@@ -167,8 +177,10 @@ func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.
 	if err := t.keep1(ctx, p); err != nil {
 		return "", err
 	}
-	if _, err := t.exec(ctx, "UPDATE checkouts SET closed = 1 WHERE order_id = ? AND provider = ? AND session <> ''", c.Order, c.Provider); err != nil {
-		return "", err // nobody pays there twice
+	if c.Session != "" { // nobody pays there twice; without one the provider cannot end it
+		if err := t.closeCheckouts(ctx, c); err != nil {
+			return "", err
+		}
 	}
 	if err := t.enter(ctx, now, entries...); err != nil {
 		return "", err
@@ -190,11 +202,11 @@ func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.
 // early takes up the refunds of a payment that came before it.
 func (t *tx) early(ctx context.Context, p seckill.Payment, now time.Time, r *seckill.Received) error {
 	var early []seckill.Callback
-	err := t.rows(ctx, "SELECT event, order_id, amount, currency, at FROM callbacks WHERE provider = ? AND reference = ? AND became = ?",
+	err := t.rows(ctx, "SELECT event, order_id, amount, currency, at, own FROM callbacks WHERE provider = ? AND reference = ? AND became = ?",
 		[]any{p.Provider, p.Reference, becameEarly}, func(s scanner) error {
 			c := seckill.Callback{Provider: p.Provider, Type: seckill.GivenBack, Reference: p.Reference}
 			var at int64
-			err := s.Scan(&c.Event, &c.Order, &c.Amount, &c.Currency, &at)
+			err := s.Scan(&c.Event, &c.Order, &c.Amount, &c.Currency, &at, &c.Own)
 			c.At = fromMS(at)
 			early = append(early, c)
 			return err
@@ -261,12 +273,24 @@ func (s *Store) TakeEarly(ctx context.Context, c seckill.Callback) (r seckill.Re
 	return r, err
 }
 
-// failed closes the checkouts of an order, so that its buyer can start another one.
+// closeCheckouts closes the checkout that a message is about, or all of its order where it
+// names none. Another one may be open, and has to be ended with its order.
+func (t *tx) closeCheckouts(ctx context.Context, c seckill.Callback) error {
+	q, args := "UPDATE checkouts SET closed = 1 WHERE order_id = ? AND provider = ?", []any{c.Order, c.Provider}
+	if c.Session != "" {
+		q, args = q+" AND session = ?", append(args, c.Session)
+	}
+	_, err := t.exec(ctx, q, args...)
+	return err
+}
+
+// failed closes the checkout of a payment that came to nothing, so that the buyer can start
+// another one.
 func (t *tx) failed(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time) error {
 	if len(orders) == 0 {
 		return nil
 	}
-	if _, err := t.exec(ctx, "UPDATE checkouts SET closed = 1 WHERE order_id = ? AND provider = ?", c.Order, c.Provider); err != nil {
+	if err := t.closeCheckouts(ctx, c); err != nil {
 		return err
 	}
 	return t.enter(ctx, now, seckill.Entry{Order: c.Order, Sale: orders[0].Sale, What: entryFailed, Amount: c.Amount, Currency: c.Currency, Who: c.Provider, Why: c.Reference})
@@ -287,6 +311,11 @@ func (t *tx) payment(ctx context.Context, provider seckill.Provider, reference s
 		return err
 	})
 	return p, err
+}
+
+// capturedEntry is the entry of the ledger of a payment.
+func capturedEntry(p seckill.Payment) seckill.Entry {
+	return seckill.Entry{Order: p.Order, Sale: p.Sale, What: entryCaptured, Amount: p.Amount, Currency: p.Currency, Who: p.Provider, Why: p.Reference}
 }
 
 // keep1 writes a payment.

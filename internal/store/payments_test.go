@@ -119,3 +119,18 @@ func testEventPayments(t *testing.T, s *shop) {
 	s.become(seckill.Refunded, v)
 	named("order.placed ", "order.paid the right one", "order.refunded the right one")
 }
+
+// A shop or a receiver may answer with bytes that are no text; MariaDB does not store them.
+func testNoText(t *testing.T, s *shop) {
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 1)
+	s.captures("e1", v.ID, "r1", 100)
+	s.become(seckill.Refunded, v)
+	due, err := s.DueRefunds(t.Context(), 1)
+	require.NoError(t, err)
+	const answer = "500 Fehler \xfc\xff"
+	require.NoError(t, s.RefundTried(t.Context(), due[0], false, time.Minute, answer))
+	refunds, err := s.RefundsOf(t.Context(), v.ID)
+	require.NoError(t, err)
+	require.Equal(t, []any{"500 Fehler ", 1}, []any{refunds[0].Error, refunds[0].Tries})
+}

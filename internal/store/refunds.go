@@ -178,10 +178,19 @@ func (t *tx) kept(ctx context.Context, o seckill.Order, now time.Time) (p seckil
 		}
 		return p, err
 	}
+	p = ofTest(o, now)
+	p.Note = "from before there were payments"
+	if err := t.keep1(ctx, p); err != nil {
+		return p, err
+	}
+	return p, t.enter(ctx, now, capturedEntry(p))
+}
+
+// ofTest is the payment of an order by its buyer's word.
+func ofTest(o seckill.Order, now time.Time) seckill.Payment {
 	name := seckill.ProviderTest + "-" + o.ID
-	p = seckill.Payment{Provider: seckill.ProviderTest, Event: name, Reference: name, Order: o.ID, Sale: o.Sale, Amount: o.Amount, Currency: o.Currency,
-		State: seckill.PaymentKept, Note: "from before there were payments", At: now, SeenAt: now}
-	return p, t.keep1(ctx, p)
+	return seckill.Payment{Provider: seckill.ProviderTest, Event: name, Reference: name, Order: o.ID, Sale: o.Sale, Amount: o.Amount, Currency: o.Currency,
+		State: seckill.PaymentKept, At: now, SeenAt: now}
 }
 
 // refundAside gives back a payment that was put aside.
@@ -233,21 +242,14 @@ func (t *tx) owe(ctx context.Context, r seckill.Refund, sale seckill.SaleID, hel
 // of one that nobody here asked for.
 func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
 	// By our own id, where the provider keeps it.
-	for _, id := range []string{c.Refund, c.Reference} {
-		if id == "" {
-			continue
-		}
-		f, err := t.refundBy(ctx, "id = ? AND provider = ?", id, c.Provider)
-		if err == seckill.ErrNotFound {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
+	f, err := t.refundNamed(ctx, c, t.lock)
+	if err == nil {
 		if f.Amount != c.Amount || f.Currency != c.Currency {
 			return t.conflict(ctx, c, f.Order, now, r, fmt.Sprintf("refund %s of %d %s is told as %d %s", f.ID, f.Amount, f.Currency, c.Amount, c.Currency))
 		}
 		return t.confirmed(ctx, c, f, f.ID, now, r)
+	} else if err != seckill.ErrNotFound {
+		return "", err
 	}
 	p, err := t.payment(ctx, c.Provider, c.Reference)
 	if err == seckill.ErrNotFound {
@@ -259,7 +261,11 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 	if p.Currency != c.Currency {
 		return t.conflict(ctx, c, p.Order, now, r, fmt.Sprintf("payment %s of %s is given back in %s", p.Reference, p.Currency, c.Currency))
 	}
-	f, err := t.refundBy(ctx, "provider = ? AND reference = ? AND amount = ? AND state = 'due' ORDER BY made_at, id LIMIT 1", c.Provider, c.Reference, c.Amount)
+	if back, err := t.cameBack(ctx, c.Provider, c.Own, time.Time{}); err != nil || back {
+		r.Undone, r.Note = back, fmt.Sprintf("refund %s of %d %s, which was made at the provider, did not reach the buyer", c.Own, c.Amount, c.Currency)
+		return becameBounced, err
+	}
+	f, err = t.refundBy(ctx, "provider = ? AND reference = ? AND amount = ? AND state = 'due' ORDER BY next_at = ?, made_at, id LIMIT 1", c.Provider, c.Reference, c.Amount, int64(askedNoMore))
 	if err == nil {
 		return t.confirmed(ctx, c, f, c.Event, now, r)
 	} else if err != seckill.ErrNotFound {
@@ -290,6 +296,15 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 // confirmed takes the provider's word for a refund. own is its id of it, where the message
 // has none: once a refund has one, another one is money that went back twice.
 func (t *tx) confirmed(ctx context.Context, c seckill.Callback, f seckill.Refund, own string, now time.Time, r *seckill.Received) (became string, err error) {
+	since := c.At
+	if c.Own != "" {
+		since = time.Time{} // what has an id of its own comes back once
+	}
+	if back, err := t.cameBack(ctx, c.Provider, cmp.Or(c.Own, f.ID), since); err != nil {
+		return "", err
+	} else if back {
+		return becameBounced, t.leave(ctx, f)
+	}
 	if own = cmp.Or(c.Own, own); f.State == seckill.RefundDone && f.Given != "" && f.Given != own {
 		return t.conflict(ctx, c, f.Order, now, r, twice(f, own))
 	}
@@ -432,58 +447,10 @@ func (s *Store) RefundsOf(ctx context.Context, order string) (all []seckill.Refu
 	return s.refunds(ctx, "order_id = ? ORDER BY made_at, id", order)
 }
 
-// DueRefunds lists up to max refunds that the provider is to be asked for now.
-func (s *Store) DueRefunds(ctx context.Context, max int) (all []seckill.Refund, err error) {
-	err = s.ask(ctx, "due refunds", func(t *tx) error {
-		now, err := t.clock(ctx)
-		if err != nil {
-			return err
-		}
-		all, err = readable(ctx, t, "refunds", "SELECT "+refundColumns+" FROM refunds WHERE state = 'due' AND next_at <= ? ORDER BY next_at, id LIMIT ?", []any{ms(now), max}, scanRefund)
-		return err
-	})
-	return all, err
-}
-
 func (s *Store) refunds(ctx context.Context, where string, args ...any) (all []seckill.Refund, err error) {
 	err = s.ask(ctx, "refunds", func(t *tx) error {
 		all, err = readable(ctx, t, "refunds", "SELECT "+refundColumns+" FROM refunds WHERE "+where, args, scanRefund)
 		return err
 	})
 	return all, err
-}
-
-// RefundTried notes what asking the provider for a refund came to: confirmed, as f.Given,
-// or that it is to be asked again after pause, and why. The error wraps ErrState if the
-// refund had been given back before, as something else.
-func (s *Store) RefundTried(ctx context.Context, f seckill.Refund, confirmed bool, pause time.Duration, why string) error {
-	note := ""
-	err := s.write(ctx, "refund", func(t *tx) error {
-		note = ""
-		now, err := t.clock(ctx)
-		if err != nil {
-			return err
-		}
-		if confirmed {
-			if _, err := t.lockOrders(ctx, []any{f.Order}); err != nil {
-				return err
-			}
-			own := cmp.Or(f.Given, f.ID)
-			was, err := t.refundBy(ctx, "id = ?", f.ID)
-			if err != nil {
-				return err
-			}
-			if was.State == seckill.RefundDone && was.Given != "" && was.Given != own {
-				note = twice(was, own)
-				return t.enter(ctx, now, seckill.Entry{Order: f.Order, What: entryConflict, Amount: f.Amount, Currency: f.Currency, Who: f.Provider, Why: note})
-			}
-			return t.done(ctx, f, own, now)
-		}
-		_, err = t.exec(ctx, "UPDATE refunds SET tries = tries + 1, next_at = ?, failure = ? WHERE id = ? AND state = 'due'", ms(now.Add(pause)), cut(why, 200), f.ID)
-		return err
-	})
-	if err == nil && note != "" {
-		err = fmt.Errorf("%s: %w", note, seckill.ErrState)
-	}
-	return err
 }

@@ -1,0 +1,139 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"seckill"
+)
+
+func init() {
+	behaviours = append(behaviours, []struct {
+		name string
+		test func(t *testing.T, s *shop)
+	}{
+		{"a refund that came back is due for a person, in whatever order that is told", testBounces},
+		{"all that one refund at the provider had settled is due again when that comes back", testPartsComeBack},
+	}...)
+}
+
+// What a provider says about a refund of 100 of one payment, in the order in which it comes:
+// g is "given back", b "it came back", a the answer to our asking, h a person's transfer. The
+// number is the provider's own id of it, or, of a shop that has none, when it happened.
+func testBounces(t *testing.T, s *shop) {
+	sale := s.open(100)
+	n := 0
+	for _, tt := range []struct {
+		own    bool
+		made   bool // at the provider, without being asked for
+		told   string
+		done   bool // else it is due, for a person
+		alarms int
+	}{
+		{own: true, told: "g1", done: true},
+		{own: true, told: "g1 b1", alarms: 1},
+		{own: true, told: "b1 g1", alarms: 1},
+		{own: true, told: "b1 a1", alarms: 1},
+		{own: true, told: "a1 b1 g1", alarms: 1},
+		{own: true, told: "g1 b1 g1 a1", alarms: 1},
+		{own: true, told: "g1 b1 g2", done: true, alarms: 1},
+		{own: true, told: "b1 g2 g1", done: true, alarms: 1},
+		{own: true, told: "g2 b1 g1", done: true},
+		{own: true, told: "h b1 g1", done: true},
+		{own: true, told: "b1 h g1", done: true, alarms: 1},
+		{own: true, made: true, told: "g1 b1", alarms: 1},
+		{own: true, made: true, told: "b1 g1 g2", done: true, alarms: 2},
+		{told: "g1 b2", alarms: 1},
+		{told: "b2 g1", alarms: 1},
+		{told: "b2 a", alarms: 1},
+		{told: "a b2 g1", alarms: 1},
+		{told: "g1 b2 g3", done: true, alarms: 1},
+		{told: "b2 g3 g1 a", done: true, alarms: 1},
+		{told: "g1 g3 b2", done: true},
+		{told: "g3 b2 g1", done: true},
+		{told: "b4 g3 b2 g1", alarms: 2},
+		{told: "b4 h g3", done: true, alarms: 1},
+	} {
+		n++
+		v := s.place(sale.ID, fmt.Sprint("b", n), 2)
+		pay := fmt.Sprint("pay ", n)
+		s.captures(fmt.Sprint("paid ", n), v.ID, pay, 200)
+		id, alarms, half := "", 0, int64(100)
+		if !tt.made {
+			id = fmt.Sprint("refund ", n)
+			_, err := s.Refund(t.Context(), seckill.RefundRequest{ID: id, Order: v.ID, Amount: &half, By: "root"})
+			require.NoError(t, err)
+		}
+		for i, word := range strings.Fields(tt.told) {
+			at := noon
+			if len(word) > 1 {
+				at = noon.Add(time.Duration(word[1]) * time.Second)
+			}
+			c := seckill.Callback{Provider: "shop", Event: fmt.Sprint(tt.told, n, i), Type: seckill.GivenBack, Order: v.ID, Reference: pay, Refund: id, Amount: half, Currency: "CNY", At: at}
+			if tt.own {
+				c.Own = fmt.Sprint("re ", n, word[1:])
+			}
+			switch word[0] {
+			case 'a':
+				require.NoError(t, s.RefundTried(t.Context(), seckill.Refund{ID: id, Order: v.ID, Provider: "shop", Given: c.Own}, true, 0, ""), tt.told)
+				continue
+			case 'h':
+				_, err := s.RefundDone(t.Context(), id, "root", "a transfer")
+				require.NoError(t, err)
+				continue
+			case 'b':
+				c.Type = seckill.Bounced
+			}
+			r, err := s.Receive(t.Context(), c)
+			require.NoError(t, err)
+			require.False(t, r.Conflict, tt.told)
+			if r.Undone {
+				alarms++
+			}
+		}
+		require.Equal(t, tt.alarms, alarms, "alarms of %q", tt.told)
+		refunds, err := s.RefundsOf(t.Context(), v.ID)
+		require.NoError(t, err)
+		require.Len(t, refunds, 1, tt.told)
+		require.Equal(t, tt.done, refunds[0].State == seckill.RefundDone, tt.told)
+		if !tt.done {
+			require.Contains(t, refunds[0].Error, "did not reach the buyer", tt.told)
+			require.NoError(t, s.RefundTried(t.Context(), refunds[0], false, 0, "it was being asked for"))
+			_, err = s.DueRefund(t.Context(), refunds[0].ID)
+			require.ErrorIs(t, err, seckill.ErrNotFound, tt.told)
+		}
+		s.money(sale.ID)
+	}
+	due, err := s.DueRefunds(t.Context(), 100)
+	require.NoError(t, err)
+	require.Empty(t, due, "the provider is not asked again")
+}
+
+// A refund at the provider that settled two of ours and was more than that comes back: all
+// of it is due again.
+func testPartsComeBack(t *testing.T, s *shop) {
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 3)
+	s.captures("e1", v.ID, "pay", 300)
+	tell := func(event string, kind seckill.CallbackType) seckill.Received {
+		r, err := s.Receive(t.Context(), seckill.Callback{Provider: "shop", Event: event, Type: kind, Order: v.ID, Reference: "pay", Own: "re", Amount: 250, Currency: "CNY", At: noon})
+		require.NoError(t, err)
+		return r
+	}
+	hundred := int64(100)
+	for i := range 2 {
+		_, err := s.Refund(t.Context(), seckill.RefundRequest{ID: fmt.Sprint("r", i), Order: v.ID, Amount: &hundred, By: "root"})
+		require.NoError(t, err)
+	}
+	tell("given", seckill.GivenBack)
+	before := s.money(sale.ID)
+	require.EqualValues(t, 250, before[0].Refunded)
+	require.True(t, tell("back", seckill.Bounced).Undone)
+	after := s.money(sale.ID)
+	require.Zero(t, after[0].Refunded)
+	require.Equal(t, before[0].Due+250, after[0].Due)
+}
