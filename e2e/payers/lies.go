@@ -43,12 +43,79 @@ type lies struct {
 	maybe   map[string]bool             // orders of which something was told twice, differently
 	sure    map[string]bool             // and the node has taken it
 	hand    map[string]seckill.Callback // refunds that nobody has asked for, by their event
+	bounced map[string]bool             // refunds that did not reach the buyer, by our ids
+	again   map[string]bool             // and were given back another way since
+	words   []seckill.Callback          // what is told of those
+	over    bool                        // nothing bounces any more
 
 	slow, expired atomic.Int64
 }
 
 func newLies() lies {
-	return lies{aside: map[string]bool{}, back: map[string]bool{}, unknown: map[string]bool{}, maybe: map[string]bool{}, sure: map[string]bool{}, hand: map[string]seckill.Callback{}}
+	return lies{aside: map[string]bool{}, back: map[string]bool{}, unknown: map[string]bool{}, maybe: map[string]bool{}, sure: map[string]bool{}, hand: map[string]seckill.Callback{}, bounced: map[string]bool{}, again: map[string]bool{}}
+}
+
+// bounce lets a refund that has gone come back, and sometimes gives it back another way: the
+// first one of a run, and of the others some. It tells of all that once, in any order; Finish
+// tells of it until the node has it.
+func (p *Payers) bounce(ctx context.Context, c seckill.Callback) {
+	p.lies.mu.Lock()
+	first := len(p.lies.bounced) == 0
+	if p.lies.over || !first && rand.IntN(5) > 0 {
+		p.lies.mu.Unlock()
+		return
+	}
+	came := c
+	came.Type, came.Event, came.At = seckill.Bounced, "came "+c.Event, c.At.Add(time.Second)
+	words := []seckill.Callback{c, came}
+	p.lies.bounced[c.Reference] = true
+	if !first && rand.IntN(2) == 0 {
+		c.Event, c.At = c.Event+" another way", c.At.Add(2*time.Second)
+		words = append(words, c)
+		p.lies.again[c.Reference] = true
+	}
+	rand.Shuffle(len(words), func(i, j int) { words[i], words[j] = words[j], words[i] })
+	p.lies.words = append(p.lies.words, words...)
+	p.lies.mu.Unlock()
+	for _, w := range words {
+		p.tellOnce(ctx, w)
+	}
+}
+
+// stranded waits until only refunds that bounced are due, demands that each of them is unless
+// it was given back another way, and gives it back by hand.
+func (p *Payers) stranded(ctx context.Context) (found []string) {
+	bad := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	l := &p.lies
+	l.mu.Lock()
+	l.over = true
+	words, bounced, again := slices.Clone(l.words), maps.Clone(l.bounced), maps.Clone(l.again)
+	l.mu.Unlock()
+	for _, w := range words {
+		p.insistTell(ctx, w)
+	}
+	due := map[string]bool{}
+	for others := true; others; {
+		clear(due)
+		others = false
+		err := pages(ctx, p, "/api/admin/refunds?state=due", func(f seckill.Refund) {
+			due[f.ID] = true
+			others = others || !bounced[f.ID]
+		})
+		if err != nil || others && duty.Rest(ctx, 200*time.Millisecond) != nil {
+			bad("refunds are still due, or there is no list of them: %v", err)
+			return found
+		}
+	}
+	for id := range bounced {
+		if due[id] == again[id] {
+			bad("refund %s came back, and was given back another way: %t; it is due: %t", id, again[id], due[id])
+		}
+		if due[id] {
+			_, _ = p.insist(ctx, p.admin, http.MethodPost, "/api/admin/refunds/"+id+"/done", map[string]string{"reason": "a transfer"})
+		}
+	}
+	return found
 }
 
 func (l *lies) note(m map[string]bool, key string) {

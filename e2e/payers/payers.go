@@ -121,11 +121,14 @@ func (p *Payers) refund(w http.ResponseWriter, r *http.Request) {
 	p.again[f.Refund]++
 	tries := p.again[f.Refund]
 	p.mu.Unlock()
+	c := seckill.Callback{Event: "back " + f.Refund, Type: seckill.GivenBack, Order: f.Order, Reference: f.Refund, Amount: f.Amount, Currency: f.Currency, At: time.Now()}
+	if tries == 1 {
+		p.bounce(r.Context(), c)
+	}
 	switch trouble := rand.IntN(4); {
 	case trouble == 0 && tries < 3:
 		w.WriteHeader(http.StatusInternalServerError) // done, and nobody hears of it
 	case trouble == 1 && tries < 3:
-		c := seckill.Callback{Event: "back " + f.Refund, Type: seckill.GivenBack, Order: f.Order, Reference: f.Refund, Amount: f.Amount, Currency: f.Currency, At: time.Now()}
 		p.tellOnce(r.Context(), c)
 	default:
 		fmt.Fprint(w, `{"status":"refunded"}`)
@@ -163,13 +166,21 @@ func (p *Payers) tellOnce(ctx context.Context, c seckill.Callback) bool {
 // whether the node has.
 func (p *Payers) tell(ctx context.Context, c seckill.Callback) bool {
 	c.At, c.Currency = time.Now(), cmp.Or(c.Currency, "CNY")
+	if !p.insistTell(ctx, c) {
+		return false
+	}
+	if rand.IntN(3) == 0 {
+		p.tellOnce(ctx, c)
+	}
+	return true
+}
+
+// insistTell sends a callback as it is until the node has taken it.
+func (p *Payers) insistTell(ctx context.Context, c seckill.Callback) bool {
 	for !p.tellOnce(ctx, c) {
 		if duty.Rest(ctx, again) != nil {
 			return false
 		}
-	}
-	if rand.IntN(3) == 0 {
-		p.tellOnce(ctx, c)
 	}
 	return true
 }
@@ -344,6 +355,7 @@ func (p *Payers) Finish(ctx context.Context) (found []string) {
 	for _, c := range hand {
 		p.tell(ctx, c)
 	}
+	found = append(found, p.stranded(ctx)...)
 	var money []seckill.Money
 	for _, sale := range []string{p.sale, p.short} {
 		report, err := p.atRest(ctx, sale)
@@ -437,6 +449,6 @@ func (p *Payers) String() string {
 	defer p.heard.mu.Unlock()
 	p.lies.mu.Lock()
 	defer p.lies.mu.Unlock()
-	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times; %d events heard, %d of them again; %d orders contradicted, %d payments left aside, %d refunds unasked",
-		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked, len(p.heard.seen), p.heard.again, len(p.lies.maybe), len(p.lies.aside), len(p.lies.hand))
+	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times; %d events heard, %d of them again; %d orders contradicted, %d payments left aside, %d refunds unasked, %d that came back",
+		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked, len(p.heard.seen), p.heard.again, len(p.lies.maybe), len(p.lies.aside), len(p.lies.hand), len(p.lies.bounced))
 }

@@ -172,10 +172,10 @@ func stale(c *call, e seckill.Event) *call {
 // Each bug is planted alone, and the payers name it.
 func TestPayersFindEachBug(t *testing.T) {
 	if testing.Short() {
-		t.Skip("nine runs of payers, some of which wait for what never comes")
+		t.Skip("ten runs of payers, some of which wait for what never comes")
 	}
 	t.Parallel()
-	lost, twice := once(), once()
+	lost, twice, bounced := once(), once(), once()
 	for _, tt := range []struct {
 		name   string
 		node   bug
@@ -190,6 +190,13 @@ func TestPayersFindEachBug(t *testing.T) {
 			}
 			return c.pass()
 		}, found: "the shop took"},
+		{name: "a refund that came back is forgotten", node: func(c *call) (int, []byte) {
+			var b seckill.Callback
+			if strings.HasPrefix(c.r.URL.Path, "/api/payments/") && json.Unmarshal(c.body, &b) == nil && b.Type == seckill.Bounced && bounced(b.Reference) {
+				return http.StatusOK, []byte("{}")
+			}
+			return c.pass()
+		}, found: "came back"},
 		{name: "a refund is asked for again with another id", shop: func(c *call) (int, []byte) {
 			status, body := c.pass()
 			var f map[string]any
