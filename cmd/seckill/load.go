@@ -32,6 +32,7 @@ func newLoadCommand() *cobra.Command {
 		reports        []string
 		asJSON         bool
 		farm           scalpers
+		asks           seckill.Access // of a fresh sale
 	)
 	cmd := &cobra.Command{
 		Use:   "load",
@@ -81,6 +82,9 @@ in them are worth nothing.
   # a scalper's farm beside 2,000 people, for each defence alone and for all
   seckill load --units 200 --buyers 2000 --scalpers "accounts=1000,networks=50,solver=2s,cores=8"
 
+  # everybody solves a picture and a proof of work for a pass before buying
+  seckill load --units 100 --buyers 1000 --challenge both
+
   # the speed of the buy route alone, for a script
   seckill load --buyers 100000 --buy-only --json`,
 		Args: cobra.NoArgs,
@@ -109,6 +113,11 @@ in them are worth nothing.
 			if len(c.Servers) == 0 {
 				return errors.New("--server is empty: give an address such as http://127.0.0.1:8080")
 			}
+			asks.Pass = asks.Challenge != ""
+			if err := asks.Validate(); err != nil {
+				return fmt.Errorf("--challenge: %w", err)
+			}
+			c.Solve = solver(key)
 			if farm.farm != "" {
 				return farm.run(cmd, c.Servers[0], c.Buyers, units, key, c.AdminToken, asJSON)
 			}
@@ -116,7 +125,7 @@ in them are worth nothing.
 				if c.Sale, err = seckill.ParseSaleID(sale); err != nil {
 					return fmt.Errorf("--sale: %w: a sale id is a positive number, see \"seckill sale list\"", err)
 				}
-			} else if c.Sale, err = load.Fresh(ctx, c.Servers[0], c.AdminToken, units, c.Quantity[1], loadOrderHold); err != nil {
+			} else if c.Sale, err = load.Fresh(ctx, c.Servers[0], c.AdminToken, units, c.Quantity[1], loadOrderHold, asks); err != nil {
 				return err
 			}
 			c.Progress = cmd.ErrOrStderr()
@@ -146,6 +155,8 @@ in them are worth nothing.
 	f.StringSliceVar(&c.Servers, "server", []string{"http://127.0.0.1:8080"}, "base `address` of a server; several, with commas, take turns")
 	f.StringVar(&sale, "sale", "", "`id` of an existing sale (default: create one)")
 	f.Int64Var(&units, "units", 1000, "units of the sale to create")
+	f.StringVar((*string)(&asks.Challenge), "challenge", "", "the sale to create asks for a pass that costs this: none, formula, work or both; every buyer\nfetches one first, with the server's secret")
+	f.IntVar(&asks.TriesPerBuyer, "tries", 0, "the sale to create allows a buyer so many unpaid orders (0: any number)")
 	f.IntVar(&c.Buyers, "buyers", 20000, "number of buyers")
 	f.IntVar(&c.Concurrency, "concurrency", 2000, "buyers who buy at the same time; in the open loop the most at a time")
 	f.Float64Var(&c.Rate, "rate", 0, "open loop: buyers who arrive each second")
@@ -165,6 +176,8 @@ in them are worth nothing.
 	farm.flags(cmd)
 	cmd.MarkFlagsMutuallyExclusive("sale", "units")
 	cmd.MarkFlagsMutuallyExclusive("sale", "scalpers")
+	cmd.MarkFlagsMutuallyExclusive("sale", "challenge")
+	cmd.MarkFlagsMutuallyExclusive("sale", "tries")
 	return cmd
 }
 

@@ -62,15 +62,8 @@ func (s *scalpers) run(cmd *cobra.Command, server string, people int, units int6
 		Token: func(buyer string, age time.Duration) (string, error) {
 			return account.MintSince(key, buyer, time.Now().Add(-age), loadTokenLife)
 		},
-		Solve: func(sale seckill.SaleID, buyer string, puzzle []byte) (map[string]string, int64, error) {
-			var p access.Puzzle
-			if err := json.Unmarshal(puzzle, &p); err != nil {
-				return nil, 0, err
-			}
-			v, hashes, err := access.Solve(key, access.ForSale(sale, buyer), p)
-			return map[string]string{"work": v.Work, "formula": v.Formula, "answer": v.Answer}, hashes, err
-		},
-		Say: func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) },
+		Solve: solver(key),
+		Say:   func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) },
 	})
 	if err != nil {
 		return fmt.Errorf("%w (the server must trust this machine's X-Forwarded-For: http.trusted_proxies)", err)
@@ -79,6 +72,18 @@ func (s *scalpers) run(cmd *cobra.Command, server string, people int, units int6
 		return printJSON(cmd, report)
 	}
 	return report.WriteText(cmd.OutOrStdout())
+}
+
+// solver solves challenges with the server's secret.
+func solver(key []byte) load.Solver {
+	return func(sale seckill.SaleID, buyer string, puzzle []byte) (map[string]string, int64, error) {
+		var p access.Puzzle
+		if err := json.Unmarshal(puzzle, &p); err != nil {
+			return nil, 0, err
+		}
+		v, hashes, err := access.Solve(key, access.ForSale(sale, buyer), p)
+		return map[string]string{"work": v.Work, "formula": v.Formula, "answer": v.Answer}, hashes, err
+	}
 }
 
 const scalpersHelp = `

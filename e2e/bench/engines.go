@@ -128,7 +128,7 @@ func (b *bench) serve(ctx context.Context, s *stack.Stack, args ...string) (*nod
 
 // open makes a sale and the tokens of buyers for it.
 func (b *bench) open(ctx context.Context, n *node, units int64, buyers string, count int) (target, tokens string, err error) {
-	sale, err := load.Fresh(ctx, n.url, n.admin, units, 1, time.Hour)
+	sale, err := load.Fresh(ctx, n.url, n.admin, units, 1, time.Hour, seckill.Access{})
 	if err != nil {
 		return "", "", err
 	}

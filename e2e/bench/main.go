@@ -232,7 +232,7 @@ const (
 
 func (b *bench) paths() []path {
 	buy := func(ctx context.Context, n *node, units int64) (string, error) {
-		sale, err := load.Fresh(ctx, n.url, n.admin, units, 1, time.Hour)
+		sale, err := load.Fresh(ctx, n.url, n.admin, units, 1, time.Hour, seckill.Access{})
 		return client.TicketPath(sale.String()), err
 	}
 	fresh := func(n int) func(context.Context, *node, int) (string, string, string, error) {

@@ -298,12 +298,12 @@ func failure(err error) string {
 
 // Fresh creates a sale of units for a run on the server and returns its id. It
 // is open already and stays so for a day; an unpaid order holds its units for
-// hold.
-func Fresh(ctx context.Context, server, adminToken string, units int64, limit int, hold time.Duration) (seckill.SaleID, error) {
-	return fresh(ctx, server, adminToken, units, limit, hold, nil)
+// hold. asks is what it asks of its buyers.
+func Fresh(ctx context.Context, server, adminToken string, units int64, limit int, hold time.Duration, asks seckill.Access) (seckill.SaleID, error) {
+	return fresh(ctx, server, adminToken, units, limit, hold, asks, nil)
 }
 
-func fresh(ctx context.Context, server, adminToken string, units int64, limit int, hold time.Duration, dial dialFunc) (seckill.SaleID, error) {
+func fresh(ctx context.Context, server, adminToken string, units int64, limit int, hold time.Duration, asks seckill.Access, dial dialFunc) (seckill.SaleID, error) {
 	u, err := parseServer(server)
 	if err != nil {
 		return 0, fmt.Errorf("load: %w", err)
@@ -317,7 +317,7 @@ func fresh(ctx context.Context, server, adminToken string, units int64, limit in
 	sale, err := (&client.Client{Server: u.String(), Token: adminToken, HTTP: &http.Client{Transport: way}}).CreateSale(ctx, client.NewSale{
 		Title: "Load test of " + now.Format("2006-01-02 15:04:05"), Price: 9900, Currency: "CNY", Total: units, LimitPerBuyer: limit,
 		OpensAt:  now.Add(-time.Minute), // clocks differ; the sale has to be open when the load starts
-		ClosesAt: now.Add(24 * time.Hour), HoldSeconds: int(hold.Seconds()),
+		ClosesAt: now.Add(24 * time.Hour), HoldSeconds: int(hold.Seconds()), Access: asks,
 	})
 	var no *client.Problem
 	switch {

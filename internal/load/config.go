@@ -71,6 +71,8 @@ type Config struct {
 
 	// Token mints the token of a buyer. It must be safe for concurrent use.
 	Token func(buyer string) (string, error)
+	// Solve solves the challenges of a sale that asks for a pass; nil: it must ask for none.
+	Solve Solver
 	// AdminToken opens the audit. Without it the checks against the audit
 	// are skipped.
 	AdminToken string

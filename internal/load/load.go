@@ -6,6 +6,7 @@
 // A run has these parts, in this order:
 //
 //	mint     tokens for all buyers, outside of the measured time
+//	passes   for all buyers, where the sale asks for them, outside of it too
 //	buy      every buyer buys: at most Concurrency of them at once, the next one
 //	         when one has its verdict (closed loop), or at a rate of arrivals
 //	         whatever the answers (open loop); those who were told "queued" ask
@@ -103,6 +104,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}{
 		{"minting tokens", r.mint},
 		{"looking at the sale", r.preflight},
+		{"fetching passes", r.passes},
 		{"buying", r.buyPhase},
 		{"asking", r.resultPhase},
 		{"clearing doubts", r.clearDoubts},

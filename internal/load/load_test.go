@@ -302,7 +302,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 func TestFreshCreatesAnOpenSale(t *testing.T) {
 	t.Parallel()
 	inBubble(t, 25, breaks{}, func(t *testing.T, f *fake, c Config) {
-		id, err := fresh(t.Context(), c.Servers[0], adminToken, 25, 3, time.Hour, c.dial)
+		id, err := fresh(t.Context(), c.Servers[0], adminToken, 25, 3, time.Hour, seckill.Access{}, c.dial)
 		require.NoError(t, err)
 		assert.Equal(t, seckill.SaleID(7), id)
 
@@ -316,7 +316,7 @@ func TestFreshCreatesAnOpenSale(t *testing.T) {
 		assert.Equal(t, 3, s.LimitPerBuyer)
 		assert.Equal(t, 3600, s.HoldSeconds)
 
-		_, err = fresh(t.Context(), c.Servers[0], "somebody", 25, 3, time.Hour, c.dial)
+		_, err = fresh(t.Context(), c.Servers[0], "somebody", 25, 3, time.Hour, seckill.Access{}, c.dial)
 		require.ErrorContains(t, err, "does not accept the admin token")
 	})
 }

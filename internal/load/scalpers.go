@@ -112,10 +112,8 @@ type FairConfig struct {
 	Seed     uint64
 	Defences []Defence
 	// Token mints the token of a buyer whose account is so old.
-	Token func(buyer string, age time.Duration) (string, error)
-	// Solve solves a challenge of a buyer for a sale, as the server wrote it, at once, and
-	// tells how many hashes that takes. It returns the body of the request for a pass.
-	Solve      func(sale seckill.SaleID, buyer string, puzzle []byte) (body map[string]string, hashes int64, err error)
+	Token      func(buyer string, age time.Duration) (string, error)
+	Solve      Solver
 	AdminToken string
 	Say        func(format string, args ...any) // progress
 
