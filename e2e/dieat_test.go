@@ -48,7 +48,7 @@ func dieAt(t *testing.T, moment, when string, seed uint64) {
 	alive := node.Config{Binary: file, Dir: t.TempDir(), Listen: address(t)}
 	mortal := alive
 	mortal.Env = []string{"SECKILL_CRASH=" + moment + ":" + when}
-	people := crowd.New(crowd.Config{URL: "http://" + alive.Listen, Secret: node.Secret, Seed: seed, Workers: 8, Units: 6})
+	people := crowd.New(crowd.Config{URL: "http://" + alive.Listen, Secret: node.Secret, Seed: seed, Workers: 8, Units: 6, Defended: seed%5 == 0})
 
 	var n *node.Node
 	if strings.HasPrefix(moment, "12-") {

@@ -20,6 +20,7 @@ import (
 type buyer struct {
 	id, token string
 	sale      *sale
+	barred    bool // the sale is not for it
 	quantity  int
 	repeats   int // identical requests at once
 	random    *mathrand.Rand
@@ -36,6 +37,7 @@ type ticket struct {
 	status string // placed or refused, once known
 	reason string
 	state  seckill.OrderState // of the order, as far as the buyer knows
+	ended  time.Time          // when the buyer heard that it had ended
 }
 
 func (t *ticket) String() string {
@@ -85,14 +87,14 @@ func (c *Crowd) newBuyer(n int64) *buyer {
 	random := mathrand.New(mathrand.NewPCG(c.Seed, uint64(n)))
 	sales := c.openSales()
 	s := sales[random.IntN(len(sales))]
-	b := &buyer{id: fmt.Sprintf("%s-%d", c.tag, n), sale: s, quantity: 1 + random.IntN(s.limit), repeats: []int{1, 1, 2, 4}[random.IntN(4)], random: random}
-	c.comes(b)
+	b := &buyer{id: c.buyerID(n), sale: s, quantity: 1 + random.IntN(s.limit), repeats: []int{1, 1, 2, 4}[random.IntN(4)], random: random}
+	c.comes(b, n)
 	return b
 }
 
 // comes adds a buyer to the log.
-func (c *Crowd) comes(b *buyer) {
-	b.token = c.token(b.id, "")
+func (c *Crowd) comes(b *buyer, n int64) {
+	c.credentials(b, n)
 	c.buyersMu.Lock()
 	c.buyers = append(c.buyers, b)
 	c.buyersMu.Unlock()
@@ -203,6 +205,11 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 				}
 			case a.Status == http.StatusConflict && slices.Contains([]string{"sold_out", "paused"}, a.Code):
 				verdict = a.Code
+			case a.Code == notEligible && c.mayHear(b):
+				verdict = a.Code
+			case a.Code == notEligible:
+				c.found(ruleEligible, "%v with %d tickets: POST ticket answered %v", b, len(b.log), a)
+				verdict = a.Code
 			default:
 				c.found(ruleContract, "%v: POST ticket answered %v", b, a)
 				verdict = "unexpected"
@@ -229,6 +236,9 @@ func (c *Crowd) buyOnce(ctx context.Context, b *buyer) error {
 		}
 	}
 }
+
+// notEligible says that the sale is not for the buyer, and will not be.
+const notEligible = "not_eligible"
 
 // newestAsked asks for the buyer's newest ticket. For a second a node may remember an
 // older one, which has ended since: its buyer knows better, and asks again.
@@ -293,7 +303,9 @@ func (c *Crowd) named(b *buyer, id string, asked time.Time) {
 	if !seckill.ValidTicketID(id) {
 		c.found(ruleContract, "%v: %q is not a ticket's id", b, id)
 	}
-	b.log = append(b.log, &ticket{id: id, asked: asked, told: time.Now()})
+	t = &ticket{id: id, asked: asked, told: time.Now()}
+	c.checkAdmitted(b, t)
+	b.log = append(b.log, t)
 	c.Stats.Tickets.Add(1)
 }
 
@@ -359,7 +371,7 @@ func (c *Crowd) turn(ctx context.Context, b *buyer, t *ticket, what string, to s
 				c.found(ruleOrders, "%v reads the order of %v: %v", b, t, a)
 				return nil
 			case o.State == seckill.Expired:
-				t.state = seckill.Expired
+				t.state, t.ended = seckill.Expired, time.Now()
 				c.Stats.Expired.Add(1)
 				return nil
 			case o.State != seckill.Unpaid:
@@ -382,7 +394,7 @@ func (c *Crowd) become(b *buyer, t *ticket, a client.Answer, to seckill.OrderSta
 		c.found(ruleOrders, "%v, %v to become %s: %v", b, t, to, a)
 		return
 	}
-	t.state = to
+	t.state, t.ended = to, time.Now()
 	switch to {
 	case seckill.Paid:
 		c.Stats.Paid.Add(1)

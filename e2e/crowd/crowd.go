@@ -26,6 +26,7 @@ import (
 // The rules, named like the invariants where there is one.
 const (
 	ruleContract   = "answers as promised"
+	ruleEligible   = "eligible" // a buyer has a ticket of a sale that is not for it, or is told so of one that is
 	ruleAnswered   = "everybody answered"
 	ruleLost       = "no lost accept"
 	ruleOneTicket  = "one ticket"
@@ -148,6 +149,8 @@ func New(c Config) *Crowd {
 	return crowd
 }
 
+func (c *Crowd) buyerID(n int64) string { return fmt.Sprintf("%s-%d", c.tag, n) }
+
 func (c *Crowd) token(who, role string) string {
 	token, err := account.Mint(c.Secret, who, role, tokenLife)
 	if err != nil {
@@ -174,6 +177,11 @@ func (c *Crowd) answered(err error) bool {
 // often the node dies meanwhile; ctx bounds all of it.
 func (c *Crowd) Start(ctx context.Context) error {
 	random := mathrand.New(mathrand.NewPCG(c.Seed, 0))
+	if c.Defended {
+		if err := c.list(ctx); err != nil {
+			return err
+		}
+	}
 	for _, s := range []*sale{{limit: 3}, {limit: 1}, {limit: 2, short: true}} {
 		if err := c.create(ctx, s, c.Units+random.Int64N(c.Units)); err != nil {
 			return err
@@ -251,6 +259,7 @@ func (c *Crowd) create(ctx context.Context, s *sale, units int64) error {
 	}
 	if c.defends(s) {
 		body["pass"], body["challenge"], body["tries_per_buyer"] = defences.Pass, defences.Challenge, defences.TriesPerBuyer
+		body["eligible"], body["account_age_seconds"] = defences.Eligible, defences.AccountAgeSeconds
 	}
 	for {
 		a, err := c.client.once(ctx, "POST", "/api/admin/sales", c.admin, body)

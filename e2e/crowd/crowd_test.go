@@ -148,7 +148,9 @@ func comes(ctx context.Context, c *Crowd, ops string) []string {
 func TestACrowdAtANodeWithoutBugsFindsNothing(t *testing.T) {
 	t.Parallel()
 	url, ops := node(t)
-	require.Empty(t, come(t, small, 1, url, ops, patience))
+	defended := small
+	defended.Defended = true
+	require.Empty(t, come(t, defended, 1, url, ops, patience), "at sales that ask for something")
 	through := between(t, url, func(_ *http.Request, forward func() (int, said)) (int, said) { return forward() })
 	require.Empty(t, come(t, small, 2, through, ops, patience), "nor does the wire that the bugs are in make any")
 }
@@ -197,6 +199,18 @@ func TestEachBrokenRuleIsFound(t *testing.T) {
 			}
 			return status, a
 		})},
+		{"a buyer is told that an open sale is not for them", ruleEligible, on("POST", "/ticket", first(1, func(status int, a said) (int, said) {
+			if status == 202 {
+				return 409, said{"status": 409, "code": notEligible}
+			}
+			return status, a
+		}))},
+		{"a buyer gets a ticket whom the sale is not for", ruleEligible, on("POST", "/challenge", first(1, func(status int, a said) (int, said) {
+			if status == 409 && a["code"] == notEligible {
+				return 202, said{"status": "queued", "ticket": "06FB7V9M5T3W2K8X1ZQ4R6Y8AC"}
+			}
+			return status, a
+		}))},
 		{"a queued ticket is forgotten", ruleLost, ticket(first(1, func(status int, a said) (int, said) {
 			if status == 200 && a["status"] == "placed" {
 				return 404, said{"code": "not_found"}
@@ -284,7 +298,9 @@ func TestEachBrokenRuleIsFound(t *testing.T) {
 			if c.rule == ruleAnswered {
 				within = 5 * time.Second
 			}
-			found := come(t, small, uint64(10+i), between(t, url, c.bug), "", within)
+			who := small
+			who.Defended = strings.Contains(c.name, "whom the sale is not for")
+			found := come(t, who, uint64(10+i), between(t, url, c.bug), "", within)
 			require.Condition(t, func() bool {
 				for _, f := range found {
 					if strings.HasPrefix(f, c.rule+": ") {

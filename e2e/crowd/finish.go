@@ -166,8 +166,10 @@ func (c *Crowd) sellOut(ctx context.Context) error {
 func (c *Crowd) latecomers(s *sale, left int64) (late []*buyer) {
 	for left > 0 {
 		n := c.nextBuyer.Add(1)
-		b := &buyer{id: fmt.Sprintf("%s-%d", c.tag, n), sale: s, quantity: int(min(left, int64(s.limit))), repeats: 1, random: mathrand.New(mathrand.NewPCG(c.Seed, uint64(n)))}
-		c.comes(b)
+		b := &buyer{id: c.buyerID(n), sale: s, quantity: int(min(left, int64(s.limit))), repeats: 1, random: mathrand.New(mathrand.NewPCG(c.Seed, uint64(n)))}
+		if c.comes(b, n); b.barred {
+			continue
+		}
 		late, left = append(late, b), left-int64(b.quantity)
 	}
 	return late
@@ -177,7 +179,7 @@ func (c *Crowd) latecomers(s *sale, left int64) (late []*buyer) {
 // hide them for a moment.
 func (c *Crowd) buyWhatIsLeft(ctx context.Context, b *buyer) error {
 	for start := time.Now(); ; {
-		if err := c.buyOnce(ctx, b); err != nil || b.newest().active() {
+		if err := c.buyOnce(ctx, b); err != nil || b.newest().active() || b.last == notEligible {
 			return err
 		}
 		if time.Since(start) > flagTime {
@@ -263,7 +265,7 @@ func (c *Crowd) check(ctx context.Context, b *buyer) error {
 			return err
 		}
 		var said struct{ Ticket string }
-		if a.Code != seckill.SoldOut.String() && (a.Status != http.StatusAccepted || !a.Says(&said) || said.Ticket != t.id) {
+		if a.Code != seckill.SoldOut.String() && (a.Code != notEligible || !c.mayHear(b)) && (a.Status != http.StatusAccepted || !a.Says(&said) || said.Ticket != t.id) {
 			c.found(ruleOneTicket, "%v holds %v, buys again and is answered %v", b, t, a)
 		}
 	}

@@ -45,8 +45,9 @@ func (c *Crowd) Visited() seckill.SaleID { return c.visited.id }
 
 // Visitor lets one in.
 func (c *Crowd) Visitor() *Visitor {
-	b := &buyer{id: fmt.Sprintf("%s-%d", c.tag, c.nextBuyer.Add(1)), sale: c.visited, quantity: 1, repeats: 1}
-	c.comes(b)
+	n := c.nextBuyer.Add(1)
+	b := &buyer{id: c.buyerID(n), sale: c.visited, quantity: 1, repeats: 1}
+	c.comes(b, n)
 	return &Visitor{c, b}
 }
 
