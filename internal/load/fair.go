@@ -253,14 +253,17 @@ func (f *fair) play(ctx context.Context, a *actor) error {
 	if a.farmed {
 		return err
 	}
-	switch out := f.keptOut(a) || refused == "not_eligible"; {
-	case out:
-		f.count(func(row *Fair) { row.Ineligible++ })
-	case passless:
-		f.count(func(row *Fair) { row.Passless++ })
-	case refused != "":
-		f.count(func(row *Fair) { row.Limited++ })
-	}
+	f.count(func(row *Fair) {
+		switch {
+		case f.keptOut(a) || refused == "not_eligible":
+			row.Ineligible++
+		case passless:
+			row.Passless++
+		case refused != "":
+			row.Limited++
+		}
+		row.Alarms = row.Ineligible + row.Passless + row.Limited
+	})
 	return err
 }
 

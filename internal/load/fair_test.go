@@ -150,7 +150,7 @@ func TestTheFarmGoesOnAfterTooManyRequests(t *testing.T) {
 	s := &shop{busy: 3}
 	row := s.meet(t, defence("limits"), 1, 0)
 	require.EqualValues(t, 1, row.Farm)
-	require.Zero(t, row.Alarms())
+	require.Zero(t, row.Alarms)
 	s = &shop{busy: 1}
 	row = s.meet(t, defence("limits"), 0, 1)
 	require.EqualValues(t, 1, row.People)
@@ -173,7 +173,7 @@ func TestWhomTheRulesKeepOutIsAFalseAlarmBehindTheFlagToo(t *testing.T) {
 	const people = 400 // some of whom have a new account
 	row := (&shop{}).meet(t, defence("account_age"), 0, people)
 	require.Positive(t, row.Ineligible)
-	require.Equal(t, row.Ineligible, row.Alarms())
+	require.Equal(t, row.Ineligible, row.Alarms)
 	s := &shop{}
 	listed := s.meet(t, defence("list"), 2, people)
 	require.Equal(t, row.Ineligible, listed.Ineligible)

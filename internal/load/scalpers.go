@@ -141,8 +141,9 @@ type Fair struct {
 	Units   int64  `json:"units"`
 	Farm    int64  `json:"farm"`   // units that the farm got
 	People  int64  `json:"people"` // units that people got
-	// People whom the defence kept from asking in time, whether or not there was a unit
-	// left for them. Each is counted once, for the first of these reasons.
+	// Alarms are the people whom the defence kept from asking in time, whether or not there
+	// was a unit left for them. Each is counted once, for the first of the reasons below.
+	Alarms     int64 `json:"alarms"`
 	Ineligible int64 `json:"not_eligible"` // the rules keep them out, whatever they heard
 	Passless   int64 `json:"no_pass"`      // no pass when they pressed
 	Limited    int64 `json:"limited"`      // too many requests, or another refusal
@@ -151,9 +152,6 @@ type Fair struct {
 	Pictures int64   `json:"pictures"` // that its people read
 	Seconds  float64 `json:"seconds"`  // of its processors
 }
-
-// Alarms are the false ones: people who were kept from asking in time.
-func (f Fair) Alarms() int64 { return f.Ineligible + f.Passless + f.Limited }
 
 // FairReport is a run.
 type FairReport struct {
@@ -180,7 +178,7 @@ func RunFair(ctx context.Context, c FairConfig) (FairReport, error) {
 			return report, fmt.Errorf("defence %s: %w", d.Name, err)
 		}
 		if c.Say != nil {
-			c.Say("%-12s farm %d, people %d of %d units, %d false alarms, %d passes of the farm", d.Name, row.Farm, row.People, row.Units, row.Alarms(), row.Passes)
+			c.Say("%-12s farm %d, people %d of %d units, %d false alarms, %d passes of the farm", d.Name, row.Farm, row.People, row.Units, row.Alarms, row.Passes)
 		}
 		report.Rows = append(report.Rows, row)
 	}
@@ -208,7 +206,7 @@ func (r FairReport) WriteText(w io.Writer) error {
 			without = fmt.Sprintf("%.0f %%", 100*float64(row.Farm)/float64(bare.Farm))
 		}
 		_, werr := fmt.Fprintf(w, "| %s | %d | %d (%.0f %%) | %s | %d | %d (%.1f %%) | %d | %d | %d | %d | %d | %.0f |\n", row.Defence, row.Units, row.Farm, 100*float64(row.Farm)/float64(row.Units),
-			without, row.People, row.Alarms(), 100*float64(row.Alarms())/float64(max(1, r.People)), row.Ineligible, row.Passless, row.Limited, row.Passes, row.Pictures, row.Seconds)
+			without, row.People, row.Alarms, 100*float64(row.Alarms)/float64(max(1, r.People)), row.Ineligible, row.Passless, row.Limited, row.Passes, row.Pictures, row.Seconds)
 		err = errors.Join(err, werr)
 	}
 	return err

@@ -25,7 +25,7 @@ func TestAFarmIsReadFromAText(t *testing.T) {
 func TestTheTableOfFairnessComparesWithNoDefence(t *testing.T) {
 	t.Parallel()
 	r := FairReport{Farm: Farm{Accounts: 10, Networks: 2, Solvers: 1, Cores: 1, Hashes: 1}, People: 100, Seed: 7,
-		Rows: []Fair{{Defence: "none", Units: 20, Farm: 10, People: 10}, {Defence: "all", Units: 20, Farm: 1, People: 19, Ineligible: 1, Passless: 1, Passes: 3, Pictures: 4, Seconds: 5}}}
+		Rows: []Fair{{Defence: "none", Units: 20, Farm: 10, People: 10}, {Defence: "all", Units: 20, Farm: 1, People: 19, Alarms: 2, Ineligible: 1, Passless: 1, Passes: 3, Pictures: 4, Seconds: 5}}}
 	var b strings.Builder
 	require.NoError(t, r.WriteText(&b))
 	require.Contains(t, b.String(), "seed 7")
