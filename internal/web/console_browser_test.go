@@ -154,11 +154,24 @@ func testDeskStock(t *testing.T, b *buyer) {
 	b.Fill("#press-delta", "0")
 	b.Click("#press-yes")
 	b.Await(`text('#press-error') === 'Please check what you have filled in.'`)
+	// The preview of the move is answered after the move itself, and takes back nothing of
+	// what was said of it.
+	late, asked := make(chan struct{}), b.shop.count("POST /api/admin/sales/1/stock?preview=1")
+	b.shop.script("POST /api/admin/sales/1/stock?preview=1", func(w responseWriter, s *shop) {
+		<-late
+		reply(200, aPreview)(w, s)
+	})
 	b.Fill("#press-delta", "50")
-	for range 2 {
+	require.Eventually(t, func() bool { return b.shop.count("POST /api/admin/sales/1/stock?preview=1") > asked }, time.Minute, 5*time.Millisecond)
+	for i := range 2 {
 		b.Await(`can('#press-yes')`)
 		b.Click("#press-yes")
 		b.Await(`text('#press-error').includes('It may be in force all the same') && can('#press-yes')`)
+		if i == 0 {
+			close(late)
+			b.Await(`text('#press-effect').includes('238')`)
+			b.Equal(`String(text('#press-error').includes('It may be in force all the same'))`, "true")
+		}
 	}
 	b.Click("#press-yes")
 	b.Await(`shown('.receipt')`)

@@ -60,7 +60,11 @@ function values() {
   return Object.fromEntries([...form.elements].filter((e) => e.name).map((e) => [e.name, e.type === 'checkbox' ? e.checked : e.value]));
 }
 
-function tellError(text) {
+// The preview takes back only what it has said itself: what became of a change that was sent
+// stays, however late the preview's answer comes.
+let foreseen = false;
+function tellError(text, byPreview = false) {
+  foreseen = byPreview;
   show(error, typeof text === 'function' ? text : () => text);
 }
 
@@ -78,9 +82,9 @@ async function foresee(action) {
   const box = byId('press-effect');
   if (answer.status === 200 && answer.body?.preview) {
     box.replaceChildren(effect(answer.body.preview.numbers ?? []));
-    tellError('');
-  } else {
-    tellError(() => explain(answer));
+    if (foreseen) tellError('');
+  } else if (foreseen || error.textContent === '') {
+    tellError(() => explain(answer), true);
   }
 }
 
