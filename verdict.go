@@ -6,7 +6,7 @@ package seckill
 // Adding one means changing, in this order: the constants and names below; the rule in
 // Sale.Admit, its twin in internal/gate/redisgate/lua/reserve.lua, and lines for both in
 // internal/gate/gatetest/admission.txt; api/answer.go (status and body); api/openapi.json;
-// load's summary; and the storefront's words.
+// docs/http-api.md; and the storefront's words.
 type Verdict uint8
 
 // The verdicts.

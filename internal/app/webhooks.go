@@ -14,7 +14,8 @@ import (
 	"seckill/internal/payment"
 )
 
-// Webhook is a server of the shop that is told of orders.
+// Webhook is an address of the shop to which the node sends events of orders, of these types or,
+// without any, of all, each signed with the secret.
 type Webhook struct {
 	Name       string         `koanf:"name"`
 	URL        string         `koanf:"url"`
