@@ -10,7 +10,6 @@ package crowd
 import (
 	"context"
 	"fmt"
-	"maps"
 	mathrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -444,6 +443,3 @@ func (s *Stats) Counts() map[string]int64 {
 	s.Each(func(name string, n *atomic.Int64) { m[name] = n.Load() })
 	return m
 }
-
-// Names are the names of the statistics, sorted.
-func (s *Stats) Names() []string { return slices.Sorted(maps.Keys(s.Counts())) }

@@ -52,7 +52,7 @@ func TestTheReceiverHearsOfAnOrder(t *testing.T) {
 	ticket := seckill.Ticket{ID: seckill.NewTicketID(now), Sale: sale.ID, Buyer: "alice", Quantity: 1, Seq: 1, At: time.Now()}
 	_, err = s.Settle(t.Context(), []seckill.Ticket{ticket})
 	require.NoError(t, err)
-	_, err = s.Transition(t.Context(), ticket.ID, "", seckill.Paid)
+	_, err = s.TransitionBy(t.Context(), ticket.ID, "", seckill.Paid, "administrator", "")
 	require.NoError(t, err)
 
 	w := hooks.NewWebhooks([]hooks.Receiver{{Name: "books", URL: at.URL, Signer: hook}}, s, slog.New(slog.DiscardHandler), nil)

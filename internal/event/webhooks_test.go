@@ -158,7 +158,7 @@ func (s *shop) places(n int) (orders []string) {
 func (s *shop) becomes(to seckill.OrderState, step string, orders ...string) {
 	s.t.Helper()
 	for _, id := range orders {
-		_, err := s.Transition(s.t.Context(), id, "", to)
+		_, err := s.TransitionBy(s.t.Context(), id, "", to, "administrator", "")
 		require.NoError(s.t, err)
 		s.ids = append(s.ids, id+step)
 	}

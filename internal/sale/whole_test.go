@@ -102,7 +102,7 @@ func (w *whole) finish(t *rapid.T) {
 
 func (w *whole) change(t *rapid.T) {
 	to := rapid.SampledFrom([]seckill.OrderState{seckill.Paid, seckill.Cancelled, seckill.Cancelled, seckill.Refunded}).Draw(t, "to")
-	_, _ = w.store.Transition(ctx, key(t, w.queued), "", to)
+	_, _ = w.store.TransitionBy(ctx, key(t, w.queued), "", to, "administrator", "")
 }
 
 // giveBack releases units; the store may not hear of it.

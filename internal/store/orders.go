@@ -96,17 +96,13 @@ func (s *Store) Outcomes(ctx context.Context, buyer, before string, max int) (al
 	return all, err
 }
 
-// Transition changes an order's state by the rule of seckill.Order.Become. An
-// empty buyer is an administrator. When the order stops being active its units
-// are on their way back to the gate in the same transaction.
+// TransitionBy changes an order's state by the rule of seckill.Order.Become; the
+// ledger says by whom, and why. An empty buyer is an administrator. When the order
+// stops being active its units are on their way back to the gate in the same
+// transaction.
 //
 // It becomes paid by the word of its buyer, which is the provider "test", and refunded
 // as a whole. See Receive and Refund.
-func (s *Store) Transition(ctx context.Context, id, buyer string, to seckill.OrderState) (o seckill.Order, err error) {
-	return s.TransitionBy(ctx, id, buyer, to, cmp.Or(buyer, "administrator"), "")
-}
-
-// TransitionBy is Transition; the ledger says who did it, and why.
 func (s *Store) TransitionBy(ctx context.Context, id, buyer string, to seckill.OrderState, by, why string) (o seckill.Order, err error) {
 	if to == seckill.Refunded {
 		return s.Refund(ctx, seckill.RefundRequest{Order: id, Restock: true, By: by, Reason: why})

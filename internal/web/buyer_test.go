@@ -31,10 +31,7 @@ func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
 	s, modules := newShop(), &gate{}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", s)
-	pages := Handler(s.sale)
-	for _, pattern := range Routes() {
-		mux.Handle(pattern, pages)
-	}
+	mux.Handle("/", Handler(s.sale))
 	mux.Handle("/console/", Console())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".js") && !modules.pass(r.URL.Path) {

@@ -69,19 +69,6 @@ func namesSale(r *http.Request) bool {
 	return err == nil
 }
 
-// Routes lists the ServeMux patterns that Handler serves, for a caller that
-// mounts it beside others. The last one, "/", is the 404 page; it conflicts
-// with no other pattern.
-func Routes() []string {
-	var patterns []string
-	for _, p := range pages {
-		if p.pattern != "" {
-			patterns = append(patterns, p.pattern)
-		}
-	}
-	return append(patterns, staticPattern, reminderPattern, iconPattern, missingPattern)
-}
-
 // contentTypes is our own table because that of package mime depends on the
 // machine, and a module with a wrong type does not run.
 var contentTypes = map[string]string{
