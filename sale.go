@@ -115,8 +115,8 @@ type Sale struct {
 	// LatePayment says what becomes of money that comes for an order that has ended.
 	LatePayment LatePayment `json:"late_payment,omitempty"`
 
-	// Shelf is who sees the sale; a draft is paused as well, so that no gate sells it.
-	Shelf Standing `json:"shelf,omitempty"`
+	// Standing is who sees the sale; a draft is paused as well, so that no gate sells it.
+	Standing Standing `json:"shelf,omitempty"`
 	// Notice is what its buyers are told; empty: nothing.
 	Notice string `json:"notice,omitempty"`
 
@@ -209,7 +209,7 @@ func (s *Sale) Validate() error {
 		return &FieldError{"closes_at", "must be after opens_at"}
 	case s.ClosesAt.Sub(s.OpensAt) > MaxWindow:
 		return &FieldError{"closes_at", "must be within 366 days of opens_at"}
-	case s.Shelf != Published && s.Shelf != Unlisted && s.Shelf != Draft && s.Shelf != Deleted:
+	case s.Standing != Published && s.Standing != Unlisted && s.Standing != Draft && s.Standing != Deleted:
 		return &FieldError{"shelf", "must be published, hidden or draft"}
 	case utf8.RuneCountInString(s.Notice) > MaxNotice || !printable(s.Notice, "\n"):
 		return &FieldError{"notice", fmt.Sprintf("must be at most %d printable characters", MaxNotice)}

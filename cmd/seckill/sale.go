@@ -100,7 +100,7 @@ func (s *server) create() *cobra.Command {
 			created, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
 				return c.CreateSale(ctx, client.NewSale{
 					Title: v.Title, Description: v.Description, Image: v.Image, Price: v.Price, ListPrice: v.ListPrice, Currency: v.Currency,
-					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access, Shelf: v.Shelf,
+					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access, Standing: v.Standing,
 				})
 			})
 			if err != nil {
@@ -127,7 +127,7 @@ func (s *server) create() *cobra.Command {
 	f.IntVar(&v.CooldownSeconds, "cooldown", 0, "seconds that a buyer waits after an unpaid order")
 	f.StringVar((*string)(&v.Eligible), "eligible", "", "who may buy: everybody, account_age or list")
 	f.Int64Var(&v.AccountAgeSeconds, "account-age", 0, "seconds that an account must exist, with --eligible account_age")
-	f.StringVar((*string)(&v.Shelf), "shelf", "", "who sees it: published (everybody), hidden (who has its address) or draft (nobody, until it is published)")
+	f.StringVar((*string)(&v.Standing), "shelf", "", "who sees it: published (everybody), hidden (who has its address) or draft (nobody, until it is published)")
 	for _, name := range []string{"title", "price", "total"} {
 		cmd.MarkFlagRequired(name)
 	}

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,14 +67,15 @@ func decodeBody(body []byte, v any) error {
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return fmt.Errorf("%w: want an object", errBadJSON)
 	}
-	fields := reflect.ValueOf(v).Elem()
-	given := make([]json.RawMessage, fields.NumField())
+	into := reflect.ValueOf(v).Elem()
+	fields := reflect.VisibleFields(into.Type()) // those of embedded structs too
+	given := make([]json.RawMessage, len(fields))
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
 			return fmt.Errorf("%w: %v", errBadJSON, err)
 		}
-		i := fieldOf(fields.Type(), name)
+		i := fieldOf(fields, name)
 		switch {
 		case i < 0:
 			return fmt.Errorf("%w: unknown field %q", errBadJSON, name)
@@ -94,9 +96,9 @@ func decodeBody(body []byte, v any) error {
 		if value == nil {
 			continue
 		}
-		field := fields.Field(i)
+		field := into.FieldByIndex(fields[i].Index)
 		if string(value) == "null" || json.Unmarshal(value, field.Addr().Interface()) != nil {
-			return &seckill.FieldError{Field: nameOf(fields.Type().Field(i)), Must: mustBe(field.Type())}
+			return &seckill.FieldError{Field: nameOf(fields[i]), Must: mustBe(field.Type())}
 		}
 	}
 	return nil
@@ -137,17 +139,16 @@ func escaped(b []byte) rune {
 }
 
 // fieldOf returns the index of the field with that name in JSON, or -1.
-func fieldOf(t reflect.Type, name json.Token) int {
-	for i := range t.NumField() {
-		if nameOf(t.Field(i)) == name {
-			return i
-		}
-	}
-	return -1
+func fieldOf(fields []reflect.StructField, name json.Token) int {
+	return slices.IndexFunc(fields, func(f reflect.StructField) bool { return nameOf(f) != "" && nameOf(f) == name })
 }
 
+// nameOf is a field's name in JSON. Empty: it has none.
 func nameOf(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if name == "-" {
+		return ""
+	}
 	return name
 }
 

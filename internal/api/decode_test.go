@@ -63,6 +63,25 @@ func members(t *testing.T, body []byte) (names []string, nulls bool) {
 	}
 }
 
+// A request may have the fields of an embedded struct; what has no name in JSON cannot be sent.
+func TestFieldsOfAnEmbeddedStruct(t *testing.T) {
+	t.Parallel()
+	type body struct {
+		Title string `json:"title"`
+		seckill.Access
+		Nameless string
+	}
+	var b body
+	require.NoError(t, decodeBody([]byte(`{"title":"a","tries_per_buyer":2,"pass":true}`), &b))
+	require.Equal(t, body{Title: "a", Access: seckill.Access{TriesPerBuyer: 2, Pass: true}}, b)
+	for _, unknown := range []string{"-", "", "Access", "Unreadable", "unreadable", "Nameless"} {
+		require.ErrorIs(t, decodeBody([]byte(`{"`+unknown+`":true}`), &b), errBadJSON, unknown)
+	}
+	require.ErrorIs(t, decodeBody([]byte(`{"pass":true,"pass":true}`), &b), errBadJSON)
+	wrong, _ := errors.AsType[*seckill.FieldError](decodeBody([]byte(`{"pass":null}`), &b))
+	require.Equal(t, &seckill.FieldError{Field: "pass", Must: "must be true or false"}, wrong)
+}
+
 // Half a character is no text, in a name or a value: json.Unmarshal would read
 // every half as the same U+FFFD.
 func TestHalfACharacterIsNoJSON(t *testing.T) {

@@ -17,7 +17,7 @@ func (a *API) listSales(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	sales, next, err := a.Sales.Shelves(r.Context(), cursor, limit)
+	sales, next, err := a.Sales.Sections(r.Context(), cursor, limit)
 	if err != nil {
 		return err
 	}
@@ -87,12 +87,7 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 		HoldSeconds   int                 `json:"hold_seconds"`
 		LatePayment   seckill.LatePayment `json:"late_payment"`
 
-		Pass              bool              `json:"pass"`
-		Challenge         seckill.Challenge `json:"challenge"`
-		TriesPerBuyer     int               `json:"tries_per_buyer"`
-		CooldownSeconds   int               `json:"cooldown_seconds"`
-		Eligible          seckill.Eligible  `json:"eligible"`
-		AccountAgeSeconds int64             `json:"account_age_seconds"`
+		seckill.Access
 
 		Shelf  string `json:"shelf"`
 		Notice string `json:"notice"`
@@ -103,7 +98,7 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	if body.Price == nil {
 		return &seckill.FieldError{Field: "price", Must: "must be given, in minor units"}
 	}
-	stands, err := shelf(body.Shelf)
+	stands, err := standing(body.Shelf)
 	if err != nil {
 		return err
 	}
@@ -115,11 +110,9 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	made, err := a.Sales.Create(r.Context(), seckill.Sale{
-		Shelf: stands, Notice: body.Notice, Key: key,
+		Standing: stands, Notice: body.Notice, Key: key,
 		Title: body.Title, Description: body.Description, Image: body.Image, Price: *body.Price, ListPrice: body.ListPrice, Currency: body.Currency,
-		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds, LatePayment: body.LatePayment,
-		Access: seckill.Access{Pass: body.Pass, Challenge: body.Challenge, TriesPerBuyer: body.TriesPerBuyer, CooldownSeconds: body.CooldownSeconds,
-			Eligible: body.Eligible, AccountAgeSeconds: body.AccountAgeSeconds},
+		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds, LatePayment: body.LatePayment, Access: body.Access,
 	})
 	if err != nil {
 		return err

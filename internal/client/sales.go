@@ -23,7 +23,7 @@ type NewSale struct {
 	ClosesAt      time.Time           `json:"closes_at"`
 	HoldSeconds   int                 `json:"hold_seconds"`
 	LatePayment   seckill.LatePayment `json:"late_payment,omitempty"`
-	Shelf         seckill.Standing    `json:"shelf,omitempty"`
+	Standing      seckill.Standing    `json:"shelf,omitempty"`
 	Notice        string              `json:"notice,omitempty"`
 	seckill.Access
 }

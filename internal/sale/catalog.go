@@ -26,8 +26,8 @@ const catalogSize = 20_000
 type CatalogStore interface {
 	Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error)
 	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
-	// Shelf MUST decide by the place's moment on which shelf a sale stands.
-	Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error)
+	// Section MUST decide by the place's moment in which section a sale stands.
+	Section(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error)
 }
 
 // CatalogGate is what the catalogue needs of the gate: its clock, and a hint of what is left.
@@ -67,7 +67,7 @@ type cached struct {
 }
 
 type listKey struct {
-	of     string // Shelves or Lively; empty: List
+	of     string // Sections or Lively; empty: List
 	cursor string
 	before seckill.SaleID
 	max    int
@@ -75,7 +75,7 @@ type listKey struct {
 
 type cachedList struct {
 	sales []seckill.Sale
-	next  string // of Shelves
+	next  string // of Sections
 	at    time.Time
 	tried time.Time
 	// changed is that of cached.
@@ -146,7 +146,7 @@ func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 		}
 	}
 	sale, err := ask(s, ctx, id.String(), ok && !was.changed, func(ctx context.Context) (seckill.Sale, error) { return s.store.Sale(ctx, id) })
-	if err == nil && sale.Shelf == seckill.Deleted {
+	if err == nil && sale.Standing == seckill.Deleted {
 		err = seckill.ErrNotFound
 	}
 	switch {
@@ -276,7 +276,7 @@ func (s *Catalog) list(ctx context.Context, key listKey, f func(context.Context)
 }
 
 // List shows up to max sales with ids below before (0: from the newest), newest
-// first, to whoever runs the shop. Buyers read Shelves.
+// first, to whoever runs the shop. Buyers read Sections.
 func (s *Catalog) List(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
 	sales, _, err := s.list(ctx, listKey{before: before, max: max}, func(ctx context.Context) (cachedList, error) {
 		sales, err := s.store.Sales(ctx, before, max)

@@ -85,11 +85,11 @@ func (h *hanging) Sales(ctx context.Context, before seckill.SaleID, max int) ([]
 	return h.faultyStore.Sales(ctx, before, max)
 }
 
-func (h *hanging) Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
+func (h *hanging) Section(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
 	if err := h.wait(ctx); err != nil {
 		return nil, err
 	}
-	return h.faultyStore.Shelf(ctx, p, max)
+	return h.faultyStore.Section(ctx, p, max)
 }
 
 // While the store hangs, a page shows its copy with its age, and only one request in
@@ -105,14 +105,14 @@ func TestAStoreThatHangsDelaysNoPage(t *testing.T) {
 		require.Nil(t, fresh.AsOf)
 		_, err = sales.List(t.Context(), 0, 10)
 		require.NoError(t, err)
-		_, _, err = sales.Shelves(t.Context(), "", 10)
+		_, _, err = sales.Sections(t.Context(), "", 10)
 		require.NoError(t, err)
 		store.hangs.Store(true)
 		sales.Forget(sale.ID) // a change that nobody has read yet does not cost the copy
 		for _, page := range []func() error{
 			func() error { _, err := sales.Get(t.Context(), sale.ID); return err },
 			func() error { _, err := sales.List(t.Context(), 0, 10); return err },
-			func() error { _, _, err := sales.Shelves(t.Context(), "", 10); return err },
+			func() error { _, _, err := sales.Sections(t.Context(), "", 10); return err },
 		} {
 			one := time.Now()
 			require.NoError(t, page())

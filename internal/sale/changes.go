@@ -41,7 +41,7 @@ type Changes struct {
 func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
 	sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
 	sale.Access = sale.Access.Complete()
-	sale.Paused = sale.Shelf == seckill.Draft
+	sale.Paused = sale.Standing == seckill.Draft
 	if err := sale.Validate(); err != nil {
 		return sale, err
 	}
@@ -109,7 +109,7 @@ func (c *Changes) ruled(ctx context.Context, sale seckill.Sale, fresh bool) {
 // Resume opens a paused sale again.
 func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
-		if sale.Shelf == seckill.Draft {
+		if sale.Standing == seckill.Draft {
 			return fmt.Errorf("sale %s is a draft: publish it: %w", sale.ID, seckill.ErrState)
 		}
 		sale.Paused = false

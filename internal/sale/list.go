@@ -22,21 +22,21 @@ var errCursor = errors.New("not a cursor of the list")
 // mark is what a cursor says: how much of the list as of at has been read.
 type mark struct {
 	at    time.Time
-	hot   int // open sales read in the order of that moment, while shelf is ShelfOpen
+	hot   int // open sales read in the order of that moment, while its section is SectionOpen
 	place seckill.Place
 }
 
 // String writes a mark as its cursor.
 func (m mark) String() string {
-	return fmt.Sprintf("%d.%d.%d.%d.%d", m.at.UnixMilli(), m.hot, m.place.Shelf, m.place.Time.UnixMilli(), m.place.ID)
+	return fmt.Sprintf("%d.%d.%d.%d.%d", m.at.UnixMilli(), m.hot, m.place.Section, m.place.Time.UnixMilli(), m.place.ID)
 }
 
 func parseMark(cursor string) (m mark, err error) {
 	var at, key int64
-	n, err := fmt.Sscanf(cursor, "%d.%d.%d.%d.%d", &at, &m.hot, &m.place.Shelf, &key, &m.place.ID)
+	n, err := fmt.Sscanf(cursor, "%d.%d.%d.%d.%d", &at, &m.hot, &m.place.Section, &key, &m.place.ID)
 	m.at, m.place.At, m.place.Time = time.UnixMilli(at).UTC(), time.UnixMilli(at).UTC(), time.UnixMilli(key).UTC()
 	// Only what String writes is a cursor: no sign, no zero in front, nothing behind.
-	if err != nil || n != 5 || m.String() != cursor || at <= 0 || m.hot < 0 || m.hot > hottest || m.place.Shelf > seckill.ShelfOver || m.place.ID < 0 {
+	if err != nil || n != 5 || m.String() != cursor || at <= 0 || m.hot < 0 || m.hot > hottest || m.place.Section > seckill.SectionOver || m.place.ID < 0 {
 		return m, fmt.Errorf("%q: %w", cursor, errCursor)
 	}
 	return m, nil
@@ -50,7 +50,7 @@ type snapshot struct {
 	rest  seckill.Place // where those begin that were too many
 }
 
-// Shelves shows a page of up to max sales by what matters to a buyer: the open
+// Sections shows a page of up to max sales by what matters to a buyer: the open
 // ones, the first to be sold out or to close in front; then those to come, the next
 // in front; then those that are over. The next page begins at next; "" is the first
 // page, and after the last one. A cursor that this function has not given is a
@@ -59,8 +59,8 @@ type snapshot struct {
 // All pages of a walk are of its beginning's moment, so a sale that opens or closes
 // meanwhile is neither missed nor met twice. A sale that sells out, or has units
 // again, may be.
-func (s *Catalog) Shelves(ctx context.Context, cursor string, max int) (shown []seckill.Sale, next string, err error) {
-	return s.list(ctx, listKey{of: "shelves", cursor: cursor, max: max}, func(ctx context.Context) (cachedList, error) {
+func (s *Catalog) Sections(ctx context.Context, cursor string, max int) (shown []seckill.Sale, next string, err error) {
+	return s.list(ctx, listKey{of: "sections", cursor: cursor, max: max}, func(ctx context.Context) (cachedList, error) {
 		sales, next, err := s.walk(ctx, cursor, max)
 		return cachedList{sales: sales, next: next}, err
 	})
@@ -85,7 +85,7 @@ func (s *Catalog) walk(ctx context.Context, cursor string, max int) (page []seck
 		page, last = append(page, sale), m
 		return false
 	}
-	if m.place.Shelf == seckill.ShelfOpen {
+	if m.place.Section == seckill.SectionOpen {
 		hot, err := s.order(ctx, m.at)
 		if err != nil {
 			return nil, "", err
@@ -100,8 +100,8 @@ func (s *Catalog) walk(ctx context.Context, cursor string, max int) (page []seck
 			m.place = hot.rest
 		}
 	}
-	for ; m.place.Shelf <= seckill.ShelfOver; m.place = (seckill.Place{Shelf: m.place.Shelf + 1, At: m.at, Time: time.UnixMilli(0).UTC()}) {
-		sales, err := s.store.Shelf(ctx, m.place, max+1-len(page))
+	for ; m.place.Section <= seckill.SectionOver; m.place = (seckill.Place{Section: m.place.Section + 1, At: m.at, Time: time.UnixMilli(0).UTC()}) {
+		sales, err := s.store.Section(ctx, m.place, max+1-len(page))
 		if err != nil {
 			return nil, "", err
 		}
@@ -118,8 +118,8 @@ func (s *Catalog) walk(ctx context.Context, cursor string, max int) (page []seck
 // order returns the open sales as of at by what matters. The order is made once for
 // each moment on a node; another node, or a node that has forgotten it, makes its own.
 func (s *Catalog) order(ctx context.Context, at time.Time) (snapshot, error) {
-	begin := seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: time.UnixMilli(0).UTC()}
-	sales, err := s.store.Shelf(ctx, begin, hottest)
+	begin := seckill.Place{Section: seckill.SectionOpen, At: at, Time: time.UnixMilli(0).UTC()}
+	sales, err := s.store.Section(ctx, begin, hottest)
 	if err != nil {
 		return snapshot{}, err
 	}
@@ -131,7 +131,7 @@ func (s *Catalog) order(ctx context.Context, at time.Time) (snapshot, error) {
 		return o.renewed(sales), nil
 	}
 	s.mu.Unlock()
-	o := snapshot{at: at, sales: sales, rest: seckill.Place{Shelf: seckill.ShelfSoon, At: at, Time: begin.Time}}
+	o := snapshot{at: at, sales: sales, rest: seckill.Place{Section: seckill.SectionSoon, At: at, Time: begin.Time}}
 	if len(sales) == hottest {
 		o.rest = begin.Behind(sales[hottest-1])
 	}
@@ -150,7 +150,7 @@ func (s *Catalog) order(ctx context.Context, at time.Time) (snapshot, error) {
 }
 
 // renewed keeps the order and takes the sales as they are now; one that has left the
-// shelf stays as it was.
+// section stays as it was.
 func (o snapshot) renewed(now []seckill.Sale) snapshot {
 	o.sales = slices.Clone(o.sales)
 	place := make(map[seckill.SaleID]int, len(o.sales))
@@ -201,11 +201,11 @@ func (s *Catalog) Lively(ctx context.Context) (ids []seckill.SaleID, err error) 
 	if !ok || was.changed || now.Sub(was.at) >= catalogLife {
 		at := s.gate.Now().UTC()
 		begin := time.UnixMilli(0).UTC()
-		open, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOpen, At: at, Time: begin, All: true}, livelyOpen)
+		open, err := s.store.Section(ctx, seckill.Place{Section: seckill.SectionOpen, At: at, Time: begin, All: true}, livelyOpen)
 		if err != nil {
 			return nil, err
 		}
-		over, err := s.store.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOver, At: at, Time: begin, All: true}, livelyOver)
+		over, err := s.store.Section(ctx, seckill.Place{Section: seckill.SectionOver, At: at, Time: begin, All: true}, livelyOver)
 		if err != nil {
 			return nil, err
 		}

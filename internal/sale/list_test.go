@@ -36,7 +36,7 @@ func (h *house) buys(sale seckill.Sale, n int) {
 func (h *house) reads(max int, between func()) (titles []string) {
 	h.t.Helper()
 	for cursor := ""; ; {
-		page, next, err := h.Shelves(h.t.Context(), cursor, max)
+		page, next, err := h.Sections(h.t.Context(), cursor, max)
 		require.NoError(h.t, err)
 		for _, sale := range page {
 			titles = append(titles, sale.Title)
@@ -125,17 +125,17 @@ func TestOnlyACursorOfTheListIsOne(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
 		h.create()
 		h.create()
-		_, next, err := h.Shelves(t.Context(), "", 1)
+		_, next, err := h.Sections(t.Context(), "", 1)
 		require.NoError(t, err)
 		for _, bad := range []string{"x", "0", "-1", "7", "1.2.3", next + "0x", next + " ", " " + next, "+" + next, strings.ReplaceAll(next, ".", ".0"), "1.501.0.0.0", "1.0.3.0.0", "1.0.256.0.0", "1.0.0.0.-1"} {
-			_, _, err := h.Shelves(t.Context(), bad, 1)
+			_, _, err := h.Sections(t.Context(), bad, 1)
 			var field *seckill.FieldError
 			require.ErrorAs(t, err, &field, "%q", bad)
 			require.Equal(t, "cursor", field.Field)
 		}
 		// Another node, or this one after a while, goes on from the same cursor.
 		h.orders, h.lists = nil, map[listKey]cachedList{}
-		page, end, err := h.Shelves(t.Context(), next, 1)
+		page, end, err := h.Sections(t.Context(), next, 1)
 		require.NoError(t, err)
 		require.Len(t, page, 1)
 		require.Empty(t, end)
@@ -149,7 +149,7 @@ func TestTheListIsShownWhileTheStoreIsAway(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NoError(t, h.store.Close())
 		require.Len(t, h.reads(10, nil), 1, "as it was read before")
-		_, _, err := h.Shelves(t.Context(), "", 11)
+		_, _, err := h.Sections(t.Context(), "", 11)
 		require.Error(t, err, "nobody has read that page before")
 	})
 }

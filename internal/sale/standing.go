@@ -11,7 +11,7 @@ import (
 // Public shows a sale to buyers, who do not see drafts.
 func (s *Catalog) Public(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	sale, err := s.Get(ctx, id)
-	if err == nil && sale.Shelf == seckill.Draft {
+	if err == nil && sale.Standing == seckill.Draft {
 		return seckill.Sale{}, seckill.ErrNotFound
 	}
 	return sale, err
@@ -27,15 +27,15 @@ func (c *Changes) Hide(ctx context.Context, id seckill.SaleID) (seckill.Sale, er
 	return c.stand(ctx, id, seckill.Unlisted)
 }
 
-func (c *Changes) stand(ctx context.Context, id seckill.SaleID, shelf seckill.Standing) (seckill.Sale, error) {
+func (c *Changes) stand(ctx context.Context, id seckill.SaleID, to seckill.Standing) (seckill.Sale, error) {
 	return c.Change(ctx, id, func(sale *seckill.Sale, _ time.Time) error {
-		if sale.Shelf == seckill.Deleted {
+		if sale.Standing == seckill.Deleted {
 			return seckill.ErrNotFound
 		}
-		if sale.Shelf == seckill.Draft {
+		if sale.Standing == seckill.Draft {
 			sale.Paused = false
 		}
-		sale.Shelf = shelf
+		sale.Standing = to
 		return nil
 	})
 }
@@ -63,7 +63,7 @@ func (c *Changes) Delete(ctx context.Context, id seckill.SaleID) (sale seckill.S
 		if sale.Seq > 0 || sale.Sold > 0 {
 			return bought(id)
 		}
-		sale.Shelf = seckill.Deleted
+		sale.Standing = seckill.Deleted
 		return nil
 	})
 }

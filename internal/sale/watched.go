@@ -28,16 +28,16 @@ func (s *Catalog) Watched(ctx context.Context) (sales []seckill.Sale, at time.Ti
 	read, err := ask(s, ctx, "watched", !was.at.IsZero(), func(ctx context.Context) ([]seckill.Sale, error) {
 		at := s.gate.Now().UTC()
 		var all []seckill.Sale
-		for _, shelf := range []struct {
-			of  seckill.Shelf
+		for _, section := range []struct {
+			of  seckill.Section
 			max int
-		}{{seckill.ShelfOpen, livelyOpen}, {seckill.ShelfSoon, watchedSoon}, {seckill.ShelfOver, livelyOver}} {
-			some, err := s.store.Shelf(ctx, seckill.Place{Shelf: shelf.of, At: at, Time: time.UnixMilli(0).UTC(), All: true}, shelf.max)
+		}{{seckill.SectionOpen, livelyOpen}, {seckill.SectionSoon, watchedSoon}, {seckill.SectionOver, livelyOver}} {
+			some, err := s.store.Section(ctx, seckill.Place{Section: section.of, At: at, Time: time.UnixMilli(0).UTC(), All: true}, section.max)
 			if err != nil {
 				return nil, err
 			}
 			all = append(all, slices.DeleteFunc(some, func(sale seckill.Sale) bool {
-				return shelf.of == seckill.ShelfOver && (sale.OpensAt.After(at) || sale.ClosesAt.Add(livelyAfter).Before(at))
+				return section.of == seckill.SectionOver && (sale.OpensAt.After(at) || sale.ClosesAt.Add(livelyAfter).Before(at))
 			})...)
 		}
 		return all, nil

@@ -75,8 +75,8 @@ func testBalance(t *testing.T, s *shop) {
 
 func testStanding(t *testing.T, s *shop) {
 	ctx := t.Context()
-	make := func(title, key string, shelf seckill.Standing) (seckill.Sale, error) {
-		return s.CreateSale(ctx, seckill.Sale{Title: title, Price: 100, Currency: "CNY", Total: 10, LimitPerBuyer: 1, OpensAt: noon, ClosesAt: noon.Add(time.Hour), HoldSeconds: 60, Shelf: shelf, Notice: "hello", Key: key})
+	make := func(title, key string, standing seckill.Standing) (seckill.Sale, error) {
+		return s.CreateSale(ctx, seckill.Sale{Title: title, Price: 100, Currency: "CNY", Total: 10, LimitPerBuyer: 1, OpensAt: noon, ClosesAt: noon.Add(time.Hour), HoldSeconds: 60, Standing: standing, Notice: "hello", Key: key})
 	}
 	draft, err := make("a draft", "key", seckill.Draft)
 	require.NoError(t, err)
@@ -90,10 +90,10 @@ func testStanding(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	shown, err := make("shown", "", seckill.Published)
 	require.NoError(t, err)
-	deleted, err := s.UpdateSale(ctx, s.open(10).ID, func(v *seckill.Sale) error { v.Shelf = seckill.Deleted; return nil })
+	deleted, err := s.UpdateSale(ctx, s.open(10).ID, func(v *seckill.Sale) error { v.Standing = seckill.Deleted; return nil })
 	require.NoError(t, err)
 	on := func(all bool) (ids []seckill.SaleID) {
-		sales, err := s.Shelf(ctx, seckill.Place{Shelf: seckill.ShelfOpen, At: noon.Add(time.Minute), Time: time.UnixMilli(0), All: all}, 1000)
+		sales, err := s.Section(ctx, seckill.Place{Section: seckill.SectionOpen, At: noon.Add(time.Minute), Time: time.UnixMilli(0), All: all}, 1000)
 		require.NoError(t, err)
 		for _, v := range sales {
 			ids = append(ids, v.ID)
@@ -107,10 +107,10 @@ func testStanding(t *testing.T, s *shop) {
 	require.NotContains(t, on(true), deleted.ID)
 }
 
-// The cases are those of seckill.Sale.ShelfAt.
-func testShelves(t *testing.T, s *shop) {
+// The cases are those of seckill.Sale.SectionAt.
+func testSections(t *testing.T, s *shop) {
 	ctx := t.Context()
-	table, err := os.ReadFile("../../testdata/shelves.txt")
+	table, err := os.ReadFile("../../testdata/sections.txt")
 	require.NoError(t, err)
 	want := map[seckill.SaleID]string{}
 	for line := range strings.Lines(string(table)) {
@@ -118,25 +118,25 @@ func testShelves(t *testing.T, s *shop) {
 			continue
 		}
 		var opens, closes, sold, total int64
-		var flags, shelf string
-		_, err := fmt.Sscanf(line, "%d %d %d/%d %s %s", &opens, &closes, &sold, &total, &flags, &shelf)
+		var flags, section string
+		_, err := fmt.Sscanf(line, "%d %d %d/%d %s %s", &opens, &closes, &sold, &total, &flags, &section)
 		require.NoError(t, err, line)
-		sale, err := s.CreateSale(ctx, seckill.Sale{Title: line, Price: 100, Currency: "CNY", Total: total, LimitPerBuyer: 1, HoldSeconds: 60, Shelf: seckill.Published,
+		sale, err := s.CreateSale(ctx, seckill.Sale{Title: line, Price: 100, Currency: "CNY", Total: total, LimitPerBuyer: 1, HoldSeconds: 60, Standing: seckill.Published,
 			OpensAt: noon.Add(time.Duration(opens) * time.Second), ClosesAt: noon.Add(time.Duration(closes) * time.Second)})
 		require.NoError(t, err)
 		require.NoError(t, s.write(ctx, "test", func(tx *tx) error {
 			_, err := tx.exec(ctx, "UPDATE sales SET sold = ?, paused = ?, ended = ? WHERE id = ?", sold, strings.Contains(flags, "paused"), strings.Contains(flags, "ended"), sale.ID)
 			return err
 		}))
-		want[sale.ID] = shelf
+		want[sale.ID] = section
 	}
-	for shelf, name := range []string{seckill.ShelfOpen: "open", seckill.ShelfSoon: "soon", seckill.ShelfOver: "over"} {
-		sales, err := s.Shelf(ctx, seckill.Place{Shelf: seckill.Shelf(shelf), At: noon, Time: time.UnixMilli(0)}, 1000)
+	for section, name := range []string{seckill.SectionOpen: "open", seckill.SectionSoon: "soon", seckill.SectionOver: "over"} {
+		sales, err := s.Section(ctx, seckill.Place{Section: seckill.Section(section), At: noon, Time: time.UnixMilli(0)}, 1000)
 		require.NoError(t, err)
 		for _, sale := range sales {
 			require.Equal(t, want[sale.ID], name, sale.Title)
 			delete(want, sale.ID)
 		}
 	}
-	require.Empty(t, want, "they stand on no shelf")
+	require.Empty(t, want, "they stand in no section")
 }

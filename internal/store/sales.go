@@ -21,7 +21,7 @@ func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 	var opens, closes, retakes int64
 	var access string
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
-		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &s.Shelf, &s.Notice, &retakes)
+		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &s.Standing, &s.Notice, &retakes)
 	if err == nil {
 		s.Access = t.accessOf(s.ID, access)
 	}
@@ -43,7 +43,7 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 		}
 		res, err := t.result(ctx, `INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer,
 			opens_at, closes_at, hold_seconds, access, paused, shelf, notice) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
-			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, accessText(sale.Access), sale.Paused, sale.Shelf, sale.Notice)
+			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, accessText(sale.Access), sale.Paused, sale.Standing, sale.Notice)
 		if err == nil && sale.Access != (seckill.Access{}) {
 			err = t.touch(ctx, rulesState)
 		}
@@ -163,20 +163,20 @@ func (s *Store) Sales(ctx context.Context, before seckill.SaleID, max int) (sale
 	return s.sales(ctx, "id < ? AND shelf <> 'deleted' ORDER BY id DESC LIMIT ?", before, max)
 }
 
-// Shelf returns up to max sales from the place on, in the order of its shelf. It is
-// Sale.ShelfAt in SQL; testdata/shelves.txt is the table of cases that holds for both. Each
+// Section returns up to max sales from the place on, in the order of its section. It is
+// Sale.SectionAt in SQL; testdata/sections.txt is the table of cases that holds for both. Each
 // branch walks one index, from the place's moment or from its time.
-func (s *Store) Shelf(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
+func (s *Store) Section(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
 	at, key := ms(p.At), ms(p.Time)
 	seen := "shelf = '' AND "
 	if p.All {
 		seen = "shelf <> 'deleted' AND "
 	}
-	switch p.Shelf {
-	case seckill.ShelfOpen:
+	switch p.Section {
+	case seckill.SectionOpen:
 		return s.sales(ctx, seen+`closes_at > ? AND closes_at >= ? AND (closes_at > ? OR id > ?) AND opens_at <= ? AND ended = 0 AND sold < total
 			ORDER BY closes_at, id LIMIT ?`, at, key, key, p.ID, at, max)
-	case seckill.ShelfSoon:
+	case seckill.SectionSoon:
 		return s.sales(ctx, seen+`opens_at > ? AND opens_at >= ? AND (opens_at > ? OR id > ?) AND ended = 0
 			ORDER BY opens_at, id LIMIT ?`, at, key, key, p.ID, max)
 	}
@@ -225,7 +225,7 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
 			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = CASE WHEN ? THEN access ELSE ? END, shelf = ?, notice = ? WHERE id = ?`,
 			sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.LimitPerBuyer,
-			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, sale.Access.Unreadable, accessText(sale.Access), sale.Shelf, sale.Notice, id)
+			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, sale.Access.Unreadable, accessText(sale.Access), sale.Standing, sale.Notice, id)
 		if err == nil && (sale.Access != before.Access || sale.Access != (seckill.Access{})) {
 			err = t.touch(ctx, rulesState)
 		}

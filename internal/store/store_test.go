@@ -69,7 +69,7 @@ var behaviours = []struct {
 	{"what became of a sale's tickets is counted", testAftermath},
 	{"the balance is read as sums and in pages", testBalance},
 	{"a sale is seen by those whom it is for, and made once for a key", testStanding},
-	{"a sale stands on the shelf that the rule says", testShelves},
+	{"a sale stands in the section that the rule says", testSections},
 	{"a ticket of an unknown sale is refused", testUnknownSale},
 	{"what no version of a sale would have admitted is refused", testTerms},
 	{"a ticket is judged by the version that admitted it", testVersions},

@@ -13,11 +13,11 @@ import (
 
 func TestWhichShelfASaleStandsOn(t *testing.T) {
 	t.Parallel()
-	f, err := os.Open("testdata/shelves.txt")
+	f, err := os.Open("testdata/sections.txt")
 	require.NoError(t, err)
 	defer f.Close()
 	now, cases := time.UnixMilli(1_800_000_000_000), 0
-	shelves := map[string]Shelf{"open": ShelfOpen, "soon": ShelfSoon, "over": ShelfOver}
+	sections := map[string]Section{"open": SectionOpen, "soon": SectionSoon, "over": SectionOver}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		line := lines.Text()
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -29,7 +29,7 @@ func TestWhichShelfASaleStandsOn(t *testing.T) {
 		require.NoError(t, err, line)
 		s := Sale{OpensAt: now.Add(time.Duration(opens) * time.Second), ClosesAt: now.Add(time.Duration(closes) * time.Second), Sold: sold, Total: total,
 			Paused: strings.Contains(flags, "paused"), Ended: strings.Contains(flags, "ended")}
-		require.Equal(t, shelves[want], s.ShelfAt(now), line)
+		require.Equal(t, sections[want], s.SectionAt(now), line)
 		cases++
 	}
 	require.Greater(t, cases, 10)
