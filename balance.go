@@ -12,12 +12,13 @@ const BalanceFresh = 15 * time.Second
 // Balance is one count of a sale, on one cut: where its units are, and whether they add
 // up. All numbers are units. The sums are absent while nothing has been counted.
 type Balance struct {
-	Sale   SaleID    `json:"sale"`
-	OK     *bool     `json:"ok"`                 // nothing is broken, as of At; nil: not counted yet
-	At     time.Time `json:"at,omitzero"`        // of the last count, by the gate's clock
-	Walked time.Time `json:"walked_at,omitzero"` // since when each active order has been held against the gate; zero: not all have been
-	Says   string    `json:"says,omitempty"`     // why there is no newer count, or no whole one
-	*Sums            // nil: not counted yet
+	Sale    SaleID    `json:"sale"`
+	OK      *bool     `json:"ok"`                 // nothing is broken, as of At; nil: not counted yet
+	At      time.Time `json:"at,omitzero"`        // of the last count, by the gate's clock
+	Walked  time.Time `json:"walked_at,omitzero"` // since when each active order has been held against the gate; zero: not all have been
+	Partial bool      `json:"partial,omitempty"`  // something was left out, as Says says
+	Says    string    `json:"says,omitempty"`     // why there is no newer count, or no whole one
+	*Sums             // nil: not counted yet
 
 	Violations []Breach `json:"violations"`
 	Money      []Money  `json:"money,omitempty"`

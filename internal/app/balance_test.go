@@ -301,7 +301,7 @@ func (p *planted) finds(f fault) {
 	t := p.t
 	b := &sale.Balancer{Store: p.store, Gate: p.gate, Node: "this", Only: true, Log: slog.New(slog.DiscardHandler),
 		Watched: func(context.Context) ([]seckill.Sale, time.Time, error) {
-			return []seckill.Sale{{ID: p.id}}, time.Now(), nil
+			return []seckill.Sale{{ID: p.id, OpensAt: p.gate.Now(), ClosesAt: p.gate.Now().Add(time.Hour)}}, time.Now(), nil
 		}}
 	b.Register(prometheus.NewRegistry())
 	ctx, stop := context.WithCancel(t.Context())

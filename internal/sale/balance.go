@@ -21,11 +21,12 @@ import (
 // takes balanceRow; and a sixth of the time at most anywhere. What follows for the time in
 // which a fault is found stands in docs/INVARIANTS.md, and TestTheLawOfSizes holds it.
 const (
-	balanceEvery   = time.Second // between the beginnings of two counts of a sale, at least
-	balanceShare   = 50          // a sale rests so many times as long as its count takes
-	balanceOthers  = 25          // and the other sales as many times
-	balanceLeast   = 5           // and at least so many times as long as it took indeed
-	balanceRest    = time.Minute // and none rests longer
+	balanceEvery   = time.Second     // between the beginnings of two counts of an open sale, at least
+	balanceIdle    = 4 * time.Second // and of one that is not open
+	balanceShare   = 50              // a sale rests so many times as long as its count takes
+	balanceOthers  = 25              // and the other sales as many times
+	balanceLeast   = 5               // and at least so many times as long as it took indeed
+	balanceRest    = time.Minute     // and none rests longer
 	balanceBase    = 2 * time.Millisecond
 	balanceSum     = 500 * time.Nanosecond // a row that the store adds up
 	balanceRow     = 3 * time.Microsecond  // a row that is read, of the store or of the gate
@@ -35,7 +36,7 @@ const (
 	balanceHolds   = 1_000                 // holds of the gate held against the store in one count
 	balancePage    = 1_000                 // rows of one question
 	balanceFound   = 100                   // tickets that break a rule and are asked for again in each count
-	balanceKept    = 64                    // counts that are told
+	balanceKept    = 256                   // counts that are told
 	balancePlaces  = 1_024                 // sales of which it is known how far they are counted
 	balanceLife    = 15 * time.Second
 	balanceStandby = 2 * time.Second
@@ -159,10 +160,13 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 	now := time.Now()
 	b.limit(sales)
 	var id seckill.SaleID
-	due := now.Add(balanceEvery)
+	due, every := now.Add(balanceEvery), balanceIdle
 	for _, s := range sales {
 		if p := b.place(s.ID, now); p.due.Before(due) {
-			id, due = s.ID, p.due
+			id, due, every = s.ID, p.due, balanceIdle
+			if at := b.Gate.Now(); !at.Before(s.OpensAt) && at.Before(s.ClosesAt) {
+				every = balanceEvery
+			}
 		}
 	}
 	if b.others.Before(due) {
@@ -172,7 +176,8 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 		b.tellOldest(sales)
 		return due.Sub(now)
 	}
-	if id == 0 {
+	other := id == 0
+	if other {
 		b.others = now.Add(balanceEvery)
 		if id = b.other(ctx, sales); id == 0 {
 			return 0
@@ -184,7 +189,10 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 		return 0
 	}
 	b.metrics.seconds.Add(took.Seconds())
-	p.due = later(now.Add(balanceEvery), time.Now().Add(min(max(cost*balanceShare, balanceLeast*took), balanceRest)))
+	p.due = later(now.Add(every), time.Now().Add(min(max(cost*balanceShare, balanceLeast*took), balanceRest)))
+	if other { // they share what one sale may cost
+		b.others = p.due
+	}
 	switch {
 	case errors.Is(err, seckill.ErrNotFound):
 		p.counted = now // there is nothing to count

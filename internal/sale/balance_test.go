@@ -140,7 +140,7 @@ func (s *sold) ScanHolds(_ context.Context, id seckill.SaleID, cursor uint64, mo
 func (s *sold) counted(t *testing.T) *Balancer {
 	b := &Balancer{Store: s, Gate: s, Only: true, Log: slog.New(slog.DiscardHandler), Watched: func(context.Context) (all []seckill.Sale, at time.Time, err error) {
 		for id := range s.of {
-			all = append(all, seckill.Sale{ID: id})
+			all = append(all, seckill.Sale{ID: id, OpensAt: time.Now(), ClosesAt: time.Now().Add(time.Hour)})
 		}
 		return all, time.Now(), nil
 	}}

@@ -55,11 +55,11 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	if cut.Epoch != w.Sale.Epoch || cut.Epoch != after.Epoch {
 		// A rebuild is under way: what the gate has is counted again just now.
 		breaches = slices.DeleteFunc(breaches, func(v seckill.Breach) bool { return v.Rule != "counter" && v.Rule != "money" })
-		c.Violations = breaches
+		c.Violations, c.Partial, c.Says = breaches, true, "the gate is being rebuilt: its units are not compared meanwhile"
 		return c, nil
 	}
 	if cut.Partial {
-		c.Says = "too many tickets wait for their outcome to be counted one by one"
+		c.Partial, c.Says = true, "too many tickets wait for their outcome to be counted one by one"
 	}
 	if c.Violations = breaches; w.Sale.Retired {
 		return c, nil // the gate has forgotten its buyers
