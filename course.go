@@ -8,9 +8,10 @@ type Course struct {
 	After     Aftermath
 	Balance   Balance          // the last count
 	Verdicts  map[string]int64 // answers of the nodes since they started
-	Admission *Spread          // of the last seconds in which somebody was admitted; nil: not known
+	Admission *Spread          // over all nodes, since they started; nil: nobody was admitted since
+	Outcome   *Spread          // as Admission, from there to the order
 	Steps     []Step
-	Paces     []Pace // as the node has measured that makes the report; nil: it was not there
+	Paces     []Pace // over all nodes, as the node has heard them that makes the report; nil: it was not there
 	Node      string // its name
 	Nodes     int    // of so many
 }

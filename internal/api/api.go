@@ -325,7 +325,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	place := a.rooms.of(r.URL.Path, buying)
+	place := a.rooms.of(r, buying)
 	if err := place.Enter(); err != nil {
 		if buying {
 			a.Gate.Abandon(sale)

@@ -55,6 +55,11 @@ func (a *API) live(w http.ResponseWriter, r *request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
+	if sale != 0 { // of all, the past would be too long
+		if _, err := fmt.Fprintf(w, "event: past\ndata: %s\n\n", a.Live.Past(sale)); err != nil {
+			return nil
+		}
+	}
 	// The browser asks again after this long, in milliseconds.
 	if _, err := fmt.Fprint(w, "retry: 2000\n\n"); err != nil || c.Flush() != nil {
 		return nil

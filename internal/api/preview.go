@@ -32,7 +32,7 @@ var previews = map[string]struct {
 }{
 	"sales.pause": {true, askNothing}, "sales.resume": {true, askNothing}, "sales.stock": {true, askNothing}, "sales.end": {false, askTitle},
 	"sales.rebuild": {false, askConfirm}, "sales.publish": {true, askNothing}, "sales.hide": {true, askNothing}, "sales.delete": {false, askConfirm},
-	"sales.notice": {true, askNothing}, "sales.extend": {true, askNothing}, "sales.holds": {false, askConfirm}, "sales.undo": {false, askConfirm},
+	"sales.notice": {true, askNothing}, "sales.extend": {true, askNothing}, "sales.holds": {false, askConfirm}, "sales.undo": {false, askTitle},
 }
 
 // preview says in numbers what a change would do.
@@ -80,7 +80,10 @@ func (a *API) previewed(w http.ResponseWriter, r *request, id seckill.SaleID, ow
 func (a *API) standing(ctx context.Context, sale seckill.Sale) []number {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	n := []number{{"total", sale.Total}, {"left", nil}, {"queued", nil}, {"waiting", a.watchers.waiting(sale.ID)}, {"unpaid", nil}, {"paid", nil}}
+	n := []number{{"total", sale.Total}, {"left", nil}, {"queued", nil}, {"waiting", nil}, {"unpaid", nil}, {"paid", nil}}
+	if sale.State == seckill.StateScheduled {
+		n[3].Value, _ = a.watchers.waiting(sale.ID)
+	}
 	if states, err := a.Live.Teller.Source.States(ctx, []seckill.SaleID{sale.ID}); err == nil {
 		if s, ok := states[sale.ID]; ok {
 			n[1].Value, n[2].Value = max(0, s.Left), max(0, s.Seq-s.Finished)
@@ -93,7 +96,7 @@ func (a *API) standing(ctx context.Context, sale seckill.Sale) []number {
 }
 
 // receiptTime is how long the answer of a change waits for the other nodes.
-const receiptTime = 2 * time.Second
+const receiptTime = 3 * time.Second
 
 // changedSale is the answer of a change: the sale, and on how many nodes that is in force.
 type changedSale struct {

@@ -40,13 +40,10 @@ func (a *API) report(w http.ResponseWriter, r *request) error {
 			continue
 		}
 		c.Verdicts = s.Verdicts
-		if s.AdmissionMS != nil {
-			c.Admission = &seckill.Spread{P50: s.AdmissionMS.P50, P99: s.AdmissionMS.P99}
-		}
 	}
-	nodes, _ := a.Live.Nodes(r.Context())
-	teller := a.Live.Teller
-	c.Paces, c.Node, c.Nodes = teller.Paces(id), teller.Node.Name, max(1, len(nodes))
+	told, _ := a.Live.Hear(r.Context())
+	c.Admission, c.Outcome = a.Live.Whole(told, id)
+	c.Paces, c.Node, c.Nodes = a.Live.Paces(id), a.Live.Teller.Node.Name, max(1, len(told))
 	var page bytes.Buffer
 	if err := a.Report(&page, c, a.Live.Teller.Source.Now()); err != nil {
 		return err

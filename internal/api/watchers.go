@@ -74,14 +74,14 @@ func (w *watchers) seen(sale seckill.SaleID, who string, now time.Time) int64 {
 	return c.figure
 }
 
-// waiting is how many wait for the sale, as it was counted last.
-func (w *watchers) waiting(sale seckill.SaleID) int64 {
+// waiting is how many wait for the sale, as it was counted last, and when that was.
+func (w *watchers) waiting(sale seckill.SaleID) (n int64, counted time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c := w.sales[sale]; c != nil && time.Since(c.since) < 2*watchWindow {
-		return c.figure
+		return c.figure, c.counted
 	}
-	return 0
+	return 0, time.Time{}
 }
 
 // forget drops the sales for which nobody waits any more.

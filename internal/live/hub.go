@@ -15,9 +15,10 @@ import (
 // Limits of the picture.
 const (
 	pictureEvery = time.Second
-	heardFresh   = 200 * time.Millisecond // the board is not asked more often
-	late         = 3 * time.Second        // figures that are older do not count into the rates
-	window       = 6                      // pictures over which latencies are counted
+	heardFresh   = 200 * time.Millisecond  // the board is not asked more often
+	late         = 3 * time.Second         // figures that are older do not count into the rates
+	window       = 6                       // pictures over which latencies are counted
+	copyLife     = 1500 * time.Millisecond // a node's copy of a sale is read again by then, if it is asked for
 )
 
 // Picture is what all nodes have told, merged.
@@ -42,14 +43,23 @@ type Sale struct {
 	Total        int64             `json:"total"`
 	Left         *int64            `json:"left"`
 	Queued       *int64            `json:"queued"`  // admitted without an outcome, at most
-	Waiting      int64             `json:"waiting"` // for the opening
+	Waiting      *int64            `json:"waiting"` // for the opening; null once it has opened
 	AdmittedPerS *float64          `json:"admitted_per_s"`
 	Verdicts     map[string]int64  `json:"verdicts"` // since the nodes started
 	AdmissionMS  *Quantiles        `json:"admission_ms"`
 	OutcomeMS    *Quantiles        `json:"outcome_ms"`
+	Nodes        []NodeFigures     `json:"nodes"`
 	Balance      *Balance          `json:"balance"` // null: not counted yet
 	AgeMS        int64             `json:"age_ms"`  // of title, total and times
 	Says         string            `json:"says,omitempty"`
+}
+
+// NodeFigures are what one node does for a sale.
+type NodeFigures struct {
+	ID           string     `json:"id"`
+	AdmittedPerS *float64   `json:"admitted_per_s"`
+	AdmissionMS  *Quantiles `json:"admission_ms"`
+	OutcomeMS    *Quantiles `json:"outcome_ms"`
 }
 
 // Quantiles are of the last seconds, in milliseconds, at most a quarter too high.
@@ -69,6 +79,7 @@ type Hub struct {
 	says     string
 	samples  []map[string]Message // of the last pictures, the newest last
 	watchers map[*Watcher]bool
+	past     past
 }
 
 // Watcher receives pictures of one sale, or of all.
@@ -96,8 +107,8 @@ func (h *Hub) Leave(w *Watcher) {
 	delete(h.watchers, w)
 }
 
-// Run makes the pictures until ctx is done. A picture is made and encoded once for all
-// who watch the same.
+// Run makes the pictures until ctx is done, and remembers them. A picture is made once, and
+// encoded once for all who watch the same.
 func (h *Hub) Run(ctx context.Context) error {
 	tick := time.NewTicker(pictureEvery)
 	defer tick.Stop()
@@ -109,12 +120,19 @@ func (h *Hub) Run(ctx context.Context) error {
 		}
 		h.mu.Lock()
 		watched := len(h.watchers) > 0
-		if !watched {
-			h.samples = nil
-		}
 		h.mu.Unlock()
-		if watched {
-			h.send(h.Picture(ctx))
+		// While nothing is open or about to, nobody asks for its past.
+		own, now := h.Teller.Last(), h.Teller.Source.Now()
+		if !watched && !slices.ContainsFunc(own.Sales, func(f Figures) bool { return near(f, now) }) {
+			h.mu.Lock()
+			h.samples = nil
+			h.mu.Unlock()
+			continue
+		}
+		p, told := h.picture(ctx)
+		h.past.count(told, own.Node.ID)
+		if h.past.keep(&p); watched {
+			h.send(p)
 		}
 	}
 }
@@ -243,6 +261,11 @@ func (h *Hub) balances(told []Message) map[seckill.SaleID]Balance {
 
 // Picture merges what the nodes have told.
 func (h *Hub) Picture(ctx context.Context) Picture {
+	p, _ := h.picture(ctx)
+	return p
+}
+
+func (h *Hub) picture(ctx context.Context) (Picture, []Message) {
 	told, says := h.Hear(ctx)
 	own := h.Teller.Last()
 	p := Picture{At: h.Teller.Source.Now().UTC(), Node: h.Teller.Node.ID, Parts: own.Node.Parts, Nodes: h.nodes(told), NodesSay: says, SalesSay: own.SalesSay, Marks: []Mark{}}
@@ -269,12 +292,12 @@ func (h *Hub) Picture(ctx context.Context) Picture {
 		}
 	}
 	slices.SortFunc(p.Marks, func(a, b Mark) int { return a.At.Compare(b.At) })
-	return p
+	return p, told
 }
 
 // merge adds up what the nodes have told of one sale.
 func merge(id seckill.SaleID, now time.Time, told []Message, before []map[string]Message, balances map[seckill.SaleID]Balance) Sale {
-	s := Sale{ID: id, Verdicts: map[string]int64{}, AgeMS: -1}
+	s := Sale{ID: id, Verdicts: map[string]int64{}, Nodes: []NodeFigures{}, AgeMS: -1}
 	admission, outcome := Histogram{}, Histogram{}
 	var newest time.Time
 	var shown seckill.Sale
@@ -291,11 +314,18 @@ func merge(id seckill.SaleID, now time.Time, told []Message, before []map[string
 			left, queued := max(0, f.Gate.Left), max(0, f.Gate.Seq-f.Gate.Finished)
 			newest, s.Left, s.Queued = m.At, &left, &queued
 		}
-		s.Waiting += f.Waiting
+		if f.Waiting != nil {
+			if s.Waiting == nil {
+				s.Waiting = new(int64)
+			}
+			*s.Waiting += *f.Waiting
+		}
 		for v, n := range f.Verdicts {
 			s.Verdicts[v] += n
 		}
+		node := NodeFigures{ID: m.Node.ID}
 		if rate, ok := m.rate(f, before); ok && now.Sub(m.At) < late {
+			node.AdmittedPerS = &rate
 			if s.AdmittedPerS == nil {
 				s.AdmittedPerS = new(float64)
 			}
@@ -304,15 +334,18 @@ func merge(id seckill.SaleID, now time.Time, told []Message, before []map[string
 		for _, sample := range before { // the oldest that is of this run of the node
 			was, ok := sample[m.Node.ID].of(id)
 			if ok && sample[m.Node.ID].Node.StartedAt.Equal(m.Node.StartedAt) {
-				for c, n := range f.Admission.less(was.Admission) {
+				a, o := f.Admission.less(was.Admission), f.Outcome.less(was.Outcome)
+				node.AdmissionMS, node.OutcomeMS = a.quantiles(), o.quantiles()
+				for c, n := range a {
 					admission[c] += n
 				}
-				for c, n := range f.Outcome.less(was.Outcome) {
+				for c, n := range o {
 					outcome[c] += n
 				}
 				break
 			}
 		}
+		s.Nodes = append(s.Nodes, node)
 	}
 	if now.Sub(newest) > late {
 		s.Left, s.Queued, s.Says = nil, nil, "the gate does not say what is left"
@@ -362,10 +395,10 @@ func (m Message) rate(f Figures, before []map[string]Message) (float64, bool) {
 
 // InForce asks how many nodes have a change of a sale in force, again and again, until all
 // have or the time is over. Others are asked by what they tell, this node is asked now. A
-// node that does not list the sale has no copy of it and will read the new one, so it
-// counts.
+// node that does not tell of the sale may have a copy of it, which it reads again within
+// copyLife while its store answers: it counts when it tells that after so long.
 func (h *Hub) InForce(ctx context.Context, most time.Duration, id seckill.SaleID, has func(Figures) bool) Receipt {
-	began := time.Now()
+	began, changed := time.Now(), h.Teller.Source.Now()
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for {
@@ -373,18 +406,36 @@ func (h *Hub) InForce(ctx context.Context, most time.Duration, id seckill.SaleID
 		told, says := h.Hear(ctx)
 		r := Receipt{AfterMS: time.Since(began).Milliseconds(), Says: says}
 		n, of := 0, len(told)
+		var silent []string
 		for _, m := range told {
-			if f, shows := m.of(id); !shows && m.Sales != nil || shows && has(f) {
+			f, shows := m.of(id)
+			switch {
+			case shows && has(f), !shows && m.Sales != nil && m.Node.ID == h.Teller.Node.ID:
 				n++
+			case !shows && m.Sales != nil && m.Node.Parts["store"].OK && m.At.Sub(changed) > copyLife:
+				n++
+			case !shows:
+				silent = append(silent, m.Node.label())
 			}
 		}
 		if says == "" {
 			r.Nodes, r.Of = &n, &of
+			if len(silent) > 0 {
+				r.Says = "not known at " + strings.Join(silent, ", ")
+			}
 		}
 		if n == of && says == "" || duty.Rest(ctx, heardFresh) != nil {
 			return r
 		}
 	}
+}
+
+// label is what people call the node.
+func (n *Node) label() string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return n.ID
 }
 
 // Receipt says on how many nodes a change is in force; null: nobody can say.

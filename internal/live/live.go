@@ -20,7 +20,7 @@ import (
 const (
 	Every     = 500 * time.Millisecond // between two messages of a node
 	Life      = 30 * time.Second       // a node that has told nothing for so long is gone
-	mostSales = 64                     // in a message
+	mostSales = 256                    // in a message: more than internal/sale lets be watched
 	mostMarks = 64                     // remembered by a node
 	markLife  = 15 * time.Minute
 )
@@ -72,7 +72,7 @@ type Figures struct {
 	Version   int64              `json:"version"` // by which this node answers
 	AgeMS     int64              `json:"age_ms"`  // since this node read the sale from the store
 	Gate      *seckill.GateState `json:"gate"`    // nil: the gate does not say
-	Waiting   int64              `json:"waiting"` // for the opening, an estimate
+	Waiting   *int64             `json:"waiting"` // for the opening, an estimate; nil: not counted any more
 	Verdicts  map[string]int64   `json:"verdicts"`
 	Admission Histogram          `json:"admission,omitempty"`
 	Outcome   Histogram          `json:"outcome,omitempty"`

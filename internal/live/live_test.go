@@ -6,11 +6,13 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 func TestAQuantileIsAtMostAQuarterTooHigh(t *testing.T) {
@@ -136,6 +138,64 @@ func TestWhatSomebodyElseWritesIsNoNode(t *testing.T) {
 	told, err := board.Hear(ctx)
 	require.NoError(t, err)
 	require.Len(t, told, 1, "and it is forgotten")
+}
+
+// A node that does not tell of a sale counts once it must have read a new copy, and not
+// before: until then nobody knows.
+func TestASilentNodeIsNotCountedTooEarly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, board := t.Context(), NewOneNode()
+		one := &Teller{Node: Node{ID: "one"}, Source: &wall{}, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}
+		hub := &Hub{Teller: one, Board: board}
+		store := Part{OK: true}
+		tell := func() {
+			text, err := json.Marshal(Message{Node: Node{ID: "two", Name: "two:80", Parts: Parts{"store": store}}, At: time.Now(), Sales: []Figures{}})
+			require.NoError(t, err)
+			require.NoError(t, board.Tell(ctx, "two", text))
+		}
+		has := func(Figures) bool { return false }
+		tell()
+		r := hub.InForce(ctx, time.Second, 1, has)
+		require.Equal(t, []int{1, 2}, []int{*r.Nodes, *r.Of}, "this node knows what it has done")
+		require.Equal(t, "not known at two:80", r.Says)
+		go func() {
+			for range 10 {
+				_ = duty.Rest(ctx, Every)
+				tell()
+			}
+		}()
+		r = hub.InForce(ctx, time.Minute, 1, has)
+		require.Equal(t, []int{2, 2}, []int{*r.Nodes, *r.Of})
+		require.Greater(t, r.AfterMS, copyLife.Milliseconds())
+		require.Empty(t, r.Says)
+		store = Part{Says: "away"}
+		tell()
+		_ = duty.Rest(ctx, time.Second)
+		r = hub.InForce(ctx, 2*copyLife, 1, has)
+		require.Equal(t, 1, *r.Nodes, "its store does not answer: the old copy stays")
+	})
+}
+
+// wall is a source without sales, by the wall clock.
+type wall struct{ fixed }
+
+func (w *wall) Now() time.Time { return time.Now() }
+func (w *wall) Watched(context.Context) ([]seckill.Sale, time.Time, error) {
+	return nil, time.Now(), nil
+}
+
+// All the sales that can be watched are told of.
+func TestEverySaleThatIsWatchedIsToldOf(t *testing.T) {
+	t.Parallel()
+	f := &fixed{at: time.Now()}
+	for id := range seckill.SaleID(200) {
+		f.sales = append(f.sales, seckill.Sale{ID: id + 1, Title: "a sale"})
+	}
+	one := &Teller{Node: Node{ID: "one"}, Source: f, Board: NewOneNode(), Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}
+	require.NoError(t, one.Tell(t.Context()))
+	hub := &Hub{Teller: one, Board: one.Board}
+	require.Len(t, hub.Picture(t.Context()).Sales, 200)
 }
 
 func TestAReceiptCountsTheNodesThatHaveTheChange(t *testing.T) {

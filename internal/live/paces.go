@@ -1,7 +1,6 @@
 package live
 
 import (
-	"sync"
 	"time"
 
 	"seckill"
@@ -14,17 +13,15 @@ const (
 	paceWidth = time.Second // of a step, to begin with
 )
 
-// paces remember, step by step, how long admissions and outcomes took at this node. A tally
-// has only the sum since the node started.
+// paces remember, step by step, how long admissions and outcomes took. A tally has only the
+// sum since its node started. The caller locks.
 type paces struct {
-	mu sync.Mutex
 	of map[seckill.SaleID]*pace
 }
 
 type pace struct {
-	width              time.Duration
-	steps              []paceStep
-	admission, outcome Histogram // when they were last read
+	width time.Duration
+	steps []paceStep
 }
 
 // paceStep is what was counted in one interval. Intervals without anything are left out.
@@ -33,30 +30,21 @@ type paceStep struct {
 	admission, outcome Histogram
 }
 
-// read fills in what the tally has counted of a sale, and remembers what of that is new.
-// Two who read at once must not both count it, so the tally is read under the lock.
-func (p *paces) read(t *Tally, id seckill.SaleID, now time.Time, f *Figures) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	t.read(id, f)
-	was := p.of[id]
-	if was == nil {
-		if len(f.Admission)+len(f.Outcome) == 0 {
-			return
-		}
-		if p.of == nil {
-			p.of = map[seckill.SaleID]*pace{}
-		}
-		was = &pace{width: paceWidth}
-		p.of[id] = was
-		p.limit()
-	}
-	admission, outcome := f.Admission.less(was.admission), f.Outcome.less(was.outcome)
-	was.admission, was.outcome = f.Admission, f.Outcome
+// add remembers what was counted since the last time.
+func (p *paces) add(id seckill.SaleID, now time.Time, admission, outcome Histogram) {
 	if len(admission)+len(outcome) == 0 {
 		return
 	}
-	was.add(paceStep{now, admission, outcome})
+	v := p.of[id]
+	if v == nil {
+		if p.of == nil {
+			p.of = map[seckill.SaleID]*pace{}
+		}
+		v = &pace{width: paceWidth}
+		p.of[id] = v
+		p.limit()
+	}
+	v.add(paceStep{now, admission, outcome})
 }
 
 // limit forgets the sale that had nothing new for the longest time, where there are too many.
@@ -99,12 +87,9 @@ func (s *paceStep) merge(o paceStep) {
 	}
 }
 
-// Paces are how long admissions and outcomes of a sale took at this node since it started,
-// the oldest first.
-func (t *Teller) Paces(id seckill.SaleID) (all []seckill.Pace) {
-	t.paces.mu.Lock()
-	defer t.paces.mu.Unlock()
-	v := t.paces.of[id]
+// all are the steps of a sale, the oldest first.
+func (p *paces) all(id seckill.SaleID) (all []seckill.Pace) {
+	v := p.of[id]
 	if v == nil {
 		return nil
 	}

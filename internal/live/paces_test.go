@@ -9,28 +9,32 @@ import (
 	"seckill"
 )
 
-// A node remembers how long admissions and outcomes took, step by step; of a long sale the
+// A hub remembers how long admissions and outcomes took, step by step; of a long sale the
 // steps become longer, and of many sales the ones in which nothing happens go.
 func TestANodeRemembersThePaceOfItsSales(t *testing.T) {
 	t.Parallel()
-	teller := &Teller{Tally: NewTally()}
+	tally, hub := NewTally(), &Hub{}
 	at := time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)
 	settle := func(id seckill.SaleID, took time.Duration) {
-		teller.Tally.Settled([]seckill.Outcome{{Ticket: seckill.Ticket{Sale: id, At: at}}}, at.Add(took))
+		tally.Settled([]seckill.Outcome{{Ticket: seckill.Ticket{Sale: id, At: at}}}, at.Add(took))
 	}
-	read := func(id seckill.SaleID, now time.Time) { teller.paces.read(teller.Tally, id, now, &Figures{}) }
-	teller.Tally.Add(1)
+	read := func(id seckill.SaleID, now time.Time) {
+		f := Figures{Sale: id}
+		tally.read(id, &f)
+		hub.past.count([]Message{{Node: Node{ID: "this"}, At: now, Sales: []Figures{f}}}, "this")
+	}
+	tally.Add(1)
 	read(1, at)
-	require.Empty(t, teller.Paces(1), "nothing has happened")
+	require.Empty(t, hub.Paces(1), "nothing has happened")
 
-	teller.Tally.Admitted(1, 2*time.Millisecond)
+	tally.Admitted(1, 2*time.Millisecond)
 	read(1, at)
-	teller.Tally.Admitted(1, 8*time.Millisecond)
+	tally.Admitted(1, 8*time.Millisecond)
 	read(1, at.Add(500*time.Millisecond))
 	settle(1, time.Second)
 	read(1, at.Add(3*time.Second))
 	read(1, at.Add(4*time.Second))
-	all := teller.Paces(1)
+	all := hub.Paces(1)
 	require.Len(t, all, 2, "the same second, and one later; a step without anything is left out")
 	require.Equal(t, at, all[0].At)
 	require.InDelta(t, 2, all[0].Admission.P50, 0.5)
@@ -40,10 +44,10 @@ func TestANodeRemembersThePaceOfItsSales(t *testing.T) {
 	require.InDelta(t, 1000, all[1].Outcome.P99, 250)
 
 	for i := range 3 * paceSteps {
-		teller.Tally.Admitted(1, time.Millisecond)
+		tally.Admitted(1, time.Millisecond)
 		read(1, at.Add(time.Duration(i+5)*time.Second))
 	}
-	all = teller.Paces(1)
+	all = hub.Paces(1)
 	require.LessOrEqual(t, len(all), paceSteps)
 	require.Greater(t, len(all), paceSteps/3)
 	require.Equal(t, 4*time.Second, all[0].Width)
@@ -51,11 +55,11 @@ func TestANodeRemembersThePaceOfItsSales(t *testing.T) {
 	require.InDelta(t, 8, all[0].Admission.Max, 2, "nothing is lost when steps become longer")
 
 	for id := range seckill.SaleID(paceSales) {
-		teller.Tally.Add(id + 2)
-		teller.Tally.Admitted(id+2, time.Millisecond)
+		tally.Add(id + 2)
+		tally.Admitted(id+2, time.Millisecond)
 		read(id+2, at.Add(time.Hour))
 	}
-	require.Empty(t, teller.Paces(1))
-	require.Len(t, teller.Paces(2), 1)
-	require.Len(t, teller.paces.of, paceSales)
+	require.Empty(t, hub.Paces(1))
+	require.Len(t, hub.Paces(2), 1)
+	require.Len(t, hub.past.paces.of, paceSales)
 }

@@ -13,11 +13,12 @@ import (
 
 // Limits of the teller's questions.
 const (
-	healthEvery = time.Second
-	sourceTime  = time.Second // for what a message needs of gate and store
-	boardTime   = time.Second
-	stopTime    = time.Second
-	startTime   = 5 * time.Second // after the start; only then the log says that the board was never reached
+	healthEvery  = time.Second
+	sourceTime   = time.Second // for what a message needs of gate and store
+	boardTime    = time.Second
+	stopTime     = time.Second
+	waitingFresh = 5 * time.Second // a count of those who wait that is older says nothing once the sale has opened
+	startTime    = 5 * time.Second // after the start; only then the log says that the board was never reached
 )
 
 // Source is where a node's figures come from.
@@ -51,11 +52,10 @@ type Teller struct {
 	Log    *slog.Logger
 
 	mu      sync.Mutex
-	waiting func(id seckill.SaleID) int64 // nil: nobody counts
+	waiting func(id seckill.SaleID) (n int64, counted time.Time) // nil: nobody counts
 	last    Message
 	parts   Parts
 	marks   []Mark
-	paces   paces
 }
 
 // Run tells until ctx is done, and then that this node is gone.
@@ -156,8 +156,9 @@ func (t *Teller) Message(ctx context.Context) Message {
 	return m
 }
 
-// CountWaiting says who counts how many wait for the opening of a sale at this node.
-func (t *Teller) CountWaiting(waiting func(id seckill.SaleID) int64) {
+// CountWaiting says who counts how many wait for the opening of a sale at this node, and
+// when they were counted. Those who come to a sale that is open are not counted any more.
+func (t *Teller) CountWaiting(waiting func(id seckill.SaleID) (n int64, counted time.Time)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waiting = waiting
@@ -183,12 +184,14 @@ func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.
 		f := Figures{Sale: s.ID, Title: s.Title, Total: s.Total, OpensAt: s.OpensAt, ClosesAt: s.ClosesAt, Paused: s.Paused, Ended: s.Ended,
 			Version: s.Version, AgeMS: time.Since(at).Milliseconds()}
 		if waiting != nil {
-			f.Waiting = waiting(s.ID)
+			if n, counted := waiting(s.ID); now.Before(s.OpensAt) || time.Since(counted) < waitingFresh {
+				f.Waiting = &n
+			}
 		}
 		if state, ok := states[s.ID]; ok && state.Open {
 			f.Gate = &state
 		}
-		t.paces.read(t.Tally, s.ID, now, &f)
+		t.Tally.read(s.ID, &f)
 		all = append(all, f)
 	}
 	return all

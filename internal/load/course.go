@@ -64,7 +64,7 @@ func courseCharts(c *seckill.Course) (charts []chart) {
 	if len(times.Series) > 1 {
 		note := ""
 		if c.Nodes > 1 {
-			note = fmt.Sprintf(", at the node %s, one of %d", c.Node, c.Nodes)
+			note = fmt.Sprintf(", of %d nodes since %s started", c.Nodes, c.Node)
 		}
 		for len(times.Series) > maxDrawn {
 			times.Series = halved(times.Series)

@@ -30,7 +30,7 @@ func TestTheReportOfASaleIsOnePage(t *testing.T) {
 		{At: at, Width: time.Second, Admission: &seckill.Spread{P50: 1, P90: 2, P99: 4, Max: 9}, Outcome: &seckill.Spread{P50: 60, P90: 80, P99: 120, Max: 300}},
 		{At: at.Add(time.Second), Width: time.Second, Outcome: &seckill.Spread{P50: 60, P90: 80, P99: 120, Max: 300}}}
 	require.NoError(t, WriteCourse(&page, c, at))
-	for _, part := range []string{"Latency of an admission", "Latency of an outcome", "at the node n1, one of 3"} {
+	for _, part := range []string{"Latency of an admission", "Latency of an outcome", "of 3 nodes since n1 started"} {
 		require.Contains(t, page.String(), part)
 	}
 	broken := false
