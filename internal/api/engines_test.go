@@ -2,12 +2,16 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // letters are three dead letters, one of them without a seal.
@@ -75,4 +79,33 @@ func TestOneFieldFindsOrders(t *testing.T) {
 	require.Len(t, lines, 3)
 	require.True(t, strings.HasPrefix(lines[1], bought+","), lines[1])
 	require.Equal(t, "'=1+1", plain("=1+1"))
+}
+
+// slowOrders are many pages of orders, each of which takes as long as the store likes.
+type slowOrders struct {
+	Money
+	left *int
+}
+
+func (m slowOrders) AllOrders(ctx context.Context, f seckill.OrderFilter) ([]seckill.Order, error) {
+	if err := duty.Rest(ctx, adminBound/3); err != nil {
+		return nil, err
+	}
+	n := min(f.Max, *m.left)
+	*m.left -= n
+	return slices.Repeat([]seckill.Order{{ID: seckill.NewTicketID(time.Now())}}, n), nil
+}
+
+// A download of a large sale takes longer than a request of an administrator may: the bound
+// is that of each page.
+func TestALargeDownloadIsWhole(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		left := 4*csvPage + 1
+		s := newSystem(t, func(c *Config) { c.Money = slowOrders{c.Money, &left} })
+		c := call{method: "GET", path: "/api/admin/orders", token: token(t, "sam", seckill.RoleSupport), header: []string{"Accept", "text/csv"}}
+		began := time.Now()
+		require.Equal(t, 4*csvPage+2, strings.Count(string(s.do(c).is(200).body), "\n"))
+		require.Greater(t, time.Since(began), adminBound)
+	})
 }

@@ -228,7 +228,7 @@ func (a *API) listAllOrders(w http.ResponseWriter, r *request) error {
 			return err
 		}
 	}
-	if r.wantsCSV() {
+	if wantsCSV(r.Request) {
 		return a.ordersCSV(w, r, f)
 	}
 	orders, err := a.Money.AllOrders(r.Context(), f)

@@ -270,10 +270,10 @@ func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
 		add("balance", checkBad, len(b.Violations), 0, v.Rule+": "+v.Says).coded("broken", "rule", v.Rule, "ticket", v.Ticket).aged(b.AgeMS)
 	case age > seckill.BalanceFresh:
 		add("balance", checkUnknown, 0, 0, strings.TrimSuffix("it added up when it was counted last: "+b.Says, ": ")).coded("old").aged(b.AgeMS)
-	case b.Says != "":
+	case b.Partial:
 		add("balance", checkUnknown, 0, 0, b.Says).coded("partly").aged(b.AgeMS)
 	default:
-		add("balance", checkOK, 0, 0, "").aged(b.AgeMS)
+		add("balance", checkOK, 0, 0, b.Says).aged(b.AgeMS)
 	}
 	var age int64
 	if sale.AsOf != nil {

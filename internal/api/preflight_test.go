@@ -171,7 +171,7 @@ func (r ready) Balances() map[seckill.SaleID]seckill.Balance {
 	ok, all := r.counted.Load(), map[seckill.SaleID]seckill.Balance{}
 	says := map[bool]string{true: "too many wait"}[r.partly.Load()]
 	for id := range seckill.SaleID(20) {
-		all[id] = seckill.Balance{OK: &ok, At: r.Now().Add(-time.Duration(r.old.Load()) * time.Second), Says: says, Violations: []seckill.Breach{{Rule: "conservation", Says: "a unit is missing"}}[:map[bool]int{false: 1}[ok]]}
+		all[id] = seckill.Balance{OK: &ok, At: r.Now().Add(-time.Duration(r.old.Load()) * time.Second), Says: says, Partial: says != "", Violations: []seckill.Breach{{Rule: "conservation", Says: "a unit is missing"}}[:map[bool]int{false: 1}[ok]]}
 	}
 	return all
 }

@@ -19,7 +19,7 @@ func TestAPreviewSaysWhatWouldHappenAndChangesNothing(t *testing.T) {
 		undo      bool
 	}{
 		"pause": {"", "none", true}, "resume": {"", "none", true}, "end": {`{"title":"open"}`, "title", false},
-		"stock": {`{"id":"x","delta":7}`, "none", true}, "rebuild": {"", "confirm", false},
+		"stock": {`{"id":"x","delta":7}`, "none", true}, "rebuild": {"", "confirm", false}, "undo": {`{"step":"cancel","title":"open"}`, "title", false},
 	} {
 		var v struct{ Preview preview }
 		s.admin("POST", path+"/"+what+"?preview=1", want.body).is(200).into(&v)

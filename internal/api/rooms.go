@@ -19,19 +19,21 @@ import (
 //	admin     /api/admin                    adminPlaces
 //	audits    heavy, within admin           auditPlaces
 //	streams   consoles that watch: streamPlaces
+//	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
-	buying, results, pages, orders, accounts, admin, streams *room.Room
-	audits                                                   *room.Fair
-	patience                                                 time.Duration
+	buying, results, pages, orders, accounts, admin, streams, downloads *room.Room
+	audits                                                              *room.Fair
+	patience                                                            time.Duration
 }
 
 const (
-	accountPlaces = 1024
-	adminPlaces   = 64
-	streamPlaces  = 256
-	auditPlaces   = 2  // on a node: each reads all that a sale has at the gate and in the store, or a period's books
-	auditWaiting  = 32 // in front of them
-	auditWait     = 10 * time.Second
+	accountPlaces  = 1024
+	adminPlaces    = 64
+	streamPlaces   = 256
+	downloadPlaces = 8
+	auditPlaces    = 2  // on a node: each reads all that a sale has at the gate and in the store, or a period's books
+	auditWaiting   = 32 // in front of them
+	auditWait      = 10 * time.Second
 
 	// storePatience is the longest that a request of a buyer waits for the store, in all:
 	// pages, orders, payments and logins. Then the answer is 503, and it is asked again.
@@ -88,13 +90,14 @@ func newRooms(c Config, m *room.Metrics) rooms {
 	return rooms{
 		patience: c.Patience,
 		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
-		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), streams: room.New("streams", streamPlaces, m),
+		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
 	}
 }
 
 // of is the room of a request; buying tells whether it is a purchase.
-func (r *rooms) of(path string, buying bool) *room.Room {
+func (r *rooms) of(q *http.Request, buying bool) *room.Room {
+	path := q.URL.Path
 	rest, api := strings.CutPrefix(path, "/api/")
 	switch {
 	case buying:
@@ -107,6 +110,8 @@ func (r *rooms) of(path string, buying bool) *room.Room {
 		return r.results
 	case rest == "admin/live":
 		return r.streams
+	case rest == "admin/orders" && wantsCSV(q):
+		return r.downloads
 	case strings.HasPrefix(rest, "admin/"):
 		return r.admin
 	case strings.HasPrefix(rest, "sales"), rest == "openapi.json":

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"net/http"
@@ -45,17 +46,25 @@ func (a *API) searched(r *request, q string, f *seckill.OrderFilter) error {
 }
 
 // wantsCSV reports whether the caller asks for CSV instead of JSON.
-func (r *request) wantsCSV() bool {
+func wantsCSV(r *http.Request) bool {
 	return strings.HasPrefix(strings.TrimSpace(r.Header.Get("Accept")), "text/csv")
 }
 
-// ordersCSV writes orders as CSV, page by page, so that nobody holds all of them.
+// ordersCSV writes orders as CSV, page by page, so that nobody holds all of them. The time
+// that an administrator's request may take is that of a page: a large sale has many. Who
+// reads too slowly or goes is noticed at the next write.
 func (a *API) ordersCSV(w http.ResponseWriter, r *request, f seckill.OrderFilter) error {
 	if !seckill.HasRole(r.who.Role, seckill.RoleSupport) {
 		return needsRole(seckill.RoleSupport)
 	}
 	f.Max = csvPage
-	orders, err := a.Money.AllOrders(r.Context(), f)
+	page := func() ([]seckill.Order, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), adminBound)
+		defer cancel()
+		defer context.AfterFunc(a.Stopping, cancel)()
+		return a.Money.AllOrders(ctx, f)
+	}
+	orders, err := page()
 	if err != nil {
 		return err
 	}
@@ -80,7 +89,7 @@ func (a *API) ordersCSV(w http.ResponseWriter, r *request, f seckill.OrderFilter
 			break
 		}
 		f.Before = orders[len(orders)-1].ID
-		if orders, err = a.Money.AllOrders(r.Context(), f); err != nil {
+		if orders, err = page(); err != nil {
 			// The status has been sent: a half file must not look like a whole one.
 			panic(http.ErrAbortHandler)
 		}

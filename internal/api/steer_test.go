@@ -101,6 +101,7 @@ func TestAWrongPriceIsUndoneInSteps(t *testing.T) {
 	s.as("pia", "POST", "/api/orders/"+paid+"/pay", "").is(200)
 	second := s.bought("sol", s.open.ID, 1)
 	s.admin("POST", path, `{"step":"cancel"}`).problem(409, "state")
+	s.admin("POST", path, `{"step":"pause","title":"another sale"}`).problem(422, "invalid_field")
 	require.Equal(t, seckill.Unpaid, s.orderOf("sol", second).State, "nothing happens while it is open")
 	s.admin("POST", path, `{"step":"pause"}`).is(200)
 	type said struct {

@@ -24,9 +24,10 @@ func (a *API) undo(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	var body struct {
-		Step   string `json:"step"`
-		Batch  *int   `json:"batch"`
-		Reason string `json:"reason"`
+		Step   string  `json:"step"`
+		Batch  *int    `json:"batch"`
+		Reason string  `json:"reason"`
+		Title  *string `json:"title"`
 	}
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
@@ -39,6 +40,9 @@ func (a *API) undo(w http.ResponseWriter, r *request) error {
 		return &seckill.FieldError{Field: "batch", Must: "must be 1 to 500 orders"}
 	}
 	if err := checkReason(body.Reason); err != nil {
+		return err
+	}
+	if err := a.checkTitle(r, id, body.Title); err != nil {
 		return err
 	}
 	if body.Reason == "" {
