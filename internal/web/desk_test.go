@@ -162,7 +162,7 @@ func queueDown(w responseWriter, s *shop) {
 
 func deskNodes(now time.Time, parts string) string {
 	node := func(n int, degraded string) string {
-		return fmt.Sprintf(`{"id":"node-%d","version":"1.4.0","settings":"5f3a9c10ee","roles":["api","relay","settle","expire"],"started_at":"%s","seen_at":"%s","age_ms":400,"clock_skew_ms":%d,"degraded":[%s],"listeners":true,"parts":%s}`,
+		return fmt.Sprintf(`{"id":"1F3K9Q%d","name":"shop-%[1]d:8080","version":"1.4.0","settings":"5f3a9c10ee","roles":["api","relay","settle","expire"],"started_at":"%s","seen_at":"%s","age_ms":400,"clock_skew_ms":%d,"degraded":[%s],"listeners":true,"parts":%s}`,
 			n, now.Add(-time.Hour).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), 3*n, degraded, parts)
 	}
 	return "[" + node(1, "") + "," + node(2, "") + "," + node(3, "") + "]"
@@ -179,7 +179,8 @@ func inForce(sale map[string]any, nodes, of int) answer {
 func aLive(s *shop, n int) string {
 	now := s.now().UTC()
 	return fmt.Sprintf(`{"at":"%s","nodes":%s,"parts":{"gate":{"ok":true},"queue":{"ok":true},"store":{"ok":true}},"sales":[{"id":"1","title":"x","state":"open","left":%d,"total":500,"queued":41,"waiting":%d,
-		"admitted_per_s":%d,"verdicts":{"queued":380,"sold_out":0,"limit":12,"busy":3},"admission_ms":{"p50":1.8,"p99":%d},"outcome_ms":{"p50":64,"p99":%d},"balance":{"ok":true,"age_ms":1200},"age_ms":300}],
+		"admitted_per_s":%d,"verdicts":{"queued":380,"sold_out":0,"limit":12,"busy":3},"admission_ms":{"p50":1.8,"p99":%d},"outcome_ms":{"p50":64,"p99":%d},"nodes":[{"id":"1F3K9Q1","admitted_per_s":14,"admission_ms":{"p50":1.7,"p99":4.1},"outcome_ms":{"p50":60,"p99":140}},{"id":"1F3K9Q2","admitted_per_s":16.2,"admission_ms":{"p50":1.9,"p99":5.2},"outcome_ms":null},{"id":"1F3K9Q3","admitted_per_s":0,"admission_ms":null,"outcome_ms":null}],
+		"balance":{"ok":true,"age_ms":1200},"age_ms":300}],
 		"marks":[{"at":"%s","what":"pause","who":"zhou.min"},{"at":"%s","what":"resume","who":"zhou.min"}]}`,
 		now.Format(time.RFC3339Nano), deskNodes(now, partsUp), 500-n*2, 20+(n*7)%30, 30+(n*13)%25, 4+n%5, 120+(n*31)%90,
 		now.Add(-time.Duration(n)*time.Second+20*time.Second).Format(time.RFC3339), now.Add(-time.Duration(n)*time.Second+26*time.Second).Format(time.RFC3339))
@@ -235,6 +236,11 @@ func scripts(what string, answers ...answer) func(*shop) {
 	return func(s *shop) { s.script(what, answers...) }
 }
 
+func toTheSum(b *buyer) {
+	b.Await(`shown('#after .sum')`)
+	b.Eval(`node('#after .sum').scrollIntoView(); ''`)
+}
+
 // deskStates are the console's pages in their states.
 var deskStates = []pageState{
 	{name: "console-board", path: "/console/", ready: `document.querySelectorAll('.line').length === 6 && shown('.badge[data-state=near]')`, setup: operated("admin")},
@@ -260,9 +266,9 @@ var deskStates = []pageState{
 	{name: "console-end", path: "/console/sale/1", ready: `node('#press').open && shown('#press-effect dd')`, setup: operated("admin"), then: clicks("[data-tool=end]")},
 	{name: "console-stock", path: "/console/sale/1", ready: `node('#press').open`, setup: operated("admin"), then: clicks("[data-tool=stock]")},
 	{name: "console-after", path: "/console/sale/1#after", ready: `shown('#after .bar-fill') && shown('#after .sum')`, setup: operated("admin")},
-	{name: "console-after-red", path: "/console/sale/4", ready: `shown('#after [data-tone=bad]') && shown('#after .sum')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, badBalance)))},
-	{name: "console-after-old", path: "/console/sale/4", ready: `shown('#after [data-balance=old]')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, "%s", oldBalance)))},
-	{name: "console-after-partly", path: "/console/sale/4", ready: `shown('#after [data-balance=partly]')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, "%s", partBalance)))},
+	{name: "console-after-red", path: "/console/sale/4", ready: `shown('#after [data-tone=bad]') && shown('#after .sum')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, badBalance))), then: toTheSum},
+	{name: "console-after-old", path: "/console/sale/4", ready: `shown('#after [data-balance=old]')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, "%s", oldBalance))), then: toTheSum},
+	{name: "console-after-partly", path: "/console/sale/4", ready: `shown('#after [data-balance=partly]')`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", reply(200, "%s", partBalance))), then: toTheSum},
 	{name: "console-after-unknown", path: "/console/sale/4", ready: `document.querySelectorAll('#after .unknown').length > 3`, setup: both(operated("admin"), scripts("GET /api/admin/sales/4/balance", problem(503, "unavailable")), scripts("GET /api/admin/sales/4/after", problem(503, "unavailable")))},
 	{name: "console-edit", path: "/console/sale/2#edit", ready: `shown('#edit form')`, setup: operated("admin")},
 	{name: "console-new", path: "/console/new", ready: `shown('#form form')`, setup: operated("operator")},

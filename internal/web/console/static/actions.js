@@ -29,13 +29,18 @@ export function actions(sale, state, shelf, { admin, done }) {
     list.push(of('stock', {
       fields: [{ name: 'delta', type: 'number', value: '', step: 1, required: true, min: -10_000_000, max: 10_000_000, hint: () => t('field.delta_hint', { left: () => count(sale.left) }) }],
       make: moves(),
+      // The same number of units the other way, as a move of its own.
+      undo: ({ delta }) => of('stock', { ask: 'none', numbers: [], make: moveOnce(-Number(delta)) }),
     }));
     list.push(of('extend', {
       fields: [{ name: 'closes_at', type: 'datetime-local', value: localTime(sale.closes_at), required: true, hint: zoneHint }],
       make: ({ closes_at }) => (closes_at ? { closes_at: isoTime(closes_at) } : null),
+      // Only a change of the sale's form can bring the end forward again.
+      undo: () => of('extend', { ask: 'none', method: 'PATCH', route: '/api/admin/sales/{sale}', path: admin, make: () => ({ closes_at: sale.closes_at }) }),
     }));
   }
-  list.push(of('notice', { fields: [{ name: 'text', type: 'text', value: sale.notice ?? '', maxlength: 400, hint: () => t('field.text_hint') }], make: ({ text }) => ({ text: text.trim() }) }));
+  list.push(of('notice', { fields: [{ name: 'text', type: 'text', value: sale.notice ?? '', maxlength: 400, hint: () => t('field.text_hint') }], make: ({ text }) => ({ text: text.trim() }),
+    undo: () => of('notice', { ask: 'none', make: () => ({ text: sale.notice ?? '' }) }) }));
   if (state !== 'scheduled') {
     list.push(of('holds', { fields: [{ name: 'seconds', type: 'number', value: '900', min: 1, max: 86_400, required: true }], make: ({ seconds }) => (Number(seconds) > 0 ? { seconds: Number(seconds) } : null) }));
     const undo = of('undo', { title: sale.title });
@@ -60,6 +65,11 @@ function moves() {
   };
 }
 
+function moveOnce(delta) {
+  const move = { id: `console-${random()}`, delta };
+  return () => move;
+}
+
 export const zoneHint = () => t('field.zone', { zone: Intl.DateTimeFormat().resolvedOptions().timeZone });
 
 // tool is the button of an action.
@@ -78,7 +88,7 @@ const undoBatch = 25; // orders in one request: it can be stopped between any tw
 function undoPrice(action, state, done) {
   // A sale that has ended needs no pause, and cannot have one.
   const steps = [{ step: 'cancel', batch: undoBatch }, { step: 'refund', batch: undoBatch }];
-  const first = state === 'ended' ? steps[0] : { step: 'pause' };
+  const first = { ...(state === 'ended' ? steps[0] : { step: 'pause' }), title: action.title };
   press({ ...action, ask: 'title', make: () => first, done: (answer) => (answer.status < 300 ? undoAll(action.path, steps, answer, done) : done(answer)) });
 }
 

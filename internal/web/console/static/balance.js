@@ -15,7 +15,7 @@ export function judge(of, came) {
   if (at === null) return { state: 'unknown', at };
   if (!of.ok) return { state: 'bad', at };
   if (stopwatch() - at > fresh) return { state: 'old', at };
-  return { state: of.says ? 'partly' : 'ok', at };
+  return { state: of.partial || of.pending === null ? 'partly' : 'ok', at };
 }
 
 const tones = { ok: 'good', old: 'warn', partly: 'warn', bad: 'bad' };
@@ -30,9 +30,11 @@ export function verdict(key, of, came, { why, notes = [] } = {}) {
   const box = tile(key, judged.state === 'unknown' ? null : judged, { make: saysState, tone: tones[judged.state], why: of?.says ? () => of.says : why });
   box.dataset.balance = judged.state;
   if (judged.state === 'unknown') return box;
-  const when = el('dd', { class: 'age' });
-  age(when, judged.at, fresh);
-  box.append(when);
+  if (judged.state !== 'old') { // which says it itself
+    const when = el('dd', { class: 'age' });
+    age(when, judged.at, fresh);
+    box.append(when);
+  }
   for (const note of [of.says, ...notes].filter(Boolean)) box.append(el('dd', { class: 'why', ...(typeof note === 'function' ? { show: note } : { text: note, dir: 'auto' }) }));
   return box;
 }

@@ -330,7 +330,7 @@ function drawSums() {
   banner.hidden = red.length === 0;
   const names = red.map((b) => b.sale).join();
   if (red.length && banner.dataset.sales !== names) {
-    banner.replaceChildren(el('strong', { say: ['red.sales', { n: () => count(red.length) }] }),
+    banner.replaceChildren(el('strong', { say: 'red.sales' }),
       ...red.slice(0, 5).flatMap((b) => [' ', el('a', { href: `/console/sale/${encodeURIComponent(b.sale)}#after`, text: `#${b.sale}` })]), red.length > 5 ? ' …' : '');
   }
   banner.dataset.sales = red.length ? names : '';

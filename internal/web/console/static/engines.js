@@ -27,7 +27,7 @@ function drawEngines(s) {
       part.says ? el('p', { class: 'why', text: part.says, dir: 'auto' }) : null);
   }), el('li', { class: 'card-box engine' }, el('h2', { say: 'engines.listeners' }), el('dl', { class: 'tiles' },
     tile('engines.running', listeners.length ? listeners.filter(Boolean).length : null, { make: (n) => t('engine.of', { n: () => count(n), of: () => count(listeners.length) }), why: 'engines.no_listeners' }),
-    tile('engines.dead', letters(), { why: dead.trouble === 'state' ? 'engines.embedded' : 'engines.dead_unknown', tone: letters() > 0 ? 'bad' : undefined }))));
+    tile('engines.dead', letters(), { why: dead.trouble === 'state' ? 'engines.embedded' : 'engines.dead_unknown', tone: letters() > 0 ? 'warn' : undefined }))));
 }
 
 let drawn = '';

@@ -31,6 +31,7 @@ export function live(root, { id, admin }) {
       heard = stopwatch();
       take(JSON.parse(event.data));
     });
+    stream.addEventListener('past', (event) => recall(JSON.parse(event.data)));
     stream.addEventListener('error', () => {
       // The browser tries again by itself, unless the answer was no stream at all.
       if (stream?.readyState === EventSource.CLOSED) {
@@ -72,6 +73,16 @@ export function live(root, { id, admin }) {
     drawAll();
   }
 
+  // recall takes what the server remembers of the last ten minutes in the place of what this
+  // page has seen of them.
+  function recall({ columns, rows }) {
+    if (rows.length === 0) return;
+    const names = { at: 'at', left: 'left', waiting: 'waiting', admitted_per_s: 'admitted', admission_ms: 'admission', outcome_ms: 'outcome' };
+    const past = rows.map((row) => Object.fromEntries(columns.map((column, i) => [names[column] ?? column, row[i]])));
+    const last = past.at(-1).at;
+    steps.splice(0, steps.length, ...past, ...steps.filter((now) => now.at > last));
+  }
+
   // step keeps one step in the order of the server's time. A figure that is old is a gap.
   function step(at, of, old) {
     const now = old ? { at } : { at, left: of.left, waiting: of.waiting, admitted: of.admitted_per_s, admission: of.admission_ms?.p99, outcome: of.outcome_ms?.p99 };
@@ -93,7 +104,7 @@ export function live(root, { id, admin }) {
     drawCharts();
     drawVerdicts(mine);
     drawMarks();
-    drawNodes(streamed ? state.news.nodes : null);
+    drawNodes(streamed ? state.news.nodes : null, mine.nodes ?? []);
   }
 
   function fallback() {
@@ -152,15 +163,19 @@ export function live(root, { id, admin }) {
       : [el('li', { class: 'soft', say: 'live.no_marks' })]));
   }
 
-  function drawNodes(nodes) {
+  function drawNodes(nodes, doing) {
     const rows = (nodes ?? []).map((node) => {
       const seen = el('td', { class: 'age' });
       age(seen, stopwatch() - (node.age_ms ?? Math.max(0, Date.parse(state.news.at) - Date.parse(node.seen_at ?? state.news.at))));
-      return el('tr', {}, el('th', { scope: 'row', text: node.id }), figure(el('td'), node.version, String),
+      const does = doing.find((of) => of.id === node.id) ?? {};
+      return el('tr', {}, el('th', { scope: 'row', text: node.name || node.id, title: node.id }),
+        figure(el('td', { class: 'digits' }), does.admitted_per_s, (v) => t('live.per_second', { n: () => count(Math.round(v)) })),
+        figure(el('td', { class: 'digits' }), does.admission_ms?.p99 ?? (isKnown(does.admitted_per_s) ? 0 : null), (v) => (v === 0 ? '—' : ms(v))),
+        figure(el('td'), node.version, String),
         figure(el('td'), node.roles, (roles) => [roles].flat().join(', ')), figure(el('td', { class: 'digits' }), node.clock_skew_ms, ms),
         el('td', { class: node.degraded?.length ? 'bad' : '', show: () => (isKnown(node.degraded) ? node.degraded.map((name) => word('part', name)).join(', ') || '—' : t('unknown')) }), seen);
     });
-    part(root, 'nodes').replaceChildren(...(rows.length ? rows : [el('tr', {}, el('td', { colspan: 6, class: 'unknown', show: () => `${t('unknown')} · ${why()}` }))]));
+    part(root, 'nodes').replaceChildren(...(rows.length ? rows : [el('tr', {}, el('td', { colspan: 8, class: 'unknown', show: () => `${t('unknown')} · ${why()}` }))]));
     stack(part(root, 'nodes').closest('table'));
   }
 

@@ -99,8 +99,8 @@ function line(check, at) {
   const plain = (v) => (typeof v === 'number' ? count(v) : Array.isArray(v) ? v.join(', ') : String(v));
   const value = (v) => (has(`check_value.${check.code}`) ? inWords(`check_value.${check.code}`, check.with) : plain(v));
   const seen = el('td', { class: 'age' });
-  age(seen, isKnown(check.age_ms) ? at - check.age_ms : null);
-  if (!isKnown(check.age_ms)) show(seen, () => '—');
+  if (isKnown(check.age_ms)) age(seen, at - check.age_ms);
+  else seen.textContent = '—';
   const coded = check.code && has(`check_says.${check.code}`);
   const detail = check.says && (!coded || details.includes(check.code)) ? el('small', { text: check.says, dir: 'auto', lang: 'en' }) : null;
   return el('tr', { data: { state: check.state, check: check.name } },

@@ -20,7 +20,7 @@ const yes = byId('press-yes');
 //	title   what has to be typed
 //	fields  [{name, type, value, min, max, required, options}] of the question
 //	numbers what is known here of the effect, where the server cannot say
-//	undo    the action that takes it back
+//	undo    the action that takes it back, or a function that makes it of what was given
 //	done    called with the answer
 export async function press(action) {
   if (action.ask === 'none' && !action.fields?.length) return once(action, {});
@@ -115,7 +115,7 @@ form.addEventListener('submit', async (event) => {
   yes.setAttribute('aria-disabled', 'false');
   if (answer.status >= 200 && answer.status < 300) {
     dialog.close();
-    finish(action, answer);
+    finish(action, answer, given);
   } else {
     tellError(() => explain(answer));
   }
@@ -132,14 +132,15 @@ const send = (action, given) => request(action.method ?? 'POST', action.path, ac
 // once does what can be undone at once.
 async function once(action, given) {
   const answer = await send(action, given);
-  if (answer.status >= 200 && answer.status < 300) return finish(action, answer);
+  if (answer.status >= 200 && answer.status < 300) return finish(action, answer, given);
   const node = receipt('did.failed', { body: { receipt: null } }, { tone: 'bad', values: { act: () => t(`act.${action.name}`) } });
   show(node.querySelector('span'), () => explain(answer));
   action.done?.(answer);
 }
 
-function finish(action, answer) {
-  const undo = action.undo && (() => press(action.undo));
+function finish(action, answer, given) {
+  const back = typeof action.undo === 'function' ? action.undo(given) : action.undo;
+  const undo = back && (() => press(back));
   receipt(`did.${action.name}`, answer, { values: action.values, undo, numbers: typeof answer.body?.orders === 'number' ? [{ name: 'orders', value: answer.body.orders }] : [] });
   action.done?.(answer);
 }
