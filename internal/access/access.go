@@ -136,8 +136,8 @@ type Config struct {
 	Settings
 	Store   Store
 	Secrets [][]byte // auth.secret first, then the previous one, which may be empty
-	// Once notes solved challenges for all nodes; nil: this node is alone.
-	Once Once
+	// Nodes is what all nodes remember together; nil: this node is alone.
+	Nodes Nodes
 	// Foreign, if set, checks the answer that a captcha of somebody else has given, in
 	// place of the formula, which is then neither drawn nor accepted. It is called when a
 	// pass is fetched, never by the buy route. A wrong answer MUST be ErrWrong, or wrap it.
@@ -147,11 +147,15 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: none
 }
 
-// Once remembers for all nodes what happens once.
-type Once interface {
+// Nodes is what all nodes remember together.
+type Nodes interface {
 	// Once MUST return true for the first caller with that name within ttl, and for no
 	// other one on any node.
 	Once(ctx context.Context, name string, ttl time.Duration) (first bool, err error)
+	// Distinct MUST add the member, unless it is empty, to those of that name, and return
+	// about how many different ones there are. They may be forgotten when ttl has passed
+	// since the last one.
+	Distinct(ctx context.Context, name, member string, ttl time.Duration) (n int, err error)
 }
 
 // Guard decides who may ask. It is safe for concurrent use.
@@ -174,8 +178,8 @@ func New(c Config) (*Guard, error) {
 	}
 	g.metrics = newMetrics(c.Metrics, g.Age)
 	g.drawing = room.NewFair("pictures", max(1, runtime.GOMAXPROCS(0)/2), drawWaiting, drawWait, room.NewMetrics(c.Metrics))
-	if g.Once == nil {
-		g.Once = newMemory()
+	if g.Nodes == nil {
+		g.Nodes = newMemory()
 	}
 	g.rules.wake, g.rules.loaded, g.rules.seed = make(chan struct{}, 1), make(chan struct{}), maphash.MakeSeed()
 	g.rules.tries = map[triesKey]tries{}

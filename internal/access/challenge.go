@@ -74,7 +74,7 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 	if kind.Work() {
 		// Counted here: who fetches all challenges first pays no less for the last one.
 		g.scores.came(who, now)
-		cost := g.scores.cost(who, now)
+		cost := g.scores.cost(who, now, g.everywhere(ctx, crowdOf(who.Address), who.Buyer, countLife))
 		g.metrics.work.Observe(float64(cost))
 		salt := hex.EncodeToString(nonce(12))
 		number := g.work[0].number(salt, 2*int64(cost))
@@ -137,6 +137,8 @@ func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string
 	switch {
 	case errors.Is(err, ErrWrong) && !errors.Is(err, errStale):
 		g.scores.failed(who, now)
+		name, _ := guesser(who)
+		g.scores.wrongs(who, g.everywhere(ctx, "wrong "+name, hex.EncodeToString(nonce(8)), pointLife), now)
 	default: // right, or nothing that a guess gains by: it was too late, say, or sent again
 		g.scores.unguess(who)
 	}
@@ -222,7 +224,7 @@ func (g *Guard) calculated(ctx context.Context, about, name, answer string) erro
 
 // first lets each challenge through once.
 func (g *Guard) first(ctx context.Context, name string, expires time.Time) error {
-	first, err := g.Once.Once(ctx, name, expires.Sub(g.Now())+2*leeway)
+	first, err := g.Nodes.Once(ctx, name, expires.Sub(g.Now())+2*leeway)
 	if err != nil {
 		return fmt.Errorf("access: whether a challenge is used: %w", err)
 	}

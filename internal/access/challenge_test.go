@@ -185,7 +185,7 @@ func TestForgedSolutionsAreWrong(t *testing.T) {
 
 func TestWithoutAWordWhetherItIsUsedNobodyGetsAPass(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, func(c *Config) { c.Once = gone{} })
+	n := newNode(t, func(c *Config) { c.Nodes = gone{} })
 	about := ForSale(7, "li.wei")
 	p, err := n.Puzzle(t.Context(), seckill.ChallengeWork, about, Asker{Buyer: "li.wei"}, "")
 	require.NoError(t, err)
@@ -196,6 +196,10 @@ type gone struct{}
 
 func (gone) Once(context.Context, string, time.Duration) (bool, error) {
 	return false, seckill.ErrUnavailable
+}
+
+func (gone) Distinct(context.Context, string, string, time.Duration) (int, error) {
+	return 0, seckill.ErrUnavailable
 }
 
 // A foreign captcha takes the formula's place: none is drawn, and none is accepted.
@@ -302,9 +306,9 @@ func TestForgedFormulasAreNotRemembered(t *testing.T) {
 		require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, who, Solution{Formula: strict.EncodeToString(b), Answer: "7"}), ErrWrong)
 	}
 	require.ErrorIs(t, n.Solved(t.Context(), seckill.ChallengeFormula, ForSale(7, "han.mei"), who, Solution{Formula: p.Formula, Answer: "7"}), ErrWrong, "somebody else's")
-	require.Empty(t, n.Once.(*memory).until)
+	require.Empty(t, n.Nodes.(*memory).until)
 	require.NoError(t, n.Solved(t.Context(), seckill.ChallengeFormula, about, who, solve(t, about, p)))
-	require.Len(t, n.Once.(*memory).until, 1)
+	require.Len(t, n.Nodes.(*memory).until, 1)
 }
 
 // A network that asks for pictures without end has its turn like any other one.

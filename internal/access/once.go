@@ -12,7 +12,7 @@ import (
 // onceMost bounds what a node that is alone remembers: some 100 bytes for each.
 const onceMost = 1_000_000
 
-// memory is Once for a node that is alone. It forgets with the process: then the
+// memory is Nodes for a node that is alone. It forgets with the process: then the
 // challenges that were solved before a restart could be used once more, by the buyer
 // whom they are bound to, within their few minutes.
 type memory struct {
@@ -23,7 +23,7 @@ type memory struct {
 
 func newMemory() *memory { return &memory{until: map[string]time.Time{}} }
 
-// Once implements Once.
+// Once implements Nodes.
 func (m *memory) Once(_ context.Context, name string, ttl time.Duration) (bool, error) {
 	now := time.Now()
 	m.mu.Lock()
@@ -45,3 +45,6 @@ func (m *memory) Once(_ context.Context, name string, ttl time.Duration) (bool, 
 	m.until[name] = now.Add(ttl)
 	return true, nil
 }
+
+// Distinct implements Nodes: what other nodes have seen is nothing.
+func (m *memory) Distinct(context.Context, string, string, time.Duration) (int, error) { return 0, nil }

@@ -1,10 +1,12 @@
 package access
 
 import (
+	"context"
 	"hash/maphash"
 	"math"
 	"math/bits"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -67,10 +69,11 @@ func newScores(s Settings) scores {
 	}
 }
 
-// cost is how many hashes the work of a challenge takes on average.
-func (s *scores) cost(who Asker, now time.Time) int {
+// cost is how many hashes the work of a challenge takes on average. came are the buyers of
+// the asker's network as all nodes count them.
+func (s *scores) cost(who Asker, now time.Time, came int) int {
 	c := s.work * math.Exp2(s.points(who, now)) * (1 + s.rate.count(now)/s.busy)
-	if n := s.crowd(who, now); n > s.free && !who.trusted {
+	if n := max(s.crowd(who, now), float64(came)); n > s.free && !who.trusted {
 		c *= min(crowdMost, (n/s.free)*(n/s.free))
 	}
 	return int(min(c, s.most))
@@ -150,11 +153,28 @@ func (s *scores) guess(who Asker, now time.Time) (wait time.Duration) {
 		}
 		v.forget(now)
 		v.wrong++
-		if over := math.Ceil(float64(v.wrong - free)); over > 0 {
-			v.until = now.UnixNano() + int64(min(float64(wrongWaitMost), float64(wrongWait)*math.Exp2(over-1)))
-		}
+		v.hold(free, now)
 	})
 	return max(0, wait)
+}
+
+// hold makes whoever gave more wrong answers than are free wait from now on.
+func (v *suspicion) hold(free float32, now time.Time) {
+	if over := math.Ceil(float64(v.wrong - free)); over > 0 {
+		v.until = now.UnixNano() + int64(min(float64(wrongWaitMost), float64(wrongWait)*math.Exp2(over-1)))
+	}
+}
+
+// wrongs notes how many wrong answers of the asker's all nodes have counted: whoever takes
+// another node for each guess waits as long as on one.
+func (s *scores) wrongs(who Asker, n int, now time.Time) {
+	name, free := guesser(who)
+	s.buyers.use(name, func(v *suspicion) {
+		if float32(n) > v.wrong {
+			v.wrong = float32(n)
+			v.hold(free, now)
+		}
+	})
 }
 
 func (s *scores) unguess(who Asker) {
@@ -207,8 +227,22 @@ func (s *scores) crowd(who Asker, now time.Time) (n float64) {
 }
 
 // Registered counts an account that was made on a network as a buyer of it.
-func (g *Guard) Registered(buyer string, address netip.Addr) {
+func (g *Guard) Registered(ctx context.Context, buyer string, address netip.Addr) {
 	g.scores.came(Asker{Buyer: buyer, Address: address}, g.Now())
+	g.everywhere(ctx, crowdOf(address), buyer, countLife)
+}
+
+// crowdOf is the name under which all nodes count the buyers of a network.
+func crowdOf(address netip.Addr) string { return "crowd " + Network(address).String() }
+
+// everywhere adds the member to those of that name in this span of time, and returns about
+// how many all nodes have. 0: nobody can tell, and what this node has seen must do.
+func (g *Guard) everywhere(ctx context.Context, name, member string, span time.Duration) int {
+	n, err := g.Nodes.Distinct(ctx, name+" "+strconv.FormatInt(g.Now().UnixNano()/int64(span), 10), member, span)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // Newcomer is somebody who has no account yet.

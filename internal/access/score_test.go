@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestWorkCostsMoreByScoreAndLoad(t *testing.T) {
 		if prepare != nil {
 			prepare(&v)
 		}
-		return v.cost(who, now)
+		return v.cost(who, now, 0)
 	}
 	old := Asker{Buyer: "li.wei", Address: here, Since: now.Add(-365 * 24 * time.Hour)}
 	base := cost(nil, old)
@@ -212,7 +213,7 @@ func TestAccountsOfANetworkAreItsBuyers(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for i := range 3 * n.NetworkBuyers {
-		n.Registered(fmt.Sprint("farmer-", i), here)
+		n.Registered(t.Context(), fmt.Sprint("farmer-", i), here)
 	}
 	p, err := n.Puzzle(t.Context(), seckill.ChallengeWork, "x", Asker{Buyer: "farmer-0", Address: here}, "")
 	require.NoError(t, err)
@@ -229,4 +230,65 @@ func TestOrdersLeftUnpaidMakeWorkDearer(t *testing.T) {
 		require.NoError(t, n.Look(t.Context()))
 	}
 	require.InDelta(t, 2*pointsDropped, n.scores.points(Asker{Buyer: "li.wei"}, n.Now()), 0.01)
+}
+
+// together is what two nodes of a test remember.
+type together struct {
+	memory
+	mu      sync.Mutex
+	members map[string]map[string]bool
+}
+
+func (m *together) Distinct(_ context.Context, name, member string, _ time.Duration) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.members[name] == nil {
+		m.members[name] = map[string]bool{}
+	}
+	if member != "" {
+		m.members[name][member] = true
+	}
+	return len(m.members[name]), nil
+}
+
+// Who goes from node to node is counted as on one: the buyers of a network, and wrong
+// answers.
+func TestWhatCountsCountsOnAllNodes(t *testing.T) {
+	t.Parallel()
+	shared := &together{memory: *newMemory(), members: map[string]map[string]bool{}}
+	var nodes []node
+	for range 4 {
+		n := newNode(t, func(c *Config) { c.Nodes = shared })
+		n.clock.now = time.Now().Truncate(countLife) // or the span could end meanwhile
+		nodes = append(nodes, n)
+	}
+	about := ForSale(7, "li.wei")
+	var first, last int64
+	for i := range 4 * nodes[0].NetworkBuyers {
+		who := Asker{Buyer: fmt.Sprint("farmer-", i), Address: here}
+		p, err := nodes[i%4].Puzzle(t.Context(), seckill.ChallengeWork, ForSale(7, who.Buyer), who, "")
+		require.NoError(t, err)
+		if last = p.Work.MaxNumber; i == 0 {
+			first = last
+		}
+	}
+	require.Greater(t, last, 6*first)
+
+	who := Asker{Buyer: "li.wei", Address: netip.MustParseAddr("198.51.100.1")}
+	guess := func(n node) error {
+		p, err := n.Puzzle(t.Context(), seckill.ChallengeFormula, about, who, "")
+		if err != nil {
+			return err
+		}
+		return n.Solved(t.Context(), seckill.ChallengeFormula, about, who, Solution{Formula: p.Formula, Answer: "7"})
+	}
+	for _, n := range nodes {
+		require.ErrorIs(t, guess(n), ErrWrong)
+	}
+	var later *Later
+	require.ErrorAs(t, guess(nodes[3]), &later)
+	require.Equal(t, 20, later.Seconds(), "it was the fourth wrong answer")
+	require.ErrorAs(t, guess(nodes[2]), &later, "and the third one here")
+	require.ErrorIs(t, guess(nodes[0]), ErrWrong)
+	require.ErrorAs(t, guess(nodes[0]), &later, "two are free once, not on each node")
 }

@@ -52,7 +52,7 @@ func (a *API) register(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	a.Access.Registered(s.Buyer, a.client(r.Request))
+	a.Access.Registered(r.Context(), s.Buyer, a.client(r.Request))
 	a.remember(w, r.Request, c.Name)
 	a.setSession(w, r.Request, s)
 	return writeJSON(w, http.StatusCreated, s)

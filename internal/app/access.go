@@ -6,7 +6,7 @@ import "seckill/internal/access"
 func (n *Node) guard(secrets [][]byte) (*access.Guard, error) {
 	c := access.Config{Settings: n.config.Access, Store: n.store, Secrets: secrets, Now: n.gate.Now, Log: n.log, Metrics: n.metrics}
 	if n.redis != nil {
-		c.Once = n.redis
+		c.Nodes = n.redis
 	}
 	return access.New(c)
 }

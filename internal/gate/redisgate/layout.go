@@ -57,6 +57,9 @@ func (g *Gate) nodesKey() string { return g.tag(0) + "nodes" }
 // onceKey is a string that ends by itself: what has happened once on some node.
 func (g *Gate) onceKey(bucket int, name string) string { return g.tag(bucket) + "once:" + name }
 
+// distinctKey is a HyperLogLog that ends by itself: what nodes have seen of a kind.
+func (g *Gate) distinctKey(bucket int, name string) string { return g.tag(bucket) + "distinct:" + name }
+
 // sweeperKey is a string in bucket 0: the node that sweeps now, for as long as its
 // lease lasts.
 func (g *Gate) sweeperKey() string { return g.tag(0) + "sweeper" }

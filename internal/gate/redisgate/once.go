@@ -29,3 +29,31 @@ func (g *Gate) Once(ctx context.Context, name string, ttl time.Duration) (first 
 		return false, g.fail(b, err)
 	}
 }
+
+// Distinct adds the member, unless it is empty, to those of that name, and returns about how
+// many different ones all nodes have added. They are forgotten ttl after the last one.
+func (g *Gate) Distinct(ctx context.Context, name, member string, ttl time.Duration) (n int, err error) {
+	b := int(crc32.ChecksumIEEE([]byte(name)) % bucketCount)
+	client, err := g.up(b)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	defer cancel()
+	key := g.distinctKey(b, name)
+	commands := rueidis.Commands{
+		client.B().Pexpire().Key(key).Milliseconds(max(1, ttl.Milliseconds())).Build(),
+		client.B().Pfcount().Key(key).Build(),
+	}
+	if member != "" {
+		commands = append(rueidis.Commands{client.B().Pfadd().Key(key).Element(member).Build()}, commands...)
+	}
+	for _, answer := range client.DoMulti(ctx, commands...) {
+		count, err := answer.AsInt64()
+		if err != nil {
+			return 0, g.fail(b, err)
+		}
+		n = int(count) // the last command counts
+	}
+	return n, nil
+}

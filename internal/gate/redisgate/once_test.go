@@ -40,3 +40,25 @@ func TestOnceIsOnceOnAllNodes(t *testing.T) {
 		return err == nil && first
 	}, 20*time.Second, 10*time.Millisecond, "what is over may come again")
 }
+
+func TestAllNodesCountTheDifferentOnes(t *testing.T) {
+	t.Parallel()
+	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	b := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
+	count := func(g *Gate, name, member string) int {
+		n, err := g.Distinct(t.Context(), name, member, time.Minute)
+		require.NoError(t, err)
+		return n
+	}
+	require.Equal(t, 1, count(a, "crowd x", "ann"))
+	require.Equal(t, 1, count(b, "crowd x", "ann"))
+	require.Equal(t, 2, count(b, "crowd x", "bob"))
+	require.Equal(t, 2, count(a, "crowd x", ""), "nobody new")
+	require.Zero(t, count(a, "crowd y", ""))
+	_, err := a.Distinct(t.Context(), "crowd z", "ann", 20*time.Millisecond)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		n, err := b.Distinct(t.Context(), "crowd z", "", time.Minute)
+		return err == nil && n == 0
+	}, 20*time.Second, 30*time.Millisecond, "it is over")
+}
