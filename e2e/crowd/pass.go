@@ -91,7 +91,7 @@ func (c *Crowd) checkAdmitted(b *buyer, t *ticket) {
 }
 
 // pass fetches the buyer's pass for its sale, once. It returns an answer instead where
-// the sale has one already: it is sold out, or paused.
+// there is none: the sale is not for this buyer, or is over.
 func (c *Crowd) pass(ctx context.Context, b *buyer) (no *client.Answer, err error) {
 	for b.pass == "" {
 		a, err := c.client.insist(ctx, "POST", b.sale.path("/challenge"), b.token, nil)
