@@ -170,7 +170,7 @@ func TestWhoHasNoPassIsAFalseAlarm(t *testing.T) {
 // Whom the rules keep out is counted though the shop says sold_out to everybody.
 func TestWhomTheRulesKeepOutIsAFalseAlarmBehindTheFlagToo(t *testing.T) {
 	t.Parallel()
-	const people = 400 // some of whom have a new account
+	const people = 200 // some of whom have a new account
 	row := (&shop{}).meet(t, defence("account_age"), 0, people)
 	require.Positive(t, row.Ineligible)
 	require.Equal(t, row.Ineligible, row.Alarms)

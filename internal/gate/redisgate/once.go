@@ -41,13 +41,11 @@ func (g *Gate) Distinct(ctx context.Context, name, member string, ttl time.Durat
 	ctx, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
 	key := g.distinctKey(b, name)
-	commands := rueidis.Commands{
-		client.B().Pexpire().Key(key).Milliseconds(max(1, ttl.Milliseconds())).Build(),
-		client.B().Pfcount().Key(key).Build(),
-	}
+	var commands rueidis.Commands
 	if member != "" {
-		commands = append(rueidis.Commands{client.B().Pfadd().Key(key).Element(member).Build()}, commands...)
+		commands = append(commands, client.B().Pfadd().Key(key).Element(member).Build(), client.B().Pexpire().Key(key).Milliseconds(max(1, ttl.Milliseconds())).Build())
 	}
+	commands = append(commands, client.B().Pfcount().Key(key).Build())
 	for _, answer := range client.DoMulti(ctx, commands...) {
 		count, err := answer.AsInt64()
 		if err != nil {
