@@ -63,6 +63,8 @@ screens: ## a picture of every page in every state, wide and narrow, light and d
 bench: ## every figure of docs/benchmarks.md, against a bare net/http handler (needs wrk)
 	go run ./e2e/bench -out docs/benchmarks.md
 	go run ./e2e/bench -consoles -out docs/benchmarks.md
+	go run ./e2e/bench -logins 2000 -out docs/benchmarks.md
+	go run ./e2e/bench -audits -rounds 3 -out docs/benchmarks.md
 	go run ./e2e/bench -engines -out docs/benchmarks.md
 	go run ./e2e/bench -costs -out docs/scaling.md
 	go test -run '^$$' -bench . -benchtime 2s ./internal/gate ./internal/api

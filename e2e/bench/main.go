@@ -44,7 +44,9 @@ type bench struct {
 	perSecond                             int // tokens for each second of a run where none comes twice
 	binary, dir, script, profile          string
 	secret                                string // that signs tokens
-	engines, price                        bool
+	engines, price, consoles, audits      bool
+	logins                                int      // at once
+	env                                   []string // settings of the node beside those of every run
 }
 
 func main() {
@@ -59,7 +61,9 @@ func main() {
 	flag.StringVar(&b.profile, "profile", "", "write a CPU profile of the node during the last run to this file")
 	flag.BoolVar(&b.engines, "engines", false, "on Redis, RabbitMQ and MariaDB, started anew for each run")
 	flag.BoolVar(&b.price, "costs", false, "what a request and an order cost in every part, with the tables of docs/scaling.md")
-	consoles := flag.Bool("consoles", false, "what 1, 10 and 100 open consoles and the balance cost a running sale")
+	flag.BoolVar(&b.consoles, "consoles", false, "what 1, 10 and 100 open consoles and the balance cost a running sale")
+	flag.IntVar(&b.logins, "logins", 0, "what so many logins at once, again and again, cost a running sale")
+	flag.BoolVar(&b.audits, "audits", false, "on engines, what an audit of a long outbox each second costs the buyers of another sale")
 	bare := flag.String("bare", "", "serve as the bare handler with this status and body")
 	flag.StringVar(&b.binary, "binary", "", "the binary to measure (default: built now)")
 	flag.Parse()
@@ -69,7 +73,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := b.run(ctx, *only, *out, *consoles); err != nil {
+	if err := b.run(ctx, *only, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -112,7 +116,7 @@ type result struct {
 	answer              float64 // bytes of an answer on the wire
 }
 
-func (b *bench) run(ctx context.Context, only, out string, consoles bool) error {
+func (b *bench) run(ctx context.Context, only, out string) error {
 	var err error
 	if b.dir, err = os.MkdirTemp("", "seckill-bench"); err != nil {
 		return err
@@ -133,13 +137,16 @@ func (b *bench) run(ctx context.Context, only, out string, consoles bool) error 
 			return fmt.Errorf("building: %w", err)
 		}
 	}
-	if consoles {
-		return b.consoles(ctx, out)
-	}
-	if b.price {
+	switch {
+	case b.consoles:
+		return b.besideConsoles(ctx, out)
+	case b.logins > 0:
+		return b.besideLogins(ctx, out)
+	case b.audits:
+		return b.besideAudits(ctx, out)
+	case b.price:
 		return b.costs(ctx, out)
-	}
-	if b.engines {
+	case b.engines:
 		return b.runEngines(ctx, only, out)
 	}
 	var table bytes.Buffer

@@ -38,7 +38,7 @@ func (b *bench) start(ctx context.Context, args ...string) (*node, error) {
 	}
 	n := &node{dir: dir}
 	n.cmd = exec.CommandContext(ctx, b.binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir", dir}, args...)...)
-	n.cmd.Env = append(os.Environ(), "SECKILL_AUTH_SECRET="+secret, "SECKILL_PAYMENT_PROVIDER=test", "SECKILL_LIMITS_OUTBOX=5000000")
+	n.cmd.Env = append(append(os.Environ(), "SECKILL_AUTH_SECRET="+secret, "SECKILL_PAYMENT_PROVIDER=test", "SECKILL_LIMITS_OUTBOX=5000000"), b.env...)
 	log, err := n.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -197,4 +197,24 @@ func (n *node) report(ctx context.Context, target string) (seckill.Report, error
 		err = fmt.Errorf("the audit does not hold: %+v", r)
 	}
 	return r, err
+}
+
+// metric reads one number of the node; 0 if it has none of that name.
+func (n *node) metric(ctx context.Context, name string) (v float64) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ops+"/metrics", nil)
+	if err != nil {
+		return 0
+	}
+	r.Header.Set("Accept-Encoding", "identity")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			v, _ = strconv.ParseFloat(value, 64)
+		}
+	}
+	return v
 }
