@@ -112,7 +112,7 @@ func (b *bench) audited(ctx context.Context, s *stack.Stack) (pairs [][2]quarter
 	}
 	var other seckill.SaleID
 	for other == 0 || other%buckets != filled%buckets {
-		if other, err = load.Fresh(ctx, n.url, n.admin, seckill.MaxTotal, 1, time.Hour); err != nil {
+		if other, err = load.Fresh(ctx, n.url, n.admin, seckill.MaxTotal, 1, time.Hour, seckill.Access{}); err != nil {
 			return nil, told, err
 		}
 	}
