@@ -22,8 +22,11 @@
 //	internal/settle  tickets become outcomes, in batches          steps 5 to 7
 //	internal/store   one transaction: outcomes, orders, sold      steps 5, 8 to 17
 //
-// What follows a purchase is in internal/payment (steps 13 to 16, money) and
-// internal/event (step 17, those who want to hear of it).
+// Who may ask at all is decided before step 2, in internal/access. What follows a purchase is
+// in internal/payment (steps 13 to 16, money) and internal/event (step 17, those who want to
+// hear of it). No step of the path are internal/live (what nodes tell one another and people who
+// watch), internal/room (the bounds of what is scarce) and internal/stack (real engines for
+// trying out, and for tests).
 //
 // The rules are here too, as functions without storage: who is admitted (Sale.Admit),
 // what becomes of a ticket (Ticket.Settle), what an order may become (Order.Become), where
