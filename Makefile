@@ -54,6 +54,7 @@ drill: ## break every part 20 times in the middle of sales, kill a node 200 time
 	go run ./e2e/drill --defended --engines --rounds 20
 	go test -count=1 -timeout 30m -run TestABalancer ./e2e -away 1m
 	go test -count=1 -run TestAMillion ./internal/gate/redisgate -million
+	go test -count=1 -timeout 30m -run TestWhoLooksAtALongOutboxInRedis ./e2e -looks 300000
 
 screens: ## a picture of every page in every state, wide and narrow, light and dark, in both languages; writes docs/screens
 	@fc-list :lang=zh | grep -q . || { echo "install fonts for Chinese and for pictures first, e.g.: apt-get install fonts-noto-cjk fonts-noto-color-emoji"; exit 1; }

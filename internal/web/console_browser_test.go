@@ -243,7 +243,7 @@ func testDeskLive(t *testing.T, b *buyer) {
 	b.Open("/console/sale/1")
 	b.Await(`text('[data-part=stream]') === 'Live, once a second' && document.querySelectorAll('#live .chart').length === 3 && shown('.mark.pressed')`)
 	b.Await(`text('#live .tile.big dd') === '316'`)
-	b.Equal(`[...document.querySelectorAll('#live [data-part=nodes] th')].map((e) => e.textContent).join(' ')`, "node-1 node-2 node-3")
+	b.Equal(`[...document.querySelectorAll('#live [data-part=nodes] th')].map((e) => e.textContent).join(' ')`, "shop-1:8080 shop-2:8080 shop-3:8080")
 	// It falls silent, and breaks off: what the sale's own route tells is shown instead.
 	b.Await(`text('[data-part=stream]') === 'The live stream is lost; asking every 2 seconds instead'`)
 	b.Await(`text('#live .tile.big dd') === '320'`)

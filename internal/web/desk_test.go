@@ -105,7 +105,7 @@ func checks(go_ bool) string {
 		{"name":"same settings","state":"ok","value":1,"limit":1,"age_ms":800},{"name":"clocks","state":"ok","value":12,"limit":500,"age_ms":900,"says":"milliseconds between a node's clock and the gate's","code":"skew"},
 		{"name":"engines durable","state":"ok","value":0,"limit":0,"age_ms":null},{"name":"balance","state":"ok","value":0,"limit":0,"age_ms":2000},
 		{"name":"price","state":"warn","value":"29.00 CNY","limit":"299.00 CNY","age_ms":100,"says":"it is less than a tenth of the list price","code":"tenth"},
-		{"name":"opening","state":"ok","value":"2026-11-27 12:00:00 UTC, 20:00 Asia/Shanghai","age_ms":100,"says":"it opens in 3h0m0s and is open for 2h0m0s","code":"opens","with":{"in_s":10800,"for_s":7200}},
+		{"name":"opening","state":"ok","value":"2026-11-27 12:00:00 UTC, 20:00 Asia/Shanghai, 13:00 Europe/Berlin, 07:00 America/New_York","age_ms":100,"says":"it opens in 3h0m0s and is open for 2h0m0s","code":"opens","with":{"in_s":10800,"for_s":7200}},
 		{"name":"gate","state":"ok","value":500,"limit":1,"age_ms":null,"says":"units that it can sell","code":"units"},{"name":"other openings","state":"ok","value":0,"age_ms":null}`
 	if go_ {
 		return `{"go":true,"checks":[` + all + `]}`
