@@ -350,8 +350,8 @@ func (g *Guard) RegistrationKind() seckill.Challenge {
 	return seckill.Challenge(g.RegistrationChallenge)
 }
 
-// Network is the network that an address counts as: an IPv4 address by itself, and
-// the /64 of an IPv6 address, of which one customer has as many as there are stars.
+// Network is the network that an address counts as: an IPv4 address by itself, and of
+// an IPv6 address its /64, since one customer has all the 2^64 addresses in it.
 func Network(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := a.BitLen()

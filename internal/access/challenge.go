@@ -139,7 +139,7 @@ func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string
 		g.scores.failed(who, now)
 		name, _ := guesser(who)
 		g.scores.wrongs(who, g.everywhere(ctx, "wrong "+name, hex.EncodeToString(nonce(8)), pointLife), now)
-	default: // right, or nothing that a guess gains by: it was too late, say, or sent again
+	default: // the solution was right, or it was refused for another reason (too late, sent twice): it does not count as a wrong guess
 		g.scores.unguess(who)
 	}
 	if errors.Is(err, ErrWrong) {

@@ -74,7 +74,7 @@ func paste(canvas *image.Paletted, digits []byte, x, width int) {
 	for py := range pictureHeight {
 		for px := range width {
 			if number.Pix[py*number.Stride+px] != 0 {
-				// A pixel more to the right and below: the library's dots are fine as lace.
+				// A pixel more to the right and below: the dots that the library draws are too fine to read.
 				canvas.SetColorIndex(x+px, py, 1)
 				canvas.SetColorIndex(x+px+1, py, 1)
 				canvas.SetColorIndex(x+px, py+1, 1)

@@ -173,8 +173,9 @@ func (g *Guard) Age() time.Duration {
 }
 
 // Ruled puts what the store has about a sale in force: on this node at once, and where
-// others share the store, a fresh sale waits until they must have looked. It fails
-// silently: without the store nothing of this node's changes either, and Run goes on.
+// others share the store, a fresh sale waits until they must have looked. It returns no
+// error: when the store is away this node keeps the rules that it has, and Run asks again
+// until it gets the new ones.
 func (g *Guard) Ruled(ctx context.Context, fresh, alone bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()

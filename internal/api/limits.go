@@ -89,7 +89,7 @@ func (l *limits) lane(name, address, device string) *lane {
 	case l.pairs.over(who):
 		return l.lanes.of(who, pairPace)
 	case device != "":
-		return nil // the tries of others are not this device's
+		return nil // a browser that has logged in before is not slowed down by other people's tries
 	case l.names.over(everywhere):
 		return l.lanes.of(everywhere, namePace)
 	case l.addresses.over(address):
@@ -110,8 +110,9 @@ func (l *limits) try(name, address, device string) bool {
 	return within
 }
 
-// failed counts a wrong password, and returns what to say of it: of one too many
-// not even that it was wrong.
+// failed counts a wrong password, and returns what to answer: that it was wrong, or, after too
+// many, the same as to a try whose password was not looked at: whoever guesses does not learn
+// which guesses were checked.
 func (l *limits) failed(name, address, device string, slowed bool) error {
 	who := pair(name, address, device)
 	tooMany := slowed && (l.failedPairs.over(who) || !l.pairs.over(who))

@@ -47,8 +47,9 @@ func (p *pace) wait(sale seckill.SaleID, seq, position int64, now time.Time) tim
 		s = &progress{finished: finished, at: now}
 		p.sales[sale] = s
 	case now.Sub(s.at) > paceLife || finished < s.finished:
-		// Too old, or a rebuild has begun anew. A place at the front is rounded up to 1,
-		// which looks like the same step back; it is no more than one.
+		// The last look is too old; or fewer are finished than at the last look, because a
+		// rebuild has begun to count anew. A ticket at the very front has position 1, never 0,
+		// so its finished is one too low: a step back by one is no rebuild.
 		if finished < s.finished-1 || now.Sub(s.at) > paceLife {
 			*s = progress{finished: finished, at: now}
 		}

@@ -281,7 +281,7 @@ func (j *journal) commit() {
 		return
 	}
 	if len(s.tickets) > 0 {
-		j.next = j.segment(len(s.tickets)) // a rush goes on
+		j.next = j.segment(len(s.tickets)) // with room for as many tickets as this one had: the next batch is likely to be as large
 		j.live[s.seq] = s
 	}
 	j.dead = nil

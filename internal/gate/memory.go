@@ -266,7 +266,7 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 	for i := 0; i < len(outcomes); {
 		id := outcomes[i].Ticket.Sale
 		if m.sale(id) == nil {
-			i++ // no sale, no buyer, no units: nothing to tell
+			i++ // the gate has lost or never had this sale: it holds nothing that the outcome could change
 			continue
 		}
 		s, err := m.locked(id)
@@ -375,8 +375,9 @@ func (m *Memory) Move(_ context.Context, move seckill.Move) (applied bool, err e
 }
 
 // Apply puts a sale's version in force; a lower one than the gate has is ignored.
-// To a retired sale a new version is closed: it may open it again, and then its
-// buyers must be known.
+// A retired sale does not take a new version: Apply returns ErrClosed, so the sale is
+// rebuilt first. The new version may open it again, and by then the gate must know its
+// buyers, whom it forgot when the sale retired.
 func (m *Memory) Apply(_ context.Context, sale seckill.Sale) error {
 	s, err := m.locked(sale.ID)
 	if err != nil {

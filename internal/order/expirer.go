@@ -35,7 +35,7 @@ func (o Expirer) Run(ctx context.Context) error {
 			if next, some, err = o.store.NextExpiry(ctx); err == nil && some {
 				least := time.Millisecond
 				if n == 0 && next <= 0 {
-					least = expireAgain // an order that is due and cannot be read keeps nobody busy
+					least = expireAgain // an order is due and nothing could be expired, for instance because its row cannot be read: do not ask without a pause
 				}
 				pause = max(least, min(pause, next))
 			}

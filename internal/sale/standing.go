@@ -40,9 +40,9 @@ func (c *Changes) stand(ctx context.Context, id seckill.SaleID, to seckill.Stand
 	})
 }
 
-// Delete ends a sale that nobody has bought, and shows it to nobody any more. The gate
-// says whether anybody has: before, so that a sale in which somebody has is left as it is,
-// and again once the sale is ended there.
+// Delete ends a sale in which nobody has bought, and shows it to nobody any more. The gate is
+// asked twice whether anybody has bought: before the sale is ended, so that one with buyers
+// stays as it is, and after, since a buyer may have come in between.
 func (c *Changes) Delete(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
 	if sale, err = c.catalog.Get(ctx, id); err != nil {
 		return sale, err

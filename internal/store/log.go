@@ -174,8 +174,9 @@ func raw(s string) json.RawMessage {
 }
 
 // TrimLog removes entries that are older than keep by the store's clock, of the first max
-// that there are, and returns how many it removed. It reads and locks no more than those:
-// nothing is older than what was written first but what had waited for the store.
+// that there are, and returns how many it removed. It reads and locks no more than those.
+// Entries are read in the order of their ids. An entry that had to wait while the store was
+// away has a higher id than its age suggests, and is removed a little later.
 func (s *Store) TrimLog(ctx context.Context, keep time.Duration, max int) (removed int, err error) {
 	err = s.write(ctx, "trim the log", func(t *tx) error {
 		removed = 0

@@ -108,7 +108,7 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 			if exists {
 				number := t.Seq
 				if reason == seckill.ReasonNotAdmitted {
-					number = 0 // it says nothing about how far the gate has come
+					number = 0 // the number of a ticket that no gate admitted may be invented, so it must not raise the sale's highest number
 				}
 				seq[t.Sale] = max(seq[t.Sale], number)
 			}

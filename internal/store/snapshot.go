@@ -57,7 +57,7 @@ func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[s
 					}
 				}
 				part = append(part, v)
-				if actor, _ := seckill.ActorOf(ctx); actor.What == rebuildLogged { // and not what needs a rebuild by the way
+				if actor, _ := seckill.ActorOf(ctx); actor.What == rebuildLogged { // an administrator asked for it; a rebuild that the keeper does by itself is no entry of the log
 					if err := t.logged(ctx, rebuildLogged, id, "", nil, map[string]int64{"epoch": v.Sale.Epoch}); err != nil {
 						return err
 					}

@@ -80,7 +80,7 @@ func (s *Store) spreadEach(ctx context.Context, max int, to func(kind string) []
 // spreadEvents spreads the first rows, or the one of that id.
 func (s *Store) spreadEvents(ctx context.Context, id string, max int, to func(kind string) []string, n *int) error {
 	return s.write(ctx, "webhook events", func(t *tx) error {
-		if id != "" && t.lock != "" { // so that whoever else spreads it has done so, or has not begun
+		if id != "" && t.lock != "" { // lock the row: another node that spreads the same event has either committed or not begun
 			if err := t.rows(ctx, "SELECT id FROM webhook_events WHERE id = ?"+t.lock, []any{id}, func(scanner) error { return nil }); err != nil {
 				return err
 			}
@@ -219,8 +219,8 @@ func (s *Store) Deliveries(ctx context.Context, f seckill.DeliveryFilter) (all [
 }
 
 const (
-	countedMost = 100_000 // deliveries: of a receiver that has more waiting, or given up, these are told
-	oldestAmong = 1000    // rows of events that wait to become deliveries, the next ones: the oldest of them is told
+	countedMost = 100_000 // deliveries of a receiver that are counted, waiting and given up: with more the count stops here
+	oldestAmong = 1000    // events that wait to become deliveries, in the order of their ids: the oldest is looked for among the first so many
 )
 
 // ReceiverState returns how a receiver is served: all but its name, address and types.

@@ -20,8 +20,9 @@ func (g *Gate) Move(ctx context.Context, m seckill.Move) (applied bool, err erro
 }
 
 // Apply puts a sale's version in force; a lower one than the gate has is ignored.
-// To a retired sale a new version is closed: it may open it again, and then its
-// buyers must be known.
+// A retired sale does not take a new version: Apply returns ErrClosed, so the sale is
+// rebuilt first. The new version may open it again, and by then the gate must know its
+// buyers, whom it forgot when the sale retired.
 func (g *Gate) Apply(ctx context.Context, sale seckill.Sale) error {
 	answer, err := g.applyScript(ctx, &sale)
 	if err != nil {

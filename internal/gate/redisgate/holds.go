@@ -14,11 +14,11 @@ import (
 	"seckill"
 )
 
-// A hold says who has a ticket, and keeps its buyer from another one. It carries the seal
-// of what the buyer asked for, which the node makes before Redis decides, so that a hold
-// that somebody else has written is not believed: whatever reads a hold in Go comes here,
-// and the script that admits hands the hold over by which it has refused somebody. The
-// seal is of buyer, sale, ticket and quantity; state, number and entry are Redis' word.
+// A hold says who has a ticket, and keeps its buyer from another one. Somebody who can write
+// to Redis could write a hold too, so each carries a seal over buyer, sale, ticket and quantity.
+// The node makes the seal before Redis decides. Everything in Go that reads a hold checks the
+// seal here; when the script reserve.lua refuses a buyer because of a hold, it returns that hold,
+// and the node checks it. The hold's state, number and entry are not sealed: only Redis knows them.
 
 // formedMost is how many sales a node remembers to have sealed holds.
 const formedMost = 100_000
