@@ -2,9 +2,16 @@ package e2e
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	bigendian "encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -168,7 +175,9 @@ func forgery(i int, sale string) (body string, ticket bool) {
 	message := func(quantity, seq, seal string) string {
 		return fmt.Sprintf(`{"id":%q,"sale":%q,"buyer":"forger %d","quantity":%s,"seq":%s,"at":%q%s}`, id, sale, i, quantity, seq, at, seal)
 	}
-	switch i % 5 {
+	switch i % 6 {
+	case 5:
+		return message("1", "1", `,"seal":"`+everybodysSeal(id, sale, fmt.Sprint("forger ", i), at)+`"`), true
 	case 0:
 		return message("1", "9007199254740993000", ""), false // beyond what a double holds
 	case 1:
@@ -179,4 +188,25 @@ func forgery(i int, sale string) (body string, ticket bool) {
 		return message("1", "9007199254740991", `,"seal":"AAECAwQFBgcICQoLDA0ODw"`), true
 	}
 	return "{" + message("1", "1", ""), false // damaged
+}
+
+// everybodysSeal is the seal of a ticket of one unit with the number 1, made with the key that
+// is derived from an empty secret: who has set no previous one accepts none.
+func everybodysSeal(id, sale, buyer, at string) string {
+	key, err := hkdf.Key(sha256.New, nil, nil, "seckill ticket seal", sha256.Size)
+	if err != nil {
+		panic(err) // of a hash that does not exist
+	}
+	moment, err1 := time.Parse(time.RFC3339Nano, at)
+	number, err2 := strconv.ParseUint(sale, 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		panic(err)
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(id))
+	for _, n := range []uint64{number, 1, 1, uint64(moment.UnixMilli())} {
+		mac.Write(bigendian.BigEndian.AppendUint64(nil, n))
+	}
+	mac.Write([]byte(buyer))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
