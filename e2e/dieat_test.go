@@ -37,6 +37,10 @@ func TestDieAt(t *testing.T) {
 }
 
 func dieAt(t *testing.T, moment, when string, seed uint64) {
+	if ofStripe(moment) {
+		dieAtEnding(t, moment, when)
+		return
+	}
 	if ofMoney(moment) {
 		dieAtMoney(t, moment, when)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"seckill"
+	"seckill/internal/crash"
 )
 
 const endLease = "payments of ended orders"
@@ -52,5 +53,6 @@ func (p *Payments) endOne(ctx context.Context, provider Ending, c seckill.Checko
 	if err := provider.End(call, c.Session); err != nil {
 		return fmt.Errorf("payment provider %s: %w", p.Provider.Name(), err)
 	}
+	crash.Here("13-before-closed", true)
 	return p.Store.CheckoutClosed(ctx, c.ID)
 }
