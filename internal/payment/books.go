@@ -34,8 +34,8 @@ type Books struct {
 	Sums  []BookSums        `json:"sums"`
 	Items []seckill.Booking `json:"items"`
 
-	// Money is the audit of all money there is, now: of all sales, and of what no order is
-	// known for.
+	// Money is the audit of all money there is, when the items were read: of all sales, and of
+	// what no order is known for.
 	Money []seckill.Money `json:"money"`
 }
 
@@ -63,14 +63,7 @@ func (p *Payments) Books(ctx context.Context, from, to time.Time, zone *time.Loc
 		}
 		return &b.Sums[i]
 	}
-	before, err := p.Store.MoneySums(ctx, from)
-	if err != nil {
-		return b, err
-	}
-	for _, m := range before {
-		sums(m.Currency).Opening = m.Captured - m.Refunded
-	}
-	err = p.Store.Bookings(ctx, from, to, func(v seckill.Booking) error {
+	before, total, err := p.Store.Books(ctx, from, to, func(v seckill.Booking) error {
 		if len(b.Items) == booksRows {
 			return errBooksLong
 		}
@@ -83,14 +76,15 @@ func (p *Payments) Books(ctx context.Context, from, to time.Time, zone *time.Loc
 		}
 		return nil
 	})
+	for _, m := range before {
+		sums(m.Currency).Opening = m.Captured - m.Refunded
+	}
+	slices.SortFunc(b.Sums, func(x, y BookSums) int { return strings.Compare(x.Currency, y.Currency) })
 	for i := range b.Sums {
 		s := &b.Sums[i]
 		s.Closing = s.Opening + s.Captured - s.Refunded
 	}
-	if err != nil {
-		return b, err
-	}
-	b.Money, err = p.Store.MoneyTotal(ctx)
+	b.Money = total
 	return b, err
 }
 

@@ -94,6 +94,12 @@ func (p *Payments) Takes(field string, amount int64, currency string) error {
 	return nil
 }
 
+// Shared is a provider whose account may have payments of others.
+type Shared interface {
+	// Ours tells whether a payment was started here.
+	Ours(ctx context.Context, reference string) (bool, error)
+}
+
 // Ending is a provider that can end a payment which was started.
 type Ending interface {
 	// End MUST return nil once nobody can pay there any more.
@@ -126,12 +132,13 @@ type Store interface {
 	Skew() time.Duration
 	MoneyState(ctx context.Context) (seckill.MoneyState, error)
 	Money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, error)
-	MoneyTotal(ctx context.Context) ([]seckill.Money, error)
 	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
 	Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error
 	// BookingsOf MUST leave out no line of a reference.
 	BookingsOf(ctx context.Context, provider seckill.Provider, references []string, each func(seckill.Booking) error) error
-	MoneySums(ctx context.Context, to time.Time) ([]seckill.Money, error)
+	// Books MUST read the bookings, the sums before them and the audit of all money as of
+	// one moment.
+	Books(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) (before, total []seckill.Money, err error)
 	Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error)
 	Unlease(ctx context.Context, name, owner string) error
 }
@@ -292,6 +299,11 @@ func (p *Payments) Callback(ctx context.Context, provider string, h http.Header,
 		p.metrics.callbacks.WithLabelValues("refused").Inc()
 		return err
 	}
+	if now {
+		if err := p.ofOthers(ctx, &c); err != nil {
+			return err
+		}
+	}
 	if c.Type == seckill.Irrelevant {
 		p.metrics.callbacks.WithLabelValues("irrelevant").Inc()
 		return nil
@@ -306,6 +318,25 @@ func (p *Payments) Callback(ctx context.Context, provider string, h http.Header,
 		return err
 	}
 	p.came(c, r)
+	return nil
+}
+
+// ofOthers makes a message irrelevant that is about a refund of somebody else's payment at the
+// same provider. Only one that was not asked for here may be: it names no refund of ours.
+func (p *Payments) ofOthers(ctx context.Context, c *seckill.Callback) error {
+	shared, ok := p.Provider.(Shared)
+	if !ok || c.Refund != "" || c.Type != seckill.GivenBack && c.Type != seckill.Bounced {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	ours, err := shared.Ours(ctx, c.Reference)
+	if err != nil {
+		return fmt.Errorf("payment provider %s: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, err)
+	}
+	if !ours {
+		c.Type = seckill.Irrelevant
+	}
 	return nil
 }
 

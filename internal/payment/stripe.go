@@ -120,6 +120,7 @@ func (s *Stripe) Start(ctx context.Context, o seckill.Order, checkout string) (u
 				ProductData: &stripe.CheckoutSessionCreateLineItemPriceDataProductDataParams{Name: stripe.String(o.Title)},
 			},
 		}},
+		Metadata:          map[string]string{stripeOrder: o.ID},
 		PaymentIntentData: &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: map[string]string{stripeOrder: o.ID}},
 	}
 	p.SetIdempotencyKey(checkout)
@@ -213,6 +214,11 @@ func (s *Stripe) session(c seckill.Callback, raw []byte, kind seckill.CallbackTy
 	if v.ClientReferenceID == "" || kind == seckill.Captured && (v.PaymentStatus != stripe.CheckoutSessionPaymentStatusPaid || v.PaymentIntent == nil) {
 		return c, nil // not ours, or not paid yet: another event says so
 	}
+	// Another product of the same account has references of its own. Sessions from before
+	// ours had metadata have the order's id only.
+	if order := v.Metadata[stripeOrder]; order != v.ClientReferenceID && (order != "" || !seckill.ValidTicketID(v.ClientReferenceID)) {
+		return c, nil
+	}
 	c.Type, c.Order, c.Reference, c.Session = kind, v.ClientReferenceID, v.ID, v.ID
 	if v.PaymentIntent != nil {
 		c.Reference = v.PaymentIntent.ID
@@ -220,6 +226,15 @@ func (s *Stripe) session(c seckill.Callback, raw []byte, kind seckill.CallbackTy
 	c.Currency = strings.ToUpper(string(v.Currency))
 	c.Amount = fromStripe(v.AmountTotal, c.Currency)
 	return c, nil
+}
+
+// Ours is part of Shared.
+func (s *Stripe) Ours(ctx context.Context, reference string) (bool, error) {
+	p, err := s.client.V1PaymentIntents.Retrieve(ctx, reference, nil)
+	if err != nil {
+		return false, err
+	}
+	return p.Metadata[stripeOrder] != "", nil
 }
 
 // Refund is part of Provider. Stripe forgets idempotency keys after a day or so, and

@@ -85,6 +85,10 @@ func (f *fakeStripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "POST /v1/checkout/sessions":
 		f.sessions = append(f.sessions, r.PostForm)
 		answer = map[string]any{"id": fmt.Sprint("cs_", len(f.sessions)), "object": "checkout.session", "url": fmt.Sprint("https://checkout.stripe.com/c/", len(f.sessions))}
+	case "GET /v1/payment_intents/pi_1":
+		answer = map[string]any{"id": "pi_1", "object": "payment_intent", "metadata": map[string]string{"seckill_order": anOrder.ID}}
+	case "GET /v1/payment_intents/pi_2":
+		answer = map[string]any{"id": "pi_2", "object": "payment_intent", "metadata": map[string]string{}}
 	case "POST /v1/refunds":
 		refund := map[string]any{"id": fmt.Sprint("re_", len(f.refunds)+1), "object": "refund", "status": f.status, "payment_intent": r.PostForm.Get("payment_intent"), "currency": "cny",
 			"amount": json.Number(r.PostForm.Get("amount")), "created": time.Now().Unix(), "metadata": map[string]string{"seckill_refund": r.PostForm.Get("metadata[seckill_refund]"), "seckill_order": r.PostForm.Get("metadata[seckill_order]")}}
@@ -320,7 +324,7 @@ func TestStripesEventsAreVerifiedAndRead(t *testing.T) {
 	now := time.Now()
 	c, err := s.Verify(signed(paid, now, stripeSecret), []byte(paid))
 	require.NoError(t, err)
-	require.Equal(t, seckill.Callback{Event: "evt_1", Type: seckill.Captured, Order: anOrder.ID, Reference: "pi_1", Amount: 19800, Currency: "CNY", At: time.Unix(1795355596, 0).UTC()}, c)
+	require.Equal(t, seckill.Callback{Event: "evt_1", Type: seckill.Captured, Order: anOrder.ID, Reference: "pi_1", Session: "cs_1", Amount: 19800, Currency: "CNY", At: time.Unix(1795355596, 0).UTC()}, c)
 	for name, h := range map[string]http.Header{"another secret": signed(paid, now, "whsec_x"), "old": signed(paid, now.Add(-6*time.Minute), stripeSecret), "none": {}, "another body": signed(paid+" ", now, stripeSecret)} {
 		_, err := s.Verify(h, []byte(paid))
 		require.ErrorIs(t, err, ErrSignature, name)
@@ -354,6 +358,19 @@ func TestStripesEventsAreVerifiedAndRead(t *testing.T) {
 	got, err := s.Verify(signed(unpaid, now, stripeSecret), []byte(unpaid))
 	require.NoError(t, err)
 	require.Equal(t, seckill.Irrelevant, got.Type, "the money is not there yet")
+	for name, object := range map[string]string{
+		"another product's reference": strings.Replace(session, anOrder.ID, "invoice 7", 1),
+		"metadata of another order":   strings.Replace(session, `"id"`, `"metadata":{"seckill_order":"another"},"id"`, 1),
+	} {
+		body := event("checkout.session.completed", object)
+		got, err := s.Verify(signed(body, now, stripeSecret), []byte(body))
+		require.NoError(t, err)
+		require.Equal(t, seckill.Irrelevant, got.Type, name)
+	}
+	body := event("checkout.session.completed", strings.Replace(session, `"id"`, `"metadata":{"seckill_order":"`+anOrder.ID+`"},"id"`, 1))
+	got, err = s.Verify(signed(body, now, stripeSecret), []byte(body))
+	require.NoError(t, err)
+	require.Equal(t, seckill.Captured, got.Type)
 	for currency, amount := range map[string]int64{"JPY": 900, "CNY": 900, "KWD": 900, "ISK": 90000, "UGX": 90000, "MGA": 9} {
 		got, err := toStripe(900, currency)
 		require.NoError(t, err)
@@ -365,6 +382,36 @@ func TestStripesEventsAreVerifiedAndRead(t *testing.T) {
 		require.ErrorContains(t, err, "multiples", currency)
 		require.NotZero(t, amount%s.Step(currency), currency)
 	}
+}
+
+// taking is a store that takes whatever it is told.
+type taking struct {
+	Store
+	took []seckill.Callback
+}
+
+func (s *taking) Receive(_ context.Context, c seckill.Callback) (seckill.Received, error) {
+	s.took = append(s.took, c)
+	return seckill.Received{}, nil
+}
+
+// A refund that another product of the same account has made is none of ours.
+func TestRefundsOfOthersAreIrrelevant(t *testing.T) {
+	t.Parallel()
+	_, s := newFakeStripe(t)
+	store := &taking{}
+	p := New(Config{Store: store, Provider: s, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	tell := func(payment, metadata string) error {
+		body := fmt.Sprintf(`{"id":"evt_1","object":"event","type":"refund.updated","created":1795355596,"data":{"object":{"id":"re_1","object":"refund","status":"succeeded","payment_intent":%q,"amount":500,"currency":"cny","metadata":{%s}}}}`, payment, metadata)
+		signed := webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body), Secret: stripeSecret, Timestamp: time.Now()})
+		return p.Callback(t.Context(), seckill.ProviderStripe, http.Header{"Stripe-Signature": {signed.Header}}, []byte(body))
+	}
+	require.NoError(t, tell("pi_1", ""))
+	require.NoError(t, tell("pi_2", ""))
+	require.NoError(t, tell("pi_2", `"seckill_refund":"r1"`))
+	require.ErrorIs(t, tell("pi_3", ""), seckill.ErrUnavailable, "Stripe does not say: it tells again")
+	require.Len(t, store.took, 2)
+	require.Equal(t, []string{"pi_1", "r1"}, []string{store.took[0].Reference, store.took[1].Refund})
 }
 
 // What we ask is what Stripe's own description of its API takes.
@@ -404,6 +451,8 @@ func TestStripeMockTakesWhatWeAsk(t *testing.T) {
 		require.ErrorContains(t, err, "give the money back another way")
 	}
 	_, err = s.Statement(t.Context(), time.Now().Add(-time.Hour), time.Now())
+	require.NoError(t, err)
+	_, err = s.Ours(t.Context(), "pi_1")
 	require.NoError(t, err)
 }
 

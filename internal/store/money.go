@@ -65,16 +65,6 @@ func (t *tx) moneyBeside(ctx context.Context, paid map[string]int64, sale ...any
 	return sums.list(), nil
 }
 
-// MoneyTotal is the audit of all money there is: of all sales, and of what no order is
-// known for. It reads every payment, refund and paid order.
-func (s *Store) MoneyTotal(ctx context.Context) (all []seckill.Money, err error) {
-	err = s.read(ctx, "money", func(t *tx) error {
-		all, err = t.money(ctx)
-		return err
-	})
-	return all, err
-}
-
 // sums are sums of money by currency.
 type sums map[string]*seckill.Money
 
@@ -179,22 +169,41 @@ func (s *Store) MoneyState(ctx context.Context) (m seckill.MoneyState, err error
 	return m, err
 }
 
+// Books calls each for the bookings from from until before to, and returns the sums of all
+// before them and the audit of all money there is: of all sales, and of what no order is known
+// for. All of it is as of one moment. It reads every payment, refund and paid order.
+func (s *Store) Books(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) (before, total []seckill.Money, err error) {
+	err = s.read(ctx, "books", func(t *tx) error {
+		if before, err = t.before(ctx, from); err != nil {
+			return err
+		}
+		if err := t.bookings(ctx, from, to, each); err != nil {
+			return err
+		}
+		total, err = t.money(ctx)
+		return err
+	})
+	return before, total, err
+}
+
 // Bookings calls each for every payment that the store has seen, and every refund
 // that was confirmed, from from until before to, in the order of their moments.
 func (s *Store) Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error {
+	return s.ask(ctx, "books", func(t *tx) error { return t.bookings(ctx, from, to, each) })
+}
+
+func (t *tx) bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error {
 	const q = `SELECT seen_at AS at, 'payment' AS kind, provider, reference, '' AS refund, order_id, amount, currency, state FROM payments WHERE seen_at >= ? AND seen_at < ?
 		UNION ALL SELECT done_at, 'refund', provider, reference, id, order_id, -amount, currency, state FROM refunds WHERE done_at >= ? AND done_at < ? AND state = 'done' AND amount > 0
 		ORDER BY at, kind, reference, refund`
-	return s.read(ctx, "books", func(t *tx) error {
-		return t.rows(ctx, q, []any{ms(from), ms(to), ms(from), ms(to)}, func(r scanner) error {
-			var b seckill.Booking
-			var at int64
-			if err := r.Scan(&at, &b.Kind, &b.Provider, &b.Reference, &b.Refund, &b.Order, &b.Amount, &b.Currency, &b.State); err != nil {
-				return err
-			}
-			b.At = fromMS(at)
-			return each(b)
-		})
+	return t.rows(ctx, q, []any{ms(from), ms(to), ms(from), ms(to)}, func(r scanner) error {
+		var b seckill.Booking
+		var at int64
+		if err := r.Scan(&at, &b.Kind, &b.Provider, &b.Reference, &b.Refund, &b.Order, &b.Amount, &b.Currency, &b.State); err != nil {
+			return err
+		}
+		b.At = fromMS(at)
+		return each(b)
 	})
 }
 
@@ -237,32 +246,27 @@ func (s *Store) BookingsOf(ctx context.Context, provider seckill.Provider, refer
 	})
 }
 
-// MoneySums adds up all payments and refunds until before to: what the books carry
-// over. Held is what is left of them.
-func (s *Store) MoneySums(ctx context.Context, to time.Time) (all []seckill.Money, err error) {
-	err = s.read(ctx, "books", func(t *tx) error {
-		sums := sums{}
-		err := t.rows(ctx, "SELECT currency, SUM(amount) FROM payments WHERE seen_at < ? GROUP BY currency", []any{ms(to)}, func(r scanner) error {
-			var currency string
-			var n int64
-			err := r.Scan(&currency, &n)
-			sums.of(currency).Captured = n
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		err = t.rows(ctx, "SELECT currency, SUM(amount) FROM refunds WHERE state = 'done' AND done_at < ? GROUP BY currency", []any{ms(to)}, func(r scanner) error {
-			var currency string
-			var n int64
-			err := r.Scan(&currency, &n)
-			sums.of(currency).Refunded = n
-			return err
-		})
-		all = sums.list()
+// before adds up all payments and refunds until before to: what the books carry over.
+func (t *tx) before(ctx context.Context, to time.Time) ([]seckill.Money, error) {
+	sums := sums{}
+	err := t.rows(ctx, "SELECT currency, SUM(amount) FROM payments WHERE seen_at < ? GROUP BY currency", []any{ms(to)}, func(r scanner) error {
+		var currency string
+		var n int64
+		err := r.Scan(&currency, &n)
+		sums.of(currency).Captured = n
 		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	err = t.rows(ctx, "SELECT currency, SUM(amount) FROM refunds WHERE state = 'done' AND done_at < ? GROUP BY currency", []any{ms(to)}, func(r scanner) error {
+		var currency string
+		var n int64
+		err := r.Scan(&currency, &n)
+		sums.of(currency).Refunded = n
+		return err
+	})
+	return sums.list(), err
 }
 
 // AllOrders lists orders, newest first.

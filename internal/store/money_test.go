@@ -26,6 +26,7 @@ func init() {
 		{"a refund that was told in the same moment as its payment is entered", testEarly},
 		{"events name the payment that the order holds or held", testEventPayments},
 		{"the ledger has every change of time to pay, of stock and of money, with its sale", testLedger},
+		{"books are of one moment", testBooksOfOneMoment},
 		{"an answer that is no text is noted", testNoText},
 		{"a late payment waits until the gate has its order's units", testLateWaits},
 	}...)

@@ -134,3 +134,24 @@ func testNoText(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	require.Equal(t, []any{"500 Fehler ", 1}, []any{refunds[0].Error, refunds[0].Tries})
 }
+
+// Money that comes while the books are read is in none of their parts.
+func testBooksOfOneMoment(t *testing.T, s *shop) {
+	sale := s.open(10)
+	v, w := s.place(sale.ID, "ann", 1), s.place(sale.ID, "bob", 1)
+	s.captures("e1", v.ID, "r1", 100)
+	var read int64
+	before, total, err := s.Books(t.Context(), noon, noon.Add(time.Hour), func(b seckill.Booking) error {
+		read += b.Amount
+		s.captures("e2", w.ID, "r2", 100)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Empty(t, before)
+	require.EqualValues(t, 100, read)
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 100, Held: 100}}, total)
+	before, total, err = s.Books(t.Context(), noon.Add(time.Hour), noon.Add(2*time.Hour), func(seckill.Booking) error { t.Fail(); return nil })
+	require.NoError(t, err)
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200}}, before)
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200, Held: 200}}, total)
+}
