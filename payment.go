@@ -109,6 +109,10 @@ type RefundState string
 const (
 	RefundDue  RefundState = "due"  // the provider is asked until it confirms
 	RefundDone RefundState = "done" // the provider has confirmed
+
+	// Of what a provider told and nobody here has asked for: the payment is not known.
+	RefundEarly   RefundState = "early"   // it waits for its payment
+	RefundForeign RefundState = "foreign" // a person says that there will be none
 )
 
 // Refund is money that goes back, with its reason. Its id is ours and stays the

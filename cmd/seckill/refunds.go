@@ -63,7 +63,7 @@ often it was asked and what it said last, or those that are done.`,
 	}
 	s.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&state, "state", string(seckill.RefundDue), "due or done; empty: both")
+	f.StringVar(&state, "state", string(seckill.RefundDue), "due, done, or early (told without a payment); empty: due and done")
 	f.IntVar(&most, "limit", 100, "the most refunds shown")
 	f.BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.AddCommand(newRefundDoneCommand())

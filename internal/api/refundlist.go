@@ -20,9 +20,9 @@ func (a *API) listRefunds(w http.ResponseWriter, r *request) error {
 	q := r.URL.Query()
 	f := seckill.RefundFilter{State: seckill.RefundState(q.Get("state")), Provider: q.Get("provider"), Max: limit + 1}
 	switch f.State {
-	case "", seckill.RefundDue, seckill.RefundDone:
+	case "", seckill.RefundDue, seckill.RefundDone, seckill.RefundEarly:
 	default:
-		return &seckill.FieldError{Field: "state", Must: "must be due or done"}
+		return &seckill.FieldError{Field: "state", Must: "must be due, done or early"}
 	}
 	if len(f.Provider) > 16 {
 		return &seckill.FieldError{Field: "provider", Must: "must be test, shop or stripe"}
@@ -42,8 +42,11 @@ func (a *API) listRefunds(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, newList(all, limit, func(f seckill.Refund) string { return fmt.Sprintf("%d_%s", f.MadeAt.UnixMilli(), f.ID) }))
 }
 
-// validRefundID tells whether s can be the id of a refund, ours or an administrator's.
-func validRefundID(s string) bool { return seckill.ValidBuyer(s) }
+// validRefundID tells whether s can be the id of a refund: ours, an administrator's, or, of one
+// that was told without its payment, its event.
+func validRefundID(s string) bool {
+	return s != "" && len(s) <= seckill.MaxReference && seckill.Printable(s)
+}
 
 // refundDone notes that somebody gave a refund back by another way than the provider.
 func (a *API) refundDone(w http.ResponseWriter, r *request) error {

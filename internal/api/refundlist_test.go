@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,4 +238,29 @@ func TestTheSameKeyIsTheSameRefund(t *testing.T) {
 	refund("key 1", `{"amount":5,"id":"another"}`).problem(422, "invalid_field")
 	refund("key 2", `{"amount":5,"id":"key 2"}`).is(200)
 	require.Len(t, s.whole(order).Refunds, 2)
+}
+
+// A refund that was told without its payment is listed and can be ended; if the payment is
+// told after all, it is entered.
+func TestARefundOfNoPaymentCanBeEnded(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	order := s.bought("ann", s.open.ID, 1)
+	for i := range 3 {
+		s.tells(message(fmt.Sprint("early ", i), seckill.GivenBack, order, fmt.Sprint("pay ", i), thePrice, "CNY")).is(200)
+	}
+	require.Empty(t, s.listed(""))
+	early := s.listed("?state=early")
+	require.Len(t, early, 3)
+	i := slices.IndexFunc(early, func(f seckill.Refund) bool { return f.ID == "early 0" })
+	require.Equal(t, []any{"pay 0", order, int64(thePrice), seckill.RefundEarly}, []any{early[i].Reference, early[i].Order, early[i].Amount, early[i].State})
+	for range 2 {
+		var f seckill.Refund
+		s.admin("POST", "/api/admin/refunds/early%200/done", `{"reason":"of another shop"}`).is(200).into(&f)
+		require.Equal(t, seckill.RefundForeign, f.State)
+	}
+	require.Len(t, s.listed("?state=early"), 2)
+	s.captured("paid", order, "pay 0", thePrice)
+	require.Equal(t, seckill.Money{Currency: "CNY", Captured: thePrice, Refunded: thePrice}, s.money(s.open.ID))
+	s.admin("POST", "/api/admin/refunds/early%200/done", `{"reason":"again"}`).problem(404, "not_found")
 }

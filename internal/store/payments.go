@@ -202,8 +202,8 @@ func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.
 // early takes up the refunds of a payment that came before it.
 func (t *tx) early(ctx context.Context, p seckill.Payment, now time.Time, r *seckill.Received) error {
 	var early []seckill.Callback
-	err := t.rows(ctx, "SELECT event, order_id, amount, currency, at, own FROM callbacks WHERE provider = ? AND reference = ? AND became = ?",
-		[]any{p.Provider, p.Reference, becameEarly}, func(s scanner) error {
+	err := t.rows(ctx, "SELECT event, order_id, amount, currency, at, own FROM callbacks WHERE provider = ? AND reference = ? AND type = ? AND became IN (?, ?)",
+		[]any{p.Provider, p.Reference, string(seckill.GivenBack), becameEarly, becameForeign}, func(s scanner) error {
 			c := seckill.Callback{Provider: p.Provider, Type: seckill.GivenBack, Reference: p.Reference}
 			var at int64
 			err := s.Scan(&c.Event, &c.Order, &c.Amount, &c.Currency, &at, &c.Own)
