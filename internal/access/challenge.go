@@ -80,7 +80,7 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 		number := g.work[0].number(salt, 2*int64(cost))
 		c, err := altcha.CreateChallenge(altcha.ChallengeOptions{
 			Algorithm: altcha.SHA256, MaxNumber: 2 * int64(cost), HMACKey: g.work[0].text(), Expires: &p.ExpiresAt,
-			Salt: salt, Number: &number, Params: url.Values{"about": {g.work[0].mark(about)}},
+			Salt: salt, Number: &number, Params: url.Values{"about": {g.work[0].subject(about)}},
 		})
 		if err != nil {
 			return p, err
@@ -189,7 +189,7 @@ func (g *Guard) worked(ctx context.Context, about, payload string) error {
 	}
 	for _, k := range g.work {
 		if ok, err := altcha.VerifySolutionSafe(p, k.text(), false); err == nil && ok {
-			if params.Get("about") != k.mark(about) {
+			if params.Get("about") != k.subject(about) {
 				return errStale
 			}
 			return g.first(ctx, "work "+p.Challenge, time.Unix(expires, 0))
@@ -250,8 +250,8 @@ func plain(answer string) string {
 // text is the key as ALTCHA's library takes it.
 func (k key) text() string { return hex.EncodeToString(k.raw) }
 
-// mark binds a proof of work to what it is about.
-func (k key) mark(about string) string { return hex.EncodeToString(k.sum(nil, []byte(about))[:16]) }
+// subject is what binds a proof of work to what it is about.
+func (k key) subject(about string) string { return hex.EncodeToString(k.sum(nil, []byte(about))[:16]) }
 
 // number is the one that a proof of work has to find: any of 0 to most, and nobody
 // without the key can tell which.

@@ -176,13 +176,13 @@ func (g *Guard) Age() time.Duration {
 // others share the store, a fresh sale waits until they must have looked. It returns no
 // error: when the store is away this node keeps the rules that it has, and Run asks again
 // until it gets the new ones.
-func (g *Guard) Ruled(ctx context.Context, fresh, alone bool) {
+func (g *Guard) Ruled(ctx context.Context, fresh, only bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	if err := g.Look(ctx); err != nil {
 		g.Wake()
 	}
-	if fresh && !alone {
+	if fresh && !only {
 		wait := time.NewTimer(3 * lookPause)
 		defer wait.Stop()
 		select {

@@ -124,7 +124,7 @@ type API struct {
 	pollAfter   string
 	limits      limits
 	watchers    *watchers
-	pace        *pace
+	rates       *rates
 	unavailable seldom
 	said        once
 	newTokens   newTokens
@@ -176,7 +176,7 @@ func New(c Config) *API {
 	a := &API{
 		Config: c, mux: http.NewServeMux(), origins: newOrigins(c.TrustedOrigins), idPrefix: crand.Text()[:10] + "-", document: newOpenAPI(),
 		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), metrics: newMetrics(c.Metrics),
-		watchers: newWatchers(), pace: newPace(),
+		watchers: newWatchers(), rates: newRates(),
 	}
 	bounds := room.NewMetrics(c.Metrics)
 	a.limits, a.rooms = newLimits(c, bounds), newRooms(c, bounds)

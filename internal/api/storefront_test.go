@@ -128,7 +128,7 @@ func TestHowManyWaitForAnOpening(t *testing.T) {
 
 func TestTheWaitIsEstimatedFromWhatWasSettled(t *testing.T) {
 	t.Parallel()
-	p, now := newPace(), time.Now()
+	p, now := newRates(), time.Now()
 	const sale = 7
 	require.Zero(t, p.wait(sale, 1000, 1000, now), "nothing is known after one look")
 	require.Zero(t, p.wait(sale, 1000, 990, now.Add(100*time.Millisecond)), "a moment is too short to measure")
@@ -151,7 +151,7 @@ func TestAQueuedTicketIsToldHowLongItWaits(t *testing.T) {
 	defer release()
 	s.as(otherName, "POST", ticketPath(s.open.ID), "").is(202)
 	require.NotContains(t, string(s.as(otherName, "GET", ticketPath(s.open.ID), "").is(200).body), "wait_ms", "nobody can tell yet")
-	s.api.pace.sales[s.open.ID].rate = 4
+	s.api.rates.sales[s.open.ID].rate = 4
 	require.Contains(t, string(s.as(otherName, "GET", ticketPath(s.open.ID), "").is(200).body), `"position":1,"wait_ms":250}`)
 }
 

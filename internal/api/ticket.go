@@ -53,7 +53,7 @@ func (a *API) ticket(w http.ResponseWriter, r *request) error {
 		b = append(b, p.Ticket.ID...)
 		b = append(b, `","position":`...)
 		b = strconv.AppendInt(b, p.Position, 10)
-		if wait := a.pace.wait(sale, p.Ticket.Seq, p.Position, time.Now()); wait > 0 {
+		if wait := a.rates.wait(sale, p.Ticket.Seq, p.Position, time.Now()); wait > 0 {
 			b = append(b, `,"wait_ms":`...)
 			b = strconv.AppendInt(b, wait.Milliseconds(), 10)
 		}

@@ -90,7 +90,7 @@ func (a *API) queued(r *request) (all []held, err error) {
 			}
 			t := p.Ticket
 			h := held{Status: "queued", Ticket: t.ID, Sale: id, Quantity: t.Quantity, At: seckill.TicketTime(t.ID), Position: p.Position}
-			h.Wait = a.pace.wait(id, t.Seq, p.Position, time.Now()).Milliseconds()
+			h.Wait = a.rates.wait(id, t.Seq, p.Position, time.Now()).Milliseconds()
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, h)

@@ -109,12 +109,12 @@ func (h *hook) turn(ctx context.Context) (sent int, err error) {
 	if err := h.store.DeliveriesTried(noted, h.to.Name, tries); err != nil {
 		return len(tries), err
 	}
-	h.tell(tries, was)
+	h.report(tries, was)
 	return len(tries), nil
 }
 
-// tell says what came of deliveries, in the log and the metrics.
-func (h *hook) tell(tries []seckill.DeliveryTry, was bool) {
+// report says what came of deliveries, in the log and the metrics.
+func (h *hook) report(tries []seckill.DeliveryTry, was bool) {
 	for _, t := range tries {
 		switch {
 		case t.State == seckill.DeliveryDelivered:

@@ -26,7 +26,7 @@ func (m *Memory) Glance(_ context.Context, id seckill.SaleID, most int) (c secki
 	if c.Partial = m.pending.Load() > int64(most); c.Partial {
 		return c, nil
 	}
-	m.journal.outbox(func(t seckill.Ticket, _ place) {
+	m.journal.outbox(func(t seckill.Ticket, _ slot) {
 		if t.Sale == id && t.Seq <= c.Seq {
 			c.Outbox = append(c.Outbox, t)
 		}
@@ -44,7 +44,7 @@ func (m *Memory) Holds(_ context.Context, id seckill.SaleID, buyers []string) (m
 	all := make(map[string]seckill.Hold, len(buyers))
 	for _, buyer := range buyers {
 		if h := s.holds[buyer]; h != nil {
-			all[buyer] = h.told(id, buyer)
+			all[buyer] = h.asHold(id, buyer)
 		}
 	}
 	return all, nil
@@ -62,12 +62,12 @@ func (m *Memory) ScanHolds(_ context.Context, id seckill.SaleID, _ uint64, max i
 		if len(all) == max {
 			break
 		}
-		all = append(all, h.told(id, buyer))
+		all = append(all, h.asHold(id, buyer))
 	}
 	return all, 0, nil
 }
 
-// told is a hold as others read it.
-func (h *hold) told(id seckill.SaleID, buyer string) seckill.Hold {
+// asHold is a hold as others read it.
+func (h *hold) asHold(id seckill.SaleID, buyer string) seckill.Hold {
 	return seckill.Hold{Ticket: seckill.Ticket{ID: h.ticket, Sale: id, Buyer: buyer, Quantity: int(h.quantity), Seq: h.seq}, State: h.state}
 }

@@ -139,11 +139,11 @@ func (j *journal) segment(n int) *segment {
 
 // append adds an admitted ticket to the next commit, or fails when the journal
 // is broken: then nothing was added.
-func (j *journal) append(t seckill.Ticket) (place, error) {
+func (j *journal) append(t seckill.Ticket) (slot, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil {
-		return place{}, j.broken
+		return slot{}, j.broken
 	}
 	s := j.next
 	s.tickets = append(s.tickets, t)
@@ -151,20 +151,20 @@ func (j *journal) append(t seckill.Ticket) (place, error) {
 	if len(s.tickets) == 1 {
 		j.wake.Send()
 	}
-	return place{s, int32(len(s.tickets) - 1)}, nil
+	return slot{s, int32(len(s.tickets) - 1)}, nil
 }
 
-// place is where the journal keeps a ticket. The zero place is nowhere.
-type place struct {
+// slot is where the journal keeps a ticket. The zero slot is nowhere.
+type slot struct {
 	segment *segment
 	index   int32
 }
 
 // finish notes that tickets have their outcomes, each at most once.
-func (j *journal) finish(places []place) {
+func (j *journal) finish(slots []slot) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, p := range places {
+	for _, p := range slots {
 		s := p.segment
 		if s == nil || j.live[s.seq] != s || s.tickets[p.index].ID == "" {
 			continue // finished before, or of a journal that was recovered since
@@ -178,7 +178,7 @@ func (j *journal) finish(places []place) {
 }
 
 // outbox calls each for every ticket without an outcome, oldest commit first.
-func (j *journal) outbox(each func(seckill.Ticket, place)) {
+func (j *journal) outbox(each func(seckill.Ticket, slot)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	all := append(slices.Collect(maps.Values(j.live)), j.next)
@@ -186,7 +186,7 @@ func (j *journal) outbox(each func(seckill.Ticket, place)) {
 	for _, s := range all {
 		for i, t := range s.tickets {
 			if t.ID != "" {
-				each(t, place{s, int32(i)})
+				each(t, slot{s, int32(i)})
 			}
 		}
 	}

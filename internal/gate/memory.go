@@ -59,7 +59,7 @@ type moveKey struct {
 type hold struct {
 	ticket   string
 	seq      int64
-	place    place // in the journal, until it has an outcome
+	slot     slot // in the journal, until it has an outcome
 	quantity int32
 	state    seckill.HoldState
 }
@@ -182,7 +182,7 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 	}
 	if r.Repeat() {
 		a.Ticket = held.ticket
-		return a, held.place.segment, nil
+		return a, held.slot.segment, nil
 	}
 	if m.pending.Add(1) > m.limit { // another sale's buyer has taken the last room meanwhile
 		m.pending.Add(-1)
@@ -190,16 +190,16 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 		return a, nil, nil
 	}
 	t := seckill.Ticket{ID: seckill.NewTicketID(now), Sale: id, Buyer: buyer, Quantity: quantity, Seq: s.seq + 1, At: now, Version: s.sale.Version}
-	place, err := m.journal.append(t)
+	slot, err := m.journal.append(t)
 	if err != nil {
 		m.pending.Add(-1)
 		return a, nil, err
 	}
 	s.seq++
 	s.left -= int64(quantity)
-	s.holds[buyer] = &hold{ticket: t.ID, seq: t.Seq, place: place, quantity: int32(quantity)}
+	s.holds[buyer] = &hold{ticket: t.ID, seq: t.Seq, slot: slot, quantity: int32(quantity)}
 	a.Ticket, a.Left = t.ID, s.left
-	return a, place.segment, nil
+	return a, slot.segment, nil
 }
 
 // Find returns where the buyer's newest ticket in the sale stands, or the one of
@@ -221,7 +221,7 @@ func (m *Memory) Find(ctx context.Context, id seckill.SaleID, buyer, ticket stri
 		s.mu.Unlock()
 		return p, seckill.ErrNotFound
 	}
-	segment := held.place.segment
+	segment := held.slot.segment
 	p.Ticket = seckill.Ticket{ID: held.ticket, Sale: id, Buyer: buyer, Quantity: int(held.quantity), Seq: held.seq}
 	p.Final = held.state != seckill.HoldPending
 	p.Position = max(1, held.seq-s.finished)
@@ -261,8 +261,8 @@ func (m *Memory) Sent(context.Context, []seckill.Ticket) error { return nil }
 // frees its buyer and returns its units once, unless the store had none. While
 // the sale is closed it fails, since the rebuild has to read the outcomes first.
 func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
-	var places []place
-	defer func() { m.journal.finish(places); m.waiters.Wake(outcomes) }()
+	var slots []slot
+	defer func() { m.journal.finish(slots); m.waiters.Wake(outcomes) }()
 	for i := 0; i < len(outcomes); {
 		id := outcomes[i].Ticket.Sale
 		if m.sale(id) == nil {
@@ -294,7 +294,7 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 				// raise left by as many, up to 0 (redisgate/lua/finish.lua does it too).
 				s.left = min(0, s.left+int64(held.quantity))
 			}
-			places = append(places, m.final(s, held))
+			slots = append(slots, m.final(s, held))
 		}
 		s.mu.Unlock()
 		if back {
@@ -306,11 +306,11 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 
 // final notes that a pending hold has its outcome, and returns where the journal
 // keeps its ticket, to be finished once s.mu is free.
-func (m *Memory) final(s *memorySale, held *hold) place {
+func (m *Memory) final(s *memorySale, held *hold) slot {
 	s.finished = max(s.finished, held.seq)
 	m.pending.Add(-1)
-	was := held.place
-	held.place = place{}
+	was := held.slot
+	held.slot = slot{}
 	return was
 }
 
@@ -322,8 +322,8 @@ func (m *Memory) Release(_ context.Context, r seckill.Return) error {
 	if err != nil {
 		return err
 	}
-	var places []place
-	defer func() { m.journal.finish(places) }()
+	var slots []slot
+	defer func() { m.journal.finish(slots) }()
 	defer s.mu.Unlock()
 	if s.sale.Epoch != r.Epoch {
 		return Stale(r.Sale)
@@ -341,7 +341,7 @@ func (m *Memory) Release(_ context.Context, r seckill.Return) error {
 		}
 		if held.state == seckill.HoldPending {
 			// Its order ended before Finish came: so it was placed.
-			places = append(places, m.final(s, held))
+			slots = append(slots, m.final(s, held))
 		}
 		held.state = seckill.HoldReleased
 	}

@@ -49,7 +49,7 @@ func (m *Memory) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sa
 		return nil, err
 	}
 	outbox := map[seckill.SaleID][]seckill.Ticket{}
-	m.journal.outbox(func(t seckill.Ticket, _ place) {
+	m.journal.outbox(func(t seckill.Ticket, _ slot) {
 		if wanted[t.Sale] {
 			outbox[t.Sale] = append(outbox[t.Sale], t)
 		}
@@ -74,14 +74,14 @@ func (m *Memory) shut(wanted func(seckill.SaleID) bool) {
 // gate with a count below 0: units that come back raise it to 0 first, and only what
 // comes back beyond that is sold.
 func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
-	places := map[string]place{}
-	m.journal.outbox(func(t seckill.Ticket, p place) { places[t.ID] = p })
+	slots := map[string]slot{}
+	m.journal.outbox(func(t seckill.Ticket, p slot) { slots[t.ID] = p })
 	ids := make([]seckill.SaleID, len(snapshots))
 	for i := range snapshots {
 		ids[i] = snapshots[i].Sale.ID
 	}
 	m.flags.Add(ids...)
-	var final []place
+	var final []slot
 	for i := range snapshots {
 		v := &snapshots[i]
 		pending := v.Pending()
@@ -96,10 +96,10 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 		for _, t := range v.Outbox {
 			s.seq = max(s.seq, t.Seq)
 			if _, known := v.Outcomes[t.ID]; known {
-				final = append(final, places[t.ID])
+				final = append(final, slots[t.ID])
 				continue
 			}
-			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), place: places[t.ID]}
+			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), slot: slots[t.ID]}
 		}
 		s.finished = v.Sale.Seq
 		m.mu.Lock()

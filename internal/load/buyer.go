@@ -81,7 +81,7 @@ func (r *run) nextServer(b *buyer) int {
 // each calls f for every buyer, at most Concurrency at a time, each worker with
 // callers of its own. With a pace, a buyer is not called before its arrival; one
 // that finds all workers busy comes late, and is counted.
-func (r *run) each(ctx context.Context, buyers []*buyer, p *pace, f func(*caller, *buyer)) error {
+func (r *run) each(ctx context.Context, buyers []*buyer, p *arrivals, f func(*caller, *buyer)) error {
 	callers := make([]*caller, min(r.c.Concurrency, len(buyers)))
 	for i := range callers {
 		callers[i] = r.newCaller()
@@ -118,7 +118,7 @@ func (r *run) each(ctx context.Context, buyers []*buyer, p *pace, f func(*caller
 // plan notes when the next request of a buyer is meant to start. In the closed
 // loop a buyer who has to wait for a worker has not started yet.
 func (r *run) plan(b *buyer, after time.Duration) {
-	if r.pace != nil {
+	if r.arrivals != nil {
 		b.due = time.Now().Add(after)
 	}
 }

@@ -130,7 +130,7 @@ func (r *run) check(ctx context.Context, after *seckill.Report) (*Report, error)
 		rep.Buys, rep.Results = r.buys.lines(verdicts()...), r.results.lines(statuses...)
 	}
 	rep.Final, rep.Failures = r.final(), r.failures.byName
-	if r.pace != nil {
+	if r.arrivals != nil {
 		rep.Loop, rep.LateStarts, rep.LatestStart = "open", r.late.Load(), time.Duration(r.latest.Load())
 	}
 	for _, b := range r.buyers {

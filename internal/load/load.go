@@ -43,10 +43,10 @@ type run struct {
 	sale   seckill.Sale
 	before *seckill.Report // nil without an admin token
 
-	pace    *pace   // nil in the closed loop
-	ops     *caller // of the operations listeners
-	series  *series
-	unwatch func() // ends the series
+	arrivals *arrivals // nil in the closed loop
+	ops      *caller   // of the operations listeners
+	series   *series
+	unwatch  func() // ends the series
 
 	started       time.Time
 	bought, asked phase  // what was measured of the two phases
@@ -57,7 +57,7 @@ type run struct {
 	failovers     atomic.Int64
 	streak        atomic.Int64 // the longest row of failures of one buyer
 
-	buys, results tally
+	buys, results latencies
 	failures      failures
 	found         findings
 }
@@ -78,7 +78,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		return r.series.live()
 	}}
 	if c.Rate > 0 || c.Burst > 0 {
-		r.pace = &pace{burst: c.Burst, rate: c.Rate, ramp: c.Ramp}
+		r.arrivals = &arrivals{burst: c.Burst, rate: c.Rate, ramp: c.Ramp}
 	}
 	repeats := c.Repeats
 	if c.Misbehave[Parallel] > 0 {
@@ -212,7 +212,7 @@ func (r *run) buyPhase(ctx context.Context) error {
 	r.unwatch = r.watch(ctx)
 	r.started = time.Now()
 	effort := r.measure()
-	err := r.round(ctx, r.buyers, "buying", r.pace, !r.c.BuyOnly && !r.c.Phases, func() {
+	err := r.round(ctx, r.buyers, "buying", r.arrivals, !r.c.BuyOnly && !r.c.Phases, func() {
 		r.bought = phase{r.buys.count(), time.Since(r.started), effort()}
 		r.buyLines = r.buys.lines(verdicts()...)
 	})
@@ -238,7 +238,7 @@ func (r *run) resultPhase(ctx context.Context) error {
 	var done atomic.Int64
 	endStage := r.progress.stage("asking", len(who), &done)
 	start, before, effort := time.Now(), r.results.count(), r.measure()
-	err := r.each(ctx, who, r.pace, func(cl *caller, b *buyer) {
+	err := r.each(ctx, who, r.arrivals, func(cl *caller, b *buyer) {
 		r.inquire(cl, b)
 		done.Add(1)
 	})

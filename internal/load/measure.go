@@ -16,9 +16,9 @@ const (
 	maxShown    = 20              // findings of a rule, and kinds of failures, that are listed one by one
 )
 
-// tally keeps the latencies of answers by what the answer was, those of the
+// latencies keeps the latencies of answers by what the answer was, those of the
 // whole run and those since the last cut.
-type tally struct {
+type latencies struct {
 	mu     sync.Mutex
 	byName map[string]*kind
 	total  int64
@@ -35,7 +35,7 @@ func newHistogram(digits int) *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, longest.Microseconds(), digits)
 }
 
-func (t *tally) record(name string, took time.Duration) {
+func (t *latencies) record(name string, took time.Duration) {
 	us := min(max(took, time.Microsecond), longest).Microseconds()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,7 +53,7 @@ func (t *tally) record(name string, took time.Duration) {
 	}
 }
 
-func (t *tally) count() int64 {
+func (t *latencies) count() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.total
@@ -61,7 +61,7 @@ func (t *tally) count() int64 {
 
 // cut returns the answers since the last cut: how many of each name, and their
 // latencies, nil if there was none.
-func (t *tally) cut() (counts map[string]int64, took *Latency) {
+func (t *latencies) cut() (counts map[string]int64, took *Latency) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, k := range t.byName {
@@ -82,7 +82,7 @@ func (t *tally) cut() (counts map[string]int64, took *Latency) {
 
 // lines returns one line for each of names that occurred, in that order, then
 // the others.
-func (t *tally) lines(names ...string) []Line {
+func (t *latencies) lines(names ...string) []Line {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, name := range sortedKeys(t.byName) {

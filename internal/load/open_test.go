@@ -28,16 +28,16 @@ func TestPaceSaysWhoArrivesWhen(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
 	for name, tt := range map[string]struct {
-		pace pace
+		pace arrivals
 		want map[int]time.Duration // by arrival
 	}{
-		"evenly":            {pace{rate: 100}, map[int]time.Duration{0: 0, 1: 10 * ms, 250: 2500 * ms}},
-		"all at once":       {pace{burst: 1000}, map[int]time.Duration{0: 0, 999: 0}},
-		"a burst first":     {pace{burst: 50, rate: 100}, map[int]time.Duration{0: 0, 49: 0, 50: 0, 51: 10 * ms, 150: 1000 * ms}},
-		"less than one":     {pace{rate: 0.5}, map[int]time.Duration{1: 2000 * ms, 2: 4000 * ms}},
-		"growing":           {pace{rate: 100, ramp: 2 * time.Second}, map[int]time.Duration{0: 0, 1: 200 * ms, 25: 1000 * ms, 100: 2000 * ms, 200: 3000 * ms}},
-		"growing, a burst":  {pace{burst: 10, rate: 100, ramp: 2 * time.Second}, map[int]time.Duration{9: 0, 35: 1000 * ms, 110: 2000 * ms}},
-		"growing all along": {pace{rate: 100, ramp: time.Hour}, map[int]time.Duration{50 * 3600 / 4: 1800 * time.Second}},
+		"evenly":            {arrivals{rate: 100}, map[int]time.Duration{0: 0, 1: 10 * ms, 250: 2500 * ms}},
+		"all at once":       {arrivals{burst: 1000}, map[int]time.Duration{0: 0, 999: 0}},
+		"a burst first":     {arrivals{burst: 50, rate: 100}, map[int]time.Duration{0: 0, 49: 0, 50: 0, 51: 10 * ms, 150: 1000 * ms}},
+		"less than one":     {arrivals{rate: 0.5}, map[int]time.Duration{1: 2000 * ms, 2: 4000 * ms}},
+		"growing":           {arrivals{rate: 100, ramp: 2 * time.Second}, map[int]time.Duration{0: 0, 1: 200 * ms, 25: 1000 * ms, 100: 2000 * ms, 200: 3000 * ms}},
+		"growing, a burst":  {arrivals{burst: 10, rate: 100, ramp: 2 * time.Second}, map[int]time.Duration{9: 0, 35: 1000 * ms, 110: 2000 * ms}},
+		"growing all along": {arrivals{rate: 100, ramp: time.Hour}, map[int]time.Duration{50 * 3600 / 4: 1800 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,7 +62,7 @@ func TestArrivalsKeepTheirPace(t *testing.T) {
 		}
 		start := time.Now()
 		arrived := make([]time.Duration, len(buyers))
-		err := r.each(t.Context(), buyers, &pace{burst: 10, rate: 10}, func(_ *caller, b *buyer) {
+		err := r.each(t.Context(), buyers, &arrivals{burst: 10, rate: 10}, func(_ *caller, b *buyer) {
 			arrived[b.n] = time.Since(start)
 			if b.n == 15 {
 				<-time.After(time.Minute)

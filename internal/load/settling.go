@@ -44,7 +44,7 @@ func (s *settling) leave() {
 // meanwhile, if outcomes says so, and for Settle after the last buy. They come
 // at their pace, or Concurrency at a time if that is nil. bought, if not nil,
 // is called after the last buy.
-func (r *run) round(ctx context.Context, buyers []*buyer, name string, p *pace, outcomes bool, bought func()) error {
+func (r *run) round(ctx context.Context, buyers []*buyer, name string, p *arrivals, outcomes bool, bought func()) error {
 	s := newSettling(len(buyers))
 	if outcomes {
 		askers := r.startAskers(ctx, s, len(buyers))

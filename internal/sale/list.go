@@ -19,19 +19,19 @@ const (
 // errCursor says that a cursor is none that List has given.
 var errCursor = errors.New("not a cursor of the list")
 
-// mark is what a cursor says: how much of the list as of at has been read.
-type mark struct {
+// reading is what a cursor says: how much of the list as of at has been read.
+type reading struct {
 	at    time.Time
 	hot   int // open sales read in the order of that moment, while its section is SectionOpen
 	place seckill.Place
 }
 
-// String writes a mark as its cursor.
-func (m mark) String() string {
+// String writes a reading as its cursor.
+func (m reading) String() string {
 	return fmt.Sprintf("%d.%d.%d.%d.%d", m.at.UnixMilli(), m.hot, m.place.Section, m.place.Time.UnixMilli(), m.place.ID)
 }
 
-func parseMark(cursor string) (m mark, err error) {
+func parseMark(cursor string) (m reading, err error) {
 	var at, key int64
 	n, err := fmt.Sscanf(cursor, "%d.%d.%d.%d.%d", &at, &m.hot, &m.place.Section, &key, &m.place.ID)
 	m.at, m.place.At, m.place.Time = time.UnixMilli(at).UTC(), time.UnixMilli(at).UTC(), time.UnixMilli(key).UTC()
@@ -69,14 +69,14 @@ func (s *Catalog) Sections(ctx context.Context, cursor string, max int) (shown [
 // walk reads a page from the store. It reads one sale more than it returns, to know
 // whether another page follows.
 func (s *Catalog) walk(ctx context.Context, cursor string, max int) (page []seckill.Sale, next string, err error) {
-	m := mark{at: s.gate.Now().UTC().Truncate(time.Millisecond)}
+	m := reading{at: s.gate.Now().UTC().Truncate(time.Millisecond)}
 	m.place.At, m.place.Time = m.at, time.UnixMilli(0).UTC()
 	if cursor != "" {
 		if m, err = parseMark(cursor); err != nil {
 			return nil, "", &seckill.FieldError{Field: "cursor", Must: "must be the next of an earlier page"}
 		}
 	}
-	var last mark // behind the page's last sale
+	var last reading // behind the page's last sale
 	take := func(sale seckill.Sale) (full bool) {
 		if len(page) == max {
 			next = last.String()

@@ -41,7 +41,7 @@ func (s *Store) keptIn(kind string) (tables []string) {
 // its 2,000 bytes.
 const eventsTogether = 60
 
-// tell leaves events about the new state of orders, the same of all, if anybody
+// writeEvents writes events about the new state of orders, the same of all, if anybody
 // wants them. Those of orders that differ in nothing but their ids, as most that are
 // settled together, share a row: it holds one of the orders in JSON, which the row is
 // named after, and then the ids of the others, each on a line.
@@ -49,7 +49,7 @@ const eventsTogether = 60
 // Rows are read in the order of their names, and the events of an order must come in
 // the order of its states. So a row of first events is named after its first order,
 // and one of last events after its last; an event between those has its own row.
-func (t *tx) tell(ctx context.Context, orders []seckill.Order, now time.Time) error {
+func (t *tx) writeEvents(ctx context.Context, orders []seckill.Order, now time.Time) error {
 	if !t.s.keeps() || len(orders) == 0 {
 		return nil
 	}

@@ -162,7 +162,7 @@ func testEventsFitTheirRow(t *testing.T, s *Store) {
 			State: seckill.Cancelled, CreatedAt: now.Add(time.Millisecond), ExpiresAt: now.Add(time.Millisecond)})
 	}
 	tell := func(orders ...seckill.Order) {
-		require.NoError(t, s.write(t.Context(), "tell", func(x *tx) error { return x.tell(t.Context(), orders, now) }))
+		require.NoError(t, s.write(t.Context(), "tell", func(x *tx) error { return x.writeEvents(t.Context(), orders, now) }))
 	}
 	tell(slices.Clone(orders)...)
 	rows, events := unsent(t, s, 3)

@@ -292,7 +292,7 @@ func (t *tx) change(ctx context.Context, c change, orders []seckill.Order, now t
 	if err := t.enter(ctx, now, entries...); err != nil {
 		return err
 	}
-	if err := t.tell(ctx, orders, now); err != nil {
+	if err := t.writeEvents(ctx, orders, now); err != nil {
 		return err
 	}
 	if err := t.noteTries(ctx, c, orders, now); err != nil {

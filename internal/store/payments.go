@@ -76,7 +76,7 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	if c.At.IsZero() { // a shop need not say
 		c.At = now
 	}
-	switch was, err := t.told(ctx, c.Provider, c.Event); {
+	switch was, err := t.callback(ctx, c.Provider, c.Event); {
 	case err == nil && was.Type == c.Type && was.Order == c.Order && was.Reference == c.Reference && was.Amount == c.Amount && was.Currency == c.Currency:
 		r.Repeat = true
 		return nil
@@ -112,8 +112,8 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	return nil
 }
 
-// told returns what a message of a provider said.
-func (t *tx) told(ctx context.Context, provider seckill.Provider, event string) (c seckill.Callback, err error) {
+// callback returns what a message of a provider said.
+func (t *tx) callback(ctx context.Context, provider seckill.Provider, event string) (c seckill.Callback, err error) {
 	c = seckill.Callback{Provider: provider, Event: event}
 	err = t.one(ctx, "SELECT type, order_id, reference, amount, currency FROM callbacks WHERE provider = ? AND event = ?", []any{provider, event}, func(s scanner) error {
 		return s.Scan(&c.Type, &c.Order, &c.Reference, &c.Amount, &c.Currency)
@@ -126,7 +126,7 @@ func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.
 	switch was, err := t.payment(ctx, c.Provider, c.Reference); {
 	case err == nil:
 		// A retaken one pays another order than the one that its first message names.
-		first, err := t.told(ctx, c.Provider, was.Event)
+		first, err := t.callback(ctx, c.Provider, was.Event)
 		if err == seckill.ErrNotFound {
 			first.Order, err = was.Order, nil
 		}

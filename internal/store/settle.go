@@ -329,10 +329,10 @@ func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int
 			return err
 		}
 	}
-	if err := t.tell(ctx, placed, now); err != nil {
+	if err := t.writeEvents(ctx, placed, now); err != nil {
 		return err
 	}
-	return t.tell(ctx, free, now)
+	return t.writeEvents(ctx, free, now)
 }
 
 func sorted[V any](m map[seckill.SaleID]V) []seckill.SaleID {

@@ -82,7 +82,7 @@ func (g *Gate) Holds(ctx context.Context, id seckill.SaleID, buyers []string) (m
 		}
 		for i, text := range texts {
 			if s, err := text.ToString(); err == nil {
-				h, ok, err := g.told(ctx, id, some[i], s)
+				h, ok, err := g.readHold(ctx, id, some[i], s)
 				if err != nil {
 					return nil, err
 				}
@@ -106,7 +106,7 @@ func (g *Gate) ScanHolds(ctx context.Context, id seckill.SaleID, cursor uint64, 
 			return nil, 0, err
 		}
 		for i := 0; i+1 < len(page.Elements); i += 2 {
-			h, ok, err := g.told(ctx, id, page.Elements[i], page.Elements[i+1])
+			h, ok, err := g.readHold(ctx, id, page.Elements[i], page.Elements[i+1])
 			if err != nil {
 				return nil, 0, err
 			}
@@ -135,9 +135,9 @@ func about[T any](ctx context.Context, g *Gate, id seckill.SaleID, command func(
 	return v, nil
 }
 
-// told is a hold as others read it; ok is false if it cannot be read, or is none of the
+// readHold is a hold as others read it; ok is false if it cannot be read, or is none of the
 // gate's.
-func (g *Gate) told(ctx context.Context, id seckill.SaleID, buyer, text string) (h seckill.Hold, ok bool, err error) {
+func (g *Gate) readHold(ctx context.Context, id seckill.SaleID, buyer, text string) (h seckill.Hold, ok bool, err error) {
 	state, t, err := parseHold(text)
 	if err != nil {
 		return h, false, nil

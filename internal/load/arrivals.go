@@ -9,17 +9,17 @@ import (
 // a late start. Timers and a busy scheduler need some of it.
 const lateBy = 10 * time.Millisecond
 
-// pace says when buyers arrive in the open loop: burst of them at once, then the
+// arrivals says when buyers arrive in the open loop: burst of them at once, then the
 // others at a rate that grows from 0 to rate, per second, during ramp. It knows
 // nothing of the answers: a slow server does not slow down who arrives.
-type pace struct {
+type arrivals struct {
 	burst int
 	rate  float64
 	ramp  time.Duration
 }
 
 // at is the intended start of arrival i, counted from 0, since the first one.
-func (p pace) at(i int) time.Duration {
+func (p arrivals) at(i int) time.Duration {
 	n := float64(i - p.burst)
 	if n < 0 || p.rate <= 0 {
 		return 0

@@ -12,12 +12,12 @@ const (
 	pacedSales = 1024                   // sales that are measured at once
 	paceStep   = 500 * time.Millisecond // between two looks
 	paceLife   = 30 * time.Second       // after which an old look says nothing
-	longest    = time.Hour              // a longer wait is not told
+	longest    = time.Hour              // a longer wait is not shown
 )
 
-// pace knows how fast the tickets of a sale become outcomes, from the places in the
-// queue that this node tells anyway.
-type pace struct {
+// rates knows how fast the tickets of a sale become outcomes, from the positions in the
+// queue that this node answers with anyway.
+type rates struct {
 	mu    sync.Mutex
 	sales map[seckill.SaleID]*progress
 }
@@ -30,22 +30,22 @@ type progress struct {
 	rate     float64
 }
 
-func newPace() *pace { return &pace{sales: map[seckill.SaleID]*progress{}} }
+func newRates() *rates { return &rates{sales: map[seckill.SaleID]*progress{}} }
 
-// wait estimates how long the ticket with the number seq at the given place still
+// wait estimates how long the ticket with the number seq at the given position still
 // waits; 0 when that cannot be told yet.
-func (p *pace) wait(sale seckill.SaleID, seq, position int64, now time.Time) time.Duration {
+func (r *rates) wait(sale seckill.SaleID, seq, position int64, now time.Time) time.Duration {
 	finished := seq - position
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.sales[sale]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sales[sale]
 	switch {
 	case s == nil:
-		if len(p.sales) >= pacedSales {
-			clear(p.sales)
+		if len(r.sales) >= pacedSales {
+			clear(r.sales)
 		}
 		s = &progress{finished: finished, at: now}
-		p.sales[sale] = s
+		r.sales[sale] = s
 	case now.Sub(s.at) > paceLife || finished < s.finished:
 		// The last look is too old; or fewer are finished than at the last look, because a
 		// rebuild has begun to count anew. A ticket at the very front has position 1, never 0,
