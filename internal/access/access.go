@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"seckill"
 	"seckill/internal/room"
@@ -182,6 +183,7 @@ func New(c Config) (*Guard, error) {
 		g.Nodes = newMemory()
 	}
 	g.rules.wake, g.rules.loaded, g.rules.seed = make(chan struct{}, 1), make(chan struct{}), maphash.MakeSeed()
+	g.rules.looking, g.rules.learning = semaphore.NewWeighted(1), semaphore.NewWeighted(1)
 	g.rules.tries = map[triesKey]tries{}
 	g.rules.lists.Store(&map[seckill.SaleID]list{})
 	for i, k := range []*keys{&g.passes, &g.answers, &g.work} {

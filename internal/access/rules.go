@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"seckill"
 	"seckill/internal/duty"
 )
@@ -52,13 +54,13 @@ type rules struct {
 	loaded chan struct{} // closed once they have been read
 	once   sync.Once
 
-	looking sync.Mutex // one look at a time
+	looking *semaphore.Weighted // one look at a time; a lock that obeys a context
 	seen    map[string]int64
 	read    time.Time    // up to which the tries are read
 	looked  atomic.Int64 // when that was done last, in nanoseconds since 1970; 0: Run has not begun
 
-	learning sync.Mutex // one look because of an unknown sale at a time
-	learnt   time.Time  // when the last of them ended
+	learning *semaphore.Weighted // one look because of an unknown sale at a time
+	learnt   time.Time           // when the last of them ended
 
 	listing sync.Mutex // one reading of lists at a time
 	lists   atomic.Pointer[map[seckill.SaleID]list]
@@ -202,16 +204,18 @@ func (g *Guard) Look(ctx context.Context) error {
 
 // Learn looks at once, because somebody asks for a sale that this node has not heard of:
 // one that was made a moment ago. Whatever is asked for, that is one look in learnPause,
-// and nobody waits much longer than for that.
+// and nobody waits longer than lookPause, also while a look of Run hangs.
 func (g *Guard) Learn(ctx context.Context) {
 	r := &g.rules
-	r.learning.Lock()
-	defer r.learning.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, lookPause)
+	defer cancel()
+	if r.learning.Acquire(ctx, 1) != nil {
+		return
+	}
+	defer r.learning.Release(1)
 	if time.Since(r.learnt) < learnPause {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookPause)
-	defer cancel()
 	if err := g.lookAtRules(ctx); err != nil {
 		g.Wake() // Run tells of it
 	}
@@ -221,8 +225,10 @@ func (g *Guard) Learn(ctx context.Context) {
 // lookAtRules reads all but the lists of who may buy.
 func (g *Guard) lookAtRules(ctx context.Context) error {
 	r := &g.rules
-	r.looking.Lock()
-	defer r.looking.Unlock()
+	if err := r.looking.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.looking.Release(1)
 	versions, newest, err := g.Store.AccessState(ctx)
 	if err != nil {
 		return err

@@ -22,6 +22,10 @@ type Lists interface {
 	SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add, more bool) (int, error)
 }
 
+// unknownWait is how long a purchase waits for the store because nothing is known of its
+// sale, each of the two times: it has a place among those who buy.
+const unknownWait = 250 * time.Millisecond
+
 // passHeader carries a pass for clients that send no body.
 const passHeader = "X-Seckill-Pass"
 
@@ -51,7 +55,9 @@ func (a *API) admitted(r *request, sale seckill.SaleID, pass string) error {
 	who, address := access.Asker{Buyer: r.who.Buyer, Since: r.who.Since}, func() netip.Addr { return a.client(r.Request) }
 	err := a.Access.Admit(sale, who, pass, address)
 	if errors.Is(err, access.ErrUnread) {
-		a.Access.Learn(r.Context())
+		ctx, cancel := context.WithTimeout(r.Context(), unknownWait)
+		defer cancel()
+		a.Access.Learn(ctx)
 		err = a.Access.Admit(sale, who, pass, address)
 	}
 	return err

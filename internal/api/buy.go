@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -75,7 +76,9 @@ func (a *API) unknownSale(r *request, sale seckill.SaleID, err error) error {
 	if !errors.Is(err, seckill.ErrUnavailable) {
 		return err
 	}
-	if a.Sales.Missing(r.Context(), sale) {
+	ctx, cancel := context.WithTimeout(r.Context(), unknownWait)
+	defer cancel()
+	if a.Sales.Missing(ctx, sale) {
 		return seckill.ErrNotFound
 	}
 	return err

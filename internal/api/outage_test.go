@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/access"
+	"seckill/internal/gate"
 	"seckill/internal/order"
+	"seckill/internal/sale"
+	"seckill/internal/store"
 )
 
 func TestWhileTheGateIsRebuilt(t *testing.T) {
@@ -165,5 +171,67 @@ func TestAnOutageIsOneLineASecond(t *testing.T) {
 		fail(3)
 		require.Equal(t, 2, said())
 		require.Contains(t, s.log.String(), `"unsaid":99`)
+	})
+}
+
+// hanging is a store that stops answering about sales, as a database that was stopped.
+type hanging struct {
+	*store.Store
+	hangs *atomic.Bool
+}
+
+func (h hanging) wait(ctx context.Context) error {
+	if !h.hangs.Load() {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (h hanging) AccessState(ctx context.Context) (map[string]int64, seckill.SaleID, error) {
+	if err := h.wait(ctx); err != nil {
+		return nil, 0, err
+	}
+	return h.Store.AccessState(ctx)
+}
+
+func (h hanging) Sales(ctx context.Context, before seckill.SaleID, most int) ([]seckill.Sale, error) {
+	if err := h.wait(ctx); err != nil {
+		return nil, err
+	}
+	return h.Store.Sales(ctx, before, most)
+}
+
+// Only the store knows that there is no such sale. Who asks for one while the store hangs
+// has a place among those who buy, and must not keep it.
+func TestABuyOfAnUnknownSaleWaitsForAHangingStoreWithABound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var h hanging
+		s := newSystem(t, func(c *Config) {
+			h = hanging{c.Store.(*store.Store), new(atomic.Bool)}
+			var err error
+			c.Access, err = access.New(access.Config{Settings: closeLimits(), Store: h, Secrets: [][]byte{[]byte(theSecret)}, Now: c.Gate.(*gate.Memory).Now, Log: c.Log})
+			require.NoError(t, err)
+			c.Sales = sale.New(h, c.Gate.(*gate.Memory), c.Log, sale.Options{})
+		})
+		s.as(otherName, "POST", ticketPath(999), "").problem(404, "not_found")
+		h.hangs.Store(true)
+		pass(time.Second) // the look that is due waits for the store, for five seconds
+		var g sync.WaitGroup
+		for i := range 10 {
+			g.Go(func() {
+				began := time.Now()
+				for range 3 {
+					s.as(fmt.Sprint("buyer ", i), "POST", ticketPath(999), "").problem(503, "unavailable")
+				}
+				require.LessOrEqual(t, time.Since(began), 3*2*unknownWait)
+			})
+		}
+		g.Wait()
+		s.as(otherName, "POST", ticketPath(s.open.ID), "").is(202)
+		h.hangs.Store(false)
+		pass(10 * time.Second)
+		s.as(otherName, "POST", ticketPath(999), "").problem(404, "not_found")
 	})
 }

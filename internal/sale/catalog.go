@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
 	"seckill"
@@ -42,8 +43,8 @@ type Catalog struct {
 	gate   CatalogGate
 	asking singleflight.Group
 
-	oneQuestion sync.Mutex // for the newest sale, at a time
-	asked       time.Time  // when the last one was
+	oneQuestion *semaphore.Weighted // for the newest sale, at a time
+	asked       time.Time           // when the last one was
 
 	mu    sync.Mutex
 	cache map[seckill.SaleID]cached
@@ -53,6 +54,7 @@ type Catalog struct {
 	// missing are ids below the newest that no sale has.
 	missing      map[seckill.SaleID]time.Time
 	nextQuestion *question // for the newest sale, not asked yet
+	failed       failure   // of the last question for the newest sale
 	// orders are the orders of the open sales that lists under way go on with, oldest first.
 	orders []snapshot
 }
@@ -88,6 +90,7 @@ const (
 	storeTime = 2 * time.Second        // for one question; then who has no copy is told that nothing is known
 	copyWait  = 100 * time.Millisecond // for whom a copy is there
 	newestGap = 20 * time.Millisecond  // between questions for the newest sale
+	failedGap = 500 * time.Millisecond // after one that failed: meanwhile who asks is told so at once
 )
 
 // errHangs says that the store did not answer in time.
@@ -189,9 +192,13 @@ func (s *Sales) Missing(ctx context.Context, id seckill.SaleID) bool {
 }
 
 // newest reads the highest sale id. All who ask for unknown ids at the same time share one
-// query, made after they asked.
+// query, made after they asked. Once one has failed, nobody waits for a moment.
 func (s *Catalog) newest(ctx context.Context) (seckill.SaleID, error) {
 	s.mu.Lock()
+	if f := s.failed; f.err != nil && time.Since(f.at) < failedGap {
+		s.mu.Unlock()
+		return 0, f.err
+	}
 	q := s.nextQuestion
 	if q == nil {
 		q = &question{answered: make(chan struct{})}
@@ -217,8 +224,8 @@ type question struct {
 
 func (s *Catalog) askNewest(q *question) {
 	defer close(q.answered)
-	s.oneQuestion.Lock()
-	defer s.oneQuestion.Unlock()
+	_ = s.oneQuestion.Acquire(context.Background(), 1) // bounded: each of them is
+	defer s.oneQuestion.Release(1)
 	_ = duty.Rest(context.Background(), newestGap-time.Since(s.asked))
 	s.mu.Lock()
 	s.nextQuestion = nil
@@ -230,6 +237,15 @@ func (s *Catalog) askNewest(q *question) {
 	if q.err = err; len(sales) > 0 {
 		q.id = sales[0].ID
 	}
+	s.mu.Lock()
+	s.failed = failure{err, time.Now()}
+	s.mu.Unlock()
+}
+
+// failure is that of a question for the newest sale, and when it came.
+type failure struct {
+	err error // nil: it was answered
+	at  time.Time
 }
 
 // list shows a list that is read by f, or its copy.

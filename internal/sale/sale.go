@@ -17,6 +17,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"seckill"
 	"seckill/internal/duty"
 )
@@ -60,7 +62,7 @@ type Sales struct {
 
 // New returns the sales of a store and a gate.
 func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
-	catalog := &Catalog{store: store, gate: gate, cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}, missing: map[seckill.SaleID]time.Time{}}
+	catalog := &Catalog{store: store, gate: gate, cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}, missing: map[seckill.SaleID]time.Time{}, oneQuestion: semaphore.NewWeighted(1)}
 	keeper := &Keeper{store: store, gate: gate, log: log, only: o.OnlyNode, node: rand.Text(),
 		changed: duty.NewSignal(), closed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
 	keeper.unsure.Store(true)
