@@ -74,6 +74,23 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	require.EqualValues(t, 6, cut.Left)
 	sale.Version, sale.Paused = 3, false
 	require.NoError(t, g.Apply(ctx, sale))
+
+	t.Log("and be stopped while the store is away too")
+	stop := seckill.Stop{Sale: sale.ID, At: time.Now().UTC().Truncate(time.Millisecond), By: seckill.Actor{Who: "root"}}
+	require.NoError(t, g.Stop(ctx, stop))
+	ended := stop
+	ended.End = true
+	require.NoError(t, g.Stop(ctx, ended))
+	require.NoError(t, g.Stop(ctx, stop))
+	stops, err := g.Stops(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []seckill.Stop{ended}, stops, "a pause does not hide an end")
+	require.NoError(t, g.Learned(ctx, ended))
+	stops, err = g.Stops(ctx)
+	require.NoError(t, err)
+	require.Empty(t, stops)
+	sale.Version = 4
+	require.NoError(t, g.Apply(ctx, sale))
 	memory("0")
 	a, err := g.Reserve(ctx, sale.ID, "cid", 1)
 	require.NoError(t, err)

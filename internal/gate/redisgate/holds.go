@@ -124,7 +124,7 @@ func (g *Gate) settled(ctx context.Context, t *seckill.Ticket, state string) (bo
 func (g *Gate) disown(ctx context.Context, id seckill.SaleID, buyer, hold string) {
 	why := "no gate has written this hold"
 	kept, _ := json.Marshal(map[string]string{"from": "holds", "sale": id.String(), "buyer": buyer, "content": hold, "why": why, "at": time.Now().UTC().Format(time.RFC3339)})
-	if first, err := g.disownScript(ctx, id, buyer, hold, string(kept)); err == nil && !first {
+	if first, err := g.disownScript(ctx, bucket(id), g.holdsKey(id), buyer, hold, string(kept)); err == nil && !first {
 		return
 	}
 	g.asides["holds"].Inc()

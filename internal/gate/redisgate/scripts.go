@@ -20,8 +20,8 @@ var luaFiles embed.FS
 // the only one that builds its keys and arguments; their order, and what comes back,
 // stands on top of the script. All but reserve run when Redis has no memory left: they
 // empty the outbox, bring units back, and close sales.
-var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown *rueidis.Lua }{
-	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always), lua("aside", always), lua("disown", always),
+var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, stop *rueidis.Lua }{
+	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always), lua("aside", always), lua("disown", always), lua("stop", always),
 }
 
 const always = "#!lua flags=allow-oom\n"
@@ -114,10 +114,16 @@ func (g *Gate) asideScript(ctx context.Context, b int, entry, kept string) (firs
 	return said == "aside", err
 }
 
-// disownScript runs lua/disown.lua for a hold of a sale, and tells whether it was still
-// there.
-func (g *Gate) disownScript(ctx context.Context, id seckill.SaleID, buyer, hold, kept string) (first bool, err error) {
-	answer, err := g.run(ctx, bucket(id), scripts.disown, []string{g.holdsKey(id), g.asideKey(bucket(id))}, []string{buyer, hold, kept, strconv.Itoa(asideMost)})
+// stopScript runs lua/stop.lua.
+func (g *Gate) stopScript(ctx context.Context, id seckill.SaleID, note, field string) error {
+	_, err := g.call(ctx, id, scripts.stop, []string{g.saleKey(id), g.stopsKey(bucket(id))}, []string{id.String(), note, field})
+	return err
+}
+
+// disownScript runs lua/disown.lua for a field of a hash, such as the hold of a buyer, and
+// tells whether it was still there.
+func (g *Gate) disownScript(ctx context.Context, b int, hash, field, content, kept string) (first bool, err error) {
+	answer, err := g.run(ctx, b, scripts.disown, []string{hash, g.asideKey(b)}, []string{field, content, kept, strconv.Itoa(asideMost)})
 	if err != nil {
 		return false, err
 	}

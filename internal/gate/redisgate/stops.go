@@ -7,27 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"seckill"
-	"seckill/internal/gate"
 )
 
-// Stop stops a sale while the store is away: for all nodes, at once. The note of it is
-// written first, and a rebuild leaves it as it is, so that the store learns of it
-// before a rebuild could open the sale again.
+// Stop stops a sale while the store is away: for all nodes, at once, also when Redis' memory
+// is full. A rebuild leaves the note of it as it is, so that the store learns of it before a
+// rebuild could open the sale again.
 func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
-	b := bucket(stop.Sale)
-	client, err := g.up(b)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
-	defer cancel()
-	open, err := client.Do(ctx, client.B().Hget().Key(g.saleKey(stop.Sale)).Field(fieldOpen).Build()).ToString()
-	if err != nil || open != "1" {
-		return gate.Closed(stop.Sale)
-	}
 	note, err := json.Marshal(stop)
 	if err != nil {
 		return err
@@ -36,12 +22,8 @@ func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
 	if stop.End {
 		field = fieldEnded
 	}
-	for _, answer := range client.DoMulti(ctx,
-		client.B().Hset().Key(g.stopsKey(b)).FieldValue().FieldValue(stop.Sale.String(), string(note)).Build(),
-		client.B().Hset().Key(g.saleKey(stop.Sale)).FieldValue().FieldValue(field, "1").Build()) {
-		if err := answer.Error(); err != nil {
-			return g.fail(b, err)
-		}
+	if err := g.stopScript(ctx, stop.Sale, string(note), field); err != nil {
+		return err
 	}
 	g.flags.Clear(stop.Sale)
 	return nil
@@ -65,7 +47,7 @@ func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
 		for id, note := range notes {
 			var stop seckill.Stop
 			if bad := json.Unmarshal([]byte(note), &stop); bad != nil || stop.Sale.String() != id {
-				err = errors.Join(err, g.putStopAside(ctx, client, b, id, note))
+				err = errors.Join(err, g.putStopAside(ctx, b, id, note))
 				continue
 			}
 			all = append(all, stop)
@@ -76,21 +58,17 @@ func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
 
 // putStopAside keeps a note that cannot be read where a person finds it, with an alarm: it
 // may be that of a stop, and no node would be ready while it waits for the store.
-func (g *Gate) putStopAside(ctx context.Context, client rueidis.Client, b int, id, note string) error {
-	sale, note := strings.ToValidUTF8(id[:min(len(id), 100)], "?"), strings.ToValidUTF8(note[:min(len(note), 1000)], "?")
-	kept, err := json.Marshal(map[string]string{"from": "stops", "entry": sale, "content": note, "why": "it is no note of a stop", "at": time.Now().UTC().Format(time.RFC3339)})
+func (g *Gate) putStopAside(ctx context.Context, b int, id, note string) error {
+	sale, content := strings.ToValidUTF8(id[:min(len(id), 100)], "?"), strings.ToValidUTF8(note[:min(len(note), 1000)], "?")
+	kept, err := json.Marshal(map[string]string{"from": "stops", "entry": sale, "content": content, "why": "it is no note of a stop", "at": time.Now().UTC().Format(time.RFC3339)})
 	if err != nil {
 		return err
 	}
-	g.asides["stops"].Inc()
-	g.log.Error("gate: the note of an emergency stop cannot be read and is put aside; see whether that sale should be stopped", "bucket", b, "sale", sale, "content", note)
-	for _, answer := range client.DoMulti(ctx,
-		client.B().Lpush().Key(g.asideKey(b)).Element(string(kept)).Build(),
-		client.B().Hdel().Key(g.stopsKey(b)).Field(id).Build()) {
-		if err := answer.Error(); err != nil {
-			return g.fail(b, err)
-		}
+	if first, err := g.disownScript(ctx, b, g.stopsKey(b), id, note, string(kept)); err != nil || !first {
+		return err
 	}
+	g.asides["stops"].Inc()
+	g.log.Error("gate: the note of an emergency stop cannot be read and is put aside; see whether that sale should be stopped", "bucket", b, "sale", sale, "content", content)
 	return nil
 }
 
