@@ -38,6 +38,13 @@ func CurrencyDigits(code string) (digits int, ok bool) {
 	return digits, ok
 }
 
+// FormatDecimal writes an amount of minor units with the digits of its currency and without
+// its code, as a column of an export: "99.00", "9900", "-0.005".
+func FormatDecimal(minor int64, currency string) string {
+	amount, _, _ := strings.Cut(FormatMoney(minor, currency), " ")
+	return amount
+}
+
 // FormatMoney writes an amount of minor units with the digits of its currency,
 // as commands, exports and logs show it: "99.00 CNY", "9900 JPY", "-0.005 KWD".
 // An amount in what is no currency stays in minor units, and says so.

@@ -1,9 +1,13 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -236,4 +240,33 @@ func TestAListHas20ItemsUnlessToldOtherwise(t *testing.T) {
 	s.anybody("GET", "/api/sales", "").is(200).into(&l)
 	require.Len(t, l.Items, 20)
 	require.NotEmpty(t, l.Next)
+}
+
+// ordersOf is money whose orders are these.
+type ordersOf struct {
+	Money
+	orders []seckill.Order
+}
+
+func (o ordersOf) AllOrders(context.Context, seckill.OrderFilter) ([]seckill.Order, error) {
+	return o.orders, nil
+}
+
+// Who opens the export in a spreadsheet must not read 9,900 yen as 99, nor 99 yuan as 9,900.
+func TestTheExportOfOrdersHasTheDigitsOfEachCurrency(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	of := func(currency string, amount, refunded int64) seckill.Order {
+		return seckill.Order{ID: s.order, Sale: 1, Buyer: ownerName, Quantity: 1, Amount: amount, Currency: currency, State: seckill.Paid, RefundedAmount: refunded}
+	}
+	s.api.Money = ordersOf{s.api.Money, []seckill.Order{of("CNY", 9900, 150), of("JPY", 9900, 150), of("KWD", 9900, 150)}}
+	c := call{method: "GET", path: "/api/admin/orders", token: token(t, "sam", seckill.RoleSupport), header: []string{"Accept", "text/csv"}}
+	rows, err := csv.NewReader(bytes.NewReader(s.do(c).is(200).body)).ReadAll()
+	require.NoError(t, err)
+	at := func(row int, column string) string { return rows[row][slices.Index(rows[0], column)] }
+	for row, want := range map[int][2]string{1: {"99.00", "1.50"}, 2: {"9900", "150"}, 3: {"9.900", "0.150"}} {
+		require.Equal(t, want, [2]string{at(row, "amount_decimal"), at(row, "refunded_decimal")})
+		require.Equal(t, "9900", at(row, "amount"), "minor units, as ever")
+		require.Equal(t, "150", at(row, "refunded_amount"))
+	}
 }

@@ -73,11 +73,12 @@ func (a *API) ordersCSV(w http.ResponseWriter, r *request, f seckill.OrderFilter
 	w.WriteHeader(http.StatusOK)
 	deadline := http.NewResponseController(w)
 	out := csv.NewWriter(w)
-	_ = out.Write([]string{"order", "sale", "title", "buyer", "quantity", "amount", "currency", "state", "created_at", "expires_at", "refunded_amount", "returned_units"})
+	_ = out.Write([]string{"order", "sale", "title", "buyer", "quantity", "amount", "currency", "state", "created_at", "expires_at", "refunded_amount", "returned_units", "amount_decimal", "refunded_decimal"})
 	for written := 0; len(orders) > 0; {
 		for _, o := range orders {
 			_ = out.Write([]string{o.ID, o.Sale.String(), plain(o.Title), plain(o.Buyer), strconv.Itoa(o.Quantity), strconv.FormatInt(o.Amount, 10), o.Currency, string(o.State),
-				o.CreatedAt.UTC().Format(time.RFC3339), o.ExpiresAt.UTC().Format(time.RFC3339), strconv.FormatInt(o.RefundedAmount, 10), strconv.Itoa(o.ReturnedUnits)})
+				o.CreatedAt.UTC().Format(time.RFC3339), o.ExpiresAt.UTC().Format(time.RFC3339), strconv.FormatInt(o.RefundedAmount, 10), strconv.Itoa(o.ReturnedUnits),
+				seckill.FormatDecimal(o.Amount, o.Currency), seckill.FormatDecimal(o.RefundedAmount, o.Currency)})
 		}
 		written += len(orders)
 		_ = deadline.SetWriteDeadline(time.Now().Add(streamWrite))

@@ -94,14 +94,14 @@ func (b Books) CSV() [][]string {
 	rows := [][]string{{"at", "kind", "provider", "reference", "refund", "order", "amount", "minor_units", "currency", "state"}}
 	for _, v := range b.Items {
 		rows = append(rows, []string{v.At.Format(time.RFC3339), v.Kind, v.Provider, text(v.Reference), text(v.Refund), text(v.Order),
-			decimal(v.Amount, v.Currency), strconv.FormatInt(v.Amount, 10), v.Currency, v.State})
+			seckill.FormatDecimal(v.Amount, v.Currency), strconv.FormatInt(v.Amount, 10), v.Currency, v.State})
 	}
 	for _, s := range b.Sums {
 		for _, line := range []struct {
 			kind   string
 			amount int64
 		}{{"opening", s.Opening}, {"captured", s.Captured}, {"refunded", -s.Refunded}, {"closing", s.Closing}} {
-			rows = append(rows, []string{"", "sum: " + line.kind, "", "", "", "", decimal(line.amount, s.Currency), strconv.FormatInt(line.amount, 10), s.Currency, ""})
+			rows = append(rows, []string{"", "sum: " + line.kind, "", "", "", "", seckill.FormatDecimal(line.amount, s.Currency), strconv.FormatInt(line.amount, 10), s.Currency, ""})
 		}
 	}
 	return rows
@@ -276,10 +276,4 @@ func differ(ours, theirs []seckill.Booking, from, to time.Time) (all []Differenc
 		}
 	}
 	return all
-}
-
-// decimal writes minor units with the digits of the currency, for a spreadsheet.
-func decimal(minor int64, currency string) string {
-	amount, _, _ := strings.Cut(seckill.FormatMoney(minor, currency), " ")
-	return amount
 }
