@@ -33,7 +33,7 @@ on which somebody has changed Redis or the database by hand.`,
 			}
 			var failed error
 			for _, id := range args {
-				sale, err := ask(&s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
+				sale, err := askLong(&s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
 					return c.ChangeSale(ctx, id, "rebuild", nil)
 				})
 				if err != nil {

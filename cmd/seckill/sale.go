@@ -241,7 +241,7 @@ other, and print a report for each. The exit status is 0 only if everything hold
 			}
 			broken := false
 			for _, id := range args {
-				report, err := ask(&s, cmd, func(ctx context.Context, c *client.Client) (seckill.Report, error) { return c.Audit(ctx, id) })
+				report, err := askLong(&s, cmd, func(ctx context.Context, c *client.Client) (seckill.Report, error) { return c.Audit(ctx, id) })
 				if err != nil {
 					return err
 				}

@@ -55,8 +55,9 @@ func (s *server) secret(cmd *cobra.Command) (app.Config, []byte, error) {
 }
 
 const (
-	callTimeout = 30 * time.Second
-	callToken   = 10 * time.Minute // life of a token made for one command
+	callTimeout  = 30 * time.Second
+	heavyTimeout = 80 * time.Second // of an audit or a rebuild: a server takes up to a minute for them
+	callToken    = 10 * time.Minute // life of a token made for one command
 )
 
 // as is the client of an administrator.
@@ -94,6 +95,14 @@ func ask[T any](s *server, cmd *cobra.Command, f func(ctx context.Context, c *cl
 	}
 	v, err = f(cmd.Context(), c)
 	return v, s.asked(err)
+}
+
+// askLong is ask for what may take a server its time.
+func askLong[T any](s *server, cmd *cobra.Command, f func(ctx context.Context, c *client.Client) (T, error)) (T, error) {
+	return ask(s, cmd, func(ctx context.Context, c *client.Client) (T, error) {
+		c.HTTP = &http.Client{Timeout: heavyTimeout}
+		return f(ctx, c)
+	})
 }
 
 func printJSON(cmd *cobra.Command, v any) error {

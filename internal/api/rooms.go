@@ -17,18 +17,20 @@ import (
 //	orders    orders, payments, tickets     a quarter of that
 //	accounts  login, register, challenge    accountPlaces; hashing itself: limits.hashing
 //	admin     /api/admin                    adminPlaces
+//	stops     POST …/pause, …/end, …/resume stopPlaces: whoever stops a sale waits for no list
 //	audits    heavy, within admin           auditPlaces
 //	streams   consoles that watch: streamPlaces
 //	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
-	buying, results, pages, orders, accounts, admin, streams, downloads *room.Room
-	audits                                                              *room.Fair
-	patience                                                            time.Duration
+	buying, results, pages, orders, accounts, admin, stops, streams, downloads *room.Room
+	audits                                                                     *room.Fair
+	patience                                                                   time.Duration
 }
 
 const (
 	accountPlaces  = 1024
 	adminPlaces    = 64
+	stopPlaces     = 8
 	streamPlaces   = 256
 	downloadPlaces = 8
 	auditPlaces    = 2  // on a node: each reads all that a sale has at the gate and in the store, or a period's books
@@ -40,6 +42,7 @@ const (
 	storePatience = 5 * time.Second
 	adminBound    = 15 * time.Second // the same for administrators, who stop a sale within 3 s: see internal/sale
 	heavyBound    = time.Minute
+	writeMargin   = 15 * time.Second // beside heavyBound, to write what such a route answers
 )
 
 // heavy are the administrators' routes that read or write much.
@@ -66,6 +69,8 @@ func routeBound(to audience, path string) time.Duration {
 // within serves requests of a heavy route: few at once, and each person in turn.
 func (a *API) within(serve func(http.ResponseWriter, *request) error) func(http.ResponseWriter, *request) error {
 	return func(w http.ResponseWriter, r *request) error {
+		// The server's own bound on writing is shorter: the answer would be lost.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(heavyBound + writeMargin))
 		leave, err := a.rooms.audits.Enter(r.Context(), r.who.Buyer)
 		if err != nil {
 			return err
@@ -90,7 +95,7 @@ func newRooms(c Config, m *room.Metrics) rooms {
 	return rooms{
 		patience: c.Patience,
 		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
-		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
+		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), stops: room.New("stops", stopPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
 	}
 }
@@ -112,6 +117,8 @@ func (r *rooms) of(q *http.Request, buying bool) *room.Room {
 		return r.streams
 	case rest == "admin/orders" && wantsCSV(q):
 		return r.downloads
+	case strings.HasPrefix(rest, "admin/sales/") && (strings.HasSuffix(rest, "/pause") || strings.HasSuffix(rest, "/end") || strings.HasSuffix(rest, "/resume")):
+		return r.stops
 	case strings.HasPrefix(rest, "admin/"):
 		return r.admin
 	case strings.HasPrefix(rest, "sales"), rest == "openapi.json":

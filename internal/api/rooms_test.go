@@ -8,28 +8,38 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"seckill"
 )
 
 // Each kind of work has places of its own: a full room says busy, and the others go on.
 func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
-	const buying, results, pages, orders = "buying", "results", "pages", "orders"
-	for room, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: ""} {
+	const buying, results, pages, orders, admin, stops, accounts = "buying", "results", "pages", "orders", "admin", "stops", "accounts"
+	for room, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: "", admin: "", stops: "", accounts: ""} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
 			s.raiseFlag()
-			rooms := map[string]interface{ Enter() error }{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders}
-			require.NoError(t, rooms[room].Enter())
+			rooms := map[string]interface{ Enter() error }{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders,
+				admin: s.api.rooms.admin, stops: s.api.rooms.stops, accounts: s.api.rooms.accounts}
+			for rooms[room].Enter() == nil { // until it is full
+			}
 			before := s.world()
 			for kind, c := range map[string]call{
-				buying:  {method: "POST", path: ticketPath(s.paused.ID)},
-				results: {method: "GET", path: ticketPath(s.open.ID)},
-				pages:   {method: "GET", path: "/order/detail/" + s.order},
-				orders:  {method: "GET", path: "/api/orders/" + s.order},
+				buying:   {method: "POST", path: ticketPath(s.paused.ID)},
+				results:  {method: "GET", path: ticketPath(s.open.ID)},
+				pages:    {method: "GET", path: "/order/detail/" + s.order},
+				orders:   {method: "GET", path: "/api/orders/" + s.order},
+				admin:    {method: "GET", path: "/api/admin/orders", token: token(t, adminName, seckill.RoleAdmin)},
+				stops:    {method: "POST", path: "/api/admin/sales/999/pause", token: token(t, adminName, seckill.RoleAdmin)},
+				accounts: {method: "POST", path: "/api/challenge", body: "{}"},
 			} {
-				c.token = token(t, ownerName, "")
+				if c.token == "" {
+					c.token = token(t, ownerName, "")
+				}
 				a := s.do(c)
 				if kind == room {
 					a.problem(503, "busy")
@@ -44,6 +54,29 @@ func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 			s.anybody("POST", ticketPath(s.soldOut.ID), "").problem(409, "sold_out") // the flag costs nothing
 		})
 	}
+}
+
+// deadlined is an answer that knows until when it may be written.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (d *deadlined) SetWriteDeadline(t time.Time) error {
+	d.until = t
+	return nil
+}
+
+// An audit may take a minute; what it found must still reach who asked.
+func TestTheAnswerOfAHeavyRouteMayBeWrittenLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		s.api.ServeHTTP(w, call{method: "GET", path: "/api/admin/sales/" + s.open.ID.String() + "/audit", token: token(t, adminName, seckill.RoleAdmin)}.request())
+		require.Equal(t, 200, w.Code)
+		require.Greater(t, time.Until(w.until), heavyBound)
+	})
 }
 
 // A place is given back however a request ends.
