@@ -76,6 +76,7 @@ type Accounts struct {
 	life   time.Duration // of a token
 	nobody string        // the hash of a password that nobody has
 	hash   func(form string) (string, error)
+	match  func(password, hash string) (bool, error)
 }
 
 // New returns the accounts of a store. Tokens are signed with secret and live
@@ -86,7 +87,27 @@ func New(store Store, secret []byte, life time.Duration) (*Accounts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Accounts{store: store, secret: secret, life: life, nobody: nobody, hash: hash}, nil
+	return &Accounts{store: store, secret: secret, life: life, nobody: nobody, hash: hash, match: matches}, nil
+}
+
+// In returns the same accounts, whose passwords are hashed inside of place: it runs the work,
+// or returns an error, which is then that of what was asked for. The store is asked before
+// and after, outside of it.
+func (a *Accounts) In(place func(work func()) error) *Accounts {
+	in := *a
+	in.hash = func(form string) (hash string, err error) {
+		if full := place(func() { hash, err = a.hash(form) }); full != nil {
+			return "", full
+		}
+		return hash, err
+	}
+	in.match = func(password, hash string) (same bool, err error) {
+		if full := place(func() { same, err = a.match(password, hash) }); full != nil {
+			return false, full
+		}
+		return same, err
+	}
+	return &in
 }
 
 // Session is what a buyer gets by logging in.
@@ -173,7 +194,7 @@ func (a *Accounts) Login(ctx context.Context, name, password, code string) (Sess
 	case err != nil:
 		return Session{}, err
 	}
-	ok, herr := matches(password, hash)
+	ok, herr := a.match(password, hash)
 	if herr != nil {
 		return Session{}, herr
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/alexedwards/argon2id"
-
 	"seckill"
 )
 
@@ -68,7 +66,7 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string, noFac
 	if err != nil {
 		return Person{}, err
 	}
-	hash, err := argon2id.CreateHash(form, hashing)
+	hash, err := a.hash(form)
 	if err != nil {
 		return Person{}, err
 	}
@@ -95,10 +93,10 @@ func (a *Accounts) ChangePassword(ctx context.Context, who Who, old, password st
 	if err != nil {
 		return Session{}, err
 	}
-	if ok, err := matches(old, v.Hash); err != nil || !ok || len(old) > MaxPassword {
+	if ok, err := a.match(old, v.Hash); err != nil || !ok || len(old) > MaxPassword {
 		return Session{}, cmp.Or(err, ErrLogin)
 	}
-	hash, err := argon2id.CreateHash(form, hashing)
+	hash, err := a.hash(form)
 	if err != nil {
 		return Session{}, err
 	}

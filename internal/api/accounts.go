@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -42,13 +43,7 @@ func (a *API) register(w http.ResponseWriter, r *request) error {
 	if err := a.mayRegister(r, c.Invite, solution{c.Work, c.Formula, c.Answer, c.Captcha}); err != nil {
 		return err
 	}
-	leave, err := a.limits.hashing.Enter(r.Context(), address)
-	if err != nil {
-		return err
-	}
-	s, err := a.hash(leave, func() (account.Session, error) {
-		return a.Accounts.RegisterInvited(r.Context(), c.Name, c.Password, c.Invite)
-	})
+	s, err := a.Accounts.In(a.hashes(r)).RegisterInvited(r.Context(), c.Name, c.Password, c.Invite)
 	if err != nil {
 		return err
 	}
@@ -75,45 +70,60 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 	}
 	device := a.limits.devices.knows(r.Request, c.Name)
 	slowed := false
-	for {
-		lane := a.limits.lane(c.Name, address, device)
-		if lane != nil && !slowed {
-			if err := lane.wait(r.Context()); err != nil {
-				return err
+	var kept error // that the password was not looked at
+	place := func(work func()) error {
+		until := time.Now().Add(loginWait)
+		for {
+			if lane := a.limits.lane(c.Name, address, device); lane != nil && !slowed {
+				if kept = lane.turn(r.Context(), neighbourhood(a.client(r.Request))); kept != nil {
+					return kept
+				}
+				if slowed = true; lane.wait > laneWait {
+					until = time.Now().Add(loginWait)
+				}
 			}
-			slowed = true
-		}
-		leave, err := a.limits.hashing.Enter(r.Context(), address)
-		if err != nil {
-			return err
-		}
-		// A try is counted only here, after the wait for a place, so a thousand guesses at
-		// once get no more fast tries than a thousand in a row: the others go to the slow lane.
-		if !a.limits.try(c.Name, address, device) && !slowed {
-			leave(0)
-			continue
-		}
-		s, err := a.hash(leave, func() (account.Session, error) { return a.Accounts.Login(r.Context(), c.Name, c.Password, c.Code) })
-		if errors.Is(err, account.ErrLogin) {
-			a.noteGuess(r, s.Buyer, s.Role, seckill.LogLogin, c.Name)
-			return a.limits.failed(c.Name, address, device, slowed)
-		}
-		if errors.Is(err, account.ErrFactor) && c.Code != "" {
-			a.limits.codes.count(coder)
-			a.limits.failed(c.Name, address, device, slowed)
-		}
-		if err != nil {
-			if c.Code != "" || !errors.Is(err, account.ErrFactor) { // who was not asked for the code has not failed
-				result, _ := code(err)
-				a.noteOwn(r, s.Buyer, s.Role, seckill.LogLogin, c.Name, result)
+			waits, cancel := context.WithDeadline(r.Context(), until)
+			leave, err := a.limits.hashing.Enter(waits, address)
+			cancel()
+			if kept = err; kept != nil {
+				if r.Context().Err() == nil && errors.Is(kept, context.DeadlineExceeded) {
+					kept = errHashing
+				}
+				return kept
 			}
-			return err
+			// A try is counted only here, after the wait for a place, so a thousand guesses at
+			// once get no more fast tries than a thousand in a row: the others go to the slow lane.
+			if !a.limits.try(c.Name, address, device) && !slowed {
+				leave(0)
+				continue
+			}
+			a.hash(leave, work)
+			return nil
 		}
-		a.noteOwn(r, s.Buyer, s.Role, seckill.LogLogin, c.Name, seckill.LogDone)
-		a.remember(w, r.Request, c.Name)
-		a.setSession(w, r.Request, s)
-		return writeJSON(w, http.StatusOK, s)
 	}
+	s, err := a.Accounts.In(place).Login(r.Context(), c.Name, c.Password, c.Code)
+	if kept != nil {
+		return kept
+	}
+	if errors.Is(err, account.ErrLogin) {
+		a.noteGuess(r, s.Buyer, s.Role, seckill.LogLogin, c.Name)
+		return a.limits.failed(c.Name, address, device, slowed)
+	}
+	if errors.Is(err, account.ErrFactor) && c.Code != "" {
+		a.limits.codes.count(coder)
+		a.limits.failed(c.Name, address, device, slowed)
+	}
+	if err != nil {
+		if c.Code != "" || !errors.Is(err, account.ErrFactor) { // who was not asked for the code has not failed
+			result, _ := code(err)
+			a.noteOwn(r, s.Buyer, s.Role, seckill.LogLogin, c.Name, result)
+		}
+		return err
+	}
+	a.noteOwn(r, s.Buyer, s.Role, seckill.LogLogin, c.Name, seckill.LogDone)
+	a.remember(w, r.Request, c.Name)
+	a.setSession(w, r.Request, s)
+	return writeJSON(w, http.StatusOK, s)
 }
 
 // me says who the cookie or the token names.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -250,6 +251,25 @@ func TestTheOwnerGetsInWhoeverElseTries(t *testing.T) {
 		login("192.0.2.4:1", goodPassword).is(200)
 		require.LessOrEqual(t, time.Since(began), namePace)
 
+		t.Log("and also while others try without end, each from a network of its own")
+		trying, enough := context.WithCancel(t.Context())
+		var others sync.WaitGroup
+		for i := range 32 {
+			others.Go(func() {
+				for try := 0; trying.Err() == nil; try++ {
+					login(fmt.Sprintf("[2001:db8:0:%x::1]:1", try<<5|i), "wrong horse battery")
+				}
+			})
+		}
+		pass(10 * time.Second)
+		for range 3 {
+			began = time.Now()
+			login("192.0.2.5:1", goodPassword).is(200)
+			require.LessOrEqual(t, time.Since(began), 2*namePace)
+		}
+		enough()
+		others.Wait()
+
 		t.Log("a cookie that is forged, of another name or too old says nothing")
 		for _, c := range []*http.Cookie{
 			{Name: deviceCookie, Value: "x"}, {Name: deviceCookie, Value: known.Value + "x"}, {Name: deviceCookie, Value: "9" + known.Value},
@@ -345,44 +365,6 @@ func TestFailedLoginsAndNewAccountsAreLimitedByAddress(t *testing.T) {
 		from("10.0.0.1:1", "198.51.100.2", "login", "yet another").problem(401, "unauthorized")
 		from("10.0.0.1:1", "198.51.100.7", "login", "yet another").problem(401, "unauthorized")
 	})
-}
-
-// Logins have a room of their own: bounded, and busy beyond it, at once.
-func TestACrowdThatLogsInIsBoundedAndBuyersGoOn(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t, func(c *Config) { c.MaxInFlight, c.Hashes = 300, 1 })
-	s.enter("register", takenName, goodPassword).is(201)
-	var in, busy, slow, other atomic.Int64
-	var g sync.WaitGroup
-	for i := range 2000 {
-		g.Go(func() {
-			w := httptest.NewRecorder()
-			began := time.Now()
-			s.api.ServeHTTP(w, call{method: "POST", path: "/api/login", body: fmt.Sprintf(`{"name":"somebody %d","password":%q}`, i, goodPassword), from: fmt.Sprintf("192.0.%d.%d:1", i/200, i%200)}.request())
-			switch w.Code {
-			case 401:
-				in.Add(1)
-			case 503:
-				busy.Add(1)
-				if !strings.Contains(w.Body.String(), `"code":"busy"`) || w.Header().Get("Retry-After") == "" {
-					other.Add(1)
-				}
-			default:
-				other.Add(1)
-			}
-			if time.Since(began) > 20*time.Second {
-				slow.Add(1)
-			}
-		})
-	}
-	for range 100 {
-		require.Equal(t, 202, s.as(otherName, "POST", ticketPath(s.open.ID), "").status)
-	}
-	g.Wait()
-	require.Zero(t, other.Load())
-	require.Zero(t, slow.Load())
-	require.Positive(t, in.Load())
-	require.Positive(t, busy.Load())
 }
 
 // All guesses may arrive at once, before the first of them has failed.

@@ -75,6 +75,17 @@ func (a *API) trusted(addr netip.Addr) bool {
 // IPv6, since whoever has one IPv6 address has all of its /64.
 func network(addr netip.Addr) string { return access.Network(addr).String() }
 
+// neighbourhood is the larger network that an address is in, a /24 with IPv4 and a /48 with
+// IPv6: what one renter of addresses has as a rule.
+func neighbourhood(addr netip.Addr) string {
+	bits := 24
+	if addr.Is6() && !addr.Is4In6() {
+		bits = 48
+	}
+	p, _ := addr.Unmap().WithZone("").Prefix(bits)
+	return p.String()
+}
+
 // unlistedProxy notes that a forwarding header came from an address that
 // http.trusted_proxies does not list. A proxy that was forgotten there makes all
 // its buyers one address, with one limit of logins for all of them.

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/go-chi/httprate"
 	dto "github.com/prometheus/client_model/go"
-	"golang.org/x/time/rate"
 
 	"seckill"
 	"seckill/internal/account"
@@ -34,8 +34,11 @@ const (
 	addressPace = 200 * time.Millisecond // by address, for all names
 	nameFactor  = 10                     // as many tries by name from all addresses as this many addresses have
 
-	laneWait = time.Second // longest wait in a slow lane
-	lanesMax = 10_000      // lanes that are remembered
+	loginWait = 900 * time.Millisecond // for all that one login waits for, the lane of a name aside
+	laneWait  = 600 * time.Millisecond // longest wait in a slow lane
+	nameWait  = 4 * time.Second        // in that of a name, in which each larger network has its turn
+	nameQueue = 64
+	lanesMax  = 10_000 // lanes that are remembered
 
 	deviceLife = 180 * 24 * time.Hour
 )
@@ -87,13 +90,13 @@ func (l *limits) lane(name, address, device string) *lane {
 	who := pair(name, address, device)
 	switch everywhere := pair(name, "", ""); {
 	case l.pairs.over(who):
-		return l.lanes.of(who, pairPace)
+		return l.lanes.of(who, pairPace, laneWait, int(laneWait/pairPace))
 	case device != "":
 		return nil // a browser that has logged in before is not slowed down by other people's tries
 	case l.names.over(everywhere):
-		return l.lanes.of(everywhere, namePace)
+		return l.lanes.of(everywhere, namePace, nameWait, nameQueue)
 	case l.addresses.over(address):
-		return l.lanes.of(address, addressPace)
+		return l.lanes.of(address, addressPace, laneWait, int(laneWait/addressPace))
 	}
 	return nil
 }
@@ -130,10 +133,13 @@ type lanes struct {
 	all map[string]*lane
 }
 
-// lane lets one after another through, at a pace.
-type lane struct{ *rate.Limiter }
+// lane lets one after another through, at a pace, each larger network in its turn.
+type lane struct {
+	*room.Fair
+	pace, wait time.Duration
+}
 
-func (l *lanes) of(key string, pace time.Duration) *lane {
+func (l *lanes) of(key string, pace, wait time.Duration, waiting int) *lane {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	one, ok := l.all[key]
@@ -141,29 +147,23 @@ func (l *lanes) of(key string, pace time.Duration) *lane {
 		if len(l.all) >= lanesMax {
 			clear(l.all)
 		}
-		one = &lane{rate.NewLimiter(rate.Every(pace), 1)}
+		one = &lane{room.NewLane(1, waiting, wait), pace, wait}
 		l.all[key] = one
 	}
 	return one
 }
 
-// wait waits for the next turn in the lane. Where it is further away than laneWait
-// the error is errSlowed, at once.
-func (l *lane) wait(ctx context.Context) error {
-	turn := l.Reserve()
-	if turn.Delay() > laneWait {
-		turn.Cancel()
+// turn waits for the next turn in the lane of somebody from that side. Where others are
+// before it for longer than the lane's wait the error is errSlowed.
+func (l *lane) turn(ctx context.Context, side string) error {
+	leave, err := l.Enter(ctx, side)
+	if errors.Is(err, seckill.ErrBusy) {
 		return errSlowed
 	}
-	timer := time.NewTimer(turn.Delay())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		turn.Cancel()
-		return ctx.Err()
+	if err == nil {
+		leave(l.pace)
 	}
+	return err
 }
 
 // failures counts by key within a sliding minute.
@@ -267,21 +267,33 @@ func (a *API) remember(w http.ResponseWriter, r *http.Request, name string) {
 const (
 	rushPerCore = 200 // purchases per second and core that make a rush
 	restFactor  = 6
+	restMost    = 500 * time.Millisecond // a machine that is slow for a moment must not close logins for longer
 )
 
-// hash has a password hashed by f, and gives its place back, after its rest, however
-// f ends.
-func (a *API) hash(leave func(rest time.Duration), f func() (account.Session, error)) (account.Session, error) {
+// hash has a password hashed by work, and gives its place back, after its rest, however
+// that ends.
+func (a *API) hash(leave func(rest time.Duration), work func()) {
 	began, answered := time.Now(), a.metrics.buyAnswers()
 	defer func() {
 		took := time.Since(began)
 		if a.metrics.buyAnswers()-answered < rushPerCore*float64(runtime.GOMAXPROCS(0))*took.Seconds()+1 {
 			leave(0)
 		} else {
-			leave(restFactor * took)
+			leave(min(restFactor*took, restMost))
 		}
 	}()
-	return f()
+	work()
+}
+
+// hashes is where the password of a request is hashed: account.Accounts.In.
+func (a *API) hashes(r *request) func(work func()) error {
+	return func(work func()) error {
+		leave, err := a.limits.hashing.Enter(r.Context(), network(a.client(r.Request)))
+		if err == nil {
+			a.hash(leave, work)
+		}
+		return err
+	}
 }
 
 // buyAnswers is how many purchases were answered so far, with whatever verdict.

@@ -106,13 +106,7 @@ func (a *API) changePassword(w http.ResponseWriter, r *request) error {
 	if a.limits.codes.over(r.who.Buyer) {
 		return errTooMany
 	}
-	leave, err := a.limits.hashing.Enter(r.Context(), network(a.client(r.Request)))
-	if err != nil {
-		return err
-	}
-	s, err := a.hash(leave, func() (account.Session, error) {
-		return a.Accounts.ChangePassword(r.Context(), r.who, body.Old, body.New)
-	})
+	s, err := a.Accounts.In(a.hashes(r)).ChangePassword(r.Context(), r.who, body.Old, body.New)
 	if errors.Is(err, account.ErrLogin) {
 		a.limits.codes.count(r.who.Buyer)
 		a.noteGuess(r, r.who.Buyer, r.who.Role, "me.password", r.who.Name)
@@ -209,13 +203,8 @@ func (a *API) setPassword(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
 	}
-	leave, err := a.limits.hashing.Enter(r.Context(), network(a.client(r.Request)))
-	if err != nil {
-		return err
-	}
-	defer leave(0)
 	return a.person(w, r, func() (account.Person, error) {
-		return a.Accounts.SetPassword(r.Context(), r.name(), body.Password, body.NoFactor)
+		return a.Accounts.In(a.hashes(r)).SetPassword(r.Context(), r.name(), body.Password, body.NoFactor)
 	})
 }
 

@@ -29,7 +29,8 @@ type Fair struct {
 // NewFair makes a room with places, in front of which at most waiting wait, each at
 // most for wait.
 func NewFair(name string, places, waiting int, wait time.Duration, m *Metrics) *Fair {
-	f := &Fair{full: full(name), places: places, waiting: waiting, wait: wait, busy: m.busy.WithLabelValues(name), sides: map[string][]chan struct{}{}}
+	f := NewLane(places, waiting, wait)
+	f.full, f.busy = full(name), m.busy.WithLabelValues(name)
 	count := func(n *int) func() float64 {
 		return func() float64 {
 			f.mu.Lock()
@@ -42,6 +43,14 @@ func NewFair(name string, places, waiting int, wait time.Duration, m *Metrics) *
 	m.gauge("seckill_room_waiting", "Who waits for a place in a room.", name, count(&f.queued))
 	return f
 }
+
+// NewLane makes a room without a name and without metrics, of which there may be thousands.
+func NewLane(places, waiting int, wait time.Duration) *Fair {
+	return &Fair{full: full("lane"), places: places, waiting: waiting, wait: wait, busy: unseen, sides: map[string][]chan struct{}{}}
+}
+
+// unseen counts for nobody.
+var unseen = prometheus.NewCounter(prometheus.CounterOpts{Name: "unseen"})
 
 // Full reports whether somebody from that side would be turned away at once.
 func (f *Fair) Full(side string) bool {
