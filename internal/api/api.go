@@ -325,6 +325,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if r.ContentLength != 0 {
+		readEarly(w, r)
+	}
 	place := a.rooms.of(r, buying)
 	if err := place.Enter(); err != nil {
 		if buying {

@@ -22,6 +22,38 @@ import (
 // maxBody is the largest body of a request, in bytes.
 const maxBody = 8 << 10
 
+// bodyTime is how long a client may take to send a small body.
+const bodyTime = 3 * time.Second
+
+// readEarly reads a small body before the request takes a place in a room: a client that
+// sends slowly keeps nobody out. A body that is cut off, or late, ends early for whoever
+// decodes it. Larger ones are read by the few routes that take them.
+func readEarly(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > maxBody || r.Body == nil {
+		return
+	}
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Now().Add(bodyTime))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	rest := io.Reader(r.Body)
+	switch {
+	case err != nil:
+		rest = failed{err}
+	case len(body) <= maxBody:
+		rest = http.NoBody
+		_ = c.SetReadDeadline(time.Time{}) // or the wait for an outcome would end with it
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), rest), r.Body}
+}
+
+// failed is a body that could not be read.
+type failed struct{ error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.error }
+
 // decode reads a JSON body strictly: one object, known fields, each once and
 // with a value, nothing behind it. No body at all leaves v as it is when optional is set, and needs no
 // content type.

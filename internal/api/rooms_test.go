@@ -56,10 +56,15 @@ func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 	}
 }
 
-// deadlined is an answer that knows until when it may be written.
+// deadlined is an answer that knows until when it may be written, and its request read.
 type deadlined struct {
 	*httptest.ResponseRecorder
-	until time.Time
+	until, reads time.Time
+}
+
+func (d *deadlined) SetReadDeadline(t time.Time) error {
+	d.reads = t
+	return nil
 }
 
 func (d *deadlined) SetWriteDeadline(t time.Time) error {
@@ -79,26 +84,29 @@ func TestTheAnswerOfAHeavyRouteMayBeWrittenLate(t *testing.T) {
 	})
 }
 
-// A place is given back however a request ends.
-func TestAPlaceIsGivenBack(t *testing.T) {
+// Who sends slowly has no place yet, and each place is given back.
+func TestASlowBodyTakesNoPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
 		body, more := io.Pipe() // a client that is slow to send
-		w := httptest.NewRecorder()
+		w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
 		var g sync.WaitGroup
 		defer g.Wait()
 		defer more.Close()
+		began := time.Now()
 		g.Go(func() {
 			r := call{method: "POST", path: ticketPath(s.open.ID), token: token(t, otherName, "")}.request()
 			r.ContentLength, r.Body = -1, body
 			s.api.ServeHTTP(w, r)
 		})
 		synctest.Wait()
-		s.as(otherName, "POST", ticketPath(s.open.ID), "").problem(503, "busy")
+		require.Equal(t, began.Add(bodyTime), w.reads, "it has so long")
+		s.as(earlyName, "POST", ticketPath(s.open.ID), "").is(202)
 		more.Close()
 		g.Wait()
 		require.Equal(t, 202, w.Code)
+		require.Zero(t, w.reads, "the wait for an answer has no such bound")
 		s.as(otherName, "POST", ticketPath(s.open.ID), "").is(202)
 	})
 }
