@@ -47,14 +47,20 @@ const stacktest = "seckill/internal/stack/stacktest"
 // packed is how an answer is compressed, for the two packages that answer.
 const packed = "seckill/internal/packed"
 
-// drivers are the clients of other systems, and which folders may import them. No type of
+// drivers are the clients of other systems and the libraries of their formats, and which folders may import them. No type of
 // a driver crosses the boundary of a package, so each can be exchanged in one place.
 // Programs below e2e and tests drive engines as they like.
 var drivers = map[string][]string{
-	"github.com/rabbitmq/amqp091-go": {"seckill/internal/rabbit", "seckill/internal/stack", "seckill/examples/shop"},
-	"github.com/redis/rueidis":       {"seckill/internal/gate", "seckill/internal/stack"},
-	"github.com/go-sql-driver/mysql": {"seckill/internal/store", "seckill/internal/stack"},
-	"modernc.org/sqlite":             {"seckill/internal/store", "seckill/internal/gate", "seckill/examples/shop"},
+	"github.com/rabbitmq/amqp091-go":                              {"seckill/internal/rabbit", "seckill/internal/stack", "seckill/examples/shop"},
+	"github.com/redis/rueidis":                                    {"seckill/internal/gate", "seckill/internal/stack"},
+	"github.com/go-sql-driver/mysql":                              {"seckill/internal/store", "seckill/internal/stack"},
+	"github.com/altcha-org/altcha-lib-go":                         {"seckill/internal/access"},
+	"github.com/dchest/captcha":                                   {"seckill/internal/access"},
+	"github.com/stripe/stripe-go/v84":                             {"seckill/internal/payment"},
+	"github.com/stripe/stripe-go/v84/webhook":                     {"seckill/internal/payment"},
+	"github.com/standard-webhooks/standard-webhooks/libraries/go": {"seckill/internal/payment", "seckill/examples/receiver"},
+	"github.com/pquerna/otp":                                      {"seckill/internal/account"},
+	"modernc.org/sqlite":                                          {"seckill/internal/store", "seckill/internal/gate", "seckill/examples/shop"},
 }
 
 // below reports whether a package is one of the folders, or is in one of them.
@@ -218,6 +224,8 @@ func TestTheRuleItself(t *testing.T) {
 		{"seckill/internal/queue/rabbitmq", "github.com/rabbitmq/amqp091-go", false},
 		{"seckill/internal/event", "github.com/rabbitmq/amqp091-go", false},
 		{"seckill/internal/app", "github.com/redis/rueidis", false},
+		{"seckill/internal/api", "github.com/altcha-org/altcha-lib-go", false},
+		{"seckill/internal/event", "github.com/standard-webhooks/standard-webhooks/libraries/go", false},
 	} {
 		assert.Equal(t, tt.ok, allowed(tt.importer, tt.imported) == "", "%s → %s", tt.importer, tt.imported)
 	}

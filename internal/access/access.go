@@ -20,13 +20,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/maphash"
 	"log/slog"
 	"math"
 	"net/netip"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -195,17 +193,10 @@ func New(c Config) (*Guard, error) {
 	return g, nil
 }
 
-// key signs for one purpose.
+// key signs for one purpose. The room of its MAC is for the message.
 type key struct {
-	raw  []byte
-	idle *sync.Pool // of *desk
-}
-
-// desk is what a MAC takes, kept from one to the next: setting up the hash for its key
-// costs more than hashing.
-type desk struct {
-	mac     hash.Hash
-	in, out []byte
+	raw []byte
+	mac *seckill.MAC[[]byte]
 }
 
 // keys are those of the current and of the previous secret.
@@ -222,7 +213,7 @@ func deriveKeys(secrets [][]byte, purpose string) (all keys, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, key{raw, &sync.Pool{New: func() any { return &desk{mac: hmac.New(sha256.New, raw)} }}})
+		all = append(all, key{raw, seckill.NewMAC[[]byte](raw)})
 	}
 	if len(all) == 0 {
 		return nil, errors.New("auth.secret is not set")
@@ -232,30 +223,27 @@ func deriveKeys(secrets [][]byte, purpose string) (all keys, err error) {
 
 // sum appends the MAC of the parts to b.
 func (k key) sum(b []byte, parts ...[]byte) []byte {
-	d := k.idle.Get().(*desk)
-	b = append(b, d.sum(parts)...)
-	k.idle.Put(d)
+	d := k.mac.Take()
+	b = append(b, sum(d, parts)...)
+	k.mac.Put(d)
 	return b
 }
 
 // sum returns the MAC of the parts, until the desk is used again.
-func (d *desk) sum(parts [][]byte) []byte {
-	d.in = d.in[:0]
+func sum(d *seckill.Desk[[]byte], parts [][]byte) []byte {
+	d.Room = d.Room[:0]
 	for _, p := range parts {
-		d.in = append(d.in, p...)
+		d.Room = append(d.Room, p...)
 	}
-	d.mac.Reset()
-	d.mac.Write(d.in)
-	d.out = d.mac.Sum(d.out[:0])
-	return d.out
+	return d.Sum(d.Room)
 }
 
 // signed reports whether any of the keys has made the MAC.
 func (ks keys) signed(mac []byte, parts ...[]byte) bool {
 	for _, k := range ks {
-		d := k.idle.Get().(*desk)
-		same := hmac.Equal(mac, d.sum(parts))
-		k.idle.Put(d)
+		d := k.mac.Take()
+		same := hmac.Equal(mac, sum(d, parts))
+		k.mac.Put(d)
 		if same {
 			return true
 		}

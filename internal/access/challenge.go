@@ -25,13 +25,21 @@ import (
 type Puzzle struct {
 	Kind      seckill.Challenge `json:"challenge"`
 	ExpiresAt time.Time         `json:"expires_at,omitzero"`
-	// Work is a challenge in ALTCHA's form: find the number n up to maxNumber for which
-	// SHA-256(salt + n) is the challenge, in hexadecimal digits.
-	Work *altcha.Challenge `json:"work,omitempty"`
+	Work      *Work             `json:"work,omitempty"`
 	// Formula names the formula that Picture shows, or the digits that Sound says.
 	Formula string `json:"formula,omitempty"`
 	Picture string `json:"picture,omitempty"` // a data: URL of a PNG
 	Sound   string `json:"sound,omitempty"`   // a data: URL of a WAV
+}
+
+// Work is a challenge in ALTCHA's form: find the number n up to maxNumber for which
+// SHA-256(salt + n) is the challenge, in hexadecimal digits.
+type Work struct {
+	Algorithm string `json:"algorithm"`
+	Challenge string `json:"challenge"`
+	MaxNumber int64  `json:"maxNumber"`
+	Salt      string `json:"salt"`
+	Signature string `json:"signature"`
 }
 
 // Solution is what a buyer sends for it.
@@ -85,7 +93,8 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 		if err != nil {
 			return p, err
 		}
-		p.Work = &c
+		work := Work(c)
+		p.Work = &work
 	}
 	if kind.Formula() && g.Foreign == nil {
 		var answer string

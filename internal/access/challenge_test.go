@@ -28,7 +28,7 @@ import (
 func solve(t testing.TB, about string, p Puzzle) (s Solution) {
 	t.Helper()
 	if p.Work != nil {
-		s.Work = work(t, *p.Work)
+		s.Work = work(t, altcha.Challenge(*p.Work))
 	}
 	if p.Formula != "" {
 		var err error

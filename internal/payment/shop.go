@@ -41,7 +41,7 @@ const (
 // NewShop returns the provider "shop". secret is whsec_ and at least 16 bytes in
 // base64, as Standard Webhooks has it.
 func NewShop(secret, pay, refunds, statement string) (*Shop, error) {
-	hook, err := NewSigner(secret)
+	hook, err := newHook(secret)
 	if err != nil {
 		return nil, err
 	}
@@ -50,13 +50,13 @@ func NewShop(secret, pay, refunds, statement string) (*Shop, error) {
 			return nil, fmt.Errorf("%s must be an http:// or https:// address", name)
 		}
 	}
-	return &Shop{Pay: pay, Refunds: refunds, Statements: statement, hook: hook, signer: Signers{hook},
+	return &Shop{Pay: pay, Refunds: refunds, Statements: statement, hook: hook, signer: Signers{[]*webhooks.Webhook{hook}},
 		// A redirect is not followed: what is signed is for this address.
 		client: &http.Client{Timeout: shopTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
 
-// NewSigner reads a secret of Standard Webhooks.
-func NewSigner(secret string) (*webhooks.Webhook, error) {
+// newHook reads a secret of Standard Webhooks.
+func newHook(secret string) (*webhooks.Webhook, error) {
 	hook, err := webhooks.NewWebhook(secret)
 	if err != nil || len(strings.TrimPrefix(secret, "whsec_")) < (minSecret*8+5)/6 {
 		return nil, fmt.Errorf("the secret must be whsec_ and at least %d random bytes in base64, such as the output of: echo whsec_$(openssl rand -base64 32)", minSecret)
@@ -65,7 +65,7 @@ func NewSigner(secret string) (*webhooks.Webhook, error) {
 }
 
 // Signers sign with each of several secrets: a receiver knows one of them while they change.
-type Signers []*webhooks.Webhook
+type Signers struct{ hooks []*webhooks.Webhook }
 
 // NewSigners reads secrets; empty ones are left out.
 func NewSigners(secrets ...string) (all Signers, err error) {
@@ -73,19 +73,19 @@ func NewSigners(secrets ...string) (all Signers, err error) {
 		if secret == "" {
 			continue
 		}
-		hook, err := NewSigner(secret)
+		hook, err := newHook(secret)
 		if err != nil {
-			return nil, err
+			return Signers{}, err
 		}
-		all = append(all, hook)
+		all.hooks = append(all.hooks, hook)
 	}
 	return all, nil
 }
 
 // Sign returns the signatures with spaces between, as Standard Webhooks has it.
 func (s Signers) Sign(id string, at time.Time, body []byte) (string, error) {
-	all := make([]string, len(s))
-	for i, hook := range s {
+	all := make([]string, len(s.hooks))
+	for i, hook := range s.hooks {
 		var err error
 		if all[i], err = hook.Sign(id, at, body); err != nil {
 			return "", err
@@ -95,7 +95,7 @@ func (s Signers) Sign(id string, at time.Time, body []byte) (string, error) {
 }
 
 // SignAlso makes the shop sign what it is sent with the secret of before too.
-func (s *Shop) SignAlso(former *Shop) { s.signer = append(s.signer, former.hook) }
+func (s *Shop) SignAlso(former *Shop) { s.signer.hooks = append(s.signer.hooks, former.hook) }
 
 // Name is part of Provider.
 func (*Shop) Name() seckill.Provider { return seckill.ProviderShop }

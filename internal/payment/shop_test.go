@@ -57,7 +57,7 @@ func TestWhatIsSentIsSignedWithBothSecrets(t *testing.T) {
 	require.Error(t, err)
 	all, err := NewSigners(aSecret, "")
 	require.NoError(t, err)
-	require.Len(t, all, 1)
+	require.Len(t, all.hooks, 1)
 }
 
 // A signed request is for the address that it was made for.
