@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -43,7 +42,16 @@ func (a *API) register(w http.ResponseWriter, r *request) error {
 	if err := a.mayRegister(r, c.Invite, solution{c.Work, c.Formula, c.Answer, c.Captcha}); err != nil {
 		return err
 	}
-	s, err := a.Accounts.In(a.hashes(r)).RegisterInvited(r.Context(), c.Name, c.Password, c.Invite)
+	done, err := a.read(r.Context(), address, time.Now().Add(loginWait))
+	if err != nil {
+		return err
+	}
+	defer done()
+	hashes := a.hashes(r)
+	s, err := a.Accounts.In(func(work func()) error {
+		done()
+		return hashes(work)
+	}).RegisterInvited(r.Context(), c.Name, c.Password, c.Invite)
 	if err != nil {
 		return err
 	}
@@ -69,10 +77,16 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 		return errTooMany
 	}
 	device := a.limits.devices.knows(r.Request, c.Name)
+	until := time.Now().Add(loginWait)
+	done, err := a.read(r.Context(), address, until)
+	if err != nil {
+		return err
+	}
+	defer done()
 	slowed := false
 	var kept error // that the password was not looked at
 	place := func(work func()) error {
-		until := time.Now().Add(loginWait)
+		done()
 		for {
 			if lane := a.limits.lane(c.Name, address, device); lane != nil && !slowed {
 				if kept = lane.turn(r.Context(), neighbourhood(a.client(r.Request))); kept != nil {
@@ -82,13 +96,8 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 					until = time.Now().Add(loginWait)
 				}
 			}
-			waits, cancel := context.WithDeadline(r.Context(), until)
-			leave, err := a.limits.hashing.Enter(waits, address)
-			cancel()
-			if kept = err; kept != nil {
-				if r.Context().Err() == nil && errors.Is(kept, context.DeadlineExceeded) {
-					kept = errHashing
-				}
+			var leave func(time.Duration)
+			if leave, kept = enterUntil(r.Context(), a.limits.hashing, address, until); kept != nil {
 				return kept
 			}
 			// A try is counted only here, after the wait for a place, so a thousand guesses at

@@ -29,6 +29,10 @@ const (
 	hashWait    = 700 * time.Millisecond
 	hashWaiting = 64 // at most, for each place
 
+	// A crowd that logs in must not be a crowd at the store.
+	accountReads = 16
+	readsWaiting = 128
+
 	pairPace    = 500 * time.Millisecond // of slowed tries, by name and address together
 	namePace    = time.Second            // by name, from all addresses
 	addressPace = 200 * time.Millisecond // by address, for all names
@@ -45,6 +49,7 @@ const (
 
 // limits of logins and registrations.
 type limits struct {
+	reading       *room.Fair // whose account is read before, in front of hashing
 	hashing       *room.Fair // who has a password hashed
 	registrations *failures  // by address
 	pairs         *failures  // tries by name and address, right ones too
@@ -61,6 +66,7 @@ type limits struct {
 
 func newLimits(c Config, rooms *room.Metrics) limits {
 	return limits{
+		reading:       room.NewFair("account_reads", accountReads, readsWaiting, loginWait, rooms),
 		hashing:       room.NewFair("logins", c.Hashes, hashWaiting*c.Hashes, hashWait, rooms),
 		registrations: newFailures(c.AddressTries), pairs: newFailures(c.LoginTries), failedPairs: newFailures(c.LoginTries), names: newFailures(nameFactor * c.LoginTries), addresses: newFailures(c.AddressTries),
 		codes:    newFailures(c.LoginTries),
@@ -283,6 +289,26 @@ func (a *API) hash(leave func(rest time.Duration), work func()) {
 		}
 	}()
 	work()
+}
+
+// read has an account read at the store in a place of its own, in turn by network, which is
+// given back by done, at the latest when the password is hashed.
+func (a *API) read(ctx context.Context, address string, until time.Time) (done func(), err error) {
+	leave, err := enterUntil(ctx, a.limits.reading, address, until)
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { leave(0) }), nil
+}
+
+// enterUntil waits for a place until then, at most as long as the room lets wait.
+func enterUntil(ctx context.Context, place *room.Fair, side string, until time.Time) (leave func(rest time.Duration), err error) {
+	waits, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	if leave, err = place.Enter(waits, side); err != nil && ctx.Err() == nil && waits.Err() != nil {
+		err = errHashing
+	}
+	return leave, err
 }
 
 // hashes is where the password of a request is hashed: account.Accounts.In.

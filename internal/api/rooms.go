@@ -15,7 +15,7 @@ import (
 //	results   GET …/ticket, waits included; passes and challenges: as many
 //	pages     sales, pages and their files  as many
 //	orders    orders, payments, tickets     a quarter of that
-//	accounts  login, register, challenge    accountPlaces; hashing itself: limits.hashing
+//	accounts  login, register, challenge    accountPlaces; reading them: limits.reading, hashing itself: limits.hashing
 //	admin     /api/admin                    adminPlaces
 //	stops     POST …/pause, …/end, …/resume stopPlaces: whoever stops a sale waits for no list
 //	audits    heavy, within admin           auditPlaces

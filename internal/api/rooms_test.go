@@ -13,21 +13,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/room"
 )
 
 // Each kind of work has places of its own: a full room says busy, and the others go on.
 func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	const buying, results, pages, orders, admin, stops, accounts = "buying", "results", "pages", "orders", "admin", "stops", "accounts"
-	for room, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: "", admin: "", stops: "", accounts: ""} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
-			s.raiseFlag()
-			rooms := map[string]interface{ Enter() error }{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders,
-				admin: s.api.rooms.admin, stops: s.api.rooms.stops, accounts: s.api.rooms.accounts}
-			for rooms[room].Enter() == nil { // until it is full
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
+		s.raiseFlag()
+		before := s.world()
+		for full, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: "", admin: "", stops: "", accounts: ""} {
+			place := map[string]*room.Room{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders,
+				admin: s.api.rooms.admin, stops: s.api.rooms.stops, accounts: s.api.rooms.accounts}[full]
+			taken := 0
+			for place.Enter() == nil {
+				taken++
 			}
-			before := s.world()
 			for kind, c := range map[string]call{
 				buying:   {method: "POST", path: ticketPath(s.paused.ID)},
 				results:  {method: "GET", path: ticketPath(s.open.ID)},
@@ -41,19 +44,22 @@ func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 					c.token = token(t, ownerName, "")
 				}
 				a := s.do(c)
-				if kind == room {
+				if kind == full {
 					a.problem(503, "busy")
 				} else {
-					require.NotEqual(t, 503, a.status, "%s while %s is full", kind, room)
+					require.NotEqual(t, 503, a.status, "%s while %s is full", kind, full)
 				}
 			}
 			if path != "" {
 				s.as(ownerName, "GET", path, "").problem(503, "busy")
 			}
-			s.still(before)
 			s.anybody("POST", ticketPath(s.soldOut.ID), "").problem(409, "sold_out") // the flag costs nothing
-		})
-	}
+			for range taken {
+				place.Leave()
+			}
+		}
+		s.still(before)
+	})
 }
 
 // deadlined is an answer that knows until when it may be written, and its request read.
