@@ -61,7 +61,8 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		n.log.Error("store: a row cannot be read and is put aside", "table", table, "id", id, "error", why)
 	}
 	n.store.Connections(c.MySQL.Connections)
-	n.store.Retention, n.store.Credit, n.store.HookTypes = c.Limits.Retention, c.Payment.OutageCredit, c.hookTypes()
+	n.store.Retention, n.store.Credit = c.Limits.Retention, c.Payment.OutageCredit
+	n.store.HookTypes, n.store.KeepEvents = c.hookTypes(), !c.Queue.embedded() && c.RabbitMQ.Events
 	if c.Embedded() && !c.Store.embedded() {
 		if n.only, err = takeStore(ctx, n.store, n.log); err != nil {
 			return err
@@ -97,7 +98,6 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	default:
 		n.rabbit = n.newMessaging()
 		n.queue, n.closers = n.rabbit.queue, append(n.closers, n.rabbit.broker.Close)
-		n.store.KeepEvents = c.RabbitMQ.Events
 		if c.Embedded() {
 			if err := n.rabbit.broker.OnlyNode(ctx, onlyTime); err != nil {
 				return err

@@ -106,8 +106,20 @@ type Ending interface {
 	End(ctx context.Context, session string) error
 }
 
-// Store is what the package needs of the store.
+// Store is what the package needs of the store, by who asks.
 type Store interface {
+	CheckoutStore
+	RefundStore
+	LateStore
+	ClockStore
+	AuditStore
+	BookStore
+	duty.Leases // of the duties that one node has at a time
+}
+
+// CheckoutStore keeps the payments that were started and takes what is said of them, for Payments;
+// the ender closes those that have ended.
+type CheckoutStore interface {
 	// Checkout MUST return the open checkout of an order instead of a second one.
 	Checkout(ctx context.Context, order, buyer string, provider seckill.Provider, id string, grace time.Duration) (seckill.Order, *seckill.Checkout, error)
 	CheckoutAt(ctx context.Context, id, url, session string) error
@@ -115,32 +127,50 @@ type Store interface {
 	CheckoutClosed(ctx context.Context, id string) error
 	// Receive MUST change something once for each event id and for each payment.
 	Receive(ctx context.Context, c seckill.Callback) (seckill.Received, error)
+}
+
+// RefundStore is what the refunder works on.
+type RefundStore interface {
 	// EarlyRefunds MUST list only those whose payments are known by now.
 	EarlyRefunds(ctx context.Context, max int) ([]seckill.Callback, error)
 	TakeEarly(ctx context.Context, c seckill.Callback) (seckill.Received, error)
-	LatePayments(ctx context.Context, after seckill.PaymentCursor, max int) ([]seckill.Payment, error)
-	Retake(ctx context.Context, late seckill.Payment, order, why string) (paid bool, err error)
 	DueRefunds(ctx context.Context, max int) ([]seckill.Refund, error)
 	// DueRefund MUST return one of them as it is now, or an error that wraps
 	// seckill.ErrNotFound once it is not to be asked for.
 	DueRefund(ctx context.Context, id string) (seckill.Refund, error)
 	RefundTried(ctx context.Context, r seckill.Refund, confirmed bool, pause time.Duration, why string) error
+}
+
+// LateStore is what the retaker works on: payments that came when the order had ended.
+type LateStore interface {
+	LatePayments(ctx context.Context, after seckill.PaymentCursor, max int) ([]seckill.Payment, error)
+	Retake(ctx context.Context, late seckill.Payment, order, why string) (paid bool, err error)
 	Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
+}
+
+// ClockStore is what the pulse looks at.
+type ClockStore interface {
 	Pulse(ctx context.Context) (time.Time, error)
 	// Clock and Pulse MUST measure Skew.
 	Clock(ctx context.Context) (time.Time, error)
 	Skew() time.Duration
+}
+
+// AuditStore is what the auditor of money reads.
+type AuditStore interface {
 	MoneyState(ctx context.Context) (seckill.MoneyState, error)
 	Money(ctx context.Context, sale seckill.SaleID) ([]seckill.Money, error)
 	Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error)
+}
+
+// BookStore is what the books and the comparison with a statement read.
+type BookStore interface {
 	Bookings(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) error
 	// BookingsOf MUST leave out no line of a reference.
 	BookingsOf(ctx context.Context, provider seckill.Provider, references []string, each func(seckill.Booking) error) error
 	// Books MUST read the bookings, the sums before them and the audit of all money as of
 	// one moment.
 	Books(ctx context.Context, from, to time.Time, each func(seckill.Booking) error) (before, total []seckill.Money, err error)
-	Lease(ctx context.Context, name, owner string, ttl time.Duration) (held bool, by string, err error)
-	Unlease(ctx context.Context, name, owner string) error
 }
 
 // Gate gives units for a late payment.
