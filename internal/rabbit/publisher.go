@@ -329,7 +329,7 @@ func (s *sending[M]) reap(ctx context.Context, f *flight[M], blocked <-chan stru
 	<-s.slots
 	switch {
 	case s.wasReturned(s.ID(item)):
-		f.returned++ // an ack follows a return: the broker did all it could
+		f.returned++ // no queue wanted it; the broker gives it back and acknowledges it all the same
 	case answer.Acked():
 		f.confirmed = append(f.confirmed, item)
 	case s.ch.IsClosed():

@@ -73,7 +73,7 @@ func (l *link) session(ctx context.Context, serve func(context.Context, *Session
 		s.conn.Close()
 		s.raw.Close()
 		s.wg.Wait()
-		if l.reports { // nobody looks now, and what was seen last is no alarm's business
+		if l.reports { // nobody counts until the next session: an alarm must not go by the last counts of this one
 			l.broker.metrics.messages.Reset()
 			l.broker.metrics.consumers.Reset()
 		}

@@ -72,7 +72,7 @@ func (s Settings) DeadLimit() int { return 2*s.DeliveryLimit + 2 }
 // On an older queue the last delivery says kept; a count beyond it was brought
 // along, and the ticket has not been tried alone yet.
 func (s Settings) lastTry(failed, kept int64) bool {
-	if kept == 0 && !s.Declare { // the limit cannot be known: a definition of an earlier version has this one
+	if kept == 0 && !s.Declare { // somebody else declares the queue, so its limit cannot be known; earlier versions declared it with this one
 		kept = int64(s.DeliveryLimit)
 	}
 	return kept > 0 && failed == kept || failed >= int64(s.DeadLimit())

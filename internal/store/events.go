@@ -58,12 +58,12 @@ func (t *tx) writeEvents(ctx context.Context, orders []seckill.Order, now time.T
 	})
 	state := orders[0].State
 	for i := range orders {
-		if o := &orders[i]; state == seckill.Refunded && o.Amount > 0 { // as whoever asks for it is told
+		if o := &orders[i]; state == seckill.Refunded && o.Amount > 0 { // the event says of a refund what GET of the order says
 			o.RefundedAmount, o.ReturnedUnits = o.Amount, o.Quantity
 		}
 	}
 	step, kind := eventStep(state)
-	return t.tellAs(ctx, step, kind, orders, now)
+	return t.writeEventsAs(ctx, step, kind, orders, now)
 }
 
 // tellPart leaves an event about a part of a paid order that was given back. Its id
@@ -77,7 +77,7 @@ func (t *tx) tellPart(ctx context.Context, o seckill.Order, now time.Time) error
 	if err != nil {
 		return err
 	}
-	return t.tellAs(ctx, partStep(parts), "order.partly_refunded", []seckill.Order{o}, now)
+	return t.writeEventsAs(ctx, partStep(parts), "order.partly_refunded", []seckill.Order{o}, now)
 }
 
 // partStep is what follows the order's id in the id of the event of its n-th part, in four
@@ -89,11 +89,11 @@ func partStep(n int64) string {
 		return fmt.Sprintf("-2%02d", n)
 	}
 	n = min(n-100, 26*rest-1)                    // of 1.2 million parts
-	tail := strconv.FormatInt(rest+n%rest, base) // with a digit too many in front, for its zeros
+	tail := strconv.FormatInt(rest+n%rest, base) // rest puts a digit in front, which keeps the zeros behind it and is cut off below
 	return "-2" + string(rune('a'+n/rest)) + tail[1:]
 }
 
-func (t *tx) tellAs(ctx context.Context, step, kind string, orders []seckill.Order, now time.Time) error {
+func (t *tx) writeEventsAs(ctx context.Context, step, kind string, orders []seckill.Order, now time.Time) error {
 	tables := t.s.keptIn(kind)
 	if len(tables) == 0 {
 		return nil

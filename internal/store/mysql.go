@@ -137,7 +137,7 @@ func mysqlConfig(raw string) (c *mysql.Config, where string, err error) {
 	c.InterpolateParams = true
 	// An UPDATE that matches a row and leaves it as it was is a match.
 	c.ClientFoundRows = true
-	c.Logger = &mysql.NopLogger{} // what it says is in the errors too
+	c.Logger = &mysql.NopLogger{} // what the driver would log is in the errors that it returns too
 	return c, where, nil
 }
 

@@ -216,7 +216,7 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		if err := t.keepTitle(ctx, before, sale); err != nil {
 			return err
 		}
-		for _, version := range []seckill.Sale{before, sale} { // the one before may be unknown here, see widest
+		for _, version := range []seckill.Sale{before, sale} { // the one before too: a node of an earlier version that made the sale has not kept its terms, see widest
 			if err := t.widen(ctx, version); err != nil {
 				return err
 			}

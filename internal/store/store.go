@@ -286,7 +286,7 @@ func (s *Store) use(f func() error) error {
 
 func named(what string, err error) error {
 	if err == nil || errors.Is(err, seckill.ErrState) {
-		return err // a decision is told to the client as it is
+		return err // a decision and no failure: the client gets its words as they are
 	}
 	return fmt.Errorf("store: %s: %w", what, err)
 }

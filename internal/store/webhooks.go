@@ -403,7 +403,7 @@ func (s *Store) forget(ctx context.Context, receiver string, age time.Duration, 
 func (s *Store) StrayReceivers(ctx context.Context, known []string) (strays []string, err error) {
 	err = s.read(ctx, "receivers", func(t *tx) error {
 		strays = nil
-		for last, more := "", true; more; { // from one to the next: there are few, with very many deliveries
+		for last, more := "", true; more; { // one question for each receiver: there are few of them, and each may have very many deliveries
 			more = false
 			q := `SELECT receiver FROM (SELECT * FROM (SELECT receiver FROM webhook_deliveries WHERE receiver > ? ORDER BY receiver LIMIT 1) d
 				UNION SELECT receiver FROM webhook_stops WHERE receiver > ?) r ORDER BY receiver LIMIT 1`

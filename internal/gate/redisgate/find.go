@@ -67,7 +67,7 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	case !believed:
 		return p, seckill.ErrNotFound
 	}
-	t.Seal = seckill.Seal{} // of what was asked for, not of the ticket
+	t.Seal = seckill.Seal{} // the hold's seal is over what the buyer asked for; it is not that of a ticket
 	finished := number(sale[1])
 	p.Ticket, p.Final, p.Position = t, state != pending, max(1, t.Seq-finished)
 	if p.Final {

@@ -12,7 +12,7 @@ import (
 
 const (
 	holdsAtOnce = 500              // holds written in one command of a rebuild
-	asideLife   = 10 * time.Minute // of the holds that a rebuild writes, since it last wrote some
+	asideLife   = 10 * time.Minute // the holds that a rebuild has prepared are deleted when it has written no more of them for so long
 )
 
 // Outdated returns those of the sales whose state at this gate must be rebuilt. With an

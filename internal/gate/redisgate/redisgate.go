@@ -128,7 +128,7 @@ func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
 		limit = gate.OutboxLimit
 	}
 	options.DisableCache = true
-	options.DisableRetry = true // an unknown outcome is repeated by who knows the ticket
+	options.DisableRetry = true // the client must not repeat a command whose outcome is unknown: our caller does, with the same ticket
 	options.ConnWriteTimeout = callTimeout
 	options.Dialer.Timeout = callTimeout
 	options.ClientName = "seckill"

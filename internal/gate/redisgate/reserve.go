@@ -74,7 +74,7 @@ func (g *Gate) Reserve(ctx context.Context, id seckill.SaleID, buyer string, qua
 			err = fmt.Errorf("gate: somebody forges holds of sale %s as fast as they are put aside: %w", id, seckill.ErrUnavailable)
 			break
 		}
-		a, held, err = g.reserve(ctx, id, buyer, quantity) // now without that hold
+		a, held, err = g.reserve(ctx, id, buyer, quantity) // once more: the forged hold has been put aside
 	}
 	if err != nil {
 		g.flags.Abandon(id)

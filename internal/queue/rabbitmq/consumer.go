@@ -120,7 +120,7 @@ func (c *consumer) receive(ctx context.Context, max int) ([]seckill.Ticket, func
 		case <-c.ended:
 			return nil, nil, errEnded
 		case <-ctx.Done():
-			c.wake.Send() // for another receiver: it may have been taken while some came
+			c.wake.Send() // wakes another receiver: this one may have taken the signal for tickets that it leaves
 			return nil, nil, ctx.Err()
 		}
 	}
@@ -144,7 +144,7 @@ func (c *consumer) take(max, enough int) (b *batch, some bool) {
 		}
 	}
 	if c.stream = c.stream[n:]; len(c.stream) > 0 {
-		c.wake.Send() // for another receiver
+		c.wake.Send() // wakes another receiver for the rest
 	} else {
 		c.stream = nil
 	}
