@@ -25,7 +25,7 @@ func (b *bench) besideConsoles(ctx context.Context, out string) error {
 			fmt.Fprintf(os.Stderr, "%d consoles: round %d of %d\n", consoles, round+1, b.rounds)
 			var counted float64
 			var began time.Time
-			pairs, err := b.selling(ctx, round, func(n *node) (disturbance, error) {
+			pairs, err := b.selling(ctx, round, 0, func(n *node) (disturbance, error) {
 				counted, began = n.metric(ctx, balanceSeconds), time.Now()
 				return disturbance{
 					begin: func() (func() error, error) { return n.watch(ctx, consoles) },

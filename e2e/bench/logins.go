@@ -32,7 +32,7 @@ func (b *bench) besideLogins(ctx context.Context, out string) error {
 	for round := range b.rounds {
 		fmt.Fprintf(os.Stderr, "%d logins at once: round %d of %d\n", b.logins, round+1, b.rounds)
 		var crowd *loginCrowd
-		pairs, err := b.selling(ctx, round, func(n *node) (d disturbance, err error) {
+		pairs, err := b.selling(ctx, round, 2*loginBound, func(n *node) (d disturbance, err error) {
 			if crowd, err = n.gather(ctx, b.logins); err != nil {
 				return d, err
 			}

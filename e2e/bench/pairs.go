@@ -70,9 +70,10 @@ func inTurn[W any](count int, look func(disturbed bool) (W, error)) (pairs [][2]
 	return pairs, nil
 }
 
-// selling sells as fast as the node can, and disturbs it in every other window.
-func (b *bench) selling(ctx context.Context, round int, prepare func(*node) (disturbance, error)) (pairs []pair, err error) {
-	b.seconds = int((2*windowPairs*(windowLength+windowChange) + 9*time.Second) / time.Second)
+// selling sells as fast as the node can, and disturbs it in every other window. To stop a
+// disturbance takes as long as stops: the sale must go on for all windows.
+func (b *bench) selling(ctx context.Context, round int, stops time.Duration, prepare func(*node) (disturbance, error)) (pairs []pair, err error) {
+	b.seconds = int((2*windowPairs*(windowLength+windowChange) + windowPairs*stops + 9*time.Second) / time.Second)
 	n, err := b.start(ctx)
 	if err != nil {
 		return nil, err
