@@ -63,7 +63,7 @@ func drawFormula(left int, sign byte, right int) []byte {
 	bent := bend(canvas)
 	var b bytes.Buffer
 	if err := (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(&b, bent); err != nil {
-		panic(err) // a buffer takes everything
+		panic(err) // it cannot happen: writing to a buffer does not fail
 	}
 	return b.Bytes()
 }

@@ -200,7 +200,7 @@ func (a *Accounts) Login(ctx context.Context, name, password, code string) (Sess
 	}
 	whose := Session{Buyer: account.Buyer, Role: account.Role}
 	if err != nil || !ok {
-		return whose, ErrLogin // of nobody's account it is empty
+		return whose, ErrLogin // whose is empty where no account has the name
 	}
 	if account.Blocked {
 		return whose, ErrBlocked

@@ -41,7 +41,7 @@ func accept(f *seckill.Factor, code string, now time.Time) error {
 		ok, err := hotp.ValidateCustom(code, uint64(step), f.Secret, hotp.ValidateOpts{Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
 		if err == nil && ok {
 			if step <= f.Step {
-				return ErrFactor // it was used: who looked over the shoulder has it too
+				return ErrFactor // a code is taken once: somebody may have seen it being typed
 			}
 			f.Step = step
 			return nil

@@ -84,7 +84,7 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 	}
 	defer done()
 	slowed := false
-	var kept error // that the password was not looked at
+	var kept error // why the password was not looked at, if it was not
 	place := func(work func()) error {
 		done()
 		for {
@@ -123,7 +123,7 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 		a.limits.failed(c.Name, address, device, slowed)
 	}
 	if err != nil {
-		if c.Code != "" || !errors.Is(err, account.ErrFactor) { // who was not asked for the code has not failed
+		if c.Code != "" || !errors.Is(err, account.ErrFactor) { // a login that lacks the code has not failed: the client learns now that it must ask for one
 			result, _ := code(err)
 			a.noteOwn(r, s.Buyer, s.Role, seckill.LogLogin, c.Name, result)
 		}

@@ -33,7 +33,7 @@ func (a *API) client(r *http.Request) netip.Addr {
 				a.Log.Warn("api: X-Forwarded-For of a trusted proxy holds what is no address, so the proxy counts as the client: let it send addresses only",
 					"proxy", addr, "value", hops[i])
 			})
-			return addr // what stands left of nonsense cannot be believed
+			return addr // whoever wrote the wrong part may have written all that is left of it
 		}
 		addr = hop
 		if !a.trusted(addr) {

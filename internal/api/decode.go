@@ -41,7 +41,7 @@ func readEarly(w http.ResponseWriter, r *http.Request) {
 		rest = failed{err}
 	case len(body) <= maxBody:
 		rest = http.NoBody
-		_ = c.SetReadDeadline(time.Time{}) // or the wait for an outcome would end with it
+		_ = c.SetReadDeadline(time.Time{}) // the deadline was for the body; a wait for an outcome may be longer
 	}
 	r.Body = struct {
 		io.Reader

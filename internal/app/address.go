@@ -71,7 +71,7 @@ func (c *Config) completeAddresses() (wrong []keyed) {
 	} {
 		u, err := url.Parse(string(*part.address))
 		if part.address.embedded() || err != nil {
-			continue // who opens the part says what is wrong with the address
+			continue // an address that is wrong is reported where the part is opened
 		}
 		if _, given := u.User.Password(); part.passwordFile != "" && !given {
 			b, err := secretOf("", part.passwordFile, part.section+".password_file")

@@ -161,7 +161,7 @@ func (n *Node) ask(ctx context.Context, ping func(context.Context) error) error 
 	select {
 	case err := <-answered:
 		return err
-	case <-ctx.Done(): // a driver may look at its context late
+	case <-ctx.Done(): // do not wait for a driver that notices the end of its context late
 		return context.Cause(ctx)
 	}
 }

@@ -149,7 +149,7 @@ func (h *Hub) send(p Picture) {
 				of.Sales = slices.DeleteFunc(slices.Clone(p.Sales), func(s Sale) bool { return s.ID != w.Sale })
 				of.Marks = slices.DeleteFunc(slices.Clone(p.Marks), func(m Mark) bool { return m.Sale != 0 && m.Sale != w.Sale })
 			}
-			text, _ = json.Marshal(of) // never fails: it has no such types
+			text, _ = json.Marshal(of) // it cannot fail: a picture has no type that JSON cannot write
 			texts[w.Sale] = text
 		}
 		select {

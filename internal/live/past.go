@@ -110,7 +110,7 @@ func (h *Hub) Past(id seckill.SaleID) []byte {
 		p.Rows = append(p.Rows, row)
 	}
 	h.past.mu.Unlock()
-	text, _ := json.Marshal(p) // never fails: it has no such types
+	text, _ := json.Marshal(p) // it cannot fail: it has no type that JSON cannot write
 	return text
 }
 

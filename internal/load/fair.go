@@ -24,7 +24,7 @@ type fair struct {
 	FairConfig
 	defence Defence
 	run     string // in the names of the buyers
-	number  int    // of the meeting: each has networks of its own, or the server would know them
+	number  int    // of the meeting: each uses other networks, since the server remembers those of the one before
 	server  string
 	lead    time.Duration
 	sale    seckill.Sale
@@ -325,7 +325,7 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 			core()
 		}
 		if time.Since(f.opens) >= tooLate {
-			return "", nil // nobody is interested any more
+			return "", nil // the sale is over for this buyer: people give up by now
 		}
 		p, err := f.patient(ctx, a, "/pass", body)
 		if err != nil {

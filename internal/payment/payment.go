@@ -290,7 +290,7 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 				crash.Here("13-start-before-url", true)
 				s.err = p.Store.CheckoutAt(ctx, checkout, s.url, session)
 			} else {
-				if errors.Is(s.err, errRefused) { // the next one who asks gets another checkout
+				if errors.Is(s.err, errRefused) { // close it, so that the next request makes another one
 					s.err = errors.Join(s.err, p.Store.CheckoutClosed(ctx, checkout))
 				}
 				s.err = fmt.Errorf("payment provider %s: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, s.err)

@@ -37,7 +37,7 @@ func (p *Payments) retake(ctx context.Context) (done int, failed error) {
 	for _, pay := range late {
 		order, why, err := p.units(ctx, pay)
 		if err != nil {
-			failed = errors.Join(failed, err) // it keeps no other waiting
+			failed = errors.Join(failed, err) // the other late payments have their turn all the same
 			continue
 		}
 		if order == "" && why == "" {

@@ -295,7 +295,7 @@ func (s *Stripe) Statement(ctx context.Context, from, to time.Time) (all []secki
 		}
 		order := c.Metadata[stripeOrder]
 		if !c.Captured || c.Status != stripe.ChargeStatusSucceeded || c.PaymentIntent == nil || order == "" {
-			continue // not taken, or not for us
+			continue // no money was captured, or it names no order of ours
 		}
 		currency := strings.ToUpper(string(c.Currency))
 		all = append(all, seckill.Booking{At: time.Unix(c.Created, 0).UTC(), Kind: "payment", Provider: seckill.ProviderStripe, Reference: c.PaymentIntent.ID,

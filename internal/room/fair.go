@@ -134,7 +134,7 @@ func (f *Fair) leave(rest time.Duration) {
 	side := f.turns[0]
 	next := f.sides[side][0]
 	f.remove(next)
-	if len(f.sides[side]) > 0 { // its next one comes when the other sides have had their turns
+	if len(f.sides[side]) > 0 { // the next one of this side has to wait until the other sides have had their turns
 		f.turns = append(slices.DeleteFunc(f.turns, func(s string) bool { return s == side }), side)
 	}
 	close(next)
