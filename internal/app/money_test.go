@@ -63,7 +63,7 @@ func TestTheTestProvidersPageIsServed(t *testing.T) {
 	for _, e := range history {
 		what = append(what, e.What)
 	}
-	require.Equal(t, "payment.failed order.paid", strings.Join(what, " "))
+	require.Equal(t, "payment.failed payment.captured order.paid", strings.Join(what, " "))
 	require.NoError(t, stop())
 
 	c = embedded(t)

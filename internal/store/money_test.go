@@ -117,7 +117,7 @@ func testEndedCheckouts(t *testing.T, s *shop) {
 		_, err = s.Receive(t.Context(), seckill.Callback{Provider: "stripe", Event: fmt.Sprint("old ", i), Type: kind, Order: w.ID, Reference: "pi_4", Session: "cs_4", Amount: 100, Currency: "CNY", At: s.clock()})
 		require.NoError(t, err)
 	}
-	require.Equal(t, []string{"cs_1", "cs_5"}, open(), "what is told of an old session ends no other")
+	require.ElementsMatch(t, []string{"cs_1", "cs_5"}, open(), "what is told of an old session ends no other")
 	require.NoError(t, s.CheckoutClosed(t.Context(), c.ID))
 	require.NoError(t, s.CheckoutClosed(t.Context(), first))
 	require.Empty(t, open())

@@ -9,5 +9,5 @@ local sale, stops, id, note, field = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 local s = redis.call('HMGET', sale, 'open', 'ended')
 if s[1] ~= '1' then return {'closed'} end
 if field == 'ended' or s[2] ~= '1' then redis.call('HSET', stops, id, note) end -- a pause must not hide an end
-redis.call('HSET', sale, field, '1')
+redis.call('HSET', sale, field, 1)
 return {'ok'}
