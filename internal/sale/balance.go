@@ -18,7 +18,8 @@ import (
 // Limits of the balancer. The rest after a count goes by what it has read, and not by how
 // long it took: on a busy machine a fault is found as soon as on a quiet one. A sale is
 // counted a fiftieth of the time at most, all sales together a twenty-fifth, where a row
-// takes balanceRow; and a sixth of the time at most anywhere. What follows for the time in
+// takes balanceRow. Where a store is slower, a sale is counted a twentieth of the time at
+// most, and all sales together a sixth. What follows for the time in
 // which a fault is found stands in docs/INVARIANTS.md, and TestTheLawOfSizes holds it.
 const (
 	balanceEvery   = time.Second     // between the beginnings of two counts of an open sale, at least
@@ -26,6 +27,7 @@ const (
 	balanceShare   = 50              // a sale rests so many times as long as its count takes
 	balanceOthers  = 25              // and the other sales as many times
 	balanceLeast   = 5               // and at least so many times as long as it took indeed
+	balanceOwn     = 20              // and the sale itself so many times as long as the quickest of its last counts took
 	balanceRest    = time.Minute     // and none rests longer
 	balanceBase    = 2 * time.Millisecond
 	balanceSum     = 500 * time.Nanosecond // a row that the store adds up
@@ -95,6 +97,7 @@ type place struct {
 	walked  time.Time        // when the last whole pass began; zero: there was none
 	found   []seckill.Breach // of tickets; they are asked for again in each count until they are mended
 	failing duty.Complaint
+	took    [3]time.Duration // of the last counts: a busy machine makes one slow, and a slow store all
 }
 
 type balanceMetrics struct {
@@ -189,7 +192,8 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 		return 0
 	}
 	b.metrics.seconds.Add(took.Seconds())
-	p.due = later(now.Add(every), time.Now().Add(min(max(cost*balanceShare, balanceLeast*took), balanceRest)))
+	p.took[0], p.took[1], p.took[2] = took, p.took[0], p.took[1]
+	p.due = later(now.Add(every), time.Now().Add(min(max(cost*balanceShare, balanceLeast*took, balanceOwn*slices.Min(p.took[:])), balanceRest)))
 	if other { // they share what one sale may cost
 		b.others = p.due
 	}
