@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,8 +149,11 @@ func TestASilentNodeIsNotCountedTooEarly(t *testing.T) {
 		ctx, board := t.Context(), NewOneNode()
 		one := &Teller{Node: Node{ID: "one"}, Source: &wall{}, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}
 		hub := &Hub{Teller: one, Board: board}
+		var mu sync.Mutex // of store: it is told in the background too
 		store := Part{OK: true}
 		tell := func() {
+			mu.Lock()
+			defer mu.Unlock()
 			text, err := json.Marshal(Message{Node: Node{ID: "two", Name: "two:80", Parts: Parts{"store": store}}, At: time.Now(), Sales: []Figures{}})
 			require.NoError(t, err)
 			require.NoError(t, board.Tell(ctx, "two", text))
@@ -169,7 +173,9 @@ func TestASilentNodeIsNotCountedTooEarly(t *testing.T) {
 		require.Equal(t, []int{2, 2}, []int{*r.Nodes, *r.Of})
 		require.Greater(t, r.AfterMS, copyLife.Milliseconds())
 		require.Empty(t, r.Says)
+		mu.Lock()
 		store = Part{Says: "away"}
+		mu.Unlock()
 		tell()
 		_ = duty.Rest(ctx, time.Second)
 		r = hub.InForce(ctx, 2*copyLife, 1, has)

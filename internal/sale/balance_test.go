@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ import (
 // sold are sales whose orders are all active: what the balancer asks of gate and store,
 // answered at once. Nobody buys meanwhile.
 type sold struct {
+	mu    sync.Mutex                // of what a test changes while a balancer counts
 	of    map[seckill.SaleID]int    // orders
 	left  map[seckill.SaleID]int64  // at the gate, less than it should be
 	gone  map[seckill.SaleID]string // the buyer whose hold is lost
@@ -32,7 +34,14 @@ type sold struct {
 }
 
 func aSold() *sold {
-	return &sold{map[seckill.SaleID]int{}, map[seckill.SaleID]int64{}, map[seckill.SaleID]string{}, map[seckill.SaleID]error{}, map[seckill.SaleID]time.Duration{}, map[seckill.SaleID]int{}}
+	return &sold{of: map[seckill.SaleID]int{}, left: map[seckill.SaleID]int64{}, gone: map[seckill.SaleID]string{}, away: map[seckill.SaleID]error{}, slow: map[seckill.SaleID]time.Duration{}, asked: map[seckill.SaleID]int{}}
+}
+
+// set changes the sales while a balancer counts them.
+func (s *sold) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
 }
 
 const soldLeft = 10
@@ -105,15 +114,19 @@ func (s *sold) Unlease(context.Context, string, string) error { return nil }
 
 func (s *sold) Glance(ctx context.Context, id seckill.SaleID, most int) (seckill.Cut, error) {
 	if most > 0 {
-		s.asked[id]++
+		s.set(func() { s.asked[id]++ })
 		if err := duty.Rest(ctx, s.slow[id]); err != nil {
 			return seckill.Cut{}, err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return seckill.Cut{Open: true, Left: soldLeft - s.left[id], Seq: int64(s.of[id])}, s.away[id]
 }
 
 func (s *sold) Holds(_ context.Context, id seckill.SaleID, buyers []string) (map[string]seckill.Hold, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	all := map[string]seckill.Hold{}
 	for _, b := range buyers {
 		if t, ok := s.find(id, b); ok && b != s.gone[id] {
@@ -124,6 +137,8 @@ func (s *sold) Holds(_ context.Context, id seckill.SaleID, buyers []string) (map
 }
 
 func (s *sold) ScanHolds(_ context.Context, id seckill.SaleID, cursor uint64, most int) (all []seckill.Hold, next uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	i := int(cursor)
 	for ; i < s.of[id] && len(all) < most; i++ {
 		if t := s.order(id, i); t.Buyer != s.gone[id] {
@@ -191,17 +206,17 @@ func TestTheLawOfSizes(t *testing.T) {
 				until(t, b, 1, again)
 				last = b.Balances()[1].At
 				until(t, b, 1, again) // a count has just ended: the next one is as far away as ever
-				s.left[1] = 3
+				s.set(func() { s.left[1] = 3 })
 				took := until(t, b, 1, red)
 				t.Logf("the sums: %v", took)
 				require.LessOrEqual(t, took, c.sums)
-				s.left[1] = 0
+				s.set(func() { s.left[1] = 0 })
 				until(t, b, 1, green)
 				if c.orders > 10_000 {
 					return
 				}
 
-				s.gone[1] = buyerOf(c.orders / 2)
+				s.set(func() { s.gone[1] = buyerOf(c.orders / 2) })
 				took = until(t, b, 1, red)
 				t.Logf("a ticket: %v", took)
 				require.LessOrEqual(t, took, c.ticket)
@@ -209,7 +224,7 @@ func TestTheLawOfSizes(t *testing.T) {
 				for last = b.Balances()[1].At; !b.Balances()[1].At.After(last.Add(10 * time.Second)); _ = duty.Rest(t.Context(), time.Second) {
 					require.True(t, red(b.Balances()[1]), "it stays red while the counts are at other tickets")
 				}
-				s.gone[1] = ""
+				s.set(func() { s.gone[1] = "" })
 				require.LessOrEqual(t, until(t, b, 1, green), 2*c.sums, "what is mended is asked for again in each count")
 				began := time.Now()
 				walked := func(c seckill.Balance) bool { return c.Walked.After(began) }
@@ -234,7 +249,7 @@ func TestALargeSaleDoesNotDelayOthers(t *testing.T) {
 		until(t, b, 1, green)
 		for id := range seckill.SaleID(8) {
 			until(t, b, id+2, green)
-			s.left[id+2] = 1
+			s.set(func() { s.left[id+2] = 1 })
 			require.LessOrEqual(t, until(t, b, id+2, red), 12*time.Second)
 		}
 	})
@@ -256,13 +271,13 @@ func TestOneSaleThatIsNotCountedShows(t *testing.T) {
 		until(t, b, 2, green)
 		_ = duty.Rest(t.Context(), time.Minute)
 		require.Less(t, age(), 3*time.Second)
-		s.away[2] = errors.New("away")
+		s.set(func() { s.away[2] = errors.New("away") })
 		_ = duty.Rest(t.Context(), time.Minute)
 		require.Greater(t, age(), 55*time.Second)
 		require.True(t, green(b.Balances()[2]), "the last count stands")
 		require.Equal(t, "away", b.Balances()[2].Says, "and says why it is old")
 		require.Empty(t, b.Balances()[1].Says)
-		s.away[2] = nil
+		s.set(func() { s.away[2] = nil })
 		_ = duty.Rest(t.Context(), 3*time.Second)
 		require.Less(t, age(), 3*time.Second)
 		require.Empty(t, b.Balances()[2].Says)
@@ -277,6 +292,8 @@ func TestEachLookHasABoundOfItsOwn(t *testing.T) {
 		s.of[1], s.left[1], s.slow[1] = 10, 1, balanceTime*4/5
 		b := s.counted(t)
 		until(t, b, 1, red)
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		require.Equal(t, auditLooks, s.asked[1], "three looks that take longer together")
 	})
 }
