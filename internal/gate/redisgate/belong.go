@@ -12,7 +12,7 @@ import (
 // part of a cluster is tied by itself; a part that is gone now is tied when it is back.
 func (g *Gate) Belong(ctx context.Context, store string) (err error) {
 	g.foreign.Store(nil) // somebody may have mended it
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	for b := range bucketCount {
 		client, gone := g.up(b)

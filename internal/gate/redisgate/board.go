@@ -17,7 +17,7 @@ func (g *Gate) Tell(ctx context.Context, node string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	if text == nil {
 		return g.failed(0, client.Do(ctx, client.B().Hdel().Key(g.nodesKey()).Field(node).Build()).Error())
@@ -39,7 +39,7 @@ func (g *Gate) Hear(ctx context.Context) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	told, err := client.Do(ctx, client.B().Hgetall().Key(g.nodesKey()).Build()).AsStrMap()
 	if err != nil {

@@ -56,6 +56,14 @@ func (g *Gate) answers(bucket int) {
 	}
 }
 
+// bound gives a call to Redis the gate's patience. When the caller's own time ends before that,
+// the call is cancelled and not late: how long a caller waits says nothing about Redis.
+func (g *Gate) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.patience)
+	stop := context.AfterFunc(ctx, cancel)
+	return call, func() { stop(); cancel() }
+}
+
 // fail opens the breaker of a bucket if err says that Redis is gone, and wraps it.
 func (g *Gate) fail(bucket int, err error) error {
 	if err == nil {
@@ -68,6 +76,9 @@ func (g *Gate) fail(bucket int, err error) error {
 	if e, answered := rueidis.IsRedisErr(err); answered && !refuses(e) {
 		return fmt.Errorf("gate: Redis at %s: %w: %w", g.where, seckill.ErrUnavailable, err)
 	}
+	if errors.Is(err, context.Canceled) { // the caller went away: that says nothing about Redis
+		return fmt.Errorf("gate: the answer of Redis at %s was not waited for: %w: %w", g.where, seckill.ErrUnavailable, err)
+	}
 	late := errors.Is(err, context.DeadlineExceeded)
 	err = fmt.Errorf("gate: Redis at %s does not answer (check --gate): %w: %w", g.where, seckill.ErrUnavailable, err)
 	breaker := g.breaker(bucket)
@@ -76,9 +87,6 @@ func (g *Gate) fail(bucket int, err error) error {
 	// call's time count: earlier ones say nothing about what came after them.
 	if late && time.Since(time.Unix(0, breaker.heard.Load())) < g.patience/2 {
 		return err
-	}
-	if errors.Is(err, context.Canceled) {
-		return err // the caller went away: that says nothing about Redis
 	}
 	if breaker.down.CompareAndSwap(nil, &err) {
 		g.log.Warn("gate: every answer is 503 until Redis is back", "bucket", bucket, "error", err)

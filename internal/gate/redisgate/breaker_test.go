@@ -30,6 +30,36 @@ func TestTheBreakerOpensWhenNobodyIsAnsweredAnyMore(t *testing.T) {
 	require.ErrorIs(t, err, seckill.ErrUnavailable, "they were answered while this call was sent")
 }
 
+// A caller whose time is over opens no breaker: it would turn away all buyers.
+func TestACallerWithoutTimeOpensNoBreaker(t *testing.T) {
+	t.Parallel()
+	g := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10, patient(time.Hour))
+	sale := onSale(t, g, 5)
+	b := bucket(sale.ID)
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	for name, call := range map[string]func(){
+		"find":   func() { _, _ = g.Find(late, sale.ID, "ann", "") },
+		"states": func() { _, _ = g.States(late, []seckill.SaleID{sale.ID}) },
+		"cut":    func() { _, _ = g.Cut(late, sale.ID) },
+		"finish": func() {
+			_ = g.Finish(late, []seckill.Outcome{{Ticket: seckill.Ticket{ID: seckill.NewTicketID(time.Now()), Sale: sale.ID, Buyer: "ann", Quantity: 1, Seq: 1}}})
+		},
+		"once":     func() { _, _ = g.Once(late, "a formula", time.Minute) },
+		"unsent":   func() { _, _ = g.Unsent(late, 10) },
+		"distinct": func() { _, _ = g.Distinct(late, "a network", "ann", time.Minute) },
+	} {
+		for i := range bucketCount {
+			g.breaker(i).heard.Store(time.Now().Add(-2 * time.Hour).UnixNano())
+		}
+		call()
+		for i := range bucketCount {
+			_, err := g.up(i)
+			require.NoError(t, err, "%s, bucket %d of %d", name, i, b)
+		}
+	}
+}
+
 // A Redis whose memory is full admits nobody and says so; what frees memory goes on, so
 // it sells again by itself.
 func TestARedisThatIsFullDrains(t *testing.T) {

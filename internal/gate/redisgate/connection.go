@@ -95,7 +95,7 @@ func (g *Gate) look(ctx context.Context) error {
 	if g.cluster.Load() {
 		parts = bucketCount
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	errs := make([]error, parts)
 	var asking sync.WaitGroup

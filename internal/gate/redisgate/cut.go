@@ -28,7 +28,7 @@ func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c secki
 	if err != nil {
 		return c, err
 	}
-	asked, cancel := context.WithTimeout(ctx, g.patience)
+	asked, cancel := g.bound(ctx)
 	answers := client.DoMulti(asked,
 		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldLeft, fieldSeq, fieldEpoch, fieldFreed).Build(),
 		client.B().Llen().Key(g.asideKey(b)).Build(),
@@ -127,7 +127,7 @@ func about[T any](ctx context.Context, g *Gate, id seckill.SaleID, command func(
 	if err != nil {
 		return v, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	if v, err = read(client.Do(ctx, command(client))); err != nil {
 		return v, g.fail(bucket(id), err)

@@ -27,7 +27,7 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 			return p, nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	answers := client.DoMulti(ctx,
 		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldFinished, fieldFreed).Build(),

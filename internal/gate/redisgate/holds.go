@@ -84,7 +84,7 @@ func (g *Gate) waits(ctx context.Context, t *seckill.Ticket, at string, read *fo
 		if err != nil {
 			return false, err
 		}
-		ctx, cancel := context.WithTimeout(ctx, g.patience)
+		ctx, cancel := g.bound(ctx)
 		defer cancel()
 		page, err := client.Do(ctx, client.B().Xrange().Key(g.outboxKey(b)).Start(at).End(at).Build()).AsXRange()
 		if err != nil {
@@ -144,7 +144,7 @@ func (g *Gate) isFormed(ctx context.Context, id seckill.SaleID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	form, err := client.Do(ctx, client.B().Hget().Key(g.saleKey(id)).Field(fieldForm).Build()).ToString()
 	if err != nil && !rueidis.IsRedisNil(err) {

@@ -17,7 +17,7 @@ func (g *Gate) Once(ctx context.Context, name string, ttl time.Duration) (first 
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	answer := client.Do(ctx, client.B().Set().Key(g.onceKey(b, name)).Value("1").Nx().PxMilliseconds(max(1, ttl.Milliseconds())).Build())
 	switch err := answer.Error(); {
@@ -38,7 +38,7 @@ func (g *Gate) Distinct(ctx context.Context, name, member string, ttl time.Durat
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	key := g.distinctKey(b, name)
 	var commands rueidis.Commands

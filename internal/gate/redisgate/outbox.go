@@ -52,7 +52,7 @@ func (g *Gate) page(ctx context.Context, b int, from, to string) ([]rueidis.XRan
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	page, err := client.Do(ctx, client.B().Xrange().Key(g.outboxKey(b)).Start(from).End(to).Count(pageSize).Build()).AsXRange()
 	if err != nil {
@@ -96,7 +96,7 @@ func (g *Gate) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
 // to each. A part of a cluster that is gone is left out; it is an error when all are.
 func (g *Gate) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket int) rueidis.Completed, each func(c rueidis.Client, bucket int, answer rueidis.RedisResult) error) (err error) {
 	var down error
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	var commands rueidis.Commands
 	var buckets []int
@@ -240,7 +240,7 @@ func (g *Gate) Sent(ctx context.Context, tickets []seckill.Ticket) error {
 			delete(g.sent, t.ID)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	var errs [bucketCount]error
 	var asking sync.WaitGroup
@@ -271,7 +271,7 @@ func (g *Gate) handBack(ctx context.Context) {
 		of[e.bucket] = append(of[e.bucket], e.id)
 	}
 	g.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	for b, entries := range of {
 		if client, err := g.up(b); err == nil && len(entries) > 0 {

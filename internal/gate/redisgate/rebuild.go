@@ -78,7 +78,7 @@ func (g *Gate) States(ctx context.Context, ids []seckill.SaleID) (_ map[seckill.
 	if len(asked) == 0 {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	all := make(map[seckill.SaleID]seckill.GateState, len(asked))
 	for i, answer := range client.DoMulti(ctx, commands...) {
@@ -107,7 +107,7 @@ func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sale
 			return nil, err
 		}
 		wanted[id], buckets[bucket(id)] = true, true
-		ctx, cancel := context.WithTimeout(ctx, g.patience)
+		ctx, cancel := g.bound(ctx)
 		err = client.Do(ctx, client.B().Hset().Key(g.saleKey(id)).FieldValue().FieldValue(fieldOpen, "0").FieldValue(fieldShut, token).Build()).Error()
 		cancel()
 		if err != nil {
@@ -194,7 +194,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		commands, final = append(commands, client.B().Xdel().Key(g.outboxKey(bucket(id))).Id(final[:n]...).Build()), final[n:]
 	}
 	for _, c := range commands {
-		ctx, cancel := context.WithTimeout(ctx, g.patience)
+		ctx, cancel := g.bound(ctx)
 		err := client.Do(ctx, c).Error()
 		cancel()
 		if err != nil {

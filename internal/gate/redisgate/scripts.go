@@ -159,7 +159,7 @@ func (g *Gate) run(ctx context.Context, b int, script *rueidis.Lua, keys, args [
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	answer, err := script.Exec(ctx, client, keys, args).ToArray()
 	if err != nil {

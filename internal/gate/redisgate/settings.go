@@ -16,7 +16,7 @@ func (g *Gate) Weak(ctx context.Context) (weak []string, err error) {
 		_, err := g.up(0)
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	for address, node := range (*client).Nodes() {
 		for _, want := range [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"no-appendfsync-on-rewrite", "no"}, {"maxmemory-policy", "noeviction"}} {

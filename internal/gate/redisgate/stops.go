@@ -32,7 +32,7 @@ func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
 // Stops returns the stops that the store has not learned of, of all masters that can be
 // reached.
 func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	for b := range bucketCount {
 		client, gone := g.up(b)
@@ -79,7 +79,7 @@ func (g *Gate) Learned(ctx context.Context, stop seckill.Stop) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	if err := client.Do(ctx, client.B().Hdel().Key(g.stopsKey(b)).Field(stop.Sale.String()).Build()).Error(); err != nil {
 		return g.fail(b, err)

@@ -100,7 +100,7 @@ func (g *Gate) named(ctx context.Context, b int, of []found) (all []naming, err 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.patience)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	commands := make(rueidis.Commands, len(of))
 	for i, f := range of {
