@@ -56,12 +56,27 @@ func (g *Gate) answers(bucket int) {
 	}
 }
 
-// bound gives a call to Redis the gate's patience. When the caller's own time ends before that,
-// the call is cancelled and not late: how long a caller waits says nothing about Redis.
+// errHurried is a call whose caller had hardly any time left for it.
+var errHurried = fmt.Errorf("the caller's time was over: %w", context.DeadlineExceeded)
+
+// hurried is the context of such a call.
+type hurried struct{ context.Context }
+
+func (h hurried) Err() error {
+	err := h.Context.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errHurried
+	}
+	return err
+}
+
+// bound gives a call to Redis the gate's patience. A caller who leaves it less than a quarter of
+// that, as the last try of a wait may, learns nothing about Redis when the time is over.
 func (g *Gate) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.patience)
-	stop := context.AfterFunc(ctx, cancel)
-	return call, func() { stop(); cancel() }
+	if until, ends := ctx.Deadline(); ends && time.Until(until) < g.patience/4 {
+		return hurried{ctx}, func() {}
+	}
+	return context.WithTimeout(ctx, g.patience)
 }
 
 // fail opens the breaker of a bucket if err says that Redis is gone, and wraps it.
@@ -76,7 +91,7 @@ func (g *Gate) fail(bucket int, err error) error {
 	if e, answered := rueidis.IsRedisErr(err); answered && !refuses(e) {
 		return fmt.Errorf("gate: Redis at %s: %w: %w", g.where, seckill.ErrUnavailable, err)
 	}
-	if errors.Is(err, context.Canceled) { // the caller went away: that says nothing about Redis
+	if errors.Is(err, context.Canceled) || errors.Is(err, errHurried) { // the caller went away: that says nothing about Redis
 		return fmt.Errorf("gate: the answer of Redis at %s was not waited for: %w: %w", g.where, seckill.ErrUnavailable, err)
 	}
 	late := errors.Is(err, context.DeadlineExceeded)
