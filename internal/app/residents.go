@@ -106,7 +106,7 @@ func (n *Node) start(ctx context.Context, table []resident, lasting bool) *errgr
 // settler settles what the queue brings, in batches.
 func (n *Node) settler() *settle.Settler {
 	s := &settle.Settler{Queue: n.queue, Store: n.store, Gate: n.gate, Log: n.log, Batch: n.config.Limits.Batch, Metrics: n.settled,
-		Settled: n.tally.Settled, Now: n.gate.Now, Genuine: n.genuine, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
+		Settled: n.tally.Settled, Now: n.gate.Now, Genuine: n.genuine, Damaged: store.DamagedSale, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 	if n.rabbit != nil {
 		s.Refused = n.rabbit.queue.Park
 	}

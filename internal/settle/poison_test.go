@@ -115,3 +115,44 @@ func TestARefusalThatComesLateChangesNothing(t *testing.T) {
 		assert.True(t, s.finished[all[0].ID].Placed())
 	})
 }
+
+// The tickets of a sale whose row cannot be read wait until it can, also one that its queue
+// brings for the last time. The others are settled meanwhile, and so is what comes later.
+func TestADamagedSaleStopsNoOther(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(12)
+		for i := range all {
+			all[i].Sale = seckill.SaleID(1 + i%3)
+		}
+		s := newStage(all[:9]...)
+		s.damaged = 2
+		last := all[4].ID
+		s.poison[last] = true
+		stop := s.run(t, func(v *Settler) {
+			v.Damaged = func(err error) (seckill.SaleID, bool) { return s.damaged, errors.Is(err, errDamaged) }
+			v.Last = func(ticket string) bool { return ticket == last }
+			v.Batch = 1
+		})
+		finished := func() (n int) {
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.finished)
+		}
+		require.Equal(t, 6, finished())
+		time.Sleep(time.Minute)
+		s.mu.Lock()
+		s.waiting = all[9:]
+		s.mu.Unlock()
+		s.more <- struct{}{}
+		require.Equal(t, 8, finished())
+		s.mu.Lock()
+		s.damaged = 0
+		s.mu.Unlock()
+		time.Sleep(lateEvery)
+		require.Equal(t, 12, finished())
+		stop()
+		require.Len(t, s.acked, 12)
+		require.Equal(t, seckill.ReasonPoison, s.finished[last].Reason)
+	})
+}

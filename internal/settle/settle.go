@@ -5,7 +5,8 @@
 // kept and tried again until the store is back. Two kinds of tickets are refused, as
 // poison: one that the store rejects although it is the only one of its transaction, and
 // one that its queue delivers for the last time, since every settler that tried it seems
-// to have died of it. A batch is acknowledged last, after the store has committed it and
+// to have died of it. A ticket whose sale's row cannot be read waits until it can, and
+// nobody else waits with it. A batch is acknowledged last, after the store has committed it and
 // the gate has learned of it.
 package settle
 
@@ -13,6 +14,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +53,11 @@ const (
 
 	minPause = 20 * time.Millisecond
 	maxPause = 5 * time.Second
+	// lateEvery is how long a settler waits before it tries the tickets again whose sale
+	// could not be read, and lateMost how many of them it keeps. Those beyond it are still
+	// in the gate's outbox, which sends them again.
+	lateEvery = 5 * time.Second
+	lateMost  = 10_000
 	// finishTime is how long a settler that stops may take for its last batches.
 	finishTime = 10 * time.Second
 )
@@ -61,8 +69,11 @@ type Settler struct {
 	Store  Store
 	Gate   Gate
 	Poison func(error) bool // the failure is about the data of the batch
-	Log    *slog.Logger
-	Batch  int // most tickets in one transaction, 0 for Batch
+	// Damaged returns the sale whose row the store cannot read, if that is what the failure
+	// is about. The tickets of that sale wait. nil: it never is.
+	Damaged func(error) (seckill.SaleID, bool)
+	Log     *slog.Logger
+	Batch   int // most tickets in one transaction, 0 for Batch
 
 	// Genuine tells whether the gate has admitted a ticket, and MUST NOT wait for long. A
 	// ticket that it has not is put aside. It clears what nobody can vouch for. nil: every
@@ -80,6 +91,8 @@ type Settler struct {
 	Settled func(outcomes []seckill.Outcome, now time.Time)
 	Now     func() time.Time // the gate's clock, which tickets carry; needed with Settled
 	Metrics *Metrics         // shared by the settlers of a node; nil: nothing is counted
+
+	late map[string]seckill.Ticket // by id: they wait for the row of their sale
 }
 
 // Metrics counts what settlers do.
@@ -138,8 +151,26 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 	}
 	pause := duty.Backoff{First: minPause, Most: maxPause}
 	var complaint duty.Complaint
+	s.late = map[string]seckill.Ticket{}
+	tried := time.Now() // what is late
 	for ctx.Err() == nil {
-		tickets, done, err := s.Queue.Receive(ctx, size)
+		if len(s.late) > 0 && time.Since(tried) >= lateEvery {
+			tried = time.Now()
+			late := slices.Collect(maps.Values(s.late))
+			clear(s.late)
+			s.settle(work, late, func(bool) error { return nil }, batches)
+			continue
+		}
+		soon, cancel := ctx, context.CancelFunc(func() {})
+		if len(s.late) > 0 {
+			soon, cancel = context.WithDeadline(ctx, tried.Add(lateEvery))
+		}
+		tickets, done, err := s.Queue.Receive(soon, size)
+		over := soon.Err() != nil
+		cancel()
+		if err != nil && over {
+			continue
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				if complaint.New(err) {
@@ -154,23 +185,27 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 			batches <- decided{nil, done}
 			continue
 		}
-		// It is tried for as long as it takes.
-		var outcomes []seckill.Outcome
-		err = s.insist(work, "the store does not settle the batch", func() (err error) {
-			outcomes, err = s.decide(work, tickets)
-			return err
-		})
-		if err != nil {
-			s.stopped(len(tickets), done, err)
-			continue
-		}
-		batches <- decided{outcomes, done}
+		s.settle(work, tickets, done, batches)
 	}
+}
+
+// settle has the store decide a batch, for as long as that takes.
+func (s *Settler) settle(work context.Context, tickets []seckill.Ticket, done func(settled bool) error, batches chan<- decided) {
+	var outcomes []seckill.Outcome
+	err := s.insist(work, "the store does not settle the batch", func() (err error) {
+		outcomes, err = s.decide(work, tickets)
+		return err
+	})
+	if err != nil {
+		s.stopped(len(tickets), done, err)
+		return
+	}
+	batches <- decided{outcomes, done}
 }
 
 // finish brings the outcomes of a batch to the gate, and then acknowledges it.
 func (s *Settler) finish(work context.Context, b decided) {
-	if len(b.outcomes) == 0 { // all were put aside
+	if len(b.outcomes) == 0 { // all were put aside, or wait
 		_ = b.done(true)
 		return
 	}
@@ -253,6 +288,12 @@ func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]secki
 	}
 	crash.Here("5-before-store", true)
 	outcomes, err := s.Store.Settle(ctx, tickets)
+	if others, waits := s.wait(tickets, err); waits {
+		if len(others) == 0 {
+			return nil, nil
+		}
+		return s.decide(ctx, others)
+	}
 	if err == nil || !s.Poison(err) {
 		return outcomes, err
 	}
@@ -268,9 +309,34 @@ func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]secki
 	return append(first, second...), err
 }
 
+// wait keeps those of the tickets whose sale the store cannot read, and returns the others.
+// ok is false if the error is not about a sale.
+func (s *Settler) wait(tickets []seckill.Ticket, err error) (others []seckill.Ticket, ok bool) {
+	if err == nil || s.Damaged == nil {
+		return tickets, false
+	}
+	sale, ok := s.Damaged(err)
+	if !ok {
+		return tickets, false
+	}
+	for _, t := range tickets {
+		switch {
+		case t.Sale != sale:
+			others = append(others, t)
+		case len(s.late) < lateMost:
+			s.late[t.ID] = t
+		}
+	}
+	s.Log.Error("settle: the tickets of a sale wait, since its row in the store cannot be read", "sale", sale, "tickets", len(tickets)-len(others), "error", err)
+	return others, len(others) < len(tickets)
+}
+
 // refuse ends a ticket as poison, unless it has its outcome already.
 func (s *Settler) refuse(ctx context.Context, t seckill.Ticket, why error) ([]seckill.Outcome, error) {
 	o, err := s.Store.Refuse(ctx, t, seckill.ReasonPoison)
+	if _, waits := s.wait([]seckill.Ticket{t}, err); waits {
+		return nil, nil
+	}
 	if err == nil && o.Reason == seckill.ReasonPoison {
 		s.Log.Error("settle: the ticket is refused, since it cannot be settled", "ticket", t.ID, "sale", t.Sale, "error", why)
 		if s.Refused != nil {

@@ -24,8 +24,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	errDown   = errors.New("the database is down")
-	errPoison = errors.New("the database rejects the ticket")
+	errDown    = errors.New("the database is down")
+	errPoison  = errors.New("the database rejects the ticket")
+	errDamaged = errors.New("the row of a sale cannot be read")
 )
 
 // stage is what the settler stands between: a queue, a store and a gate that keep
@@ -42,6 +43,7 @@ type stage struct {
 	settles  int // calls of the store's Settle
 
 	poison  map[string]bool      // tickets that the store rejects
+	damaged seckill.SaleID       // its row cannot be read
 	store   func(call int) error // what the store answers instead of settling
 	refuse  func() error         // the same for Refuse
 	finish  func() error         // the same for the gate
@@ -108,6 +110,11 @@ func (s *stage) Settle(_ context.Context, tickets []seckill.Ticket) (outcomes []
 		}
 	}
 	for _, t := range tickets {
+		if s.damaged != 0 && t.Sale == s.damaged {
+			return nil, errDamaged
+		}
+	}
+	for _, t := range tickets {
 		if _, known := s.outcomes[t.ID]; !known && s.poison[t.ID] {
 			return nil, fmt.Errorf("row 7: %w", errPoison)
 		}
@@ -125,6 +132,9 @@ func (s *stage) Settle(_ context.Context, tickets []seckill.Ticket) (outcomes []
 func (s *stage) Refuse(_ context.Context, t seckill.Ticket, reason seckill.Reason) (seckill.Outcome, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.damaged != 0 && t.Sale == s.damaged {
+		return seckill.Outcome{}, errDamaged
+	}
 	if s.refuse != nil {
 		if err := s.refuse(); err != nil {
 			return seckill.Outcome{}, err

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"seckill"
 )
 
 // What a row holds may be damaged: by a hand, by a disk, by a program that is not ours. A
@@ -93,6 +95,33 @@ func nameOf(r scanner) string {
 		fmt.Fprintf(&name, "%s=%.64q ", columns[i], fmt.Sprint(text))
 	}
 	return strings.TrimSpace(name.String())
+}
+
+// damagedSale is the error of a batch one of whose sales cannot be read.
+type damagedSale struct {
+	id  seckill.SaleID
+	why error
+}
+
+func (d *damagedSale) Error() string { return fmt.Sprintf("the row of sale %s: %v", d.id, d.why) }
+func (d *damagedSale) Unwrap() error { return d.why }
+
+// DamagedSale returns the sale whose row made a call fail, if that is why. What concerns
+// other sales can be done without it.
+func DamagedSale(err error) (seckill.SaleID, bool) {
+	if d, ok := errors.AsType[*damagedSale](err); ok {
+		return d.id, true
+	}
+	return 0, false
+}
+
+// saleDamaged names the sale in err and rings for it, if err is about what its row holds.
+func (t *tx) saleDamaged(id seckill.SaleID, err error) error {
+	if !unreadableRow(err) {
+		return err
+	}
+	t.s.putAside("sales", id.String(), err)
+	return &damagedSale{id, err}
 }
 
 // putAside rings for a row, unless this node has for what it says.

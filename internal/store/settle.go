@@ -54,7 +54,7 @@ func (t *tx) termsOf(ctx context.Context, v version) (terms seckill.Terms, ok bo
 	case err == seckill.ErrNotFound:
 		return terms, false, nil
 	case err != nil:
-		return terms, false, err
+		return terms, false, t.saleDamaged(v.sale, err)
 	}
 	t.s.mu.Lock()
 	if t.s.versions == nil || len(t.s.versions) >= versionsMost {
@@ -123,7 +123,8 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 // Settle turns tickets into outcomes in one transaction and returns them in the
 // tickets' order. A ticket that has an outcome keeps it, so any batch may be
 // repeated in any order. An error that wraps ErrTicket is about the data of the
-// batch; any other is about the database, and says nothing against a ticket.
+// batch, one for which DamagedSale is true about the row of a sale; any other is about
+// the database. Those two say nothing against a ticket.
 func (s *Store) Settle(ctx context.Context, tickets []seckill.Ticket) (outcomes []seckill.Outcome, err error) {
 	// Nearly always every ticket is new: then the unique keys need not be asked
 	// first. When one of them objects, everything is looked up and decided anew;
@@ -242,10 +243,10 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 			k.terms[sale], k.now = s, fromMS(now)
 			return err
 		})
-		if err != nil || !careful {
-			if err != nil {
-				return k, err
-			}
+		if err != nil {
+			return k, t.saleDamaged(sale, err)
+		}
+		if !careful {
 			continue
 		}
 		for some := range slices.Chunk(buyers[sale], t.s.dialect.chunk) {

@@ -130,3 +130,35 @@ func TestTheSchemaItselfPreventsAnOversell(t *testing.T) {
 	}
 	s.invariants(t)
 }
+
+// The batch says which sale's row cannot be read, rings for it once, and leaves nothing;
+// without that sale it is settled. Numbers can be damaged in SQLite alone: MySQL has types.
+func TestABatchNamesTheSaleThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := sqliteAt(t, filepath.Join(t.TempDir(), "seckill.db"))
+	ctx := t.Context()
+	var aside []string
+	s.Aside = func(table, id string, why error) { aside = append(aside, table+" "+id) }
+	good, bad := aSale(t, s, 10), aSale(t, s, 10)
+	tickets := append(someTickets(good.ID, 2), someTickets(bad.ID, 2)...)
+	for _, damage := range []string{"UPDATE sales SET price = 'free' WHERE id = ?", "UPDATE sales SET price = 1, hold_seconds = 'long' WHERE id = ?"} {
+		_, err := s.w.ExecContext(ctx, damage, bad.ID)
+		require.NoError(t, err)
+		_, err = s.Settle(ctx, tickets)
+		id, damaged := DamagedSale(err)
+		require.True(t, damaged, "%v", err)
+		require.Equal(t, bad.ID, id)
+		_, err = s.Refuse(ctx, tickets[3], seckill.ReasonPoison)
+		_, damaged = DamagedSale(err)
+		require.True(t, damaged, "%v", err)
+	}
+	require.Equal(t, []string{"sales " + bad.ID.String(), "sales " + bad.ID.String()}, aside, "once for each damage")
+	for _, o := range mustSettle(t, s, tickets[:2]...) {
+		require.True(t, o.Placed())
+	}
+	_, err := s.w.ExecContext(ctx, "UPDATE sales SET hold_seconds = 60 WHERE id = ?", bad.ID)
+	require.NoError(t, err)
+	for _, o := range mustSettle(t, s, tickets...) {
+		require.True(t, o.Placed())
+	}
+}
