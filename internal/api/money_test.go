@@ -355,6 +355,26 @@ func TestALatePaymentTakesUnitsAgainOrGoesBack(t *testing.T) {
 	require.Empty(t, s.sale(id).LatePayment)
 }
 
+// A late payment takes the last unit while others ask for it all the time: its own ticket is
+// why nothing is left.
+func TestALatePaymentTakesTheLastUnit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t, "")
+		id := s.create(saleBody{"total": 1, "late_payment": "retake"}).ID
+		order := s.bought("one", id, 1)
+		s.as("one", "POST", "/api/orders/"+order+"/cancel", "").is(200)
+		s.atTheGate(id, 1)
+		s.captured("e1", order, "r1", thePrice)
+		for range 30 {
+			pass(100 * time.Millisecond)
+			s.as("somebody", "POST", ticketPath(id), `{"quantity":1}`)
+		}
+		require.Empty(t, s.whole(order).Refunds)
+		require.Equal(t, seckill.Paid, s.ordersOf("one")[0].State)
+	})
+}
+
 func (s *system) ordersOf(buyer string) []seckill.Order {
 	s.t.Helper()
 	var l struct{ Items []seckill.Order }

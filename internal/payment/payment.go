@@ -175,8 +175,9 @@ type BookStore interface {
 
 // Gate gives units for a late payment.
 type Gate interface {
-	Over(sale seckill.SaleID) bool
 	Reserve(ctx context.Context, sale seckill.SaleID, buyer string, quantity int) (seckill.Answer, error)
+	// Find MUST return the buyer's newest ticket, whether or not the sale is open.
+	Find(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Progress, error)
 }
 
 // Orders are paid by their buyers' word where the provider is "test".

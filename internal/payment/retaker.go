@@ -22,7 +22,8 @@ func (p Retaker) Run(ctx context.Context) error {
 
 // retake gives late payments their end: an order that the gate and the store placed
 // for it as for any buyer, or the way back. It may be repeated from the start: the
-// gate names the same ticket to the same buyer as long as that is active.
+// gate names the same ticket to the same buyer as long as that is active, whatever has
+// become of the sale.
 func (p *Payments) retake(ctx context.Context) (done int, failed error) {
 	late, err := p.Store.LatePayments(ctx, p.lateAfter, dutyBatch)
 	if err != nil {
@@ -63,9 +64,6 @@ func (p *Payments) retake(ctx context.Context) (done int, failed error) {
 // units asks the gate for a late payment's units. It returns the new order, or why
 // there is none, or neither while that is not known.
 func (p *Payments) units(ctx context.Context, pay seckill.Payment) (order, why string, err error) {
-	if p.Gate.Over(pay.Sale) {
-		return "", "the sale gives no units: sold_out", nil
-	}
 	a, err := p.Gate.Reserve(ctx, pay.Sale, pay.Buyer, pay.Quantity)
 	var field *seckill.FieldError
 	switch {
@@ -78,10 +76,30 @@ func (p *Payments) units(ctx context.Context, pay seckill.Payment) (order, why s
 	case a.Verdict == seckill.Limit:
 		return "", "the buyer has another order in this sale", nil
 	case a.Verdict != seckill.Queued:
-		return "", "the sale gives no units: " + a.Verdict.String(), nil
+		return p.given(ctx, pay, "the sale gives no units: "+a.Verdict.String())
 	}
 	crash.Here("14-after-reserve", true)
-	o, err := p.Store.Outcome(ctx, pay.Sale, pay.Buyer, a.Ticket)
+	return p.outcome(ctx, pay, a.Ticket)
+}
+
+// given is units where the sale has none for a new request. It may have given the ticket in
+// an earlier turn: a sale that is paused or has ended names it to nobody who buys.
+func (p *Payments) given(ctx context.Context, pay seckill.Payment, none string) (order, why string, err error) {
+	own, err := p.Gate.Find(ctx, pay.Sale, pay.Buyer, "")
+	if err != nil && !errors.Is(err, seckill.ErrNotFound) {
+		return "", "", err
+	}
+	// Without a ticket at the gate: the newest that the store knows.
+	order, why, err = p.outcome(ctx, pay, own.Ticket.ID)
+	if order == pay.Order {
+		return "", none, err
+	}
+	return order, why, err
+}
+
+// outcome is units once the gate has named the buyer's ticket.
+func (p *Payments) outcome(ctx context.Context, pay seckill.Payment, ticket string) (order, why string, err error) {
+	o, err := p.Store.Outcome(ctx, pay.Sale, pay.Buyer, ticket)
 	if errors.Is(err, seckill.ErrNotFound) {
 		return "", "", nil
 	}

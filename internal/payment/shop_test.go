@@ -100,13 +100,19 @@ func (l *lines) LatePayments(_ context.Context, after seckill.PaymentCursor, max
 	return l.late[from:min(from+max, len(l.late))], nil
 }
 
-func (l *lines) Retake(_ context.Context, late seckill.Payment, _, _ string) (bool, error) {
+func (l *lines) Retake(_ context.Context, late seckill.Payment, order, _ string) (bool, error) {
+	if order != "" {
+		return false, seckill.ErrState
+	}
 	l.ended = append(l.ended, late.Reference)
 	return false, nil
 }
 
-func (l *lines) Outcome(context.Context, seckill.SaleID, string, string) (seckill.Outcome, error) {
-	return seckill.Outcome{}, seckill.ErrNotFound
+func (l *lines) Outcome(_ context.Context, _ seckill.SaleID, _, ticket string) (o seckill.Outcome, err error) {
+	if ticket != "" {
+		return o, seckill.ErrNotFound
+	}
+	return o, nil // the order that had ended
 }
 
 func (l *lines) EndedCheckouts(_ context.Context, _ seckill.Provider, after string, max int) (some []seckill.Checkout, err error) {
@@ -126,10 +132,15 @@ func (l *lines) CheckoutClosed(_ context.Context, id string) error {
 // stuckGate holds the units of sale 1 for ever, and sale 2 is over.
 type stuckGate struct{}
 
-func (stuckGate) Over(sale seckill.SaleID) bool { return sale == 2 }
-
-func (stuckGate) Reserve(context.Context, seckill.SaleID, string, int) (seckill.Answer, error) {
+func (stuckGate) Reserve(_ context.Context, sale seckill.SaleID, _ string, _ int) (seckill.Answer, error) {
+	if sale == 2 {
+		return seckill.Answer{Verdict: seckill.SoldOut}, nil
+	}
 	return seckill.Answer{Verdict: seckill.Queued, Ticket: "waits"}, nil
+}
+
+func (stuckGate) Find(context.Context, seckill.SaleID, string, string) (seckill.Progress, error) {
+	return seckill.Progress{}, seckill.ErrNoTicket
 }
 
 // Late payments that cannot proceed, a batch of them, keep no newer one waiting.
@@ -147,6 +158,61 @@ func TestStuckLatePaymentsKeepNoOtherWaiting(t *testing.T) {
 	}
 	require.Equal(t, []string{"newer"}, l.ended)
 	require.Zero(t, p.lateAfter, "and those come again")
+}
+
+// changed is a sale that gave a late payment's buyer a ticket and has changed since.
+type changed struct {
+	Store
+	says    seckill.Verdict // to a new request
+	settled bool
+	paid    string // the order that the late payment pays
+	back    string // or why it goes back
+}
+
+var oneLate = seckill.Payment{Reference: "r", Order: "ended", Sale: 1, Buyer: "ann", Quantity: 1}
+
+func (c *changed) LatePayments(context.Context, seckill.PaymentCursor, int) ([]seckill.Payment, error) {
+	return []seckill.Payment{oneLate}, nil
+}
+
+func (c *changed) Reserve(context.Context, seckill.SaleID, string, int) (seckill.Answer, error) {
+	return seckill.Answer{Verdict: c.says}, nil
+}
+
+func (c *changed) Find(context.Context, seckill.SaleID, string, string) (seckill.Progress, error) {
+	return seckill.Progress{Outcome: seckill.Outcome{Ticket: seckill.Ticket{ID: "new"}}, Final: c.settled}, nil
+}
+
+func (c *changed) Outcome(_ context.Context, _ seckill.SaleID, _, ticket string) (o seckill.Outcome, err error) {
+	if !c.settled {
+		return o, seckill.ErrNotFound
+	}
+	o.Ticket.ID = ticket
+	return o, nil
+}
+
+func (c *changed) Retake(_ context.Context, _ seckill.Payment, order, why string) (bool, error) {
+	if c.paid = order; order == "" {
+		c.back = why
+	}
+	return order != "", nil
+}
+
+// The ticket that the gate gave for a late payment is what pays, even if nobody gets one
+// any more by the time its outcome is known.
+func TestALatePaymentKeepsTheTicketThatItGot(t *testing.T) {
+	t.Parallel()
+	for _, says := range []seckill.Verdict{seckill.Paused, seckill.Ended, seckill.SoldOut} {
+		c := &changed{says: says}
+		p := New(Config{Store: c, Gate: c, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+		_, err := p.retake(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, c.paid+c.back, "%s: it waits for the outcome", says)
+		c.settled = true
+		_, err = p.retake(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"new", ""}, []string{c.paid, c.back}, says.String())
+	}
 }
 
 // endless is a provider at which one session cannot be ended.

@@ -52,6 +52,23 @@ var lookups = []behaviour{
 		},
 	},
 	{
+		name: "find tells of a newer ticket as soon as there is one",
+		test: func(w *World) {
+			first := w.Admit("ann", 1)
+			w.Settle(seckill.ReasonNone, first)
+			w.Store.end(first)
+			w.BringBack(first)
+			p, err := w.Find(context.Background(), SaleID, "ann", "")
+			require.NoError(w.t, err)
+			require.Equal(w.t, first.ID, p.Ticket.ID)
+			second := w.Admit("ann", 1)
+			p, err = w.Find(context.Background(), SaleID, "ann", "")
+			require.NoError(w.t, err)
+			require.Equal(w.t, second.ID, p.Ticket.ID)
+			require.False(w.t, p.Final)
+		},
+	},
+	{
 		name: "that a buyer never had a ticket is said by the state that was made with the sale, of buyers it has never seen",
 		test: func(w *World) {
 			finds := func(buyer, ticket string) error {

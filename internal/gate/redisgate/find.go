@@ -70,9 +70,10 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	t.Seal = seckill.Seal{} // the hold's seal is over what the buyer asked for; it is not that of a ticket
 	finished := number(sale[1])
 	p.Ticket, p.Final, p.Position = t, state != pending, max(1, t.Seq-finished)
-	if p.Final {
+	if state == placed { // a released one does not keep its buyer from a newer ticket
 		g.view(id).remember(buyer, p, sale[2])
-	} else {
+	}
+	if !p.Final {
 		p.Ticket.At = admittedAt(held)
 	}
 	return p, nil
