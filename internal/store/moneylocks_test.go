@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,6 +46,70 @@ func testMySQLRefundMeetsRetake(t *testing.T, e *stack.Engine) {
 	o, err := s.AnyOrder(t.Context(), w.ID)
 	require.NoError(t, err)
 	require.Equal(t, seckill.Refunded, o.State)
+}
+
+// Money of an order that is not known, where there is no row of the order to lock: whoever
+// gives it back at the same moment, it goes back once.
+func testMySQLMoneyOfNoOrder(t *testing.T, e *stack.Engine) {
+	inner, _ := freshMySQL(t, e)
+	s, admin := newShop(t, inner), adminOf(t, e)
+	asked := func(order, _ string) error {
+		_, err := s.Refund(t.Context(), seckill.RefundRequest{Order: order, Payment: "p" + order, By: "root"})
+		return err
+	}
+	told := func(amount int64) func(order, event string) error {
+		return func(order, event string) error {
+			_, err := s.Receive(t.Context(), seckill.Callback{Provider: "shop", Event: event, Type: seckill.GivenBack, Order: order, Reference: "p" + order, Amount: amount, Currency: "CNY", At: noon})
+			return err
+		}
+	}
+	for name, both := range map[string][2]func(order, event string) error{
+		"two administrators": {asked, asked}, "an administrator and the provider": {asked, told(100)}, "an administrator and a part at the provider": {asked, told(30)},
+		"two parts at the provider": {told(30), told(40)}, "the provider, in two messages": {told(100), told(100)},
+	} {
+		order := "no order: " + name
+		require.True(t, s.captures("e"+order, order, "p"+order, 100).Aside)
+		tx := rival(t, s.Store, "UPDATE payments SET note = 'held' WHERE reference = ?", "p"+order)
+		done := make(chan error, 2)
+		for i, move := range both {
+			go func() { done <- move(order, order+fmt.Sprint(i)) }()
+		}
+		until(t, func() bool { return waiting(t, admin, s.Store) == 2 })
+		require.NoError(t, tx.Rollback())
+		require.NoError(t, errors.Join(<-done, <-done), name)
+		refunds, err := s.RefundsOf(t.Context(), order)
+		require.NoError(t, err)
+		var sum int64
+		for _, f := range refunds {
+			sum += f.Amount
+		}
+		require.EqualValues(t, 100, sum, "%s: %+v", name, refunds)
+		s.money(0)
+	}
+}
+
+// A refund of no order's money is confirmed while the provider tells that a part of it was
+// given back: what was confirmed keeps its amount.
+func testMySQLConfirmedMeetsAPart(t *testing.T, e *stack.Engine) {
+	inner, _ := freshMySQL(t, e)
+	s := newShop(t, inner)
+	require.True(t, s.captures("e1", "nobody's", "p", 100).Aside)
+	_, err := s.Refund(t.Context(), seckill.RefundRequest{Order: "nobody's", Payment: "p", By: "root"})
+	require.NoError(t, err)
+	tx := rival(t, s.Store, "UPDATE refunds SET state = 'done', given = id, done_at = 1") // as RefundTried does
+	told := make(chan error, 1)
+	go func() {
+		_, err := s.Receive(t.Context(), seckill.Callback{Provider: "shop", Event: "e2", Type: seckill.GivenBack, Order: "nobody's", Reference: "p", Amount: 30, Currency: "CNY", At: noon})
+		told <- err
+	}()
+	admin := adminOf(t, e)
+	until(t, func() bool { return waiting(t, admin, s.Store) == 1 })
+	require.NoError(t, tx.Commit())
+	require.NoError(t, <-told)
+	refunds, err := s.RefundsOf(t.Context(), "nobody's")
+	require.NoError(t, err)
+	require.Len(t, refunds, 1)
+	require.EqualValues(t, 100, refunds[0].Amount)
 }
 
 // One node's clock is ten hours ahead and another's as far behind. How long an order can

@@ -46,6 +46,8 @@ func TestMySQL(t *testing.T) {
 			{"nodes whose clocks differ agree on every moment of money", testMySQLClocksDiffer},
 			{"nodes whose clocks differ agree on invitations and on what is retired", testMySQLClocksDifferElsewhere},
 			{"a refund is told while its payment moves to another order", testMySQLRefundMeetsRetake},
+			{"money of an order that is not known goes back once", testMySQLMoneyOfNoOrder},
+			{"a refund is confirmed while a part of it is told", testMySQLConfirmedMeetsAPart},
 		} {
 			t.Run(b.name, func(t *testing.T) {
 				t.Parallel()

@@ -45,7 +45,7 @@ var errMoved = errors.New("the payment has moved to another order")
 
 func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Received) error {
 	held := c.Order
-	payment, err := t.payment(ctx, c.Provider, c.Reference)
+	payment, err := t.payment(ctx, c.Provider, c.Reference, "")
 	if err != nil && err != seckill.ErrNotFound {
 		return err
 	}
@@ -63,7 +63,7 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 		return err
 	}
 	if c.Type == seckill.GivenBack { // it was read before its order was locked
-		if now, err := t.payment(ctx, c.Provider, c.Reference); err == nil && now.Order != held {
+		if now, err := t.payment(ctx, c.Provider, c.Reference, t.lock); err == nil && now.Order != held {
 			return errMoved
 		} else if err != nil && err != seckill.ErrNotFound {
 			return err
@@ -123,7 +123,7 @@ func (t *tx) callback(ctx context.Context, provider seckill.Provider, event stri
 
 // captured gives money that was taken its end.
 func (t *tx) captured(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
-	switch was, err := t.payment(ctx, c.Provider, c.Reference); {
+	switch was, err := t.payment(ctx, c.Provider, c.Reference, t.lock); {
 	case err == nil:
 		// A retaken one pays another order than the one that its first message names.
 		first, err := t.callback(ctx, c.Provider, was.Event)
@@ -253,14 +253,14 @@ func (s *Store) TakeEarly(ctx context.Context, c seckill.Callback) (r seckill.Re
 	for try := 0; try < maxTries && errors.Is(err, errMoved); try++ {
 		err = s.write(ctx, "early refund", func(t *tx) error {
 			r = seckill.Received{}
-			p, err := t.payment(ctx, c.Provider, c.Reference)
+			p, err := t.payment(ctx, c.Provider, c.Reference, "")
 			if err != nil {
 				return err
 			}
 			if _, err := t.lockOrders(ctx, []any{p.Order}); err != nil {
 				return err
 			}
-			if now, err := t.payment(ctx, c.Provider, c.Reference); err != nil || now.Order != p.Order {
+			if now, err := t.payment(ctx, c.Provider, c.Reference, t.lock); err != nil || now.Order != p.Order {
 				return cmp.Or(err, errMoved)
 			}
 			now, err := t.clock(ctx)
@@ -305,8 +305,10 @@ func scanPayment(r scanner) (p seckill.Payment, err error) {
 	return p, err
 }
 
-func (t *tx) payment(ctx context.Context, provider seckill.Provider, reference string) (p seckill.Payment, err error) {
-	err = t.one(ctx, "SELECT "+paymentColumns+" FROM payments WHERE provider = ? AND reference = ?", []any{provider, reference}, func(r scanner) (err error) {
+// payment is one of a provider's. With t.lock, and behind the lock of its order, it stays as
+// it is until the transaction ends, also where no order is known that everybody would lock.
+func (t *tx) payment(ctx context.Context, provider seckill.Provider, reference, lock string) (p seckill.Payment, err error) {
+	err = t.one(ctx, "SELECT "+paymentColumns+" FROM payments WHERE provider = ? AND reference = ?"+lock, []any{provider, reference}, func(r scanner) (err error) {
 		p, err = scanPayment(r)
 		return err
 	})
@@ -393,7 +395,7 @@ func (s *Store) Retake(ctx context.Context, late seckill.Payment, order, why str
 		if err != nil {
 			return err
 		}
-		p, err := t.payment(ctx, late.Provider, late.Reference)
+		p, err := t.payment(ctx, late.Provider, late.Reference, t.lock)
 		if err != nil || p.State != seckill.PaymentLate {
 			return err // somebody else has ended it
 		}

@@ -44,7 +44,7 @@ func (s *Store) RefundDone(ctx context.Context, id, by, reason string) (f seckil
 		if _, err := t.lockOrders(ctx, []any{f.Order}); err != nil {
 			return err
 		}
-		was, err := t.refundBy(ctx, "id = ?", id)
+		was, err := t.refundBy(ctx, "id = ?"+t.lock, id)
 		if err != nil {
 			return err
 		}

@@ -196,7 +196,7 @@ func ofTest(o seckill.Order, now time.Time) seckill.Payment {
 // refundAside gives back a payment that was put aside.
 func (t *tx) refundAside(ctx context.Context, f seckill.RefundRequest, now time.Time) error {
 	var p seckill.Payment
-	err := t.one(ctx, "SELECT "+paymentColumns+" FROM payments WHERE order_id = ? AND reference = ?", []any{f.Order, f.Payment}, func(r scanner) (err error) {
+	err := t.one(ctx, "SELECT "+paymentColumns+" FROM payments WHERE order_id = ? AND reference = ?"+t.lock, []any{f.Order, f.Payment}, func(r scanner) (err error) {
 		p, err = scanPayment(r)
 		return err
 	})
@@ -251,7 +251,7 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 	} else if err != seckill.ErrNotFound {
 		return "", err
 	}
-	p, err := t.payment(ctx, c.Provider, c.Reference)
+	p, err := t.payment(ctx, c.Provider, c.Reference, t.lock)
 	if err == seckill.ErrNotFound {
 		return becameEarly, nil
 	}
@@ -324,7 +324,7 @@ func (t *tx) givenInPart(ctx context.Context, c seckill.Callback, amount int64, 
 		held bool
 	}
 	var due []refund
-	err := t.rows(ctx, "SELECT id, order_id, amount, currency, who, sale, held FROM refunds WHERE provider = ? AND reference = ? AND state = 'due' ORDER BY made_at, id", []any{c.Provider, c.Reference}, func(s scanner) error {
+	err := t.rows(ctx, "SELECT id, order_id, amount, currency, who, sale, held FROM refunds WHERE provider = ? AND reference = ? AND state = 'due' ORDER BY made_at, id"+t.lock, []any{c.Provider, c.Reference}, func(s scanner) error {
 		f := refund{Refund: seckill.Refund{Provider: c.Provider, Reference: c.Reference}}
 		err := s.Scan(&f.ID, &f.Order, &f.Amount, &f.Currency, &f.By, &f.Sale, &f.held)
 		due = append(due, f)
