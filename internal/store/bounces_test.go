@@ -17,6 +17,7 @@ func init() {
 		test func(t *testing.T, s *shop)
 	}{
 		{"a refund that came back is due for a person, in whatever order that is told", testBounces},
+		{"a refund may be told by its payment, before and after the provider answers", testToldByThePayment},
 		{"all that one refund at the provider had settled is due again when that comes back", testPartsComeBack},
 	}...)
 }
@@ -111,6 +112,50 @@ func testBounces(t *testing.T, s *shop) {
 	due, err := s.DueRefunds(t.Context(), 100)
 	require.NoError(t, err)
 	require.Empty(t, due, "the provider is not asked again")
+}
+
+// A shop may tell of a refund that we asked for by the payment's reference (p, of a part of
+// 100 of 200), answer our asking (a), or both, in any order. What is told once more changes
+// nothing and is an alarm, and so is what a person has noted already (h): it may be the same.
+func testToldByThePayment(t *testing.T, s *shop) {
+	sale := s.open(100)
+	for told, alarms := range map[string]int{"a p": 0, "p a": 0, "a p p": 1, "p p": 1, "p a p": 1, "h p": 1, "i p": 1, "p i": 0, "a p i": 0} {
+		v := s.place(sale.ID, "buyer "+told, 2)
+		pay, id, half := "pay "+told, "refund "+told, int64(100)
+		s.captures("paid "+told, v.ID, pay, 200)
+		_, err := s.Refund(t.Context(), seckill.RefundRequest{ID: id, Order: v.ID, Amount: &half, By: "root"})
+		require.NoError(t, err)
+		due, err := s.DueRefunds(t.Context(), 1)
+		require.NoError(t, err)
+		heard := 0
+		for i, word := range strings.Fields(told) {
+			var r seckill.Received
+			switch word {
+			case "p":
+				r = s.givesBack(fmt.Sprint(told, i), v.ID, pay, half)
+			case "i":
+				r = s.givesBack(fmt.Sprint(told, i), v.ID, id, half)
+			case "a":
+				due[0].Given = id
+				require.NoError(t, s.RefundTried(t.Context(), due[0], true, 0, ""), told)
+			case "h":
+				_, err := s.RefundDone(t.Context(), id, "root", "a transfer")
+				require.NoError(t, err)
+			}
+			if r.Conflict {
+				heard++
+			}
+		}
+		require.Equal(t, alarms, heard, told)
+		refunds, err := s.RefundsOf(t.Context(), v.ID)
+		require.NoError(t, err)
+		require.Len(t, refunds, 1, told)
+		require.Equal(t, seckill.RefundDone, refunds[0].State, told)
+		o, err := s.AnyOrder(t.Context(), v.ID)
+		require.NoError(t, err)
+		require.Equal(t, []any{seckill.Paid, half}, []any{o.State, o.RefundedAmount}, told)
+	}
+	s.money(sale.ID)
 }
 
 // A refund at the provider that settled two of ours and was more than that comes back: all

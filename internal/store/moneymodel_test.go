@@ -227,7 +227,7 @@ func (w *words) holds(t *testing.T, f seckill.Refund) {
 	case back > max(given, w.given[f.Reference], w.given["own "+f.Reference+"50"], w.given["own "+f.Reference+"100"]):
 		require.Equal(t, seckill.RefundDue, f.State, "%+v: given back at %d, came back at %d", f, given, back)
 	}
-	if f.State == seckill.RefundDone {
+	if f.State == seckill.RefundDone && (f.Given != f.ID || w.back[f.ID] > max(given, w.given[f.Reference])) { // without an id of the provider's own, the later word counts
 		require.Zero(t, w.back[f.Given], "%+v: what it was given back as came back", f)
 	}
 }

@@ -92,7 +92,7 @@ func (t *tx) receive(ctx context.Context, c seckill.Callback, r *seckill.Receive
 	case seckill.Captured:
 		became, err = t.captured(ctx, c, orders, now, r)
 	case seckill.GivenBack:
-		became, err = t.returned(ctx, c, orders, now, r)
+		became, err = t.returned(ctx, &c, orders, now, r)
 	case seckill.Bounced:
 		became, err = t.bounced(ctx, c, payment, now, r)
 	case seckill.Disputed:
@@ -219,11 +219,11 @@ func (t *tx) early(ctx context.Context, p seckill.Payment, now time.Time, r *sec
 		if err != nil {
 			return err
 		}
-		became, err := t.returned(ctx, c, orders, now, r)
+		became, err := t.returned(ctx, &c, orders, now, r)
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, "UPDATE callbacks SET became = ? WHERE provider = ? AND event = ?", became, c.Provider, c.Event); err != nil {
+		if _, err := t.exec(ctx, "UPDATE callbacks SET became = ?, own = ? WHERE provider = ? AND event = ?", became, cmp.Or(c.Own, c.Refund), c.Provider, c.Event); err != nil {
 			return err
 		}
 	}

@@ -239,15 +239,16 @@ func (t *tx) owe(ctx context.Context, r seckill.Refund, sale seckill.SaleID, hel
 }
 
 // returned takes a provider's word that money went back: of a refund that is due, or
-// of one that nobody here asked for.
-func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
+// of one that nobody here asked for. A message that names the payment gets the id of the
+// refund that it is taken for.
+func (t *tx) returned(ctx context.Context, c *seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
 	// By our own id, where the provider keeps it.
-	f, err := t.refundNamed(ctx, c, t.lock)
+	f, err := t.refundNamed(ctx, *c, t.lock)
 	if err == nil {
 		if f.Amount != c.Amount || f.Currency != c.Currency {
-			return t.conflict(ctx, c, f.Order, now, r, fmt.Sprintf("refund %s of %d %s is told as %d %s", f.ID, f.Amount, f.Currency, c.Amount, c.Currency))
+			return t.conflict(ctx, *c, f.Order, now, r, fmt.Sprintf("refund %s of %d %s is told as %d %s", f.ID, f.Amount, f.Currency, c.Amount, c.Currency))
 		}
-		return t.confirmed(ctx, c, f, f.ID, now, r)
+		return t.confirmed(ctx, *c, f, f.ID, now, r)
 	} else if err != seckill.ErrNotFound {
 		return "", err
 	}
@@ -259,17 +260,39 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 		return "", err
 	}
 	if p.Currency != c.Currency {
-		return t.conflict(ctx, c, p.Order, now, r, fmt.Sprintf("payment %s of %s is given back in %s", p.Reference, p.Currency, c.Currency))
+		return t.conflict(ctx, *c, p.Order, now, r, fmt.Sprintf("payment %s of %s is given back in %s", p.Reference, p.Currency, c.Currency))
 	}
 	if back, err := t.cameBack(ctx, c.Provider, c.Own, time.Time{}); err != nil || back {
 		r.Undone, r.Note = back, fmt.Sprintf("refund %s of %d %s, which was made at the provider, did not reach the buyer", c.Own, c.Amount, c.Currency)
 		return becameBounced, err
 	}
-	f, err = t.refundBy(ctx, "provider = ? AND reference = ? AND amount = ? AND state = 'due' ORDER BY next_at = ?, made_at, id LIMIT 1", c.Provider, c.Reference, c.Amount, int64(askedNoMore))
+	var again seckill.Refund
+	if c.Own == "" {
+		// Without any id of the refund it may be the word for one that the provider has answered
+		// for, or once more for one of which it has told.
+		done, err := readable(ctx, t, "refunds", "SELECT "+refundColumns+" FROM refunds WHERE provider = ? AND reference = ? AND amount = ? AND state = 'done' AND given IN (id, ?) ORDER BY made_at, id"+t.lock,
+			[]any{c.Provider, c.Reference, c.Amount, seckill.ByHand}, scanRefund)
+		if err != nil {
+			return "", err
+		}
+		for _, again = range done {
+			if told, err := t.told(ctx, again, time.Time{}); err != nil {
+				return "", err
+			} else if !told && again.Given == again.ID {
+				c.Refund = again.ID
+				return t.confirmed(ctx, *c, again, again.ID, now, r)
+			}
+		}
+	}
+	f, err = t.refundBy(ctx, "provider = ? AND reference = ? AND amount = ? AND state = 'due' ORDER BY next_at = ?, made_at, id LIMIT 1"+t.lock, c.Provider, c.Reference, c.Amount, int64(askedNoMore))
 	if err == nil {
-		return t.confirmed(ctx, c, f, c.Event, now, r)
+		c.Refund = f.ID
+		return t.confirmed(ctx, *c, f, f.ID, now, r)
 	} else if err != seckill.ErrNotFound {
 		return "", err
+	}
+	if again.ID != "" {
+		return t.conflict(ctx, *c, p.Order, now, r, fmt.Sprintf("refund %s of %d %s is done, and a refund of as much of payment %s is told, without its id: it may be the same", again.ID, again.Amount, again.Currency, p.Reference))
 	}
 	// Nobody asked for it here: it was made at the provider.
 	var gone, due int64
@@ -281,16 +304,18 @@ func (t *tx) returned(ctx context.Context, c seckill.Callback, orders []seckill.
 		// Then it is a part of what is due already.
 		part := min(due, c.Amount)
 		if gone+c.Amount-part > p.Amount {
-			return t.conflict(ctx, c, p.Order, now, r, fmt.Sprintf("of payment %s, %d of %d is given back already or due, and now %d more", p.Reference, gone, p.Amount, c.Amount))
+			return t.conflict(ctx, *c, p.Order, now, r, fmt.Sprintf("of payment %s, %d of %d is given back already or due, and now %d more", p.Reference, gone, p.Amount, c.Amount))
 		}
-		if err := t.givenInPart(ctx, c, part, now); err != nil {
+		if err := t.givenInPart(ctx, *c, part, now); err != nil {
 			return "", err
 		}
-		if c.Amount -= part; c.Amount == 0 {
+		rest := *c
+		if rest.Amount -= part; rest.Amount == 0 {
 			return becameRefund, nil
 		}
+		return becameRefund, t.unasked(ctx, p, rest, orders, now, r)
 	}
-	return becameRefund, t.unasked(ctx, p, c, orders, now, r)
+	return becameRefund, t.unasked(ctx, p, *c, orders, now, r)
 }
 
 // confirmed takes the provider's word for a refund. own is its id of it, where the message

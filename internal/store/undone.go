@@ -88,9 +88,14 @@ func (t *tx) overBy(ctx context.Context, c seckill.Callback, f seckill.Refund) (
 	if c.Own != "" {
 		return false, nil
 	}
+	return t.told(ctx, f, c.At)
+}
+
+// told tells whether the provider has said that a refund was given back later than at after.
+func (t *tx) told(ctx context.Context, f seckill.Refund, after time.Time) (told bool, err error) {
 	err = t.rows(ctx, "SELECT 1 FROM callbacks WHERE provider = ? AND reference IN (?, ?) AND (reference = ? OR own = ?) AND type = ? AND became = ? AND at > ? LIMIT 1",
-		[]any{c.Provider, f.ID, f.Reference, f.ID, f.ID, string(seckill.GivenBack), becameRefund, ms(c.At)}, func(scanner) error { over = true; return nil })
-	return over, err
+		[]any{f.Provider, f.ID, f.Reference, f.ID, f.ID, string(seckill.GivenBack), becameRefund, ms(after)}, func(scanner) error { told = true; return nil })
+	return told, err
 }
 
 // cameBack tells whether a refund, by the provider's own id of it or else by ours, is known
