@@ -39,6 +39,7 @@ type lies struct {
 	mu      sync.Mutex
 	aside   map[string]bool             // references of money that fits no order, and stays aside
 	back    map[string]bool             // the same, and somebody gives it back
+	given   map[string]bool             // and the node has answered that it goes back
 	unknown map[string]bool             // orders that never were
 	maybe   map[string]bool             // orders of which something was told twice, differently
 	sure    map[string]bool             // and the node has taken it
@@ -52,7 +53,7 @@ type lies struct {
 }
 
 func newLies() lies {
-	return lies{aside: map[string]bool{}, back: map[string]bool{}, unknown: map[string]bool{}, maybe: map[string]bool{}, sure: map[string]bool{}, hand: map[string]seckill.Callback{}, bounced: map[string]bool{}, again: map[string]bool{}}
+	return lies{aside: map[string]bool{}, back: map[string]bool{}, given: map[string]bool{}, unknown: map[string]bool{}, maybe: map[string]bool{}, sure: map[string]bool{}, hand: map[string]seckill.Callback{}, bounced: map[string]bool{}, again: map[string]bool{}}
 }
 
 // bounce lets a refund that has gone come back, and sometimes gives it back another way: the
@@ -169,7 +170,10 @@ func (p *Payers) mispay(ctx context.Context, order, ref string) {
 	}
 	p.captureIn(ctx, order, ref, amount, currency)
 	if given {
-		_, _ = p.insist(ctx, p.admin, "POST", "/api/admin/orders/"+order+"/refund", map[string]any{"payment": ref})
+		a, err := p.insist(ctx, p.admin, "POST", "/api/admin/orders/"+order+"/refund", map[string]any{"payment": ref})
+		if err == nil && a.Status == http.StatusOK {
+			p.lies.note(p.lies.given, ref)
+		}
 	}
 }
 
@@ -259,6 +263,9 @@ func (p *Payers) believed(ctx context.Context) (found []string) {
 	for ref := range aside {
 		if !l.aside[ref] && !l.back[ref] {
 			bad("%s is put aside and was no lie", ref)
+		}
+		if l.given[ref] {
+			bad("%s was given back and is still put aside", ref)
 		}
 	}
 	// The histories of all that were lied about, and of some that were not.

@@ -35,6 +35,7 @@ const Secret = "whsec_dGhlIHNob3Agb2YgdGhlIHBheWVycyBoYXMgYSBzZWNyZXQ="
 const (
 	price = 100
 	again = 20 * time.Millisecond // before a request is repeated
+	kinds = 12                    // of buyers, see live
 	least = 4000                  // units of the sale: some are left whenever one is wanted
 )
 
@@ -266,12 +267,16 @@ func (p *Payers) Wait() { p.wg.Wait() }
 
 // live is one buyer.
 func (p *Payers) live(ctx context.Context) {
-	name := fmt.Sprintf("payer %s %d", p.run, p.next.Add(1))
+	number := p.next.Add(1)
+	name := fmt.Sprintf("payer %s %d", p.run, number)
 	token, err := account.Mint(p.Token, name, "", 24*time.Hour)
 	if err != nil {
 		return
 	}
-	what, sale := rand.IntN(12), p.sale
+	what, sale := rand.IntN(kinds), p.sale
+	if number <= kinds { // each once, however short the run is
+		what = int(number) - 1
+	}
 	expires := what == 11 && p.lies.expired.Add(1) <= expireds
 	if expires {
 		sale = p.short
@@ -290,8 +295,9 @@ func (p *Payers) live(ctx context.Context) {
 		}
 	}
 	order, ref := said.Order, "pay "+said.Order
-	refund := func(body any) {
-		_, _ = p.insist(ctx, p.admin, "POST", "/api/admin/orders/"+order+"/refund", body)
+	refund := func(body any) bool {
+		a, err := p.insist(ctx, p.admin, "POST", "/api/admin/orders/"+order+"/refund", body)
+		return err == nil && a.Status == http.StatusOK
 	}
 	if expires {
 		p.expire(ctx, token, order, ref)
@@ -318,7 +324,9 @@ func (p *Payers) live(ctx context.Context) {
 		p.lies.note(p.lies.back, ref)
 		p.capture(ctx, order, ref, 2*price-1)
 		p.Wrong.Add(1)
-		refund(map[string]any{"payment": ref})
+		if refund(map[string]any{"payment": ref}) {
+			p.lies.note(p.lies.given, ref)
+		}
 		p.insist(ctx, token, "POST", "/api/orders/"+order+"/cancel", nil)
 	case 6: // cancelled while the money comes
 		var both sync.WaitGroup
@@ -377,27 +385,36 @@ func (p *Payers) Finish(ctx context.Context) (found []string) {
 			return found
 		}
 	}
+	all, err := p.allMoney(ctx)
+	if err != nil {
+		bad("no books: %v", err)
+		return found
+	}
 	found = append(found, p.toldOfAll(ctx)...)
 	found = append(found, p.believed(ctx)...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ours, theirs := map[string][2]int64{}, map[string][2]int64{} // by currency: taken and given back
-	add := func(to map[string][2]int64, currency string, took, gave int64) {
+	// By currency: taken and given back, of the orders of our sales and of all that there is.
+	type sums map[string][2]int64
+	ours, theirs, allOurs, allTheirs := sums{}, sums{}, sums{}, sums{}
+	add := func(to sums, currency string, took, gave int64) {
 		v := to[currency]
 		to[currency] = [2]int64{v[0] + took, v[1] + gave}
 	}
-	for _, t := range p.took {
-		if !p.lies.unknown[t.order] {
-			add(theirs, t.currency, t.amount, 0)
+	moved := func(order, currency string, took, gave int64) {
+		add(allTheirs, currency, took, gave)
+		if !p.lies.unknown[order] {
+			add(theirs, currency, took, gave)
 		}
+	}
+	for _, t := range p.took {
+		moved(t.order, t.currency, t.amount, 0)
 	}
 	for _, t := range p.gave {
-		if !p.lies.unknown[t.order] {
-			add(theirs, t.currency, 0, t.amount)
-		}
+		moved(t.order, t.currency, 0, t.amount)
 	}
 	for _, c := range hand {
-		add(theirs, "CNY", 0, c.Amount)
+		moved(c.Order, "CNY", 0, c.Amount)
 	}
 	for _, m := range money {
 		add(ours, m.Currency, m.Captured, m.Refunded)
@@ -405,7 +422,26 @@ func (p *Payers) Finish(ctx context.Context) (found []string) {
 	if !maps.Equal(ours, theirs) {
 		bad("the shop took and gave back %v, the node says %v", theirs, ours)
 	}
+	for _, m := range all {
+		add(allOurs, m.Currency, m.Captured, m.Refunded)
+		if n := m.Unexplained(); n != 0 || m.Due+m.Late != 0 {
+			bad("of all money %d is unexplained: %+v", n, m)
+		}
+	}
+	if !maps.Equal(allOurs, allTheirs) {
+		bad("the shop took and gave back %v with the money of no order, the node's books say %v", allTheirs, allOurs)
+	}
 	return found
+}
+
+// allMoney is the audit of all money that the node has, of each sale and of no order.
+func (p *Payers) allMoney(ctx context.Context) ([]seckill.Money, error) {
+	var books struct{ Money []seckill.Money }
+	a, err := p.insist(ctx, p.admin, "GET", "/api/admin/books?from=2026-01-01&to=2026-01-01", nil) // of a day without lines
+	if err == nil {
+		err = a.Into(&books)
+	}
+	return books.Money, err
 }
 
 // atRest is the audit of a sale when nothing is due and nothing waits.
