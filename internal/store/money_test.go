@@ -28,6 +28,8 @@ func init() {
 		{"the ledger has every change of time to pay, of stock and of money, with its sale", testLedger},
 		{"books are of one moment", testBooksOfOneMoment},
 		{"an answer that is no text is noted", testNoText},
+		{"a refunded order gives nothing more back", testNothingLeft},
+		{"a refund that is given back in part is due once in the ledger", testSplitInTheLedger},
 		{"a late payment waits until the gate has its order's units", testLateWaits},
 	}...)
 }

@@ -155,3 +155,48 @@ func testBooksOfOneMoment(t *testing.T, s *shop) {
 	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200}}, before)
 	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200, Held: 200}}, total)
 }
+
+// A part that is asked for under a new id is no repeat of what has made the order refunded.
+func testNothingLeft(t *testing.T, s *shop) {
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 2)
+	s.captures("e1", v.ID, "r1", 200)
+	one, two, half, all := 1, 2, int64(100), int64(200)
+	ask := func(id string, units *int, amount *int64) error {
+		_, err := s.Refund(t.Context(), seckill.RefundRequest{ID: id, Order: v.ID, Units: units, Amount: amount, By: "root"})
+		return err
+	}
+	require.NoError(t, ask("a part", &one, nil))
+	require.NoError(t, ask("the rest", nil, &half))
+	require.NoError(t, ask("", nil, nil))
+	for name, err := range map[string]error{"a part": ask("a part", &one, nil), "the rest": ask("the rest", nil, &half), "all": ask("", nil, nil), "all of a new id": ask("new", nil, nil)} {
+		require.NoError(t, err, "a repeat of %s", name)
+	}
+	require.ErrorIs(t, ask("new", &one, nil), seckill.ErrState)
+	require.ErrorIs(t, ask("new", nil, &half), seckill.ErrState)
+	require.ErrorIs(t, ask("new", &two, &all), seckill.ErrState)
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200, Due: 200}}, s.money(sale.ID))
+
+	free, err := s.CreateSale(t.Context(), seckill.Sale{Title: "free", Currency: "CNY", Total: 3, LimitPerBuyer: 3, OpensAt: s.clock(), ClosesAt: s.clock().Add(time.Hour), HoldSeconds: 60})
+	require.NoError(t, err)
+	v = s.place(free.ID, "ann", 1)
+	for range 2 {
+		require.NoError(t, ask("free", &one, nil))
+	}
+}
+
+func testSplitInTheLedger(t *testing.T, s *shop) {
+	sale := s.open(10)
+	v := s.place(sale.ID, "ann", 2)
+	s.captures("e1", v.ID, "r1", 200)
+	s.become(seckill.Refunded, v)
+	s.givesBack("e2", v.ID, "r1", 40)
+	entries, err := s.History(t.Context(), v.ID, 100)
+	require.NoError(t, err)
+	sums := map[string]int64{}
+	for _, e := range entries {
+		sums[e.What] += e.Amount
+	}
+	require.Equal(t, []int64{200, 40}, []int64{sums[entryDue], sums[entryDone]})
+	require.Equal(t, []seckill.Money{{Currency: "CNY", Captured: 200, Refunded: 40, Due: 160}}, s.money(sale.ID))
+}

@@ -72,6 +72,9 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 		}
 	}
 	if changed, err := o.Become(seckill.Refunded, now); err != nil || !changed {
+		if err == nil && o.Amount > 0 && f.ID != "" && (f.Amount != nil || f.Units != nil) { // of a free order there are no ids to tell a repeat by
+			err = fmt.Errorf("order %s is refunded and holds nothing that could be given back: %w", o.ID, seckill.ErrState)
+		}
 		return o, err
 	}
 	money, units := o.Holds()
@@ -365,6 +368,9 @@ func (t *tx) givenInPart(ctx context.Context, c seckill.Callback, amount int64, 
 		part, rest := min(amount, f.Amount), f.Refund
 		if amount -= part; part < f.Amount {
 			if _, err := t.exec(ctx, "UPDATE refunds SET amount = ? WHERE id = ?", part, f.ID); err != nil {
+				return err
+			}
+			if err := t.enter(ctx, now, seckill.Entry{Order: f.Order, Sale: f.Sale, What: entryDue, Amount: part - f.Amount, Currency: f.Currency, Who: c.Provider, Why: "split: of refund " + f.ID + " only a part was given back at the provider"}); err != nil {
 				return err
 			}
 			rest.ID, rest.Amount, rest.Reason = seckill.NewTicketID(now), f.Amount-part, "the rest of refund "+f.ID
