@@ -341,11 +341,11 @@ func (r *request) period() (from, to time.Time, zone *time.Location, err error) 
 		return from, to, nil, &seckill.FieldError{Field: "zone", Must: "must be a time zone such as Asia/Shanghai"}
 	}
 	read := func(name string, last bool) time.Time {
-		if t, e := time.ParseInLocation(time.DateOnly, q.Get(name), zone); e == nil {
+		if day, e := time.Parse(time.DateOnly, q.Get(name)); e == nil {
 			if last {
-				t = t.AddDate(0, 0, 1)
+				day = day.AddDate(0, 0, 1)
 			}
-			return t
+			return beginning(day, zone)
 		}
 		t, e := time.Parse(time.RFC3339, q.Get(name))
 		if e != nil && err == nil {
@@ -358,6 +358,16 @@ func (r *request) period() (from, to time.Time, zone *time.Location, err error) 
 		err = &seckill.FieldError{Field: "to", Must: "must be after from, and at most 366 days"}
 	}
 	return from, to, zone, err
+}
+
+// beginning is when a day begins in a zone. Where the clocks go forward at midnight the day has
+// none, and time.Date may return a moment of the day before.
+func beginning(day time.Time, zone *time.Location) time.Time {
+	t := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, zone)
+	if t.Day() != day.Day() {
+		_, t = t.ZoneBounds()
+	}
+	return t
 }
 
 // books shows payments and refunds by their own dates.
