@@ -66,6 +66,8 @@ func (c *Callback) Validate() error {
 		return &FieldError{"order", fmt.Sprintf("must be 1 to %d printable bytes", MaxReference)}
 	case !name(c.Reference):
 		return &FieldError{"reference", fmt.Sprintf("must be 1 to %d printable bytes", MaxReference)}
+	case c.Refund != "" && !name(c.Refund):
+		return &FieldError{"refund", fmt.Sprintf("must be at most %d printable bytes", MaxReference)}
 	case c.Amount < 0 || c.Amount > MaxPrice*MaxQuantity || c.Amount == 0 && c.Type != Failed:
 		return &FieldError{"amount", fmt.Sprintf("must be 1 to %d minor units", MaxPrice*MaxQuantity)}
 	case len(c.Currency) != 3 || !printable(c.Currency, ""):

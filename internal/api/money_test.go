@@ -167,6 +167,8 @@ func TestACallbackIsTheProvidersOrRefused(t *testing.T) {
 		"too much":         {Event: "e", Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1 << 60, Currency: "CNY"},
 		"no currency":      {Event: "e", Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1},
 		"control byte":     {Event: "e\x00", Type: seckill.Captured, Order: s.order, Reference: "r", Amount: 1, Currency: "CNY"},
+		"a long refund":    {Event: "e", Type: seckill.Captured, Order: s.order, Reference: "r", Refund: strings.Repeat("r", 201), Amount: 1, Currency: "CNY"},
+		"a refund's byte":  {Event: "e", Type: seckill.GivenBack, Order: s.order, Reference: "r", Refund: "r\n", Amount: 1, Currency: "CNY"},
 		"a long reference": {Event: "e", Type: seckill.Captured, Order: s.order, Reference: strings.Repeat("r", 201), Amount: 1, Currency: "CNY"},
 	} {
 		b, err := json.Marshal(c)
