@@ -21,6 +21,7 @@ const (
 	// and after: it may date a line otherwise, or have told of it late.
 	statementBefore = 14 * 24 * time.Hour
 	statementAfter  = 24 * time.Hour
+	singlesMost     = 200 // payments of which a provider is asked one by one; beyond that for the longer time
 )
 
 var errBooksLong = &seckill.FieldError{Field: "to", Must: fmt.Sprintf("must leave at most %d lines: ask for a shorter period", booksRows)}
@@ -171,7 +172,7 @@ func (p *Payments) Differences(ctx context.Context, from, to time.Time) ([]Diffe
 }
 
 // datedOtherwise compares again where a line seems to be only ours: all lines of its
-// reference on our side with all of them in the provider's statement of a longer time. A line
+// reference on our side with all that the provider says of it, or has in its statement of a longer time. A line
 // of another time that has its own counterpart accounts for no other.
 func (p *Payments) datedOtherwise(ctx context.Context, all []Difference, theirs []seckill.Booking, from, to time.Time) ([]Difference, error) {
 	var references []string
@@ -189,7 +190,8 @@ func (p *Payments) datedOtherwise(ctx context.Context, all []Difference, theirs 
 	rest := slices.DeleteFunc(all, of)
 	var ours []seckill.Booking
 	slices.Sort(references)
-	err := p.Store.BookingsOf(ctx, p.Provider.Name(), slices.Compact(references), func(v seckill.Booking) error {
+	references = slices.Compact(references)
+	err := p.Store.BookingsOf(ctx, p.Provider.Name(), references, func(v seckill.Booking) error {
 		if wanted[bookKey{v.Kind, v.Reference}] {
 			ours = append(ours, v)
 		}
@@ -198,18 +200,21 @@ func (p *Payments) datedOtherwise(ctx context.Context, all []Difference, theirs 
 	if err != nil {
 		return nil, err
 	}
-	theirs = slices.DeleteFunc(theirs, func(t seckill.Booking) bool { return !wanted[bookKey{t.Kind, t.Reference}] })
-	for _, period := range [][2]time.Time{{from.Add(-statementBefore), from}, {to, to.Add(statementAfter)}} {
-		some, err := p.Provider.Statement(ctx, period[0], period[1])
-		if err != nil {
-			return nil, fmt.Errorf("payment provider %q: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, err)
-		}
-		for _, t := range some {
-			if wanted[bookKey{t.Kind, t.Reference}] {
-				theirs = append(theirs, t)
+	if singles, ok := p.Provider.(Singles); ok && len(references) <= singlesMost {
+		theirs, err = singles.StatementOf(ctx, references)
+	} else {
+		for _, period := range [][2]time.Time{{from.Add(-statementBefore), from}, {to, to.Add(statementAfter)}} {
+			var some []seckill.Booking
+			if err == nil {
+				some, err = p.Provider.Statement(ctx, period[0], period[1])
 			}
+			theirs = append(theirs, some...)
 		}
 	}
+	if err != nil {
+		return nil, fmt.Errorf("payment provider %q: %w: %w", p.Provider.Name(), seckill.ErrUnavailable, err)
+	}
+	theirs = slices.DeleteFunc(theirs, func(t seckill.Booking) bool { return !wanted[bookKey{t.Kind, t.Reference}] })
 	return append(rest, differ(ours, theirs, from, to)...), nil
 }
 

@@ -95,6 +95,54 @@ func TestDatesAreNoDifference(t *testing.T) {
 	}
 }
 
+// single is a provider that can be asked for single payments, and says how it was asked.
+type single struct {
+	dated
+	periods int
+	singles []string
+}
+
+func (s *single) Statement(ctx context.Context, from, to time.Time) ([]seckill.Booking, error) {
+	s.periods++
+	return s.dated.Statement(ctx, from, to)
+}
+
+func (s *single) StatementOf(_ context.Context, references []string) (all []seckill.Booking, err error) {
+	s.singles = append(s.singles, references...)
+	for _, v := range s.theirs {
+		if slices.Contains(references, v.Reference) {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}
+
+// What only we have on a day is asked for by its reference, not in weeks of statements.
+func TestWhatOnlyWeHaveIsAskedForByItself(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 11, 11, 0, 0, 0, 0, time.UTC)
+	line := func(reference string, amount int64, after int) seckill.Booking {
+		return seckill.Booking{Kind: "payment", Provider: seckill.ProviderShop, Reference: reference, Amount: amount, Currency: "CNY", At: day.AddDate(0, 0, after).Add(time.Hour)}
+	}
+	store := &booked{ours: []seckill.Booking{line("same", 100, 0), line("told a month late", 100, 0), line("ours", 5, 0)}}
+	stripe := &single{dated: dated{theirs: []seckill.Booking{line("same", 100, 0), line("told a month late", 100, -30)}}}
+	p := &Payments{Config: Config{Store: store, Provider: stripe}}
+	all, err := p.Differences(t.Context(), day, day.AddDate(0, 0, 1))
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, "ours", all[0].Reference)
+	require.Equal(t, []string{"ours", "told a month late"}, stripe.singles)
+	require.Equal(t, 1, stripe.periods)
+
+	for i := range singlesMost {
+		store.ours = append(store.ours, line("more "+string(rune('!'+i)), 1, 0))
+	}
+	_, err = p.Differences(t.Context(), day, day.AddDate(0, 0, 1))
+	require.NoError(t, err)
+	require.Len(t, stripe.singles, 2, "so many are looked for in the longer time")
+	require.Equal(t, 4, stripe.periods)
+}
+
 // A payment has two refunds of one amount, and the provider knows of the first one only: that
 // one accounts for no other, on whatever day anybody looks, and whether or not the provider
 // says which refund it is.

@@ -100,6 +100,14 @@ type Shared interface {
 	Ours(ctx context.Context, reference string) (bool, error)
 }
 
+// Singles is a provider that can be asked for single payments: a statement of weeks takes it
+// minutes.
+type Singles interface {
+	// StatementOf MUST list what the provider took for these payments, and gave back of them,
+	// whenever that was.
+	StatementOf(ctx context.Context, references []string) ([]seckill.Booking, error)
+}
+
 // Ending is a provider that can end a payment which was started.
 type Ending interface {
 	// End MUST return nil once nobody can pay there any more.

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/stripe/stripe-go/v84"
 	"github.com/stripe/stripe-go/v84/webhook"
+	"golang.org/x/sync/errgroup"
 
 	"seckill"
 )
@@ -33,6 +35,7 @@ const (
 	stripeCall    = 15 * time.Second // for one call to Stripe, with the library's own repeats
 	stripeSession = time.Hour        // how long a checkout can be paid; Stripe takes an end that is half an hour away at least
 	stripeEdge    = time.Minute      // before that: for what is under way, and clocks
+	stripeAtOnce  = 8                // questions about single payments
 	stripeOrder   = "seckill_order"  // keys of metadata
 	stripeRefund  = "seckill_refund"
 )
@@ -285,9 +288,32 @@ func refunded(r *stripe.Refund) (given string, err error) {
 }
 
 // Statement is part of Provider: the charges that were captured, and the refunds.
-func (s *Stripe) Statement(ctx context.Context, from, to time.Time) (all []seckill.Booking, err error) {
+func (s *Stripe) Statement(ctx context.Context, from, to time.Time) ([]seckill.Booking, error) {
 	created := &stripe.RangeQueryParams{GreaterThanOrEqual: from.Unix(), LesserThan: to.Unix()}
-	charges := &stripe.ChargeListParams{CreatedRange: created}
+	return s.moved(ctx, &stripe.ChargeListParams{CreatedRange: created}, &stripe.RefundListParams{CreatedRange: created})
+}
+
+// StatementOf is part of Singles.
+func (s *Stripe) StatementOf(ctx context.Context, references []string) ([]seckill.Booking, error) {
+	all := make([][]seckill.Booking, len(references))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(stripeAtOnce)
+	for i, reference := range references {
+		g.Go(func() (err error) {
+			all[i], err = s.moved(ctx, &stripe.ChargeListParams{PaymentIntent: stripe.String(reference)}, &stripe.RefundListParams{PaymentIntent: stripe.String(reference)})
+			var said *stripe.Error
+			if errors.As(err, &said) && said.Code == stripe.ErrorCodeResourceMissing {
+				return nil // there is no such payment
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	return slices.Concat(all...), err
+}
+
+// moved lists the charges that were captured, and the refunds.
+func (s *Stripe) moved(ctx context.Context, charges *stripe.ChargeListParams, refunds *stripe.RefundListParams) (all []seckill.Booking, err error) {
 	charges.Limit = stripe.Int64(100)
 	for c, err := range s.client.V1Charges.List(ctx, charges) {
 		if err != nil {
@@ -301,7 +327,6 @@ func (s *Stripe) Statement(ctx context.Context, from, to time.Time) (all []secki
 		all = append(all, seckill.Booking{At: time.Unix(c.Created, 0).UTC(), Kind: "payment", Provider: seckill.ProviderStripe, Reference: c.PaymentIntent.ID,
 			Order: order, Amount: fromStripe(c.AmountCaptured, currency), Currency: currency})
 	}
-	refunds := &stripe.RefundListParams{CreatedRange: created}
 	refunds.Limit = stripe.Int64(100)
 	refunds.AddExpand("data.charge")
 	for r, err := range s.client.V1Refunds.List(ctx, refunds) {

@@ -103,6 +103,11 @@ func (f *fakeStripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		answer = map[string]any{"object": "list", "data": some, "has_more": false, "url": "/v1/refunds"}
 	case "GET /v1/charges":
+		if r.Form.Get("payment_intent") == "pi_unknown" {
+			w.WriteHeader(404)
+			fmt.Fprint(w, `{"error":{"type":"invalid_request_error","code":"resource_missing"}}`)
+			return
+		}
 		answer = map[string]any{"object": "list", "has_more": false, "url": "/v1/charges", "data": []map[string]any{
 			{"id": "ch_1", "object": "charge", "captured": true, "status": "succeeded", "amount_captured": 19800, "currency": "cny", "created": time.Now().Unix(), "payment_intent": "pi_1", "metadata": map[string]string{"seckill_order": anOrder.ID}},
 			{"id": "ch_2", "object": "charge", "captured": true, "status": "succeeded", "amount_captured": 5, "currency": "cny", "created": time.Now().Unix(), "payment_intent": "pi_2", "metadata": map[string]string{}},
@@ -306,6 +311,13 @@ func TestStripeGivesBackOnceForEachID(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 2, "and refunds of them")
 	require.Equal(t, []any{"pi_1", anOrder.ID, int64(-5)}, []any{all[1].Reference, all[1].Order, all[1].Amount})
+	singles, err := s.StatementOf(t.Context(), []string{"pi_1", "pi_unknown"})
+	require.NoError(t, err)
+	require.Len(t, singles, 2)
+	for i := range singles {
+		singles[i].At = all[i].At
+	}
+	require.Equal(t, all, singles)
 	require.Equal(t, []any{"pi_1", anOrder.ID, int64(19800), "CNY"}, []any{all[0].Reference, all[0].Order, all[0].Amount, all[0].Currency})
 }
 
@@ -451,6 +463,8 @@ func TestStripeMockTakesWhatWeAsk(t *testing.T) {
 		require.ErrorContains(t, err, "give the money back another way")
 	}
 	_, err = s.Statement(t.Context(), time.Now().Add(-time.Hour), time.Now())
+	require.NoError(t, err)
+	_, err = s.StatementOf(t.Context(), []string{"pi_1"})
 	require.NoError(t, err)
 	_, err = s.Ours(t.Context(), "pi_1")
 	require.NoError(t, err)
