@@ -155,7 +155,7 @@ in them are worth nothing.
 	f.StringSliceVar(&c.Servers, "server", []string{"http://127.0.0.1:8080"}, "base `address` of a server; several, with commas, take turns")
 	f.StringVar(&sale, "sale", "", "`id` of an existing sale (default: create one)")
 	f.Int64Var(&units, "units", 1000, "units of the sale to create")
-	f.StringVar((*string)(&asks.Challenge), "challenge", "", "the sale to create asks for a pass that costs this: none, formula, work or both; every buyer\nfetches one first, with the server's secret")
+	f.StringVar((*string)(&asks.Challenge), "challenge", "", "the sale to create asks for a pass that costs this: none, formula, work or both; every buyer\nfetches one first, with the server's secret, from an address of its own where http.trusted_proxies lists\nthis machine; else all share access.network_rate, and 20,000 buyers take seven minutes")
 	f.IntVar(&asks.TriesPerBuyer, "tries", 0, "the sale to create allows a buyer so many unpaid orders (0: any number)")
 	f.IntVar(&c.Buyers, "buyers", 20000, "number of buyers")
 	f.IntVar(&c.Concurrency, "concurrency", 2000, "buyers who buy at the same time; in the open loop the most at a time")

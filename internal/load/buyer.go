@@ -410,7 +410,14 @@ func (r *run) failed(b *buyer, a reply, err error) time.Duration {
 
 // insist repeats a request until a server can answer it, for at most patience.
 func (r *run) insist(ctx context.Context, patience time.Duration, do func() (reply, error)) (reply, error) {
-	deadline := time.Now().Add(patience)
+	var now atomic.Int64
+	now.Store(time.Now().UnixNano())
+	return r.insistSince(ctx, &now, patience, do)
+}
+
+// insistSince repeats a request until a server can answer it, or until it is patience since
+// news, in nanoseconds since 1970.
+func (r *run) insistSince(ctx context.Context, news *atomic.Int64, patience time.Duration, do func() (reply, error)) (reply, error) {
 	for {
 		a, err := do()
 		if ctx.Err() != nil {
@@ -420,7 +427,7 @@ func (r *run) insist(ctx context.Context, patience time.Duration, do func() (rep
 			return a, nil
 		}
 		wait := r.failed(nil, a, err)
-		if time.Now().Add(wait).After(deadline) {
+		if time.Now().Add(wait).After(time.Unix(0, news.Load()).Add(patience)) {
 			last := a.String()
 			if err != nil {
 				last = failure(err)

@@ -176,6 +176,7 @@ type caller struct {
 	lastSaid client.Said
 
 	more []*caller // for the repeats of a buyer, which go out at once
+	from string    // X-Forwarded-For of what send sends; empty: none
 }
 
 func (r *run) newCaller() *caller {
@@ -232,6 +233,9 @@ func (cl *caller) send(method string, server int, path, auth string, body []byte
 	req.Header.SetNoDefaultContentType(true)
 	if auth != "" {
 		req.Header.Set("Authorization", auth)
+	}
+	if cl.from != "" {
+		req.Header.Set("X-Forwarded-For", cl.from)
 	}
 	if body != nil {
 		req.Header.SetContentType("application/json")

@@ -82,7 +82,7 @@ type Config struct {
 
 	Timeout time.Duration // of one request; default 30 s
 	// Settle bounds every wait for the server: outcomes after the last buy, a
-	// rest without pending tickets, and tries while nobody gets an answer.
+	// rest without pending tickets, and tries while nobody gets an answer, nor a pass.
 	// Default 2 min.
 	Settle time.Duration
 

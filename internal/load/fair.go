@@ -7,7 +7,6 @@ import (
 	"math"
 	mathrand "math/rand/v2"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -24,11 +23,11 @@ type fair struct {
 	FairConfig
 	defence Defence
 	run     string // in the names of the buyers
-	number  int    // of the meeting: each uses other networks, since the server remembers those of the one before
 	server  string
 	lead    time.Duration
 	sale    seckill.Sale
 	opens   time.Time       // by this machine's clock
+	from    networks        // of this meeting alone: the server remembers those of others for an hour
 	blocked map[string]bool // addresses on the block list
 
 	mu      sync.Mutex
@@ -164,7 +163,7 @@ func (f *fair) block(ctx context.Context, admin *client.Client) (remove func(), 
 		}
 	}
 	for n := range int(f.defence.Blocked * float64(f.Farm.Networks)) {
-		network := farmNetwork(f.number*f.Farm.Networks + n)
+		network := f.from.address(n)
 		a, err := admin.Do(ctx, "POST", "/api/admin/access", map[string]string{"list": seckill.ListBlock, "network": network, "note": "a farm"})
 		if err != nil || a.Status != http.StatusOK {
 			return remove, errors.Join(err, fmt.Errorf("the network %s was not blocked: %v", network, a))
@@ -174,13 +173,12 @@ func (f *fair) block(ctx context.Context, admin *client.Client) (remove func(), 
 	return remove, nil
 }
 
-// Networks for tests, of RFC 2544 and of a private range.
-func farmNetwork(n int) string {
-	return netip.AddrFrom4([4]byte{198, 18 + byte(n>>16)&1, byte(n >> 8), byte(n)}).String()
-}
-func homeNetwork(n int) string {
-	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}).String()
-}
+// Where the networks of people begin, behind those of the farm, and where those begin that
+// many of them share.
+const (
+	homes  = 1 << 22
+	shared = 1 << 23
+)
 
 func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
 	var all []*actor
@@ -192,7 +190,7 @@ func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
 		return err
 	}
 	for n := range f.Farm.Accounts {
-		if err := add("farm", n, true, f.Farm.Age, farmNetwork(f.number*f.Farm.Networks+n%f.Farm.Networks)); err != nil {
+		if err := add("farm", n, true, f.Farm.Age, f.from.address(n%f.Farm.Networks)); err != nil {
 			return nil, err
 		}
 	}
@@ -202,9 +200,9 @@ func (f *fair) actors(transport http.RoundTripper) ([]*actor, error) {
 		if draw.Float64() < peopleNew {
 			age = time.Hour
 		}
-		address := homeNetwork(f.number<<20 + n)
+		address := f.from.address(homes + n)
 		if draw.Float64() < peopleShared {
-			address = homeNetwork(f.number<<20 + 1<<19 + n%max(1, int(float64(f.People)*peopleShared/20)))
+			address = f.from.address(shared + n%max(1, int(float64(f.People)*peopleShared/20)))
 		}
 		if err := add("home", n, false, age, address); err != nil {
 			return nil, err
@@ -315,6 +313,9 @@ func (f *fair) fetchPass(ctx context.Context, a *actor) (string, error) {
 				f.spend(ctx, f.Farm.Solver)
 				f.count(func(row *Fair) { row.Pictures++ })
 				reader()
+				if a.rand.Float64() < readWrong {
+					body["answer"] = wrongAnswer
+				}
 				if kind.Work() {
 					core = f.cores.take(ctx)
 				}
@@ -383,14 +384,16 @@ func (f *fair) do(ctx context.Context, a *actor, method, path string, body any) 
 }
 
 // human takes the time that a person and a phone need for a challenge, and reports
-// whether the picture was read wrongly.
+// whether the picture was read wrongly. The phone works while its owner reads, as the page
+// does it (challenge.js).
 func (f *fair) human(ctx context.Context, a *actor, hashes int64, picture bool) (wrong bool) {
-	f.spend(ctx, time.Duration(float64(hashes)/peoplePhone*float64(time.Second)))
+	takes := time.Duration(float64(hashes) / peoplePhone * float64(time.Second))
 	if picture {
-		f.spend(ctx, around(a.rand, peopleRead))
-		return a.rand.Float64() < peopleWrong
+		takes = max(takes, around(a.rand, peopleRead))
+		wrong = a.rand.Float64() < readWrong
 	}
-	return false
+	f.spend(ctx, takes)
+	return wrong
 }
 
 // mostEarly is how long the gate may say that the sale is not open when it should be by

@@ -32,6 +32,10 @@ type shop struct {
 	right  int          // answers
 	wrong  int
 	listed []string // who may buy
+	hashes int64    // that a challenge takes
+	from   []string // where requests came from
+	asked  time.Time
+	solved time.Duration // that the last pass came after the last challenge
 }
 
 func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -47,6 +51,7 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	farm := strings.Contains(r.Header.Get("Authorization"), "farm")
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.from = append(s.from, r.Header.Values("X-Forwarded-For")...)
 	switch path := r.URL.Path; {
 	case path == "/api/admin/sales":
 		json.NewDecoder(r.Body).Decode(&s.sale)
@@ -61,6 +66,7 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(path, "/challenge") && s.strict && !farm:
 		no(409, "not_eligible")
 	case strings.HasSuffix(path, "/challenge"):
+		s.asked = time.Now()
 		say(200, map[string]string{})
 	case strings.HasSuffix(path, "/pass"):
 		var body struct{ Answer string }
@@ -74,6 +80,7 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			later()
 		default:
 			s.right++
+			s.solved = time.Since(s.asked)
 			say(200, map[string]string{"pass": "a pass"})
 		}
 	case strings.HasSuffix(path, "/pay"):
@@ -116,7 +123,7 @@ func (s *shop) meet(t *testing.T, d Defence, farm, people int) (row Fair) {
 			Defences: []Defence{d},
 			Token:    func(buyer string, _ time.Duration) (string, error) { return buyer, nil },
 			Solve: func(seckill.SaleID, string, []byte) (map[string]string, int64, error) {
-				return map[string]string{}, 0, nil
+				return map[string]string{}, s.hashes, nil
 			},
 			AdminToken: "admin", transport: s,
 		})
@@ -186,7 +193,7 @@ func TestPeopleSendTheirWrongAnswers(t *testing.T) {
 	const people = 200
 	s := &shop{waits: 5}
 	row := s.meet(t, defence("formula"), 0, people)
-	require.InDelta(t, people*peopleWrong, s.wrong, people*peopleWrong)
+	require.InDelta(t, people*readWrong, s.wrong, people*readWrong)
 	require.Positive(t, s.wrong)
 	require.Zero(t, s.waits)
 	require.GreaterOrEqual(t, s.right, people-int(row.Passless), "who has to wait asks again")
@@ -198,4 +205,38 @@ func TestTheOpeningIsKnownWithinARoundTrip(t *testing.T) {
 	s := &shop{slow: 300 * time.Millisecond}
 	s.meet(t, defence("none"), 1, 1)
 	require.Less(t, s.early, 10, "half the creation before the opening it would have asked too early, again and again")
+}
+
+// The page works while its reader reads, so people need the longer of the two times.
+func TestAPhoneWorksWhileItsOwnerReads(t *testing.T) {
+	t.Parallel()
+	s := &shop{hashes: 8 * peoplePhone}
+	s.meet(t, defence("both"), 0, 1)
+	require.Equal(t, 1, s.right)
+	require.Equal(t, 8*time.Second, s.solved, "its owner reads for less than that")
+}
+
+// Who reads pictures for money reads some of them wrongly, as people do.
+func TestTheFarmSendsWrongAnswersToo(t *testing.T) {
+	t.Parallel()
+	const accounts = 200
+	s := &shop{}
+	row := s.meet(t, defence("formula"), accounts, 0)
+	require.InDelta(t, accounts*readWrong, s.wrong, accounts*readWrong)
+	require.Positive(t, s.wrong)
+	require.EqualValues(t, accounts+s.wrong, row.Pictures, "each is read and paid for")
+	require.EqualValues(t, accounts, row.Passes)
+}
+
+// A server remembers for an hour how many came from a network, so another run comes
+// from others.
+func TestTwoMeetingsShareNoNetwork(t *testing.T) {
+	t.Parallel()
+	one, other := &shop{}, &shop{}
+	one.meet(t, defence("none"), 5, 5)
+	other.meet(t, defence("none"), 5, 5)
+	require.NotEmpty(t, one.from)
+	for _, address := range one.from {
+		require.NotContains(t, other.from, address)
+	}
 }

@@ -36,6 +36,9 @@ type fake struct {
 
 	born time.Time
 
+	second  int64          // the one in which reached counts
+	reached map[string]int // requests for passes by address
+
 	buys atomic.Int64
 	gone atomic.Bool // drop every connection
 }
@@ -76,6 +79,8 @@ type breaks struct {
 	refuses    int           // every n-th ticket is refused, and its units return
 	settleIn   time.Duration
 	forbids    bool // tokens are not accepted
+	passRate   int  // requests for passes that one address may send in a second; 0: the sale asks for none
+	untrusting bool // all count as one address
 	paused     bool
 }
 
@@ -90,7 +95,7 @@ func newFake(units int64, b breaks) *fake {
 		breaks: b, gate: units, born: now,
 		sale: seckill.Sale{
 			ID: 7, Title: "A kettle", Price: 9900, Currency: "CNY", Total: units, LimitPerBuyer: 5,
-			OpensAt: now.Add(-time.Minute), ClosesAt: now.Add(time.Hour), HoldSeconds: 900, Paused: b.paused,
+			OpensAt: now.Add(-time.Minute), ClosesAt: now.Add(time.Hour), HoldSeconds: 900, Paused: b.paused, Access: seckill.Access{Pass: b.passRate > 0},
 		},
 		buyers: make(map[string]*fakeTicket), byID: make(map[string]*fakeTicket),
 	}
@@ -138,6 +143,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		problem(w, 404, "not_found")
 	case who == "" || f.forbids || strings.HasPrefix(req.URL.Path, "/api/admin/"):
 		problem(w, 401, "unauthorized")
+	case route == "POST /api/sales/7/challenge" || route == "POST /api/sales/7/pass":
+		f.pass(w, req)
 	case route == "POST /api/sales/7/ticket":
 		f.sent = req.Header.Get("Content-Type")
 		if len(body) == 0 {
@@ -151,6 +158,23 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	default:
 		problem(w, 404, "not_found")
 	}
+}
+
+// pass gives a challenge or a pass, so many to an address in a second.
+func (f *fake) pass(w http.ResponseWriter, req *http.Request) {
+	address := req.Header.Get("X-Forwarded-For")
+	if f.untrusting {
+		address = ""
+	}
+	if second := time.Now().Unix(); f.second != second {
+		f.second, f.reached = second, map[string]int{}
+	}
+	if f.reached[address]++; f.reached[address] > f.passRate {
+		w.Header().Set("Retry-After", "1")
+		problem(w, 429, "too_many_requests")
+		return
+	}
+	answer(w, 200, map[string]string{"pass": "a pass"})
 }
 
 func (f *fake) buy(w http.ResponseWriter, who string, body []byte) {

@@ -52,7 +52,7 @@ type run struct {
 	bought, asked phase  // what was measured of the two phases
 	buyLines      []Line // of the buy phase, with Phases only
 	askLines      []Line
-	lastNews      atomic.Int64 // unix ns of the last verdict that anybody got
+	lastNews      atomic.Int64 // unix ns of the last verdict, or the last answer about a pass, that anybody got
 	late, latest  atomic.Int64 // arrivals that started late, and the largest lateness, ns
 	failovers     atomic.Int64
 	streak        atomic.Int64 // the longest row of failures of one buyer

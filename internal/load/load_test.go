@@ -195,6 +195,29 @@ func TestTurnedAwayBuyersAskAgain(t *testing.T) {
 	})
 }
 
+// Where the server trusts this machine each buyer is a network of its own, and nobody waits
+// for a pass. Elsewhere all share one network's limit: the stage takes its time, longer than
+// Settle, and goes on as long as anybody gets an answer.
+func TestPassesAreFetchedForALargeCrowd(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]breaks{"trusted": {passRate: 2}, "not trusted": {passRate: 2, untrusting: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, 25, b, func(t *testing.T, f *fake, c Config) {
+				c.Solve = func(seckill.SaleID, string, []byte) (map[string]string, int64, error) { return nil, 0, nil }
+				c.Buyers, c.Settle = 30, 3*time.Second
+				rep := mustRun(t, c)
+				assert.Empty(t, rep.Findings)
+				if b.untrusting {
+					assert.Greater(t, time.Since(f.born), 15*time.Second)
+				} else {
+					assert.Empty(t, rep.Failures)
+				}
+			})
+		})
+	}
+}
+
 func TestAnExistingSaleMayHaveOtherBuyers(t *testing.T) {
 	t.Parallel()
 	inBubble(t, 25, breaks{}, func(t *testing.T, f *fake, c Config) {

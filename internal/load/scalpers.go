@@ -125,11 +125,14 @@ type FairConfig struct {
 const (
 	peopleReact  = 600 * time.Millisecond // to press when the sale has opened
 	peopleRead   = 4 * time.Second        // for a picture
-	peopleWrong  = 0.05                   // of the pictures are read wrongly, and another is fetched after the answer
 	peoplePhone  = 300_000                // hashes a second in a browser on a phone
 	peopleNew    = 0.01                   // have an account of less than a week
 	peopleShared = 0.1                    // share their network with nineteen others
 )
+
+// readWrong is the share of the pictures that is read wrongly, by people and by the farm's
+// readers: the answer is sent, and another picture fetched.
+const readWrong = 0.05
 
 // shortLead is the time before the opening of a sale where nobody has anything to solve:
 // then it is waited for in vain.
@@ -165,8 +168,8 @@ type FairReport struct {
 // actors are is drawn from the seed; the race itself is real, and so are the requests.
 func RunFair(ctx context.Context, c FairConfig) (FairReport, error) {
 	report := FairReport{Farm: c.Farm, People: c.People, Seed: c.Seed}
-	for i, d := range c.Defences {
-		f := &fair{FairConfig: c, defence: d, number: i, server: c.Server, lead: c.Lead, run: strconv.FormatUint(mathrand.Uint64(), 36)}
+	for _, d := range c.Defences {
+		f := &fair{FairConfig: c, defence: d, server: c.Server, lead: c.Lead, from: newNetworks(), run: strconv.FormatUint(mathrand.Uint64(), 36)}
 		if d.Limited && c.Limited != "" {
 			f.server = c.Limited
 		}
