@@ -3,8 +3,9 @@ SHELL := bash
 .PHONY: help build run check test steady test-debian13 drill bench soak fuzz fmt deps screens
 
 # Debian packages that the tests use; everything else comes with Go.
-PACKAGES := gcc libc6-dev chromium redis-server rabbitmq-server mariadb-server nginx curl systemd prometheus
-PROGRAMS := gcc chromium redis-server rabbitmq-server mariadbd nginx curl systemd-analyze promtool
+# A browser comes on top: see deps.
+PACKAGES := gcc libc6-dev redis-server rabbitmq-server mariadb-server nginx curl systemd prometheus
+PROGRAMS := gcc redis-server rabbitmq-server mariadbd nginx curl systemd-analyze promtool
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,11 +40,13 @@ test-debian13: ## what uses engines, on those of Debian 13 (Redis 8, Valkey 8, R
 
 deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing=1; done; \
+	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing=1; \
 	if [ -n "$$missing" ]; then \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  command -v apt-get >/dev/null || { echo "install by hand: $(PACKAGES)"; exit 1; }; \
-	  $$sudo apt-get update -q && \
-	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -yq --no-install-recommends $(PACKAGES); \
+	  command -v apt-get >/dev/null || { echo "install by hand: $(PACKAGES) chromium"; exit 1; }; \
+	  $$sudo apt-get update -q || exit 1; \
+	  browser=chromium; apt-cache show chromium-headless-shell >/dev/null 2>&1 && browser=chromium-headless-shell; \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -yq --no-install-recommends $(PACKAGES) $$browser; \
 	fi
 
 drill: ## break every part 20 times in the middle of sales, kill a node 200 times, ask every route meanwhile; writes docs/drills.md
