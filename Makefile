@@ -53,8 +53,9 @@ drill: ## break every part 20 times in the middle of sales, kill a node 200 time
 	go run ./e2e/drill --kills 200 --out docs/drills.md
 	go run ./e2e/drill --engines --rounds 20 --out docs/drills.md
 	go run ./e2e/drill --engines --routes --rounds 20 --out docs/drills.md
-	go run ./e2e/drill --defended --kills 200
-	go run ./e2e/drill --defended --engines --rounds 20
+	go run ./e2e/drill --defended --kills 200 --out docs/drills.md
+	go run ./e2e/drill --money --kills 200 --out docs/drills.md
+	go run ./e2e/drill --engines --defended --rounds 20
 	go test -count=1 -timeout 30m -run TestABalancer ./e2e -away 1m
 	go test -count=1 -run TestAMillion ./internal/gate/redisgate -million
 	go test -count=1 -timeout 30m -run TestWhoLooksAtALongOutboxInRedis ./e2e -looks 300000

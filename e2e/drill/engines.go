@@ -310,6 +310,7 @@ func (d *enginesDrill) command(b *strings.Builder) {
 	if d.routes {
 		b.WriteString(" --routes")
 	}
+	b.WriteString(d.variant(" --"))
 	fmt.Fprintf(b, " --seed %d --lanes %d", d.seed, d.lanes)
 	if d.duration > 0 {
 		fmt.Fprintf(b, " --duration %v", d.duration)

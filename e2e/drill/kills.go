@@ -305,7 +305,7 @@ const (
 // report is the markdown of the drill.
 func (r *run) report() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "```sh\ngo run ./e2e/drill --seed %d --kills %d\n```\n\n", r.seed, r.killed)
+	fmt.Fprintf(&b, "```sh\ngo run ./e2e/drill%s --seed %d --kills %d\n```\n\n", r.variant(" --"), r.seed, r.killed)
 	fmt.Fprintf(&b, "| | |\n|---|---|\n| seed | %d |\n| kills (SIGKILL) | %d |\n| restarts on the same data | %d |\n| rounds | %d |\n", r.seed, r.killed, r.starts-r.folders, r.rounds)
 	for _, name := range order {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, r.counts[name])

@@ -4,6 +4,7 @@
 //	go run ./e2e/drill --kills 200 --out docs/drills.md
 //	go run ./e2e/drill --engines --rounds 20 --out docs/drills.md
 //	go run ./e2e/drill --engines --routes --rounds 20 --out docs/drills.md
+//	go run ./e2e/drill --defended --kills 200 --out docs/drills.md
 //
 // The first kills a node with everything embedded (kills.go). The second kills,
 // cuts off, delays and resets each part of two nodes on Redis, RabbitMQ and MariaDB
@@ -79,7 +80,7 @@ func (c config) publish(w io.Writer, name, report string) error {
 	if c.out == "" {
 		return nil
 	}
-	begin, end := marks(name)
+	begin, end := marks(name + c.variant(" "))
 	b, err := os.ReadFile(c.out)
 	if errors.Is(err, os.ErrNotExist) {
 		b, err = []byte("# Drills\n\n"+begin+end), nil
@@ -93,6 +94,18 @@ func (c config) publish(w io.Writer, name, report string) error {
 		return fmt.Errorf("%s has no place for the report: put the lines %q and %q there", c.out, begin, end)
 	}
 	return os.WriteFile(c.out, []byte(before+begin+report+end+after), 0o644)
+}
+
+// variant is what the command line asks for beside the counts, each word after the sign:
+// for a report's name, and for the command that makes it.
+func (c config) variant(sign string) (v string) {
+	if c.defended {
+		v += sign + "defended"
+	}
+	if c.money {
+		v += sign + "money"
+	}
+	return v
 }
 
 func marks(name string) (begin, end string) {

@@ -27,12 +27,12 @@ func TestDrillKills(t *testing.T) {
 // And at the moments of money: every cent is explained.
 func TestDrillKillsOfMoney(t *testing.T) {
 	t.Parallel()
-	file := reported(t, killsReport)
+	file := reported(t, killsReport+" money")
 	var report, progress strings.Builder
 	if err := drillKills(t.Context(), config{seed: 9, kills: 3, money: true, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
-	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 3 |", "| **violations** | **0** |")
+	holds(t, file, killsReport+" money", report.String(), "| kills (SIGKILL) | 3 |", "| **violations** | **0** |")
 	if !regexp.MustCompile(`(?m)^\| payments \| [1-9]`).MatchString(report.String()) {
 		t.Errorf("nobody has paid:\n%s", report.String())
 	}
@@ -42,12 +42,12 @@ func TestDrillKillsOfMoney(t *testing.T) {
 // changes nothing that is promised.
 func TestDrillKillsWithDefences(t *testing.T) {
 	t.Parallel()
-	file := reported(t, killsReport)
+	file := reported(t, killsReport+" defended")
 	var report, progress strings.Builder
 	if err := drillKills(t.Context(), config{seed: 8, kills: 2, defended: true, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
-	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
+	holds(t, file, killsReport+" defended", report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
 	if !regexp.MustCompile(`(?m)^\| passes \| [1-9]`).MatchString(report.String()) {
 		t.Errorf("nobody has fetched a pass:\n%s", report.String())
 	}
