@@ -86,6 +86,20 @@ func (s *Sessions) Run(ctx context.Context) error {
 // Loaded is closed once it has been read whose sessions were ended.
 func (s *Sessions) Loaded() <-chan struct{} { return s.loaded }
 
+// Known reports whether it has been read whose sessions were ended. Until then Verify
+// takes every session for good: where that may do harm, the caller waits or refuses.
+func (s *Sessions) Known() bool {
+	if s == nil {
+		return true // nobody ends any
+	}
+	select {
+	case <-s.loaded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Look reads what has changed since the last look.
 func (s *Sessions) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, endedTime)

@@ -69,6 +69,7 @@ var kinds = map[string]problem{
 // Errors of this stage.
 var (
 	errHashing   = fmt.Errorf("too many log in: %w", seckill.ErrBusy)
+	errSessions  = fmt.Errorf("this node has not read yet whose sessions were ended: %w", seckill.ErrUnavailable)
 	errPanic     = errors.New("panic")
 	errMethod    = errors.New("method not allowed")
 	errBadJSON   = errors.New("bad JSON")

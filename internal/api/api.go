@@ -372,20 +372,6 @@ func (a *API) done(place *room.Room, w http.ResponseWriter, r *http.Request, id 
 	}
 }
 
-// buyRoute reads the sale's id from the path of the buy route. Anything that is
-// not exactly that path is the business of the mux.
-func buyRoute(path string) (seckill.SaleID, bool) {
-	id, ok := strings.CutPrefix(path, "/api/sales/")
-	if !ok {
-		return 0, false
-	}
-	if id, ok = strings.CutSuffix(id, "/ticket"); !ok {
-		return 0, false
-	}
-	sale, err := seckill.ParseSaleID(id)
-	return sale, err == nil
-}
-
 // unclean paths are those that the mux would redirect, and what is no path at
 // all, as in "OPTIONS *".
 func unclean(path string) bool {
@@ -444,6 +430,11 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 			}
 			return err
 		}
+		// Buyers go on buying meanwhile; with the rights of a person of the shop, or with an
+		// account, an ended session could do what cannot be taken back.
+		if (to >= viewers || strings.HasPrefix(r.URL.Path, ownAccount)) && !a.Tokens.Sessions.Known() {
+			return errSessions
+		}
 		req.who = who
 		if to >= viewers {
 			return a.asPerson(leastRole[to], w, req, serve)
@@ -451,6 +442,9 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 	}
 	return serve(w, req)
 }
+
+// ownAccount begins the routes that change the caller's own account or sessions.
+const ownAccount = "/api/me/"
 
 // sessionCookie carries the token for browsers.
 const sessionCookie = "seckill_session"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"seckill"
@@ -82,4 +83,18 @@ func (a *API) unknownSale(r *request, sale seckill.SaleID, err error) error {
 		return seckill.ErrNotFound
 	}
 	return err
+}
+
+// buyRoute reads the sale's id from the path of the buy route. Anything that is
+// not exactly that path is the business of the mux.
+func buyRoute(path string) (seckill.SaleID, bool) {
+	id, ok := strings.CutPrefix(path, "/api/sales/")
+	if !ok {
+		return 0, false
+	}
+	if id, ok = strings.CutSuffix(id, "/ticket"); !ok {
+		return 0, false
+	}
+	sale, err := seckill.ParseSaleID(id)
+	return sale, err == nil
 }

@@ -47,6 +47,19 @@ func (s *system) with(token, method, path, body string) *answer {
 	return s.do(call{method: method, path: path, body: body, token: token})
 }
 
+// freshNode is another node in the same process, which has read nothing yet.
+func (s *system) freshNode() (*system, *account.Verifier) {
+	s.t.Helper()
+	c := s.api.Config
+	tokens, err := account.NewVerifier([]byte(theSecret))
+	require.NoError(s.t, err)
+	tokens.Sessions = account.NewSessions(s.store, account.MaxLife, slog.New(slog.DiscardHandler))
+	c.Tokens, c.Metrics = tokens, noMetrics()
+	sub := *s
+	sub.api = New(c)
+	return &sub, tokens
+}
+
 // secondNode is another node on the same store: what it knows it reads there.
 func (s *system) secondNode() *system {
 	s.t.Helper()
@@ -110,6 +123,29 @@ func TestWhoIsBlockedIsOutOnEveryNode(t *testing.T) {
 	s.admin("DELETE", "/api/admin/people/boss%20block", "").is(204)
 	s.admin("DELETE", "/api/admin/people/boss%20block", "").is(404)
 	s.with(token, "GET", "/api/me", "").is(401)
+}
+
+// A node that has just started does not know yet whose sessions were ended. Until it does,
+// nobody acts on it as a person of the shop or changes an account; buyers buy.
+func TestANodeThatDoesNotKnowWhoIsOutLetsNobodySteer(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, err := s.accounts.Register(t.Context(), "boss", goodPassword, seckill.RoleAdmin)
+	require.NoError(t, err)
+	mine, _ := s.login("boss", goodPassword, "")
+	s.admin("POST", "/api/admin/people/boss/block", "").is(200)
+	there, tokens := s.freshNode()
+	before := s.world()
+	for _, request := range []string{"GET /api/admin/sales", "POST /api/admin/sales/" + s.open.ID.String() + "/end", "POST /api/me/logout-everywhere", "POST /api/me/second-factor"} {
+		method, path, _ := strings.Cut(request, " ")
+		there.with(mine, method, path, "").problem(503, "unavailable")
+	}
+	s.still(before)
+	there.as("pia", "GET", "/api/me", "").is(200)
+	there.as("pia", "POST", ticketPath(s.open.ID), "").is(202)
+	require.NoError(t, tokens.Sessions.Look(t.Context()))
+	there.with(mine, "GET", "/api/admin/sales", "").is(401)
+	there.admin("GET", "/api/admin/sales", "").is(200)
 }
 
 // A stream ends with the session of whoever reads it.

@@ -166,6 +166,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 		}
 	})
 	<-s.sales.Loaded()
+	<-tokens.Sessions.Loaded()
 	s.fill()
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,14 +52,18 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 		}
 		return nil
 	})
+	reach := sync.OnceFunc(func() { n.reach(ctx) }) // both listeners wait for it
 	if n.public != nil {
 		g.Go(func() error {
-			n.reach(ctx)
+			reach()
 			return serve(public, n.public)
 		})
 	}
 	if admin != nil {
-		g.Go(func() error { return serve(admin, n.admin) })
+		g.Go(func() error {
+			reach()
+			return serve(admin, n.admin)
+		})
 	}
 	g.Go(func() error { return serve(ops, n.ops) })
 	g.Go(func() error {
@@ -108,7 +113,7 @@ func (n *Node) reach(ctx context.Context) {
 	for ctx.Err() == nil && (n.gate.Ping(ctx) != nil || n.store.Ping(ctx) != nil) {
 		duty.Rest(ctx, reachPause)
 	}
-	// Or buyers would be turned away, and sessions that have ended would be good.
+	// Or buyers would be turned away, and people of the shop be answered 503.
 	all := []<-chan struct{}{n.access.Loaded(), n.tokens.Sessions.Loaded()}
 	if n.tokens.Issuer != nil {
 		all = append(all, n.tokens.Issuer.Loaded())
