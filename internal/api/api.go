@@ -49,6 +49,9 @@ type Gate interface {
 	Find(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Progress, error)
 	// Wait returns when the outcome may be known, or ctx is done.
 	Wait(ctx context.Context, sale seckill.SaleID, buyer, ticket string)
+	// Glance MUST NOT keep a buyer waiting. A ticket that is missing in the outbox MUST have
+	// its outcome in the store, unless the cut is partial.
+	Glance(ctx context.Context, sale seckill.SaleID, most int) (seckill.Cut, error)
 }
 
 // Store is what the routes read directly. The buyer is part of every question.

@@ -18,19 +18,21 @@ import (
 //	accounts  login, register, challenge    accountPlaces; reading them: limits.reading, hashing itself: limits.hashing
 //	admin     /api/admin                    adminPlaces
 //	stops     POST …/pause, …/end, …/resume stopPlaces: whoever stops a sale waits for no list
+//	undos     POST …/undo                   undoPlaces: which pauses a sale as well
 //	audits    heavy, within admin           auditPlaces
 //	streams   consoles that watch: streamPlaces
 //	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
-	buying, results, pages, orders, accounts, admin, stops, streams, downloads *room.Room
-	audits                                                                     *room.Fair
-	patience                                                                   time.Duration
+	buying, results, pages, orders, accounts, admin, stops, undos, streams, downloads *room.Room
+	audits                                                                            *room.Fair
+	patience                                                                          time.Duration
 }
 
 const (
 	accountPlaces  = 1024
 	adminPlaces    = 64
 	stopPlaces     = 8
+	undoPlaces     = 8
 	streamPlaces   = 256
 	downloadPlaces = 8
 	auditPlaces    = 2  // on a node: each reads all that a sale has at the gate and in the store, or a period's books
@@ -95,7 +97,7 @@ func newRooms(c Config, m *room.Metrics) rooms {
 	return rooms{
 		patience: c.Patience,
 		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
-		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), stops: room.New("stops", stopPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
+		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), stops: room.New("stops", stopPlaces, m), undos: room.New("undos", undoPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
 	}
 }
@@ -119,6 +121,8 @@ func (r *rooms) of(q *http.Request, buying bool) *room.Room {
 		return r.downloads
 	case strings.HasPrefix(rest, "admin/sales/") && (strings.HasSuffix(rest, "/pause") || strings.HasSuffix(rest, "/end") || strings.HasSuffix(rest, "/resume")):
 		return r.stops
+	case strings.HasPrefix(rest, "admin/sales/") && strings.HasSuffix(rest, "/undo"):
+		return r.undos
 	case strings.HasPrefix(rest, "admin/"):
 		return r.admin
 	case strings.HasPrefix(rest, "sales"), rest == "openapi.json":

@@ -20,13 +20,14 @@ import (
 func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	const buying, results, pages, orders, admin, stops, accounts = "buying", "results", "pages", "orders", "admin", "stops", "accounts"
+	const undos = "undos"
 	synctest.Test(t, func(t *testing.T) {
 		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
 		s.raiseFlag()
 		before := s.world()
-		for full, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: "", admin: "", stops: "", accounts: ""} {
+		for full, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: "", admin: "", stops: "", undos: "", accounts: ""} {
 			place := map[string]*room.Room{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders,
-				admin: s.api.rooms.admin, stops: s.api.rooms.stops, accounts: s.api.rooms.accounts}[full]
+				admin: s.api.rooms.admin, stops: s.api.rooms.stops, undos: s.api.rooms.undos, accounts: s.api.rooms.accounts}[full]
 			taken := 0
 			for place.Enter() == nil {
 				taken++
@@ -38,6 +39,7 @@ func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 				orders:   {method: "GET", path: "/api/orders/" + s.order},
 				admin:    {method: "GET", path: "/api/admin/orders", token: token(t, adminName, seckill.RoleAdmin)},
 				stops:    {method: "POST", path: "/api/admin/sales/999/pause", token: token(t, adminName, seckill.RoleAdmin)},
+				undos:    {method: "POST", path: "/api/admin/sales/999/undo", body: `{"step":"pause"}`, token: token(t, adminName, seckill.RoleAdmin)},
 				accounts: {method: "POST", path: "/api/challenge", body: "{}"},
 			} {
 				if c.token == "" {

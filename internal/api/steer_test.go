@@ -93,6 +93,55 @@ func TestASaleIsExtendedAndItsBuyersAreTold(t *testing.T) {
 	require.Equal(t, before.Add(time.Minute), s.orderOf(ownerName, s.order).ExpiresAt)
 }
 
+type undone struct {
+	Done    int
+	More    bool
+	Pending *int
+}
+
+// undoes asks for one batch of a step.
+func (s *system) undoes(id seckill.SaleID, step string, batch int) (v undone) {
+	s.t.Helper()
+	s.admin("POST", "/api/admin/sales/"+id.String()+"/undo", fmt.Sprintf(`{"step":%q,"batch":%d}`, step, batch)).is(200).into(&v)
+	return v
+}
+
+// settled waits until the gate has heard of every outcome.
+func (s *system) settled(id seckill.SaleID) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		cut, err := s.gate.Glance(s.t.Context(), id, undoOutbox)
+		return err == nil && len(cut.Outbox) == 0
+	}, 20*time.Second, time.Millisecond)
+}
+
+// What was admitted before the pause becomes an order at the wrong price after it: nothing
+// is undone before the queue is empty, and nobody says so while the gate does not tell.
+func TestAWrongPriceIsNotUndoneWhileTicketsWait(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.settled(s.open.ID)
+	release := s.settling.hold()
+	late := s.buy(otherName, s.open.ID, "").Ticket
+	s.admin("POST", "/api/admin/sales/"+s.open.ID.String()+"/undo", `{"step":"pause"}`).is(200)
+	one := 1
+	require.Equal(t, undone{1, true, &one}, s.undoes(s.open.ID, "cancel", 25))
+	require.Equal(t, undone{0, true, &one}, s.undoes(s.open.ID, "cancel", 25))
+	require.Equal(t, undone{0, true, &one}, s.undoes(s.open.ID, "refund", 25))
+	release()
+	s.settled(s.open.ID)
+	require.Equal(t, undone{1, false, new(int)}, s.undoes(s.open.ID, "cancel", 25))
+	require.Equal(t, undone{0, false, new(int)}, s.undoes(s.open.ID, "refund", 25))
+	require.Equal(t, seckill.Cancelled, s.orderOf(otherName, late).State)
+
+	held, _, err := s.store.Lease(t.Context(), "rebuild", "another node", time.Hour)
+	require.NoError(t, err)
+	require.True(t, held)
+	_, err = s.gate.Shut(t.Context(), []seckill.SaleID{s.open.ID})
+	require.NoError(t, err)
+	require.Equal(t, undone{0, true, nil}, s.undoes(s.open.ID, "cancel", 25), "while the gate does not tell, nobody knows")
+}
+
 func TestAWrongPriceIsUndoneInSteps(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -104,17 +153,10 @@ func TestAWrongPriceIsUndoneInSteps(t *testing.T) {
 	s.admin("POST", path, `{"step":"pause","title":"another sale"}`).problem(422, "invalid_field")
 	require.Equal(t, seckill.Unpaid, s.orderOf("sol", second).State, "nothing happens while it is open")
 	s.admin("POST", path, `{"step":"pause"}`).is(200)
-	type said struct {
-		Done int
-		More bool
-	}
-	var v said
-	s.admin("POST", path, `{"step":"cancel","batch":1}`).is(200).into(&v)
-	require.Equal(t, said{1, true}, v, "it can be stopped here")
-	s.admin("POST", path, `{"step":"cancel","batch":1}`).is(200).into(&v)
-	require.Equal(t, said{1, false}, v)
-	s.admin("POST", path, `{"step":"refund"}`).is(200).into(&v)
-	require.Equal(t, said{1, false}, v)
+	s.settled(s.open.ID)
+	require.Equal(t, undone{1, true, new(int)}, s.undoes(s.open.ID, "cancel", 1), "it can be stopped here")
+	require.Equal(t, undone{1, false, new(int)}, s.undoes(s.open.ID, "cancel", 1))
+	require.Equal(t, undone{1, false, new(int)}, s.undoes(s.open.ID, "refund", 1))
 	require.Equal(t, seckill.Cancelled, s.orderOf(ownerName, s.order).State)
 	require.Equal(t, seckill.Refunded, s.orderOf("pia", paid).State)
 	s.atTheGate(s.open.ID, openUnits)

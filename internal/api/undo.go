@@ -10,14 +10,17 @@ import (
 
 // Limits of a step that undoes a wrong price.
 const (
-	undoBatch = 100
-	undoMost  = 500 // orders in one request
-	undoWhy   = "the price was wrong"
+	undoBatch  = 100
+	undoMost   = 500    // orders in one request
+	undoOutbox = 20_000 // tickets without an outcome, beyond which they are not counted
+	undoWhy    = "the price was wrong"
 )
 
 // undo takes back a sale at a wrong price, in steps that can be stopped after each: pause
 // it, cancel what is unpaid, refund what is paid, a batch in each request, again and again
-// until there are no more. Orders that have ended meanwhile are passed over.
+// until there are no more. Orders that have ended meanwhile are passed over. Tickets that
+// were admitted before the pause become orders at that price: while some wait for their
+// outcome, or nobody knows, there may be more of both.
 func (a *API) undo(w http.ResponseWriter, r *request) error {
 	id, err := r.saleID()
 	if err != nil {
@@ -70,11 +73,12 @@ func (a *API) undo(w http.ResponseWriter, r *request) error {
 	if v.State != seckill.StatePaused && v.State != seckill.StateEnded {
 		return errors.Join(errors.New("pause the sale first: units that come back would be sold again at the same price"), seckill.ErrState)
 	}
+	pending := a.pending(r, id) // before the orders: what has its outcome by now is among them
 	orders, err := a.Money.AllOrders(r.Context(), seckill.OrderFilter{Sale: id, State: state, Max: batch + 1})
 	if err != nil {
 		return err
 	}
-	more, done := len(orders) > batch, 0
+	more, done := len(orders) > batch || pending == nil || *pending > 0, 0
 	for _, o := range orders[:min(len(orders), batch)] {
 		if state == seckill.Paid {
 			_, err = a.Orders.Refund(r.Context(), seckill.RefundRequest{Order: o.ID, Restock: true, Reason: body.Reason, By: r.who.Buyer})
@@ -94,8 +98,19 @@ func (a *API) undo(w http.ResponseWriter, r *request) error {
 	}
 	a.changed(r, "undo "+body.Step, v, "orders", done)
 	return writeJSON(w, http.StatusOK, struct {
-		Step string `json:"step"`
-		Done int    `json:"done"`
-		More bool   `json:"more"`
-	}{body.Step, done, more})
+		Step    string `json:"step"`
+		Done    int    `json:"done"`
+		More    bool   `json:"more"`
+		Pending *int   `json:"pending"`
+	}{body.Step, done, more, pending})
+}
+
+// pending is how many tickets of a sale wait for their outcome; nil: nobody knows.
+func (a *API) pending(r *request, id seckill.SaleID) *int {
+	cut, err := a.Gate.Glance(r.Context(), id, undoOutbox)
+	if err != nil || cut.Partial {
+		return nil
+	}
+	n := len(cut.Outbox)
+	return &n
 }

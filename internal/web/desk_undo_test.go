@@ -99,11 +99,31 @@ func testDeskUndo(t *testing.T, b *buyer) {
 
 	// What has ended is not paused, and orders that stay as they are are not tried for ever.
 	const ended = "POST /api/admin/sales/4/undo"
-	b.shop.script(ended, reply(200, `{"step":"cancel","done":2,"more":false}`), reply(200, `{"step":"refund","done":1,"more":true}`), reply(200, `{"step":"refund","done":0,"more":true}`))
+	b.shop.script(ended, reply(200, `{"step":"cancel","done":2,"more":false}`), reply(200, `{"step":"refund","done":1,"more":true}`), reply(200, `{"step":"refund","done":0,"more":true}`),
+		reply(200, `{"step":"cancel","done":0,"more":false}`), reply(200, `{"step":"refund","done":0,"more":true}`))
 	b.Open("/console/sale/4")
 	b.Click("[data-tool=undo]")
 	b.Fill("#press-typed", "登山背包 40 升 · Mountain backpack, 40 litres")
 	b.Click("#press-yes")
 	b.Await(`text('.receipt p')?.startsWith('Interrupted after 3 orders')`)
-	require.Equal(t, []string{`{"step":"cancel","batch":25,"title":"登山背包 40 升 · Mountain backpack, 40 litres"}`, `{"step":"refund","batch":25}`, `{"step":"refund","batch":25}`}, b.shop.bodies(ended))
+	const first, cancel, refund = `{"step":"cancel","batch":25,"title":"登山背包 40 升 · Mountain backpack, 40 litres"}`, `{"step":"cancel","batch":25}`, `{"step":"refund","batch":25}`
+	require.Equal(t, []string{first, refund, refund, cancel, refund}, b.shop.bodies(ended))
+
+	// Tickets that wait become orders: it is done when there are none, and goes round until then.
+	drained := make(chan struct{})
+	b.shop.script(ended, reply(200, `{"step":"cancel","done":0,"more":true,"pending":2000}`), reply(200, `{"step":"refund","done":0,"more":true,"pending":2000}`),
+		func(w responseWriter, s *shop) {
+			select {
+			case <-drained:
+			case <-s.closed:
+			}
+			reply(200, `{"step":"cancel","done":7,"more":false,"pending":0}`)(w, s)
+		}, reply(200, `{"step":"refund","done":0,"more":false,"pending":0}`))
+	b.Open("/console/sale/4")
+	b.Click("[data-tool=undo]")
+	b.Fill("#press-typed", "登山背包 40 升 · Mountain backpack, 40 litres")
+	b.Click("#press-yes")
+	b.Await(`text('.receipt')?.includes('tickets that wait for their outcome: 2,000')`)
+	close(drained)
+	b.Await(`text('.receipt p')?.startsWith('The wrong price is undone: 7 orders.')`)
 }

@@ -81,6 +81,7 @@ export function tool(action) {
 }
 
 const undoBatch = 25; // orders in one request: it can be stopped between any two
+const undoRest = 1000; // ms, while there is nothing to undo yet
 
 // undoPrice undoes a wrong price: the sale is paused, its unpaid orders are cancelled and
 // the paid ones refunded, some at a time. It can be stopped between any two steps; pressed
@@ -92,31 +93,39 @@ function undoPrice(action, state, done) {
   press({ ...action, ask: 'title', make: () => first, done: (answer) => (answer.status < 300 ? undoAll(action.path, steps, answer, done) : done(answer)) });
 }
 
+// undoAll cancels and refunds, again and again, until there is no more of either: tickets
+// that were admitted before the pause still become orders, and buyers may pay meanwhile.
 async function undoAll(path, steps, answer, done) {
   let [stopped, n] = [false, 0];
   const node = receipt('undo.running', answer, {});
   node.append(button('undo.stop', () => { stopped = true; }));
+  const tell = (key, values) => show(node.querySelector('span'), () => t(key, values));
   const end = (key, why = '') => {
     receipt(key, null, { values: { n: () => count(n), why }, tone: key === 'undo.done' ? 'good' : 'bad' });
     done({ status: 200 });
   };
-  let last = answer;
-  for (const step of steps) {
-    const key = `undo.${step.step}`;
-    // The press itself has done the first step of a sale that has ended.
-    if (last.body?.step !== step.step) last = null;
-    for (;;) {
-      if (last) {
-        const some = last.body.done;
-        n += some;
-        show(node.querySelector('span'), () => t(key, { n: () => count(n) }));
-        if (!last.body.more) break;
-        if (some === 0) return end('undo.failed', explain({ status: 409, code: 'state' })); // the same orders again
+  // The press itself has done the first step of a sale that has ended.
+  let given = answer.body?.step ? answer : null;
+  for (;;) {
+    let [some, more, waits] = [0, false, 0];
+    for (const step of steps) {
+      for (let again = true; again;) {
+        if (stopped) return end('undo.stopped');
+        const last = given ?? await request('POST', path, step);
+        given = null;
+        if (last.status !== 200) return end('undo.failed', explain(last));
+        n += last.body.done;
+        some += last.body.done;
+        tell(`undo.${step.step}`, { n: () => count(n) });
+        again = last.body.more && last.body.done > 0;
+        if (last.body.more && !again) more = true;
+        if (last.body.pending !== 0) waits = last.body.pending;
       }
-      if (stopped) return end('undo.stopped');
-      last = await request('POST', path, step);
-      if (last.status !== 200) return end('undo.failed', explain(last));
     }
+    if (!more) return end('undo.done');
+    if (some > 0) continue;
+    if (waits === 0 || waits === undefined) return end('undo.failed', explain({ status: 409, code: 'state' })); // the same orders again
+    tell('undo.waiting', { n: () => (waits === null ? t('unknown') : count(waits)) });
+    await new Promise((resolve) => { setTimeout(resolve, undoRest); });
   }
-  return end('undo.done');
 }
