@@ -60,7 +60,8 @@ func (a *Accounts) SetBlocked(ctx context.Context, name string, blocked bool) (P
 }
 
 // SetPassword gives the account another password and ends its sessions. With noFactor its
-// second factor is taken away, for whoever has lost the device.
+// second factor is taken away, for whoever has lost the device. Nobody does that to
+// themselves: whoever has stolen a session would need neither the old password nor a code.
 func (a *Accounts) SetPassword(ctx context.Context, name, password string, noFactor bool) (Person, error) {
 	form, err := checkPassword(name, password)
 	if err != nil {
@@ -71,6 +72,9 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string, noFac
 		return Person{}, err
 	}
 	return a.change(ctx, name, func(v *seckill.Account) error {
+		if err := notOneself(ctx, *v); err != nil {
+			return err
+		}
 		v.Hash = hash
 		if noFactor {
 			v.Factor = seckill.Factor{}
@@ -149,10 +153,11 @@ func (a *Accounts) change(ctx context.Context, name string, change func(*seckill
 	return personOf(v), err
 }
 
-// notOneself keeps an administrator from closing the door behind themselves.
+// notOneself keeps an administrator from closing the door behind themselves, and whoever
+// has stolen an administrator's session from making the account their own.
 func notOneself(ctx context.Context, v seckill.Account) error {
 	if actor, ok := seckill.ActorOf(ctx); ok && actor.Who == v.Buyer {
-		return fmt.Errorf("nobody changes their own role or keeps themselves out: %w", seckill.ErrState)
+		return fmt.Errorf("nobody does this to their own account; password and second factor are changed with /api/me: %w", seckill.ErrState)
 	}
 	return nil
 }

@@ -159,6 +159,12 @@ func TestNobodyTakesTheirOwnRightsAway(t *testing.T) {
 	_, err = a.SetBlocked(ctx, "root", true)
 	require.ErrorIs(t, err, seckill.ErrState)
 	require.ErrorIs(t, a.Delete(ctx, "root"), seckill.ErrState)
+	before := store.all["root"]
+	for _, noFactor := range []bool{false, true} {
+		_, err = a.SetPassword(ctx, "ROOT", "another "+goodPassword, noFactor)
+		require.ErrorIs(t, err, seckill.ErrState, "without the old one")
+	}
+	require.Equal(t, before, store.all["root"])
 	require.Equal(t, seckill.RoleAdmin, store.all["root"].Role)
 	require.Zero(t, store.all["root"].Generation)
 }
