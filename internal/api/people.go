@@ -26,7 +26,7 @@ func (e needsRole) Error() string { return "needs the role " + string(e) }
 // What it changes stands in the log under their name: the store writes the entry with
 // the change, and a refusal is noted here.
 func (a *API) asPerson(least string, w http.ResponseWriter, r *request, serve func(http.ResponseWriter, *request) error) error {
-	actor := seckill.Actor{Who: r.who.Buyer, Role: r.who.Role, From: a.client(r.Request).String(), RequestID: r.id, What: action(r.Method, r.Pattern)}
+	actor := a.actor(r, r.who.Buyer, r.who.Role, action(r.Method, r.Pattern))
 	if r.who.Role != "" && !r.who.Account() && a.newTokens.first(bearer(r.Request)) {
 		token := actor
 		token.What, token.Intent = seckill.LogToken, r.Method+" "+r.URL.Path

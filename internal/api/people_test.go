@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pquerna/otp/totp"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
@@ -299,6 +300,57 @@ func TestAChangeOfUnknownOutcomeIsInTheLogIfItIsInForce(t *testing.T) {
 		}
 	}
 	require.Equal(t, "another title", s.sale(s.open.ID).Title)
+}
+
+func (p *patchy) UpdateAccount(ctx context.Context, name string, change func(*seckill.Account) error) (v seckill.Account, err error) {
+	err = p.change(func() error { v, err = p.Store.UpdateAccount(ctx, name, change); return err })
+	return v, err
+}
+
+// What people of the shop do to their own accounts stands in the log in the same way; what
+// buyers do to theirs does not.
+func TestAChangeOfOnesOwnAccountIsInTheLogIfItIsInForce(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, noting)
+	p := &patchy{Store: s.store}
+	c := s.api.Config
+	var err error
+	c.Accounts, err = account.New(p, []byte(theSecret), tokenLife)
+	require.NoError(t, err)
+	c.Tokens, err = account.NewVerifier([]byte(theSecret)) // it ends no sessions: one is used on and on
+	require.NoError(t, err)
+	c.Metrics = noMetrics()
+	there := s.in(t)
+	there.api = New(c)
+	sessions := map[string]string{}
+	for name, role := range map[string]string{"boss": seckill.RoleAdmin, takenName: ""} {
+		session, err := s.accounts.Register(t.Context(), name, goodPassword, role)
+		require.NoError(t, err)
+		sessions[name] = session.Token
+	}
+	for name, mine := range sessions {
+		var key struct{ Secret string }
+		there.with(mine, "POST", "/api/me/second-factor", "").is(200).into(&key)
+		code, err := totp.GenerateCode(key.Secret, time.Now())
+		require.NoError(t, err)
+		for _, change := range []struct{ what, path, body string }{
+			{"me.second-factor", "/api/me/second-factor/confirm", `{"code":"` + code + `"}`},
+			{"me.logout-everywhere", "/api/me/logout-everywhere", ""},
+			{"me.password", "/api/me/password", `{"password":"` + goodPassword + `","new_password":"another ` + goodPassword + `"}`},
+		} {
+			p.lost.Store(true)
+			a := there.with(mine, "POST", change.path, change.body).is(503)
+			p.lost.Store(false)
+			entries := slices.DeleteFunc(s.readLog("&what="+change.what), func(e seckill.LogEntry) bool { return e.RequestID != a.header.Get("X-Request-Id") })
+			if name != "boss" {
+				require.Empty(t, entries, "%s of a buyer", change.what)
+				continue
+			}
+			require.Len(t, entries, 1, change.what)
+			require.Equal(t, []string{"boss", seckill.RoleAdmin, seckill.LogDone}, []string{entries[0].Subject, entries[0].Role, entries[0].Result})
+			require.NotContains(t, fmt.Sprintf("%+v", entries[0]), goodPassword)
+		}
+	}
 }
 
 // An emergency stop is in the log as soon as the store learns of it, under the name of

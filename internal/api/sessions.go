@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -36,8 +37,9 @@ func (a *API) newFactor(w http.ResponseWriter, r *request) error {
 // confirmFactor puts it in force, and makes a session that was begun with it.
 func (a *API) confirmFactor(w http.ResponseWriter, r *request) error {
 	var s account.Session
-	err := a.withCode(w, r, "me.second-factor", func(code string) (err error) {
-		s, err = a.Accounts.ConfirmFactor(r.Context(), r.who, code)
+	ctx := a.asOneself(r, "me.second-factor")
+	err := a.withCode(w, r, func(code string) (err error) {
+		s, err = a.Accounts.ConfirmFactor(ctx, r.who, code)
 		return err
 	})
 	if err != nil {
@@ -49,7 +51,8 @@ func (a *API) confirmFactor(w http.ResponseWriter, r *request) error {
 
 // removeFactor takes it away; a repeat is 409.
 func (a *API) removeFactor(w http.ResponseWriter, r *request) error {
-	err := a.withCode(w, r, "me.second-factor.delete", func(code string) error { return a.Accounts.RemoveFactor(r.Context(), r.who, code) })
+	ctx := a.asOneself(r, "me.second-factor.delete")
+	err := a.withCode(w, r, func(code string) error { return a.Accounts.RemoveFactor(ctx, r.who, code) })
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)
 	}
@@ -57,7 +60,7 @@ func (a *API) removeFactor(w http.ResponseWriter, r *request) error {
 }
 
 // withCode does what needs a code of the caller's second factor.
-func (a *API) withCode(w http.ResponseWriter, r *request, what string, do func(code string) error) error {
+func (a *API) withCode(w http.ResponseWriter, r *request, do func(code string) error) error {
 	var body struct {
 		Code string `json:"code"`
 	}
@@ -71,9 +74,6 @@ func (a *API) withCode(w http.ResponseWriter, r *request, what string, do func(c
 	if errors.Is(err, account.ErrFactor) {
 		a.limits.codes.count(r.who.Buyer)
 	}
-	if err == nil {
-		a.noteOwn(r, r.who.Buyer, r.who.Role, what, r.who.Name, seckill.LogDone)
-	}
 	return err
 }
 
@@ -83,11 +83,10 @@ func (a *API) logoutEverywhere(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &struct{}{}, true); err != nil {
 		return err
 	}
-	if err := a.Accounts.EndOwnSessions(r.Context(), r.who); err != nil {
+	if err := a.Accounts.EndOwnSessions(a.asOneself(r, "me.logout-everywhere"), r.who); err != nil {
 		return err
 	}
 	a.inForce(r)
-	a.noteOwn(r, r.who.Buyer, r.who.Role, "me.logout-everywhere", r.who.Name, seckill.LogDone)
 	a.setSession(w, r.Request, account.Session{Life: -1})
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -106,7 +105,7 @@ func (a *API) changePassword(w http.ResponseWriter, r *request) error {
 	if a.limits.codes.over(r.who.Buyer) {
 		return errTooMany
 	}
-	s, err := a.Accounts.In(a.hashes(r)).ChangePassword(r.Context(), r.who, body.Old, body.New)
+	s, err := a.Accounts.In(a.hashes(r)).ChangePassword(a.asOneself(r, "me.password"), r.who, body.Old, body.New)
 	if errors.Is(err, account.ErrLogin) {
 		a.limits.codes.count(r.who.Buyer)
 		a.noteGuess(r, r.who.Buyer, r.who.Role, "me.password", r.who.Name)
@@ -115,7 +114,6 @@ func (a *API) changePassword(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	a.inForce(r)
-	a.noteOwn(r, r.who.Buyer, r.who.Role, "me.password", r.who.Name, seckill.LogDone)
 	a.setSession(w, r.Request, s)
 	return writeJSON(w, http.StatusOK, s)
 }
@@ -130,13 +128,26 @@ func (a *API) inForce(r *request) {
 	}
 }
 
-// noteOwn notes what somebody with a role does to their own account or session. Buyers are
-// not in the log.
+// asOneself is the context in which the caller changes their own account. The store writes
+// the entry of the log with the change, where the account has a role.
+func (a *API) asOneself(r *request, what string) context.Context {
+	actor := a.actor(r, r.who.Buyer, r.who.Role, what)
+	actor.Intent = r.Method + " " + r.URL.Path
+	return seckill.WithActor(r.Context(), actor)
+}
+
+// actor is whoever the log names for a request.
+func (a *API) actor(r *request, who, role, what string) seckill.Actor {
+	return seckill.Actor{Who: who, Role: role, From: a.client(r.Request).String(), RequestID: r.id, What: what}
+}
+
+// noteOwn notes a login of somebody with a role, or a try with a session that has ended.
+// Buyers are not in the log.
 func (a *API) noteOwn(r *request, who, role, what, name, result string) {
 	if role == "" {
 		return
 	}
-	a.note(seckill.LogEntry{Actor: seckill.Actor{Who: who, Role: role, From: a.client(r.Request).String(), RequestID: r.id, What: what}, Subject: name, Result: result})
+	a.note(seckill.LogEntry{Actor: a.actor(r, who, role, what), Subject: name, Result: result})
 }
 
 // noteGuess notes a wrong password for an account of somebody with a role. The account is
@@ -147,7 +158,7 @@ func (a *API) noteGuess(r *request, who, role, what, name string) {
 		return
 	}
 	result, _ := code(account.ErrLogin)
-	a.Notes.Guess(seckill.LogEntry{Actor: seckill.Actor{Who: who, Role: role, From: a.client(r.Request).String(), RequestID: r.id, What: what}, Subject: name, Result: result})
+	a.Notes.Guess(seckill.LogEntry{Actor: a.actor(r, who, role, what), Subject: name, Result: result})
 }
 
 // name is the account's name in the path.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 
 	"seckill"
@@ -41,9 +42,22 @@ func (s *Store) UpdateAccount(ctx context.Context, name string, change func(*sec
 		if err := t.stand(ctx, before, a); err != nil {
 			return err
 		}
-		return t.logged(ctx, "", 0, a.Name, logAccountOf(before), logAccountOf(a))
+		return t.loggedAccount(ctx, before, a)
 	})
 	return a, err
+}
+
+// loggedAccount is logged for an account. What buyers do to their own is not in the log;
+// what people of the shop do to theirs is, also with a session that has no role yet.
+func (t *tx) loggedAccount(ctx context.Context, before, after seckill.Account) error {
+	if actor, ok := seckill.ActorOf(ctx); ok && actor.Who == after.Buyer {
+		if before.Role == "" && after.Role == "" {
+			return nil
+		}
+		actor.Role = cmp.Or(actor.Role, before.Role)
+		ctx = seckill.WithActor(ctx, actor)
+	}
+	return t.logged(ctx, "", 0, after.Name, logAccountOf(before), logAccountOf(after))
 }
 
 // DeleteAccount forgets the account and ends its sessions. Its tickets and orders stay,
