@@ -231,7 +231,7 @@ func New(c Config) *API {
 		{"DELETE", "/api/admin/sales/{sale}", operators, a.deleteSale},  // a repeat is not found
 		{"POST", "/api/admin/sales/{sale}/notice", operators, a.notice},
 		{"POST", "/api/admin/sales/{sale}/extend", operators, a.extend},
-		{"POST", "/api/admin/sales/{sale}/holds", operators, a.holds}, // a repeat gives as much again
+		{"POST", "/api/admin/sales/{sale}/holds", operators, a.holds}, // a repeat without an id gives as much again
 		{"POST", "/api/admin/sales/{sale}/undo", operators, a.undo},   // a repeat goes on
 		{"GET", "/api/admin/sales/{sale}/preflight", viewers, a.preflight},
 		{"POST", "/api/admin/sales/{sale}/pause", operators, a.change("pause", (*sale.Sales).Pause)},

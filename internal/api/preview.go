@@ -13,7 +13,7 @@ import (
 type Shop interface {
 	Steps(ctx context.Context, id seckill.SaleID, width time.Duration) ([]seckill.Step, error)
 	Account(ctx context.Context, name string) (seckill.Account, error)
-	ExtendHolds(ctx context.Context, id seckill.SaleID, more time.Duration) (orders int64, err error)
+	ExtendHolds(ctx context.Context, id seckill.SaleID, key string, more time.Duration) (orders int64, err error)
 	Weigh(ctx context.Context, id seckill.SaleID, seq int64, outbox []seckill.Ticket) (seckill.Weights, error)
 }
 

@@ -116,21 +116,28 @@ func (a *API) extend(w http.ResponseWriter, r *request) error {
 	})
 }
 
-// holds gives the unpaid orders of a sale more time, after an outage. A repeat gives as
-// much again.
+// holds gives the unpaid orders of a sale more time, after an outage. A repeat with the same
+// id is the same extension; without one it gives as much again.
 func (a *API) holds(w http.ResponseWriter, r *request) error {
 	id, err := r.saleID()
 	if err != nil {
 		return err
 	}
 	var body struct {
-		Seconds int64 `json:"seconds"`
+		ID      *string `json:"id"`
+		Seconds int64   `json:"seconds"`
 	}
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
 	}
 	if body.Seconds < 1 || body.Seconds > seckill.MaxHoldSeconds {
 		return &seckill.FieldError{Field: "seconds", Must: "must be 1 to 86400"}
+	}
+	key := ""
+	if body.ID != nil {
+		if key = *body.ID; !seckill.ValidBuyer(key) || len(key) > 64 {
+			return &seckill.FieldError{Field: "id", Must: "must be 1 to 64 printable characters"}
+		}
 	}
 	if only, err := r.previewing(); err != nil {
 		return err
@@ -141,10 +148,10 @@ func (a *API) holds(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	n, err := a.Shop.ExtendHolds(r.Context(), id, time.Duration(body.Seconds)*time.Second)
+	n, err := a.Shop.ExtendHolds(r.Context(), id, key, time.Duration(body.Seconds)*time.Second)
 	if err != nil {
 		return err
 	}
-	a.changed(r, "holds", v, "orders", n, "seconds", body.Seconds)
+	a.changed(r, "holds", v, "extension", key, "orders", n, "seconds", body.Seconds)
 	return writeJSON(w, http.StatusOK, map[string]any{"sale": id, "orders": n, "seconds": body.Seconds})
 }

@@ -91,6 +91,13 @@ func TestASaleIsExtendedAndItsBuyersAreTold(t *testing.T) {
 	s.admin("POST", path+"/holds", `{"seconds":60}`).is(200).into(&v)
 	require.Equal(t, 1, v.Orders)
 	require.Equal(t, before.Add(time.Minute), s.orderOf(ownerName, s.order).ExpiresAt)
+	for range 2 { // an answer was lost
+		s.admin("POST", path+"/holds", `{"seconds":60,"id":"mine"}`).is(200).into(&v)
+		require.Equal(t, 1, v.Orders)
+	}
+	require.Equal(t, before.Add(2*time.Minute), s.orderOf(ownerName, s.order).ExpiresAt, "the same id is the same extension")
+	s.admin("POST", path+"/holds", `{"seconds":61,"id":"mine"}`).problem(409, "state")
+	s.admin("POST", path+"/holds", `{"seconds":60,"id":""}`).problem(422, "invalid_field")
 }
 
 type undone struct {

@@ -65,7 +65,7 @@ func testBalance(t *testing.T, s *shop) {
 
 	before, err := s.AnyOrder(ctx, unpaid.ID)
 	require.NoError(t, err)
-	n, err := s.ExtendHolds(ctx, sale.ID, time.Minute)
+	n, err := s.ExtendHolds(ctx, sale.ID, "", time.Minute)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, n)
 	after, err := s.AnyOrder(ctx, unpaid.ID)

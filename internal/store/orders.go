@@ -178,10 +178,15 @@ func (s *Store) Expire(ctx context.Context, max int) (n int, err error) {
 }
 
 // ExtendHolds gives the unpaid orders of a sale more time to be paid, and returns how many
-// there are. A repeat gives as much again.
-func (s *Store) ExtendHolds(ctx context.Context, id seckill.SaleID, more time.Duration) (orders int64, err error) {
+// there are. A repeat with the same key is the same extension; without one it gives as much
+// again.
+func (s *Store) ExtendHolds(ctx context.Context, id seckill.SaleID, key string, more time.Duration) (orders int64, err error) {
 	err = s.write(ctx, "extend holds", func(t *tx) error {
 		if _, err := t.lockSale(ctx, id); err != nil {
+			return err
+		}
+		if given, err := t.extended(ctx, id, key, more); err != seckill.ErrNotFound {
+			orders = given
 			return err
 		}
 		unpaid := "sale = ? AND " + t.s.dialect.active + " IS NOT NULL AND state = 'unpaid'"
@@ -201,7 +206,31 @@ func (s *Store) ExtendHolds(ctx context.Context, id seckill.SaleID, more time.Du
 		if err := t.enter(ctx, now, e); err != nil {
 			return err
 		}
-		return t.logged(ctx, "", id, "", nil, map[string]any{"orders": orders, "seconds": int64(more / time.Second)})
+		if key != "" {
+			if _, err := t.exec(ctx, "INSERT INTO hold_extensions (sale, id, added, orders) VALUES (?, ?, ?, ?)", id, key, more.Milliseconds(), orders); err != nil {
+				return err
+			}
+		}
+		return t.logged(ctx, "", id, key, nil, map[string]any{"orders": orders, "seconds": int64(more / time.Second)})
+	})
+	return orders, err
+}
+
+// extended is how many orders were given more time under the key; seckill.ErrNotFound if
+// none were yet.
+func (t *tx) extended(ctx context.Context, id seckill.SaleID, key string, more time.Duration) (orders int64, err error) {
+	if key == "" {
+		return 0, seckill.ErrNotFound
+	}
+	err = t.one(ctx, "SELECT added, orders FROM hold_extensions WHERE sale = ? AND id = ?", []any{id, key}, func(r scanner) error {
+		var added int64
+		if err := r.Scan(&added, &orders); err != nil {
+			return err
+		}
+		if added != more.Milliseconds() {
+			return fmt.Errorf("the id %q was used for %d seconds: %w", key, added/1000, seckill.ErrState)
+		}
+		return nil
 	})
 	return orders, err
 }

@@ -35,6 +35,19 @@ func testDeskBack(t *testing.T, b *buyer) {
 	back := last("POST /api/admin/sales/1/stock", 2)
 	require.Equal(t, -50, back.Delta)
 	require.NotEqual(t, move.ID, back.ID, "a move of its own")
+	// A second press after an answer is another change, one after a lost answer the same.
+	b.shop.script("POST /api/admin/sales/1/holds", reply(503, `{"code":"unavailable","status":503}`), reply(200, `{"sale":"1","orders":3,"seconds":900}`))
+	var ids []string
+	for n, told := range []string{`node('#press').open && text('#press-error')?.includes('It may be in force')`, `!node('#press').open`, `!node('#press').open`} {
+		if n != 1 {
+			b.Click("[data-tool=holds]")
+		}
+		b.Click("#press-yes")
+		ids = append(ids, last("POST /api/admin/sales/1/holds", n+1).ID)
+		b.Await(told)
+	}
+	require.Equal(t, ids[0], ids[1])
+	require.NotEqual(t, ids[1], ids[2])
 	b.Click("[data-tool=notice]")
 	b.Fill("#press-text", "sold by the pair")
 	b.Click("#press-yes")

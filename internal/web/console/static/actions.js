@@ -26,12 +26,12 @@ export function actions(sale, state, shelf, { admin, done }) {
   else if (!over && !draft) list.push({ ...simple('pause', 'resume'), main: state === 'open' || state === 'sold_out' });
   if (!over && shelf === 'published' && state === 'scheduled') list.push(simple('hide', 'publish'));
   if (!over) {
-    list.push(of('stock', {
+    list.push(named(of('stock', {
       fields: [{ name: 'delta', type: 'number', value: '', step: 1, required: true, min: -10_000_000, max: 10_000_000, hint: () => t('field.delta_hint', { left: () => count(sale.left) }) }],
-      make: moves(),
+      make: ({ delta }) => (Number.isInteger(Number(delta)) && Number(delta) !== 0 ? { delta: Number(delta) } : null),
       // The same number of units the other way, as a move of its own.
       undo: ({ delta }) => of('stock', { ask: 'none', numbers: [], make: moveOnce(-Number(delta)) }),
-    }));
+    })));
     list.push(of('extend', {
       fields: [{ name: 'closes_at', type: 'datetime-local', value: localTime(sale.closes_at), required: true, hint: zoneHint }],
       make: ({ closes_at }) => (closes_at ? { closes_at: isoTime(closes_at) } : null),
@@ -42,7 +42,7 @@ export function actions(sale, state, shelf, { admin, done }) {
   list.push(of('notice', { fields: [{ name: 'text', type: 'text', value: sale.notice ?? '', maxlength: 400, hint: () => t('field.text_hint') }], make: ({ text }) => ({ text: text.trim() }),
     undo: () => of('notice', { ask: 'none', make: () => ({ text: sale.notice ?? '' }) }) }));
   if (state !== 'scheduled') {
-    list.push(of('holds', { fields: [{ name: 'seconds', type: 'number', value: '900', min: 1, max: 86_400, required: true }], make: ({ seconds }) => (Number(seconds) > 0 ? { seconds: Number(seconds) } : null) }));
+    list.push(named(of('holds', { fields: [{ name: 'seconds', type: 'number', value: '900', min: 1, max: 86_400, required: true }], make: ({ seconds }) => (Number(seconds) > 0 ? { seconds: Number(seconds) } : null) })));
     const undo = of('undo', { title: sale.title });
     list.push({ ...undo, press: () => undoPrice(undo, state, done) });
   }
@@ -53,15 +53,23 @@ export function actions(sale, state, shelf, { admin, done }) {
   return list;
 }
 
-// moves makes the body of a stock move. Its id stays as long as the amount does: a second
-// try after a lost answer is the same move.
-function moves() {
-  let last = null;
-  return ({ delta }) => {
-    const n = Number(delta);
-    if (!Number.isInteger(n) || n === 0) return null;
-    if (last?.delta !== n) last = { id: `console-${random()}`, delta: n };
-    return last;
+// named gives what an action sends an id, which stays as long as the rest does and nobody
+// knows whether it was done: a second press after a lost answer is the same change. Once an
+// answer has come, the next press is another one.
+function named(action) {
+  let [id, last] = ['', ''];
+  return {
+    ...action,
+    make(given) {
+      const body = action.make(given);
+      if (!body) return null;
+      const rest = JSON.stringify(body);
+      if (rest !== last) [id, last] = [`console-${random()}`, rest];
+      return { id, ...body };
+    },
+    answered(answer) {
+      if (answer.status > 0 && answer.status < 500) last = '';
+    },
   };
 }
 

@@ -21,7 +21,8 @@ const yes = byId('press-yes');
 //	fields  [{name, type, value, min, max, required, options}] of the question
 //	numbers what is known here of the effect, where the server cannot say
 //	undo    the action that takes it back, or a function that makes it of what was given
-//	done    called with the answer
+//	answered  called with each answer, that none came included
+//	done      called with the answer
 export async function press(action) {
   if (action.ask === 'none' && !action.fields?.length) return once(action, {});
   return question(action);
@@ -127,7 +128,11 @@ dialog.addEventListener('close', () => {
   current = null;
 });
 
-const send = (action, given) => request(action.method ?? 'POST', action.path, action.make?.(given), action.headers);
+async function send(action, given) {
+  const answer = await request(action.method ?? 'POST', action.path, action.make?.(given), action.headers);
+  action.answered?.(answer);
+  return answer;
+}
 
 // once does what can be undone at once.
 async function once(action, given) {
