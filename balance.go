@@ -90,8 +90,9 @@ type Fate struct {
 // Weigh holds a cut of the gate against the sums of the store that were read after it, as
 // Examine does ticket by ticket. steady says that nothing was moved between the two: no
 // units came back, no stock moved, no rebuild began. Then the units add up although the
-// sale goes on: what was admitted before the cut is pending or settled.
-func (w *Weights) Weigh(cut *Cut, steady bool) (s Sums, breaches []Breach) {
+// sale goes on: what was admitted before the cut is pending or settled. whole says that the
+// units were added up: where something moves they are not, and one may be missing.
+func (w *Weights) Weigh(cut *Cut, steady bool) (s Sums, breaches []Breach, whole bool) {
 	s = Sums{Total: w.Sale.Total, Gate: cut.Left, Unpaid: w.Unpaid, Paid: w.Paid, Returning: w.Returning + w.Growing}
 	var pending, refused int64
 	for _, t := range cut.Outbox {
@@ -109,12 +110,13 @@ func (w *Weights) Weigh(cut *Cut, steady bool) (s Sums, breaches []Breach) {
 		s.Pending = &pending
 	}
 	units := where{total: w.Sale.Total, sold: w.Sale.Sold, gate: cut.Left, pending: pending, uncounted: cut.Partial, active: w.Unpaid + w.Paid, settled: w.Settled, returning: refused}
+	whole = steady && !cut.Partial
 	// A sum that is too high is named once.
-	breaches = units.breaches(steady && !cut.Partial && units.promised() <= units.total)
+	breaches = units.breaches(whole && units.promised() <= units.total)
 	for _, id := range w.Stray {
 		breaches = append(breaches, Breach{Rule: "release once", Ticket: id, Says: "its units are on their way back, and its order is active"})
 	}
-	return s, append(breaches, unexplained(w.Money)...)
+	return s, append(breaches, unexplained(w.Money)...), whole
 }
 
 // Mismatch is what is wrong between what the gate holds for the buyer of an active order,

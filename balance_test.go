@@ -52,7 +52,7 @@ func TestWeighNamesTheInvariantThatIsBroken(t *testing.T) {
 			t.Parallel()
 			cut, w := weighed()
 			tt.change(&cut, &w)
-			_, breaches := w.Weigh(&cut, !tt.moving)
+			_, breaches, _ := w.Weigh(&cut, !tt.moving)
 			var rules []string
 			for _, b := range breaches {
 				rules = append(rules, b.Rule)
@@ -68,10 +68,11 @@ func TestWeighReportsTheUnits(t *testing.T) {
 	cut, w := weighed()
 	w.Returning, w.Growing = 2, 1
 	pending := int64(1)
-	s, _ := w.Weigh(&cut, false)
+	s, _, whole := w.Weigh(&cut, false)
+	require.False(t, whole)
 	require.Equal(t, Sums{Total: 10, Gate: 5, Pending: &pending, Unpaid: 1, Paid: 2, Returning: 4}, s)
 	cut.Partial, cut.Outbox = true, nil
-	s, _ = w.Weigh(&cut, false)
+	s, _, _ = w.Weigh(&cut, false)
 	require.Nil(t, s.Pending)
 }
 
@@ -85,7 +86,7 @@ func TestWeighAndExamineAgree(t *testing.T) {
 			cut.Left, w.Sale.Sold = left, sold
 			v := Snapshot{Sale: w.Sale, Active: []Ticket{held("a", "ann", 2, 1), held("b", "bob", 1, 2)}, Outcomes: w.Outcomes}
 			r := Examine(&cut, &v, false)
-			_, breaches := w.Weigh(&cut, false)
+			_, breaches, _ := w.Weigh(&cut, false)
 			var says []string
 			for _, b := range breaches {
 				says = append(says, b.Rule+": "+b.Says)

@@ -95,6 +95,7 @@ type place struct {
 	cursor  uint64           // where the next slice of holds begins
 	began   time.Time        // the pass over all orders that is under way
 	walked  time.Time        // when the last whole pass began; zero: there was none
+	weighed time.Time        // when all units were last added up, by the gate's clock: not while some are moving
 	found   []seckill.Breach // of tickets; they are asked for again in each count until they are mended
 	failing duty.Complaint
 	took    [3]time.Duration // of the last counts: a busy machine makes one slow, and a slow store all
@@ -341,7 +342,7 @@ func (b *Balancer) count(ctx context.Context, id seckill.SaleID, p *place) (c se
 			}
 		}
 		began := time.Now()
-		l := &look{Balancer: b, sale: id, suspects: standing}
+		l := &look{Balancer: b, sale: id, suspects: standing, place: p}
 		if n == 0 {
 			l.slice = p
 		}

@@ -29,12 +29,15 @@ type sold struct {
 	left  map[seckill.SaleID]int64  // at the gate, less than it should be
 	gone  map[seckill.SaleID]string // the buyer whose hold is lost
 	away  map[seckill.SaleID]error  // the gate does not say
+	stuck map[seckill.SaleID]int64  // units on their way back to the gate, for ever
+	wave  map[seckill.SaleID]bool   // units come back at each moment
+	freed int64
 	slow  map[seckill.SaleID]time.Duration
 	asked map[seckill.SaleID]int
 }
 
 func aSold() *sold {
-	return &sold{of: map[seckill.SaleID]int{}, left: map[seckill.SaleID]int64{}, gone: map[seckill.SaleID]string{}, away: map[seckill.SaleID]error{}, slow: map[seckill.SaleID]time.Duration{}, asked: map[seckill.SaleID]int{}}
+	return &sold{of: map[seckill.SaleID]int{}, left: map[seckill.SaleID]int64{}, gone: map[seckill.SaleID]string{}, away: map[seckill.SaleID]error{}, stuck: map[seckill.SaleID]int64{}, wave: map[seckill.SaleID]bool{}, slow: map[seckill.SaleID]time.Duration{}, asked: map[seckill.SaleID]int{}}
 }
 
 // set changes the sales while a balancer counts them.
@@ -71,6 +74,9 @@ func (s *sold) OpenMoves(context.Context) ([]seckill.Move, error) { return nil, 
 func (s *sold) Weigh(ctx context.Context, id seckill.SaleID, _ int64, _ []seckill.Ticket) (w seckill.Weights, err error) {
 	w.Sale, err = s.Sale(ctx, id)
 	w.Unpaid, w.Settled = int64(s.of[id]), int64(s.of[id])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Returning = s.stuck[id]
 	return w, err
 }
 
@@ -121,7 +127,10 @@ func (s *sold) Glance(ctx context.Context, id seckill.SaleID, most int) (seckill
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return seckill.Cut{Open: true, Left: soldLeft - s.left[id], Seq: int64(s.of[id])}, s.away[id]
+	if s.wave[id] {
+		s.freed++
+	}
+	return seckill.Cut{Open: true, Left: soldLeft - s.stuck[id] - s.left[id], Seq: int64(s.of[id]), Freed: s.freed}, s.away[id]
 }
 
 func (s *sold) Holds(_ context.Context, id seckill.SaleID, buyers []string) (map[string]seckill.Hold, error) {
@@ -281,6 +290,58 @@ func TestOneSaleThatIsNotCountedShows(t *testing.T) {
 		_ = duty.Rest(t.Context(), 3*time.Second)
 		require.Less(t, age(), 3*time.Second)
 		require.Empty(t, b.Balances()[2].Says)
+	})
+}
+
+// While units are on their way it cannot be checked whether all are there. A count that has
+// not checked it for long is not whole, and says so; a short wave is nothing to look at.
+func TestACountIsNotWholeWhileUnitsAreOnTheirWayForLong(t *testing.T) {
+	t.Parallel()
+	for what, move := range map[string]func(s *sold, begins bool){
+		"a return is stuck": func(s *sold, begins bool) { s.stuck[1] = map[bool]int64{true: 3}[begins] },
+		"a wave of returns": func(s *sold, begins bool) { s.wave[1] = begins },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := aSold()
+				s.of[1] = 100
+				b := s.counted(t)
+				until(t, b, 1, green)
+				whole := func(c seckill.Balance) bool { return green(c) && !c.Partial }
+				for range 5 {
+					s.set(func() { move(s, true) })
+					for range 10 {
+						_ = duty.Rest(t.Context(), time.Second)
+						require.True(t, whole(b.Balances()[1]), "it is short")
+					}
+					s.set(func() { move(s, false) })
+					_ = duty.Rest(t.Context(), 5*time.Second)
+				}
+				s.set(func() { move(s, true); s.left[1] = 3 })
+				took := until(t, b, 1, func(c seckill.Balance) bool { return c.Partial })
+				require.LessOrEqual(t, took, seckill.BalanceFresh+2*time.Second)
+				require.True(t, green(b.Balances()[1]), "nobody knows yet that units are missing")
+				require.Contains(t, b.Balances()[1].Says, "not checked whether all of them are there since 2000-01-01T00:01:")
+				s.set(func() { move(s, false) })
+				until(t, b, 1, red)
+				require.False(t, b.Balances()[1].Partial)
+				s.set(func() { s.left[1] = 0 })
+				until(t, b, 1, whole)
+			})
+		})
+	}
+}
+
+// A node that begins to count while units are on their way has checked nothing yet.
+func TestAFirstCountThatChecksNothingIsNotWhole(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := aSold()
+		s.of[1], s.wave[1], s.left[1] = 10, true, 3
+		b := s.counted(t)
+		until(t, b, 1, green)
+		require.True(t, b.Balances()[1].Partial)
 	})
 }
 

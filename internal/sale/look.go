@@ -14,6 +14,7 @@ type look struct {
 	*Balancer
 	sale     seckill.SaleID
 	suspects []seckill.Breach // whose orders and holds are asked for
+	place    *place           // how far the count of the sale is
 	slice    *place           // the next slice of orders and holds is read too, and the place moves on; nil: none
 	cost     time.Duration    // of what was read
 }
@@ -50,7 +51,10 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	l.read(int(w.Unpaid+w.Paid), balanceSum) // units: at least as many as orders
 	moving := w.Returning > 0 || w.Growing > 0 || before.Total != w.Sale.Total || cut.Freed != after.Freed ||
 		slices.ContainsFunc(moves, func(m seckill.Move) bool { return m.Sale == l.sale })
-	sums, breaches := w.Weigh(&cut, !moving)
+	sums, breaches, whole := w.Weigh(&cut, !moving)
+	if whole {
+		l.place.weighed = c.At
+	}
 	c.Sums, c.Money = &sums, w.Money
 	if cut.Epoch != w.Sale.Epoch || cut.Epoch != after.Epoch {
 		// A rebuild is under way: what the gate has is counted again just now.
@@ -58,8 +62,15 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 		c.Violations, c.Partial, c.Says = breaches, true, "the gate is being rebuilt: its units are not compared meanwhile"
 		return c, nil
 	}
-	if cut.Partial {
+	switch {
+	case cut.Partial:
 		c.Partial, c.Says = true, "too many tickets wait for their outcome to be counted one by one"
+	case c.At.Sub(l.place.weighed) > seckill.BalanceFresh:
+		// An ordinary wave leaves a moment in which nothing moves, sooner than that.
+		c.Partial, c.Says = true, "units are on their way all the time, so it was not checked whether all of them are there"
+		if !l.place.weighed.IsZero() {
+			c.Says += " since " + l.place.weighed.Format(time.RFC3339)
+		}
 	}
 	if c.Violations = breaches; w.Sale.Retired {
 		return c, nil // the gate has forgotten its buyers
