@@ -162,10 +162,11 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 		b.Log.Warn("balance: the sales that are open cannot be asked for", "error", err)
 	}
 	now := time.Now()
-	b.limit(sales)
+	all := append(b.red(sales), sales...)
+	b.limit(all)
 	var id seckill.SaleID
 	due, every := now.Add(balanceEvery), balanceIdle
-	for _, s := range sales {
+	for _, s := range all {
 		if p := b.place(s.ID, now); p.due.Before(due) {
 			id, due, every = s.ID, p.due, balanceIdle
 			if at := b.Gate.Now(); !at.Before(s.OpensAt) && at.Before(s.ClosesAt) {
@@ -201,6 +202,7 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 	switch {
 	case errors.Is(err, seckill.ErrNotFound):
 		p.counted = now // there is nothing to count
+		b.drop(id)
 	default:
 		if p.failing.New(err) {
 			b.Log.Warn("balance: a sale cannot be counted", "sale", id, "error", err)
@@ -211,6 +213,38 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 	}
 	b.tellOldest(sales)
 	return min(max(cost*balanceOthers, balanceLeast*took), balanceRest)
+}
+
+// red are the sales that do not add up and that nobody watches any more: until they add up,
+// or are gone, they are counted as if somebody did.
+func (b *Balancer) red(watched []seckill.Sale) (sales []seckill.Sale) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, c := range b.counts {
+		if c.OK != nil && !*c.OK && !slices.ContainsFunc(watched, func(s seckill.Sale) bool { return s.ID == id }) {
+			sales = append(sales, seckill.Sale{ID: id})
+		}
+	}
+	return sales
+}
+
+// drop forgets the count of a sale that is gone.
+func (b *Balancer) drop(id seckill.SaleID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.counts, id)
+	b.tellRed()
+}
+
+// tellRed says how many sales do not add up. It is called with the lock.
+func (b *Balancer) tellRed() {
+	red := 0
+	for _, c := range b.counts {
+		if c.OK != nil && !*c.OK {
+			red++
+		}
+	}
+	b.metrics.red.Set(float64(red))
 }
 
 func later(a, b time.Time) time.Time {
@@ -296,13 +330,7 @@ func (b *Balancer) keep(c seckill.Balance, err error) {
 			b.Log.Info("balance: the units of a sale add up again", "sale", c.Sale)
 		}
 	}
-	red := 0
-	for _, c := range b.counts {
-		if c.OK != nil && !*c.OK {
-			red++
-		}
-	}
-	b.metrics.red.Set(float64(red))
+	b.tellRed()
 	for len(b.counts) > balanceKept { // the oldest green one goes
 		var oldest seckill.Balance
 		for _, c := range b.counts {

@@ -30,6 +30,9 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	if err != nil {
 		return c, err
 	}
+	if before.Standing == seckill.Deleted {
+		return c, seckill.ErrNotFound
+	}
 	c = seckill.Balance{Sale: l.sale, At: l.Gate.Now().UTC().Truncate(time.Millisecond)}
 	cut, err := l.Gate.Glance(ctx, l.sale, balanceOutbox)
 	if err != nil {
