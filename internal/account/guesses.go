@@ -17,8 +17,8 @@ const (
 	guessAccounts = 100 // that are counted apart in a window; the others are one entry together
 )
 
-// guesses counts the wrong passwords of the current window, by account. Its lock is that
-// of the notes.
+// guesses counts the wrong passwords of the current window, or the refusals, by account. Its
+// lock is that of the notes.
 type guesses struct {
 	noted int
 	of    map[string]*guessed
@@ -42,26 +42,46 @@ func (n *Notes) Guess(e seckill.LogEntry) {
 func (n *Notes) counts(e seckill.LogEntry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	key := e.Who
-	if n.guesses.of == nil {
-		n.guesses.of = map[string]*guessed{}
-	}
-	if _, known := n.guesses.of[key]; !known && len(n.guesses.of) >= guessAccounts {
-		key = "" // nobody's id
-	}
-	g := n.guesses.of[key]
-	if g == nil {
-		g = &guessed{}
-		n.guesses.of[key] = g
-	}
+	key, g := n.guesses.account(e.Who)
 	if key != "" && g.noted < guessesOfOne && n.guesses.noted < guessesOfAll {
 		g.noted++
 		n.guesses.noted++
 		return true
 	}
+	g.count(e)
+	return false
+}
+
+// More counts an entry of which the log has enough: one that says how many there were
+// follows when the window is over. Those of buyers are one together.
+func (n *Notes) More(e seckill.LogEntry) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	who := e.Who
+	if e.Role == "" {
+		who = "" // nobody's id
+	}
+	_, g := n.refusals.account(who)
+	g.count(e)
+}
+
+// account is what came for an account, and the key under which that is counted.
+func (g *guesses) account(who string) (key string, of *guessed) {
+	if g.of == nil {
+		g.of = map[string]*guessed{}
+	}
+	if _, known := g.of[who]; !known && len(g.of) >= guessAccounts {
+		who = ""
+	}
+	if g.of[who] == nil {
+		g.of[who] = &guessed{}
+	}
+	return who, g.of[who]
+}
+
+func (g *guessed) count(e seckill.LogEntry) {
 	e.At = time.Now()
 	g.unsaid, g.last = g.unsaid+1, e
-	return false
 }
 
 // counted takes what was counted in the window that ends, one entry for each account. Its
@@ -69,7 +89,13 @@ func (n *Notes) counts(e seckill.LogEntry) bool {
 func (n *Notes) counted() (entries []seckill.LogEntry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for who, g := range n.guesses.of {
+	entries = append(n.guesses.counted(), n.refusals.counted()...)
+	n.guesses, n.refusals = guesses{}, guesses{}
+	return entries
+}
+
+func (g *guesses) counted() (entries []seckill.LogEntry) {
+	for who, g := range g.of {
 		if g.unsaid == 0 {
 			continue
 		}
@@ -81,6 +107,5 @@ func (n *Notes) counted() (entries []seckill.LogEntry) {
 		}
 		entries = append(entries, e)
 	}
-	n.guesses = guesses{}
 	return entries
 }

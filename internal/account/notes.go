@@ -33,8 +33,9 @@ type Notes struct {
 	waiting chan seckill.LogEntry
 	lost    atomic.Int64
 
-	mu      sync.Mutex
-	guesses guesses
+	mu       sync.Mutex
+	guesses  guesses
+	refusals guesses
 }
 
 // NewNotes returns the notes of a store.

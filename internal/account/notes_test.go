@@ -87,6 +87,35 @@ func TestNotesOutliveAnOutage(t *testing.T) {
 	})
 }
 
+// What the log has enough of is counted in it: by person, and of all buyers together.
+func TestHowManyMoreWereRefusedIsInTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &logStore{}
+		n := NewNotes(store, slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- n.Run(ctx) }()
+		for i := range 1000 {
+			n.More(seckill.LogEntry{Actor: seckill.Actor{Who: fmt.Sprint("buyer ", i), What: "sales.read"}, Result: "forbidden"})
+		}
+		for range 7 {
+			n.More(seckill.LogEntry{Actor: seckill.Actor{Who: "zhou", Role: seckill.RoleViewer, What: "sales.pause"}, Result: "forbidden"})
+		}
+		time.Sleep(guessWindow + 2*notesPause)
+		stop()
+		require.NoError(t, <-done)
+		said := map[string]string{}
+		for _, e := range store.all {
+			said[e.Who] = e.What + " " + e.Result + ": " + e.Intent
+		}
+		require.Equal(t, map[string]string{
+			"":     "sales.read forbidden: 1000 more for other accounts, the last one from here",
+			"zhou": "sales.pause forbidden: 7 more, the last one from here",
+		}, said)
+	})
+}
+
 // Whoever guesses the password of somebody of the shop does not fill the log: some of the
 // guesses are entries, and one more says how many there were.
 func TestGuessesAreBoundedInTheLog(t *testing.T) {

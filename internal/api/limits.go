@@ -58,7 +58,7 @@ type limits struct {
 	addresses     *failures  // wrong ones by address
 	codes         *failures  // wrong codes of a second factor, and old passwords, by name or by buyer
 	refusals      *failures  // that are noted, by who was refused
-	allRefusals   *failures
+	allRefusals   *failures  // of buyers, and of people of the shop
 	devices       devices
 	lanes         lanes
 	counting      *sync.Mutex // look, then count

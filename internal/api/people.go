@@ -119,20 +119,27 @@ func (a *API) refused(r *request, actor seckill.Actor, err error) {
 }
 
 // Limits of the refusals that one node notes: a buyer who asks for what is not theirs
-// must not fill the log.
+// must not fill the log, nor use up the room of what people of the shop are refused. How
+// many more there were stands in it too.
 const (
-	refusalsOfOne = 10 // in a minute
-	refusalsOfAll = 300
+	refusalsOfOne = 10  // in a minute
+	refusalsOfAll = 300 // of all buyers, and as many of the people of the shop
 )
 
 // note has an entry of the log written that belongs to no change.
 func (a *API) note(e seckill.LogEntry) {
-	if e.Result != seckill.LogDone && !(a.limits.refusals.allow(e.Who) && a.limits.allRefusals.allow("")) {
+	if a.Notes == nil {
 		return
 	}
-	if a.Notes != nil {
-		a.Notes.Note(e)
+	all := "people"
+	if e.Role == "" {
+		all = "buyers"
 	}
+	if e.Result != seckill.LogDone && !(a.limits.refusals.allow(e.Who) && a.limits.allRefusals.allow(all)) {
+		a.Notes.More(e)
+		return
+	}
+	a.Notes.Note(e)
 }
 
 // newTokens remembers which tokens with a role, that no login has made, were used on this
