@@ -37,7 +37,10 @@ func newMQCommand() *cobra.Command {
 		Long: `Look at the messages that nobody could do anything with: they are no tickets, or
 copies of tickets that were refused as poison. A refused ticket has its outcome
 and its units are back: its copy is here to be looked at. All wait in the queue
-` + rabbit.ParkedQueue + ` until a person decides.`,
+` + rabbit.ParkedQueue + ` until a person decides.
+
+These commands talk to RabbitMQ alone and write nothing into the log of
+administrators; a replay from the console, or over HTTP, stands there.`,
 		Args: cobra.NoArgs,
 	}
 	letters.AddCommand(newLettersListCommand(&b), newLettersReplayCommand(&b), newLettersDropCommand(&b))

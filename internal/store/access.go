@@ -115,14 +115,20 @@ func (s *Store) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remov
 	subject := subjectOf(e)
 	e.CreatedAt = s.here().UTC().Truncate(time.Millisecond)
 	err := s.writeAccess(ctx, "access entry", func(t *tx) error {
-		n, err := t.exec(ctx, "DELETE FROM access_entries WHERE sale = ? AND subject = ?", e.Sale, subject)
-		if err != nil {
+		var was, became any // for the log
+		err := t.one(ctx, "SELECT "+entryColumns+" WHERE sale = ? AND subject = ?"+t.lock, []any{e.Sale, subject}, func(r scanner) error {
+			old, err := scanEntry(r)
+			was = old
+			return err
+		})
+		if err != nil && (remove || err != seckill.ErrNotFound) {
 			return err
 		}
-		if remove && n == 0 {
-			return seckill.ErrNotFound
+		if _, err := t.exec(ctx, "DELETE FROM access_entries WHERE sale = ? AND subject = ?", e.Sale, subject); err != nil {
+			return err
 		}
 		if !remove {
+			became = e
 			var count int64
 			if err := t.one(ctx, "SELECT COUNT(*) FROM access_entries", nil, func(r scanner) error { return r.Scan(&count) }); err != nil {
 				return err
@@ -135,11 +141,27 @@ func (s *Store) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remov
 				return err
 			}
 		}
-		if err := t.logged(ctx, "", e.Sale, strings.TrimPrefix(strings.TrimPrefix(subject, "n:"), "b:"), nil, e); err != nil {
+		if err := t.logged(ctx, "", e.Sale, strings.TrimPrefix(strings.TrimPrefix(subject, "n:"), "b:"), was, became); err != nil {
 			return err
 		}
 		return t.touch(ctx, entriesState)
 	})
+	return e, err
+}
+
+// entryColumns are those of an entry of the lists.
+const entryColumns = "sale, subject, list, note, made_by, created_at FROM access_entries"
+
+func scanEntry(r scanner) (e seckill.AccessEntry, err error) {
+	var subject string
+	var at int64
+	err = r.Scan(&e.Sale, &subject, &e.List, &e.Note, &e.By, &at)
+	e.CreatedAt = fromMS(at)
+	if network, ok := strings.CutPrefix(subject, "n:"); ok {
+		e.Network = network
+	} else {
+		e.Buyer = strings.TrimPrefix(subject, "b:")
+	}
 	return e, err
 }
 
@@ -158,19 +180,7 @@ func (s *Store) AccessEntries(ctx context.Context, after seckill.AccessEntry, ma
 		subject = subjectOf(after)
 	}
 	err = s.ask(ctx, "access entries", func(t *tx) error {
-		entries, err = readable(ctx, t, "access_entries", `SELECT sale, subject, list, note, made_by, created_at FROM access_entries
-			WHERE sale > ? OR sale = ? AND subject > ? ORDER BY sale, subject LIMIT ?`, []any{after.Sale, after.Sale, subject, max}, func(r scanner) (e seckill.AccessEntry, err error) {
-			var subject string
-			var at int64
-			err = r.Scan(&e.Sale, &subject, &e.List, &e.Note, &e.By, &at)
-			e.CreatedAt = fromMS(at)
-			if network, ok := strings.CutPrefix(subject, "n:"); ok {
-				e.Network = network
-			} else {
-				e.Buyer = strings.TrimPrefix(subject, "b:")
-			}
-			return e, err
-		})
+		entries, err = readable(ctx, t, "access_entries", "SELECT "+entryColumns+" WHERE sale > ? OR sale = ? AND subject > ? ORDER BY sale, subject LIMIT ?", []any{after.Sale, after.Sale, subject, max}, scanEntry)
 		return err
 	})
 	return entries, err

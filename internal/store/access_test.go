@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -50,9 +51,10 @@ func testAccessRules(t *testing.T, s *shop) {
 
 func testAccessEntries(t *testing.T, s *shop) {
 	ctx := t.Context()
+	as := seckill.WithActor(ctx, seckill.Actor{Who: "root", What: "access"})
 	put := func(e seckill.AccessEntry) {
 		e.By = "root"
-		_, err := s.SetAccessEntry(ctx, e, false)
+		_, err := s.SetAccessEntry(as, e, false)
 		require.NoError(t, err)
 	}
 	put(seckill.AccessEntry{List: "block", Buyer: "王 wu"})
@@ -75,8 +77,20 @@ func testAccessEntries(t *testing.T, s *shop) {
 	require.EqualValues(t, 3, all[2].Sale)
 	require.WithinDuration(t, s.clock(), all[2].CreatedAt, time.Second)
 
-	_, err := s.SetAccessEntry(ctx, seckill.AccessEntry{Buyer: "王 wu"}, true)
+	_, err := s.SetAccessEntry(as, seckill.AccessEntry{Buyer: "王 wu"}, true)
 	require.NoError(t, err)
+	entries, err := s.LogEntries(ctx, seckill.LogFilter{Max: 2})
+	require.NoError(t, err)
+	listOf := func(text []byte) string {
+		if text == nil {
+			return ""
+		}
+		var e seckill.AccessEntry
+		require.NoError(t, json.Unmarshal(text, &e))
+		return e.List
+	}
+	require.Equal(t, []string{"block", ""}, []string{listOf(entries[0].Before), listOf(entries[0].After)}, "what was removed")
+	require.Equal(t, []string{"block", "allow"}, []string{listOf(entries[1].Before), listOf(entries[1].After)}, "what was replaced")
 	_, err = s.SetAccessEntry(ctx, seckill.AccessEntry{Buyer: "王 wu"}, true)
 	require.ErrorIs(t, err, seckill.ErrNotFound)
 	versions, _, err := s.AccessState(ctx)

@@ -273,8 +273,9 @@ func (s *Store) Replay(ctx context.Context, p seckill.Replay) (n int, err error)
 		where += " AND state = 'failed'"
 	}
 	for after, more := "", true; more; {
+		var events []any
 		err := s.write(ctx, "replay", func(t *tx) error {
-			var events []any
+			events = nil
 			err := t.rows(ctx, "SELECT event FROM webhook_deliveries WHERE "+where+" AND event > ? ORDER BY event LIMIT ?", slices.Concat(args, []any{after, replayTogether}), func(r scanner) error {
 				var event string
 				err := r.Scan(&event)
@@ -295,20 +296,23 @@ func (s *Store) Replay(ctx context.Context, p seckill.Replay) (n int, err error)
 					return err
 				}
 			}
-			if more = len(events) == replayTogether; more {
-				after = events[len(events)-1].(string)
-			}
-			n += len(events)
-			if p.Event != "" && n == 0 {
+			if p.Event != "" && len(events) == 0 {
 				return seckill.ErrNotFound
 			}
-			if _, err = t.exec(ctx, "DELETE FROM webhook_stops WHERE receiver = ?", p.Receiver); err != nil || more {
+			if _, err = t.exec(ctx, "DELETE FROM webhook_stops WHERE receiver = ?", p.Receiver); err != nil {
 				return err
 			}
-			return t.logged(ctx, "", 0, p.Receiver, nil, map[string]any{"event": p.Event, "from": p.From, "to": p.To, "deliveries": n})
+			if len(events) == 0 && n > 0 { // they were a whole number of transactions
+				return nil
+			}
+			return t.logged(ctx, "", 0, p.Receiver, nil, map[string]any{"event": p.Event, "from": p.From, "to": p.To, "deliveries": len(events)})
 		})
 		if err != nil {
 			return n, err
+		}
+		n += len(events)
+		if more = len(events) == replayTogether; more {
+			after = events[len(events)-1].(string)
 		}
 	}
 	return n, nil

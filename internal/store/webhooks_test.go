@@ -154,16 +154,28 @@ func testReplay(t *testing.T, s *shop) {
 	s.tried("a", seckill.DeliveryDelivered, tickets[1].ID+"-1", tickets[2].ID+"-1")
 	replayed := func(p seckill.Replay) int {
 		p.Receiver = "a"
-		n, err := s.Replay(t.Context(), p)
+		n, err := s.Replay(seckill.WithActor(t.Context(), seckill.Actor{Who: "root", What: "webhooks.replay"}), p)
 		require.NoError(t, err)
 		return n
+	}
+	logged := func() (deliveries []int) { // of the newest replays, the last one first
+		entries, err := s.LogEntries(t.Context(), seckill.LogFilter{What: "webhooks.replay", Max: 100})
+		require.NoError(t, err)
+		for _, e := range entries {
+			var v struct{ Deliveries int }
+			require.NoError(t, json.Unmarshal(e.After, &v))
+			deliveries = append(deliveries, v.Deliveries)
+		}
+		return deliveries
 	}
 	require.Equal(t, 1, replayed(seckill.Replay{}))
 	require.Equal(t, 0, replayed(seckill.Replay{}))
 	require.Equal(t, 1, replayed(seckill.Replay{Event: first}))
 	_, err := s.Replay(t.Context(), seckill.Replay{Receiver: "b", Event: first})
 	require.ErrorIs(t, err, seckill.ErrNotFound)
+	require.Equal(t, []int{1, 0, 1}, logged())
 	require.Equal(t, len(tickets), replayed(seckill.Replay{From: noon, To: noon.Add(time.Hour)}))
+	require.Equal(t, []int{len(tickets) - replayTogether, replayTogether}, logged()[:2], "each transaction has its entry: a node may end between two")
 	require.Equal(t, 0, replayed(seckill.Replay{From: noon.Add(-time.Hour), To: noon}))
 	all, err := s.Deliveries(t.Context(), seckill.DeliveryFilter{Receiver: "a", State: seckill.DeliveryWaiting, Max: 1000})
 	require.NoError(t, err)
