@@ -17,11 +17,13 @@ import (
 
 	"seckill"
 	"seckill/internal/duty"
+	"seckill/internal/gate"
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/sale"
 	"seckill/internal/stack"
 	"seckill/internal/stack/stacktest"
 	"seckill/internal/store"
+	"seckill/internal/store/storetest"
 )
 
 // planted is a sale of 40 units at the real gate and store, in which four buyers have
@@ -29,12 +31,22 @@ import (
 type planted struct {
 	t      *testing.T
 	id     seckill.SaleID
-	gate   *redisgate.Gate
+	beside seckill.SaleID // another such sale, in which nothing is planted
+	gate   plantedGate
 	store  *store.Store
 	redis  rueidis.Client
 	sql    *sql.DB
 	pulse  *pulse
 	ticket map[string]string // by buyer
+}
+
+// plantedGate is what both gates have.
+type plantedGate interface {
+	sale.Gate
+	sale.BalanceGate
+	Reserve(ctx context.Context, id seckill.SaleID, buyer string, quantity int) (seckill.Answer, error)
+	Finish(ctx context.Context, outcomes []seckill.Outcome) error
+	Release(ctx context.Context, r seckill.Return) error
 }
 
 // How long the balance may take to find a fault, on a machine that keeps up. By how much
@@ -47,17 +59,17 @@ const (
 	hangs   = time.Minute // bounds what never comes
 )
 
-// pulse asks Redis and the store something small at each beat, and adds up how late it is.
+// pulse asks the gate and the store something small at each beat, and adds up how late it is.
 type pulse struct {
 	mu   sync.Mutex
 	last time.Time
 	late time.Duration
 }
 
-func (u *pulse) run(ctx context.Context, redis rueidis.Client, db *sql.DB) {
+func (u *pulse) run(ctx context.Context, g plantedGate, db *sql.DB) {
 	u.beats()
 	for duty.Rest(ctx, beat) == nil {
-		_ = redis.Do(ctx, redis.B().Ping().Build()).Error()
+		_, _ = g.Holds(ctx, 1, []string{"nobody"})
 		var one int
 		_ = db.QueryRowContext(ctx, "SELECT 1").Scan(&one)
 		u.beats()
@@ -204,12 +216,33 @@ var faults = []fault{
 	}},
 }
 
+// embeddedFaults are in the embedded gate, whose state nobody can change from outside: they are
+// what it would do if it were wrong.
+var embeddedFaults = []fault{
+	{"the gate gives back units that nobody gave up", "ann", "release once", func(p *planted) { p.release("ann") }},
+	{"the gate takes a ticket for placed that has no order", "eve", "stable outcome", func(p *planted) {
+		require.NoError(p.t, p.gate.Finish(p.t.Context(), []seckill.Outcome{{Ticket: p.waiting()["eve"]}}))
+	}},
+	{"the gate takes a ticket for refused and keeps its units", "", "conservation", func(p *planted) {
+		require.NoError(p.t, p.gate.Finish(p.t.Context(), []seckill.Outcome{{Ticket: p.waiting()["fay"], Reason: seckill.ReasonSoldOut}}))
+	}},
+}
+
+// release has the gate give back the units of an order that is active.
+func (p *planted) release(buyer string) {
+	p.t.Helper()
+	holds, err := p.gate.Holds(p.t.Context(), p.id, []string{buyer})
+	require.NoError(p.t, err)
+	v, err := p.store.Sale(p.t.Context(), p.id)
+	require.NoError(p.t, err)
+	require.NoError(p.t, p.gate.Release(p.t.Context(), seckill.Return{Sale: p.id, Epoch: v.Epoch, Tickets: []seckill.Ticket{holds[buyer].Ticket}}))
+}
+
 // Each of the faults turns the balance of its sale red within 5 s, and it
-// names the rule and the ticket. The sales beside it stay green.
+// names the rule and the ticket. A sale beside it stays green.
 func TestTheBalanceFindsEachFault(t *testing.T) {
 	t.Parallel()
 	require.GreaterOrEqual(t, len(faults), 20)
-	ctx := t.Context()
 	url := stacktest.Fresh(t, stacktest.Shared(t, stack.KindRedis))
 	options, err := rueidis.ParseURL(url)
 	require.NoError(t, err)
@@ -217,24 +250,38 @@ func TestTheBalanceFindsEachFault(t *testing.T) {
 	redis, err := rueidis.NewClient(options)
 	require.NoError(t, err)
 	t.Cleanup(redis.Close)
+	g, err := redisgate.Open(url, 0, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	findsEach(t, planted{gate: g, redis: redis}, faults, g.Run)
+}
+
+func TestTheBalanceFindsFaultsOfTheEmbeddedGate(t *testing.T) {
+	t.Parallel()
+	g, err := gate.OpenMemory(t.Context(), filepath.Join(t.TempDir(), "gate.db"), gate.OutboxLimit)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.Close()) })
+	findsEach(t, planted{gate: g}, embeddedFaults)
+}
+
+// findsEach plants each of the faults in a sale of its own at the gate of p.
+func findsEach(t *testing.T, p planted, faults []fault, run ...func(context.Context) error) {
+	ctx := t.Context()
 	file := filepath.Join(t.TempDir(), "seckill.db")
+	storetest.Make(t, file, store.Open)
 	s, err := store.Open(ctx, "sqlite:"+file, true)
 	require.NoError(t, err)
 	require.NoError(t, s.Prepare(ctx))
 	by, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")
 	require.NoError(t, err)
 	by.SetMaxOpenConns(1)
-	log := slog.New(slog.DiscardHandler)
-	g, err := redisgate.Open(url, 0, log)
-	require.NoError(t, err)
-	sales := sale.New(s, g, log, sale.Options{OnlyNode: true})
+	sales := sale.New(s, p.gate, slog.New(slog.DiscardHandler), sale.Options{OnlyNode: true})
 	working, stop := context.WithCancel(context.Background())
 	var duties sync.WaitGroup
-	for _, run := range []func(context.Context) error{g.Run, sales.Keeper.Run} {
+	for _, run := range append(run, sales.Keeper.Run) {
 		duties.Go(func() { _ = run(working) })
 	}
 	u := &pulse{}
-	duties.Go(func() { u.run(working, redis, by) })
+	duties.Go(func() { u.run(working, p.gate, by) })
 	t.Cleanup(func() {
 		stop()
 		duties.Wait()
@@ -243,26 +290,31 @@ func TestTheBalanceFindsEachFault(t *testing.T) {
 	})
 	<-sales.Loaded()
 
-	t.Run("each", func(t *testing.T) {
-		for _, f := range faults {
-			p := &planted{t: t, gate: g, store: s, redis: redis, sql: by, pulse: u, ticket: map[string]string{}}
-			v, err := sales.Create(ctx, seckill.Sale{Title: f.name, Price: 100, Currency: "CNY", Total: 40, LimitPerBuyer: 3, OpensAt: g.Now().Add(-time.Minute), ClosesAt: g.Now().Add(time.Hour), HoldSeconds: 900})
+	p.store, p.sql, p.pulse = s, by, u
+	// sells makes a sale and fills it. Sales that are 16 apart share an outbox: those of the
+	// first buckets lose theirs, and share it with nobody.
+	sells := func(t *testing.T, title string, bucket int, own bool) planted {
+		p := p
+		p.t, p.ticket = t, map[string]string{}
+		v := seckill.Sale{Title: title, Price: 100, Currency: "CNY", Total: 40, LimitPerBuyer: 3, OpensAt: p.gate.Now().Add(-time.Minute), ClosesAt: p.gate.Now().Add(time.Hour), HoldSeconds: 900}
+		for p.id == 0 || own != (int(p.id)%16 < 2) || own && int(p.id)%16 != bucket {
+			v, err = sales.Create(ctx, v)
 			require.NoError(t, err)
 			p.id = v.ID
-			// Sales that are 16 apart share an outbox: those that lose theirs share it with nobody.
-			buckets := map[string]int{"a ticket is lost from queue and outbox": 0, "an outbox is lost": 1}
-			of, own := buckets[f.name]
-			for own != (int(p.id)%16 < 2) || own && int(p.id)%16 != of {
-				v, err = sales.Create(ctx, v)
-				require.NoError(t, err)
-				p.id = v.ID
-			}
-			p.fill()
+		}
+		p.fill()
+		return p
+	}
+	p.beside = sells(t, "nothing is wrong here", 0, false).id
+	t.Run("each", func(t *testing.T) {
+		buckets := map[string]int{"a ticket is lost from queue and outbox": 0, "an outbox is lost": 1}
+		for _, f := range faults {
+			bucket, own := buckets[f.name]
+			here := sells(t, f.name, bucket, own)
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
-				p := *p
-				p.t = t
-				p.finds(f)
+				here.t = t
+				here.finds(f)
 			})
 		}
 	})
@@ -301,7 +353,8 @@ func (p *planted) finds(f fault) {
 	t := p.t
 	b := &sale.Balancer{Store: p.store, Gate: p.gate, Node: "this", Only: true, Log: slog.New(slog.DiscardHandler),
 		Watched: func(context.Context) ([]seckill.Sale, time.Time, error) {
-			return []seckill.Sale{{ID: p.id, OpensAt: p.gate.Now(), ClosesAt: p.gate.Now().Add(time.Hour)}}, time.Now(), nil
+			now := p.gate.Now()
+			return []seckill.Sale{{ID: p.id, OpensAt: now, ClosesAt: now.Add(time.Hour)}, {ID: p.beside, OpensAt: now, ClosesAt: now.Add(time.Hour)}}, time.Now(), nil
 		}}
 	b.Register(prometheus.NewRegistry())
 	ctx, stop := context.WithCancel(t.Context())
@@ -331,4 +384,6 @@ func (p *planted) finds(f fault) {
 		found = found || v.Rule == f.rule && v.Ticket == p.ticket[f.ticks]
 	}
 	require.True(t, found, "%s of %s is not among %+v", f.rule, p.ticket[f.ticks], c.Violations)
+	require.Eventually(t, func() bool { c = b.Balances()[p.beside]; return c.OK != nil }, hangs, 10*time.Millisecond)
+	require.True(t, *c.OK, "the sale beside it: %+v", c.Violations)
 }
