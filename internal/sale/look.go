@@ -55,15 +55,15 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	moving := w.Returning > 0 || w.Growing > 0 || before.Total != w.Sale.Total || cut.Freed != after.Freed ||
 		slices.ContainsFunc(moves, func(m seckill.Move) bool { return m.Sale == l.sale })
 	sums, breaches, whole := w.Weigh(&cut, !moving)
-	if whole {
-		l.place.weighed = c.At
-	}
 	c.Sums, c.Money = &sums, w.Money
 	if cut.Epoch != w.Sale.Epoch || cut.Epoch != after.Epoch {
 		// A rebuild is under way: what the gate has is counted again just now.
 		breaches = slices.DeleteFunc(breaches, func(v seckill.Breach) bool { return v.Rule != "counter" && v.Rule != "money" })
 		c.Violations, c.Partial, c.Says = breaches, true, "the gate is being rebuilt: its units are not compared meanwhile"
 		return c, nil
+	}
+	if whole {
+		l.place.weighed = c.At
 	}
 	switch {
 	case cut.Partial:

@@ -117,9 +117,10 @@ func (s *Store) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remov
 	err := s.writeAccess(ctx, "access entry", func(t *tx) error {
 		var was, became any // for the log
 		err := t.one(ctx, "SELECT "+entryColumns+" WHERE sale = ? AND subject = ?"+t.lock, []any{e.Sale, subject}, func(r scanner) error {
-			old, err := scanEntry(r)
-			was = old
-			return err
+			if old, err := scanEntry(r); err == nil { // one that cannot be read can be removed all the same
+				was = old
+			}
+			return nil
 		})
 		if err != nil && (remove || err != seckill.ErrNotFound) {
 			return err
