@@ -35,20 +35,20 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 
 	g.Go(residents.Wait) // one that fails stops the node
 	g.Go(func() error {
+		all := []<-chan struct{}{n.sales.Loaded()}
 		if n.config.has(RoleAPI) {
+			all = append(all, n.access.Loaded(), n.tokens.Sessions.Loaded())
+		}
+		for _, loaded := range all {
 			select {
-			case <-n.access.Loaded():
+			case <-loaded:
 			case <-ctx.Done():
 				return nil
 			}
 		}
-		select {
-		case <-n.sales.Loaded():
-			n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL(), "admin", n.AdminURL())
-			if ready != nil {
-				ready(ctx)
-			}
-		case <-ctx.Done():
+		n.log.Info("ready", "url", n.URL(), "ops", n.OpsURL(), "admin", n.AdminURL())
+		if ready != nil {
+			ready(ctx)
 		}
 		return nil
 	})
