@@ -220,7 +220,10 @@ func (b *Tab) Remember(selector string) {
 // place, and not covered. If it moves away at that very moment it is pressed again.
 func (b *Tab) Click(selector string) {
 	b.t.Helper()
-	for b.press(selector); b.Eval(`String(window.hitByTest)`) == "false"; b.press(selector) {
+	missed := func() bool { // a page that the click has left may be gone, and the next one knows of no miss
+		return await[string](b, "the click on "+selector, `() => window.hitByTest === false ? 'missed' : 'hit'`) == "missed"
+	}
+	for b.press(selector); missed(); b.press(selector) {
 	}
 }
 
@@ -282,7 +285,7 @@ func (b *Tab) Equal(expression, want string) {
 func (b *Tab) Screen() string {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + '\n' + document.body.innerText`))
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + '\n' + document.body?.innerText`))
 	if err != nil {
 		return err.Error()
 	}
