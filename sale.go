@@ -105,6 +105,9 @@ type Sale struct {
 	// AsOf is when a copy was read that is shown although it is old, since the store
 	// does not answer; nil: just now.
 	AsOf *time.Time `json:"as_of,omitempty"`
+	// LeftFromStore says that the gate does not tell what it holds: Left is what the store
+	// has not sold then.
+	LeftFromStore bool `json:"left_from_store,omitempty"`
 	// Waiting estimates how many wait for the opening at the node that answers; only
 	// before it, and 0 when nothing is known.
 	Waiting int64 `json:"waiting,omitempty"`

@@ -41,7 +41,7 @@ func TestTheRecipesLeadSomewhere(t *testing.T) {
 }
 
 // shown is what a sale shows and the store does not keep: it is derived when it is shown.
-var shown = map[string]bool{"id": true, "left": true, "state": true, "server_now": true, "waiting": true, "as_of": true}
+var shown = map[string]bool{"id": true, "left": true, "state": true, "server_now": true, "waiting": true, "as_of": true, "left_from_store": true}
 
 // A field of a sale that somebody adds is kept by both databases, can be set and changed,
 // and is in the contract: the places of the recipe "A new field of a sale".

@@ -309,6 +309,7 @@ func (s *Catalog) show(sale seckill.Sale, at time.Time) seckill.Sale {
 		left = max(0, sale.Total-sale.Sold)
 	}
 	sale = sale.Show(s.gate.Now(), left)
+	sale.LeftFromStore = !ok
 	if time.Since(at) >= 2*catalogLife {
 		at = at.UTC().Truncate(time.Millisecond)
 		sale.AsOf = &at

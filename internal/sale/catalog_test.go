@@ -148,6 +148,23 @@ func TestAStoreThatHangsDelaysNoPage(t *testing.T) {
 	})
 }
 
+// Where the gate does not tell, what the store has not sold is not taken for what is left.
+func TestWhatIsLeftComesFromTheGateOrSaysThatItDoesNot(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		sale := h.create()
+		require.False(t, sale.LeftFromStore)
+		_, err := h.gate.Shut(t.Context(), []seckill.SaleID{sale.ID})
+		require.NoError(t, err)
+		shown, err := h.Get(t.Context(), sale.ID)
+		require.NoError(t, err)
+		require.True(t, shown.LeftFromStore)
+		require.Equal(t, sale.Total, shown.Left)
+		all, err := h.List(t.Context(), 0, 1)
+		require.NoError(t, err)
+		require.True(t, all[0].LeftFromStore)
+	})
+}
+
 // Ids that no sale has cost the store a question for all who ask, and a sale that has
 // just been made elsewhere is found at once.
 func TestIDsThatNoSaleHasCostLittle(t *testing.T) {

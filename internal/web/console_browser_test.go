@@ -22,6 +22,7 @@ var deskTests = []browserTest{
 	{"console: go without a red check, or with a reason", testDeskGo},
 	{"console: the live figures come by the stream, and it is said when it is lost", testDeskLive},
 	{"console: what is unknown is never a zero", testDeskUnknown},
+	{"console: a copy says how old it is, and a lost answer is no figure", testDeskAges},
 	{"console: a route that is not there is said to be none", testDeskAbsent},
 	{"console: a sale is created once, in minor units", testDeskCreate},
 	{"console: a change sends what was changed", testDeskEdit},

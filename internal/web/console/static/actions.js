@@ -1,6 +1,6 @@
 // The buttons of a sale: what each asks, sends, and how it is taken back.
 import { count, show, t } from './i18n.js';
-import { button, receipt, request } from './desk.js';
+import { button, isKnown, leftOf, receipt, request } from './desk.js';
 import { press, explain } from './press.js';
 
 // random names a change, so that a repeat of it is the same change.
@@ -15,8 +15,9 @@ export const isoTime = (local) => (local ? new Date(local).toISOString() : '');
 
 // actions lists what may be done to the sale in its state, the most urgent first. What is
 // not published yet is published by the checks' own button, Go.
-export function actions(sale, state, shelf, { admin, done }) {
-  const numbers = [{ name: 'left', value: sale.left }, { name: 'waiting', value: sale.waiting }];
+// now is the sale as it was asked for last.
+export function actions(sale, state, shelf, { admin, now, done }) {
+  const numbers = () => [{ name: 'left', value: leftOf(now()) }, { name: 'waiting', value: now().waiting }];
   const of = (name, given) => ({ name, numbers, route: `/api/admin/sales/{sale}/${name}`, path: `${admin}/${name}`, ask: 'confirm', values: { title: sale.title }, done, ...given });
   const simple = (name, undo) => of(name, { ask: 'none', undo: undo && of(undo, { ask: 'none' }) });
   const over = state === 'ended';
@@ -27,7 +28,7 @@ export function actions(sale, state, shelf, { admin, done }) {
   if (!over && shelf === 'published' && state === 'scheduled') list.push(simple('hide', 'publish'));
   if (!over) {
     list.push(named(of('stock', {
-      fields: [{ name: 'delta', type: 'number', value: '', step: 1, required: true, min: -10_000_000, max: 10_000_000, hint: () => t('field.delta_hint', { left: () => count(sale.left) }) }],
+      fields: [{ name: 'delta', type: 'number', value: '', step: 1, required: true, min: -10_000_000, max: 10_000_000, hint: () => (isKnown(leftOf(now())) ? t('field.delta_hint', { left: () => count(now().left) }) : t('field.delta_unknown')) }],
       make: ({ delta }) => (Number.isInteger(Number(delta)) && Number(delta) !== 0 ? { delta: Number(delta) } : null),
       // The same number of units the other way, as a move of its own.
       undo: ({ delta }) => of('stock', { ask: 'none', numbers: [], make: moveOnce(-Number(delta)) }),

@@ -3,7 +3,7 @@ import { count, lang, say, show, t, when } from './i18n.js';
 import { gate, keep, stopwatch } from './clock.js';
 import { byId } from './frame.js';
 import { backoff, stateOf } from './machine.js';
-import { age, all, el, may, onBalances, onRole, tellTrouble, troubleOf, watchParts } from './desk.js';
+import { age, all, copied, el, isKnown, leftOf, may, onBalances, onRole, tellTrouble, troubleOf, watchParts } from './desk.js';
 import { fresh, judge, saysState } from './balance.js';
 
 const hour = 3_600_000;
@@ -100,7 +100,8 @@ function row(sale, x, now, neighbour) {
         neighbour ? el('span', { class: 'badge', data: { state: 'near' }, say: ['board.near', { title: neighbour.title }], dir: 'auto' }) : null,
         balance(sale),
         el('span', { class: 'soft', show: () => t(`board.${{ scheduled: 'opens', ended: 'ended' }[state] ?? 'closes'}`, { time: () => when(state === 'scheduled' ? sale.opens_at : sale.closes_at) }) }),
-        el('span', { class: 'soft digits', say: ['board.left', { left: () => count(sale.left), total: () => count(sale.total) }] }))),
+        isKnown(leftOf(sale)) ? el('span', { class: 'soft digits', say: ['board.left', { left: () => count(sale.left), total: () => count(sale.total) }] })
+          : el('span', { class: 'unknown', say: ['board.left_unknown', { total: () => count(sale.total) }] }))),
     el('div', { class: 'line-bar', 'aria-hidden': 'true' }, bar, here),
     el('p', { class: 'line-tools' },
       may('operator') ? el('a', { class: 'button quiet small', href: `/console/new?copy=${encodeURIComponent(sale.id)}`, say: 'act.copy', data: { key: `copy-${sale.id}` } }) : null));
@@ -120,7 +121,7 @@ function balance(sale) {
 async function load() {
   const answer = await all('/api/admin/sales');
   if (answer.status === 200) {
-    Object.assign(s, { at: stopwatch(), trouble: null, failed: 0, more: answer.more });
+    Object.assign(s, { at: stopwatch() - Math.max(0, ...answer.items.map(copied)), trouble: null, failed: 0, more: answer.more });
     sales = answer.items;
   } else {
     s.trouble = troubleOf(answer);

@@ -135,6 +135,14 @@ export function moment(iso) {
   return new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(iso));
 }
 
+// copied is how old, in ms, the copy of a sale is that a node shows while the store does not
+// answer; 0: it was just read.
+export const copied = (sale) => (sale.as_of ? Math.max(0, Date.parse(sale.server_now) - Date.parse(sale.as_of)) : 0);
+
+// leftOf is what the gate holds of a sale; null: it does not say. The number that comes
+// then is what the store has not sold, and is no figure of now.
+export const leftOf = (sale) => (sale.left_from_store ? null : sale.left);
+
 // --- asking again and again -----------------------------------------------------
 
 // source asks for a path every gap ms and calls draw after each answer, good or bad. It

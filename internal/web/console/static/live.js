@@ -1,9 +1,9 @@
 // While the sale runs: figures once a second, merged over all nodes by the server, drawn
 // in steps of a second with the opening and every pressed button.
 import { count, percent, say, show, t } from './i18n.js';
-import { gate, stopwatch } from './clock.js';
+import { stopwatch } from './clock.js';
 import { part } from './frame.js';
-import { act, age, drawParts, el, figure, isKnown, moment, ms, source, stack, tellTrouble, tile, word } from './desk.js';
+import { act, age, drawParts, el, figure, isKnown, leftOf, moment, ms, source, stack, tellTrouble, tile, word } from './desk.js';
 import { breach, verdict } from './balance.js';
 import { chart } from './chart.js';
 
@@ -15,6 +15,7 @@ export function live(root, { id, admin }) {
   let stream = null;
   let heard = null; // when the last event came
   let sale = null;
+  let saleAt = null; // as of when it is
   let state = { mode: 'opening', news: null, at: null };
   let watch = null;
   const steps = [];
@@ -97,7 +98,7 @@ export function live(root, { id, admin }) {
     const mine = streamed ? state.news.sales?.find((of) => String(of.id) === id) ?? {} : fallback();
     say(part(root, 'stream'), `live.${state.mode}`);
     part(root, 'stream').classList.toggle('lost', state.mode === 'poll');
-    age(part(root, 'age'), streamed ? state.at - (mine.age_ms ?? 0) : state.at);
+    age(part(root, 'age'), streamed ? state.at - (mine.age_ms ?? 0) : saleAt);
     part(root, 'trouble').hidden = true;
     if (state.mode === 'poll' && balance.trouble && balance.trouble !== 'absent') tellTrouble(part(root, 'trouble'), balance);
     drawTiles(mine, streamed);
@@ -109,7 +110,7 @@ export function live(root, { id, admin }) {
 
   function fallback() {
     if (!sale) return {};
-    return { state: sale.state, left: sale.left, total: sale.total, waiting: sale.waiting, balance: balance.value, queued: balance.value?.pending };
+    return { state: sale.state, left: leftOf(sale), total: sale.total, waiting: sale.waiting, balance: balance.value, queued: balance.value?.pending };
   }
 
   const why = () => (state.mode !== 'stream' ? t('live.why_no_stream') : state.news.sales_say ?? t('live.why_node'));
@@ -119,7 +120,7 @@ export function live(root, { id, admin }) {
     const share = isKnown(of.left) && of.total ? () => percent(of.left / of.total) : undefined;
     const reason = () => (of.says ? () => of.says : why);
     const tiles = [
-      tile('live.left', of.left, { why: reason(), big: true, note: share && (() => t('live.of_total', { total: () => count(of.total), share })) }),
+      tile('live.left', of.left, { why: streamed ? reason() : 'live.why_gate', big: true, note: share && (() => t('live.of_total', { total: () => count(of.total), share })) }),
       tile('live.waiting', of.waiting, { why: reason() }),
       tile('live.queued', of.queued, { why: reason() }),
       tile('live.admitted', of.admitted_per_s, { why: reason(), make: (v) => t('live.per_second', { n: () => count(Math.round(v)) }) }),
@@ -202,13 +203,14 @@ export function live(root, { id, admin }) {
       watch = null;
       if (state.mode === 'stream') state.mode = 'opening';
     },
-    // sale takes what the page asks for in any case: without a stream it is all there is.
-    sale(next) {
-      sale = next;
-      if (state.mode === 'stream') return;
-      state.at = stopwatch();
-      if (!root.hidden) step(gate.now(), { left: next.left, waiting: next.waiting }, false);
-      if (!root.hidden) drawAll();
+    // sale takes what the page asks for in any case: without a stream it is all there is. The
+    // page passes on the last answer once more where there is no newer one.
+    sale(next, at) {
+      const fresh = next !== sale;
+      [sale, saleAt] = [next, at];
+      if (state.mode === 'stream' || root.hidden) return;
+      if (fresh) step(Date.parse(next.server_now), { left: leftOf(next), waiting: next.waiting }, false);
+      drawAll();
     },
   };
 }

@@ -19,7 +19,7 @@ const yes = byId('press-yes');
 //	ask     none: at once, for what can be undone; confirm; title: type it
 //	title   what has to be typed
 //	fields  [{name, type, value, min, max, required, options}] of the question
-//	numbers what is known here of the effect, where the server cannot say
+//	numbers what is known here of the effect, where the server cannot say; or what makes them
 //	undo    the action that takes it back, or a function that makes it of what was given
 //	answered  called with each answer, that none came included
 //	done      called with the answer
@@ -40,7 +40,8 @@ function question(action) {
   tellError('');
   fields.replaceChildren(...(action.fields ?? []).map(field));
   if (action.ask === 'title') fields.append(field({ name: 'typed', type: 'text', label: 'press.type_title', hint: () => action.title }));
-  byId('press-effect').replaceChildren(...(action.numbers?.length ? [effect(action.numbers)] : []));
+  const numbers = typeof action.numbers === 'function' ? action.numbers() : action.numbers;
+  byId('press-effect').replaceChildren(...(numbers?.length ? [effect(numbers)] : []));
   dialog.showModal();
   (fields.querySelector('input, select, textarea') ?? byId('press-no')).focus();
   foresee(action);

@@ -3,7 +3,7 @@ import { count, money, say, t, when } from './i18n.js';
 import { gate, stopwatch } from './clock.js';
 import { byId, title } from './frame.js';
 import { stateOf } from './machine.js';
-import { el, may, needs, onRole, source, tellTrouble, watchParts } from './desk.js';
+import { age, copied, el, may, needs, old, onRole, source, tellTrouble, watchParts } from './desk.js';
 import { actions, tool } from './actions.js';
 import { preflight } from './preflight.js';
 import { live } from './live.js';
@@ -14,9 +14,10 @@ const id = decodeURIComponent(location.pathname.split('/')[3]);
 const admin = `/api/admin/sales/${encodeURIComponent(id)}`;
 const names = ['preflight', 'live', 'after', 'edit'];
 const tabs = { preflight, live, after, edit };
-const running = new Map(); // tab → {show(), hide(), sale(sale)}
+const running = new Map(); // tab → {show(), hide(), sale(sale, at)}; at: as of when it is, by the stopwatch
 let shown = null;
 let sale = null;
+let at = null;
 
 byId('title').textContent = `#${id}`;
 const s = source(admin, 2_000, draw);
@@ -25,22 +26,24 @@ function draw() {
   tellTrouble(byId('status'), s);
   if (s.trouble === 'absent') say(byId('status'), 'sale.missing');
   if (s.value === undefined) return;
-  sale = s.value;
+  [sale, at] = [s.value, s.at - copied(s.value)];
   byId('title').textContent = sale.title;
   title(sale.title);
   const state = stateOf(sale, gate.now());
   const shelf = sale.shelf ?? 'published';
+  const seen = stopwatch() - at > old ? el('span', { class: 'age' }) : '';
+  if (seen) age(seen, at);
   byId('facts').replaceChildren(
     shelf === 'draft' ? '' : el('span', { class: 'badge', data: { state }, say: `state.${state}` }),
     shelf === 'published' ? '' : el('span', { class: 'badge', data: { state: shelf }, say: `shelf.${shelf}` }),
     el('span', { class: 'soft', show: () => `${when(sale.opens_at)} – ${when(sale.closes_at)}` }),
     el('span', { class: 'soft digits', show: () => `${money(sale.price, sale.currency)} × ${count(sale.total)}` }),
-    sale.notice ? el('span', { class: 'badge', data: { state: 'near' }, show: () => `${t('sale.notice')} ${sale.notice}`, dir: 'auto' }) : '');
+    sale.notice ? el('span', { class: 'badge', data: { state: 'near' }, show: () => `${t('sale.notice')} ${sale.notice}`, dir: 'auto' }) : '', seen);
   drawTools(state, shelf);
   byId('tabs').hidden = false;
   needs(byId('tabs'));
   if (shown === null) open(wanted(state), false);
-  for (const tab of running.values()) tab.sale(sale);
+  for (const tab of running.values()) tab.sale(sale, at);
 }
 
 // drawTools offers what the sale's state allows and the person may do.
@@ -49,7 +52,7 @@ function drawTools(state, shelf) {
   const mark = JSON.stringify([state, shelf, sale.title, may('operator'), may('support'), sale.closes_at]);
   if (mark === drawn) return;
   drawn = mark;
-  const offered = !may('operator') ? [] : actions(sale, state, shelf, { admin, done: () => s.look() });
+  const offered = !may('operator') ? [] : actions(sale, state, shelf, { admin, now: () => sale, done: () => s.look() });
   const focused = document.activeElement?.dataset?.tool;
   byId('tools').replaceChildren(...offered.map(tool));
   if (focused) (document.querySelector(`[data-tool="${focused}"]`) ?? byId('tools').querySelector('button'))?.focus();
@@ -87,8 +90,8 @@ function open(name, focus) {
     button.tabIndex = tab === name ? 0 : -1;
   }
   byId(name).hidden = false;
-  if (!running.has(name)) running.set(name, tabs[name](byId(name), { id, admin, sale: () => sale, age: () => stopwatch() - s.at, look: () => s.look() }));
-  running.get(name).sale(sale);
+  if (!running.has(name)) running.set(name, tabs[name](byId(name), { id, admin, sale: () => sale, look: () => s.look() }));
+  running.get(name).sale(sale, at);
   running.get(name).show();
   history.replaceState(null, '', `#${name}`);
   if (focus) byId(`tab-${name}`).focus();
