@@ -37,11 +37,11 @@ var deskTests = []browserTest{
 
 func testDeskRoles(t *testing.T, b *buyer) {
 	b.login()
-	for _, c := range []struct{ role, tools, refund, people, log, accounts string }{
-		{"viewer", "", "", "", "", ""},
-		{"support", "", "refund", "", "", ""},
-		{"operator", "pause stock extend notice holds undo end", "refund", "People", "", ""},
-		{"admin", "pause stock extend notice holds undo end", "refund", "People", "Log", "Accounts"},
+	for _, c := range []struct{ role, tools, refund, people, log, accounts, find, csv string }{
+		{"viewer", "", "", "", "", "", "", ""},
+		{"support", "", "refund", "", "", "", "q", "csv"},
+		{"operator", "pause stock extend notice holds undo end", "refund", "People", "", "", "q", "csv"},
+		{"admin", "pause stock extend notice holds undo end", "refund", "People", "Log", "Accounts", "q", "csv"},
 	} {
 		operated(c.role)(b.shop)
 		b.Open("/console/sale/1")
@@ -51,6 +51,10 @@ func testDeskRoles(t *testing.T, b *buyer) {
 		b.Open("/console/order/" + anOrder[:25] + "B")
 		b.Await(`shown('#whole') && text('#role') !== ''`)
 		b.Equal(`[...document.querySelectorAll('#tools [data-tool]')].map((e) => e.dataset.tool).join(' ')`, c.refund)
+		b.Open("/console/orders?q=ann")
+		b.Await(`document.querySelectorAll('#orders tbody tr').length === 4`)
+		b.Equal(`[...document.querySelectorAll('#find input, #find select, #find button')].filter((e) => e.checkVisibility()).map((e) => e.name || e.id || e.type).join(' ')`, strings.TrimSpace(c.find+" sale state submit "+c.csv))
+		b.Equal(`document.activeElement.name`, strings.Fields(c.find + " sale")[0])
 		b.Open("/console/people")
 		b.Await(`text('#role') !== ''`)
 		b.Equal(`shown('#accounts-heading') ? text('#accounts-heading') : ''`, c.accounts)

@@ -1,4 +1,5 @@
-// Orders, by one field: an order's number in any case, a buyer, a sale's number or state.
+// Orders, by one field: an order's number in any case, or a buyer; and by a sale's number and
+// a state. Who only looks may choose the latter two, and is not offered the field.
 import { count, money, say, show, t, when } from './i18n.js';
 import { get } from './api.js';
 import { stopwatch } from './clock.js';
@@ -15,9 +16,11 @@ let turn = 0;
 // An order's number is 26 letters and digits; people read it out and type it in any case.
 const orderId = /^[0-9a-z]{26}$/i;
 
+const sought = () => (may('support') ? q.value.trim() : '');
+
 async function query() {
   const wish = new URLSearchParams();
-  const text = q.value.trim();
+  const text = sought();
   if (text) wish.set((await can('GET', '/api/admin/orders', 'q')) ? 'q' : 'buyer', text);
   if (sale.value.trim()) wish.set('sale', sale.value.trim());
   if (state.value) wish.set('state', state.value);
@@ -27,13 +30,13 @@ async function query() {
 async function find(next = '') {
   const mine = ++turn;
   const wish = await query();
-  const address = new URLSearchParams([['q', q.value.trim()], ['sale', sale.value.trim()], ['state', state.value]].filter(([, v]) => v));
+  const address = new URLSearchParams([['q', sought()], ['sale', sale.value.trim()], ['state', state.value]].filter(([, v]) => v));
   history.replaceState(null, '', address.size ? `?${address}` : location.pathname);
   wish.set('limit', '50');
   if (next) wish.set('cursor', next);
   let answer = null;
-  if (orderId.test(q.value.trim()) && !next) {
-    const one = await get(`/api/admin/orders/${q.value.trim().toUpperCase()}`);
+  if (orderId.test(sought()) && !next) {
+    const one = await get(`/api/admin/orders/${sought().toUpperCase()}`);
     if (one.status === 200) answer = { status: 200, body: { items: [one.body] } };
   }
   answer ??= await get(`/api/admin/orders?${wish}`);
@@ -121,7 +124,7 @@ let begun = false;
 onRole(() => {
   if (begun || !may('viewer')) return;
   begun = true;
-  q.focus();
+  (may('support') ? q : sale).focus();
   find();
   due();
 });
