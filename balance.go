@@ -47,7 +47,9 @@ type Breach struct {
 type Weights struct {
 	Sale         Sale
 	Unpaid, Paid int64             // of active orders, without what they gave back in parts
-	Settled      int64             // of those, what was admitted before the cut
+	UnpaidOrders int64             // active orders, and not their units
+	PaidOrders   int64             // as UnpaidOrders
+	Settled      int64             // of those units, what was admitted before the cut
 	Returning    int64             // on their way back
 	Growing      int64             // of unfinished growth
 	Outcomes     map[string]Reason // of the outbox

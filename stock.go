@@ -1,6 +1,9 @@
 package seckill
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Move is a stock move of Delta units, applied once at both ends. Growth goes
 // from the store to the gate; shrinking (a negative Delta) is taken from the
@@ -12,6 +15,30 @@ type Move struct {
 	Done  bool
 	By    string // who asked, for the ledger
 	Epoch int64  // of the sale when the move was read: a gate of another epoch was rebuilt with or without it
+}
+
+// Validate checks what an administrator asks for. The error is a *FieldError.
+func (m *Move) Validate() error {
+	if m.ID == "" || len(m.ID) > 64 || !ValidBuyer(m.ID) {
+		return &FieldError{"id", "must be 1 to 64 printable characters"}
+	}
+	if m.Delta == 0 || m.Delta > MaxTotal || m.Delta < -MaxTotal {
+		return &FieldError{"delta", fmt.Sprintf("must be -%d to %d and not 0", MaxTotal, MaxTotal)}
+	}
+	return nil
+}
+
+// Fits checks that the move does not make a sale of total units too large.
+func (m *Move) Fits(total int64) error {
+	if total+m.Delta > MaxTotal {
+		return &FieldError{"delta", fmt.Sprintf("must leave at most %d units in the sale", MaxTotal)}
+	}
+	return nil
+}
+
+// Refused is the error of a move for which the gate holds too few units.
+func (m *Move) Refused() error {
+	return fmt.Errorf("sale %s: %d units cannot be taken out: %w", m.Sale, -m.Delta, ErrStock)
 }
 
 // Return is units of ended orders of one sale on their way back to the gate.

@@ -126,6 +126,13 @@ func (a *API) publish(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	mustBeGreen := body.Preflight && strings.TrimSpace(body.Reason) == ""
+	if only, err := r.previewing(); err != nil {
+		return err
+	} else if only && mustBeGreen {
+		if err := a.green(r.Context(), id); err != nil {
+			return err
+		}
+	}
 	return a.switched(w, r, id, "publish", func(s *sale.Sales, ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 		if mustBeGreen {
 			if err := a.green(ctx, id); err != nil {

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
 
 	"seckill"
 	"seckill/internal/live"
+	"seckill/internal/sale"
 )
 
 // Shop is what the routes of the console ask of the store.
@@ -50,6 +52,12 @@ type number struct {
 	Value any    `json:"value"`
 }
 
+// edits are what the switches of a sale do to it. One that is not here has nothing that
+// would refuse it.
+var edits = map[string]sale.Edit{
+	"pause": sale.Pausing, "resume": sale.Resuming, "hide": sale.Standing(seckill.Unlisted), "publish": sale.Standing(seckill.Published),
+}
+
 // previewing reports whether the request only wants to know what it would do. It is an
 // error where nobody can say: then nothing may be done either.
 func (r *request) previewing() (bool, error) {
@@ -66,33 +74,104 @@ func (r *request) previewing() (bool, error) {
 // previewed answers with what a change would do to a sale, beside the numbers that are
 // its own.
 func (a *API) previewed(w http.ResponseWriter, r *request, id seckill.SaleID, own ...number) error {
-	sale, err := a.Sales.Get(r.Context(), id)
+	v, err := a.Sales.Get(r.Context(), id)
 	if err != nil {
 		return err
 	}
+	s := a.stands(r.Context(), v)
+	if action(r.Method, r.Pattern) == "sales.undo" {
+		own = append(own, s.undone()...)
+	}
+	return writePreview(w, r, id, append(own, s.numbers()...))
+}
+
+// tried answers like previewed, unless the sale would not take the change.
+func (a *API) tried(w http.ResponseWriter, r *request, id seckill.SaleID, edit sale.Edit) error {
+	v, err := a.Sales.Get(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if edit != nil {
+		if err := edit.Try(v, v.ServerNow); err != nil {
+			return err
+		}
+	}
+	return a.previewed(w, r, id)
+}
+
+// triedMove says what a stock move would leave, unless it would be refused.
+func (a *API) triedMove(w http.ResponseWriter, r *request, m seckill.Move) error {
+	v, err := a.Sales.Get(r.Context(), m.Sale)
+	if err != nil {
+		return err
+	}
+	if err := cmp.Or(m.Validate(), m.Fits(v.Total)); err != nil {
+		return err
+	}
+	s := a.stands(r.Context(), v)
+	var left *int64
+	if s.left != nil {
+		after := *s.left + m.Delta
+		if left = &after; m.Delta < 0 && after < 0 {
+			return m.Refused()
+		}
+	}
+	own := []number{{"delta", m.Delta}, {"total_after", v.Total + m.Delta}, {"left_after", left}}
+	return writePreview(w, r, m.Sale, append(own, s.numbers()...))
+}
+
+func writePreview(w http.ResponseWriter, r *request, id seckill.SaleID, numbers []number) error {
 	what := action(r.Method, r.Pattern)
-	p := preview{Sale: id, What: what, Undo: previews[what].undo, Ask: previews[what].ask}
-	p.Numbers = append(own, a.standing(r.Context(), sale)...)
+	p := preview{Sale: id, What: what, Numbers: numbers, Undo: previews[what].undo, Ask: previews[what].ask}
 	return writeJSON(w, http.StatusOK, map[string]preview{"preview": p})
 }
 
-// standing is where a sale stands: what a change of it meets.
-func (a *API) standing(ctx context.Context, sale seckill.Sale) []number {
+// stands is where a sale stands: what a change of it meets. What is nil is not known.
+type stands struct {
+	total        int64
+	left, queued *int64 // units at the gate, tickets without an outcome
+	waiting      *int64 // for the opening, at all nodes
+	unpaid, paid *int64 // orders
+	held         int64  // by the paid orders, in minor units
+	currency     string
+}
+
+func (a *API) stands(ctx context.Context, v seckill.Sale) stands {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	n := []number{{"total", sale.Total}, {"left", nil}, {"queued", nil}, {"waiting", nil}, {"unpaid", nil}, {"paid", nil}}
-	if sale.State == seckill.StateScheduled {
-		n[3].Value, _ = a.watchers.waiting(sale.ID)
+	s := stands{total: v.Total, currency: v.Currency}
+	if v.State == seckill.StateScheduled {
+		s.waiting = a.Live.Waiting(ctx, v.ID)
 	}
-	if states, err := a.Live.Teller.Source.States(ctx, []seckill.SaleID{sale.ID}); err == nil {
-		if s, ok := states[sale.ID]; ok {
-			n[1].Value, n[2].Value = max(0, s.Left), max(0, s.Seq-s.Finished)
+	if states, err := a.Live.Teller.Source.States(ctx, []seckill.SaleID{v.ID}); err == nil {
+		if g, ok := states[v.ID]; ok {
+			left, queued := max(0, g.Left), max(0, g.Seq-g.Finished)
+			s.left, s.queued = &left, &queued
 		}
 	}
-	if w, err := a.Shop.Weigh(ctx, sale.ID, 0, nil); err == nil {
-		n[4].Value, n[5].Value = w.Unpaid, w.Paid
+	if w, err := a.Shop.Weigh(ctx, v.ID, 0, nil); err == nil {
+		s.unpaid, s.paid = &w.UnpaidOrders, &w.PaidOrders
+		for _, m := range w.Money {
+			if m.Currency == s.currency {
+				s.held = m.Held
+			}
+		}
 	}
-	return n
+	return s
+}
+
+func (s *stands) numbers() []number {
+	return []number{{"total", s.total}, {"left", s.left}, {"queued", s.queued}, {"waiting", s.waiting}, {"unpaid", s.unpaid}, {"paid", s.paid}}
+}
+
+// undone is what all steps of undoing a wrong price would do to the orders of now, and the
+// money that would go back.
+func (s *stands) undone() []number {
+	back := number{"refunded_amount", nil}
+	if s.paid != nil {
+		back.Value = seckill.FormatMoney(s.held, s.currency)
+	}
+	return []number{{"cancelled", s.unpaid}, {"refunded", s.paid}, back}
 }
 
 // receiptTime is how long the answer of a change waits for the other nodes.

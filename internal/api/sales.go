@@ -169,12 +169,13 @@ func (a *API) moveStock(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
 	}
+	move := seckill.Move{Sale: id, ID: body.ID, Delta: body.Delta, By: r.who.Buyer}
 	if only, err := r.previewing(); err != nil {
 		return err
 	} else if only {
-		return a.previewed(w, r, id, number{"delta", body.Delta})
+		return a.triedMove(w, r, move)
 	}
-	sale, err := a.Sales.Stock(r.Context(), seckill.Move{Sale: id, ID: body.ID, Delta: body.Delta, By: r.who.Buyer})
+	sale, err := a.Sales.Stock(r.Context(), move)
 	if err != nil {
 		return err
 	}
@@ -201,7 +202,7 @@ func (a *API) switched(w http.ResponseWriter, r *request, id seckill.SaleID, nam
 	if only, err := r.previewing(); err != nil {
 		return err
 	} else if only {
-		return a.previewed(w, r, id)
+		return a.tried(w, r, id, edits[name])
 	}
 	sale, err := do(a.Sales, r.Context(), id)
 	if err != nil {

@@ -71,6 +71,9 @@ func (a *API) deleteSale(w http.ResponseWriter, r *request) error {
 	if only, err := r.previewing(); err != nil {
 		return err
 	} else if only {
+		if err := a.Sales.TryDelete(r.Context(), id); err != nil {
+			return err
+		}
 		return a.previewed(w, r, id)
 	}
 	gone, err := a.Sales.Delete(r.Context(), id)
@@ -94,6 +97,11 @@ func (a *API) notice(w http.ResponseWriter, r *request) error {
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
 	}
+	if only, err := r.previewing(); err != nil {
+		return err
+	} else if only {
+		return a.tried(w, r, id, sale.Noticing(body.Text))
+	}
 	return a.switched(w, r, id, "notice", func(s *sale.Sales, ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 		return s.Notice(ctx, id, body.Text)
 	})
@@ -110,6 +118,11 @@ func (a *API) extend(w http.ResponseWriter, r *request) error {
 	}
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
+	}
+	if only, err := r.previewing(); err != nil {
+		return err
+	} else if only {
+		return a.tried(w, r, id, sale.Extending(body.ClosesAt))
 	}
 	return a.switched(w, r, id, "extend", func(s *sale.Sales, ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 		return s.Extend(ctx, id, body.ClosesAt)

@@ -239,6 +239,32 @@ func (h *Hub) nodes(told []Message) []Node {
 	return all
 }
 
+// Waiting is how many wait for the opening of a sale, over all nodes; nil: nobody can say.
+func (h *Hub) Waiting(ctx context.Context, id seckill.SaleID) (n *int64) {
+	told, says := h.Hear(ctx)
+	if says != "" {
+		return nil // some of them are not heard
+	}
+	for _, m := range told {
+		if f, ok := m.of(id); ok {
+			n = add(n, f.Waiting)
+		}
+	}
+	return n
+}
+
+// add adds up what is known.
+func add(sum, n *int64) *int64 {
+	if n == nil {
+		return sum
+	}
+	if sum == nil {
+		sum = new(int64)
+	}
+	*sum += *n
+	return sum
+}
+
 // Balances are the newest counts, by sale.
 func (h *Hub) Balances(ctx context.Context) map[seckill.SaleID]Balance {
 	told, _ := h.Hear(ctx)
@@ -314,12 +340,7 @@ func merge(id seckill.SaleID, now time.Time, told []Message, before []map[string
 			left, queued := max(0, f.Gate.Left), max(0, f.Gate.Seq-f.Gate.Finished)
 			newest, s.Left, s.Queued = m.At, &left, &queued
 		}
-		if f.Waiting != nil {
-			if s.Waiting == nil {
-				s.Waiting = new(int64)
-			}
-			*s.Waiting += *f.Waiting
-		}
+		s.Waiting = add(s.Waiting, f.Waiting)
 		for v, n := range f.Verdicts {
 			s.Verdicts[v] += n
 		}

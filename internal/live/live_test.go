@@ -124,6 +124,39 @@ func TestFiguresOfSeveralNodesAreMerged(t *testing.T) {
 	require.EqualValues(t, 10, p.Sales[0].Total, "as it was read last")
 }
 
+// A third of the crowd is not the crowd: who waits is added up over all nodes, or not known.
+func TestThoseWhoWaitAreAddedUp(t *testing.T) {
+	t.Parallel()
+	ctx, board := t.Context(), &deafBoard{OneNode: NewOneNode()}
+	at := time.Now()
+	sale := seckill.Sale{ID: 1, OpensAt: at.Add(time.Hour), ClosesAt: at.Add(2 * time.Hour)}
+	teller := func(id string, n int64) *Teller {
+		one := &Teller{Node: Node{ID: id}, Source: &fixed{at: at, sales: []seckill.Sale{sale}}, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}
+		one.CountWaiting(func(seckill.SaleID) (int64, time.Time) { return n, at })
+		require.NoError(t, one.Tell(ctx))
+		return one
+	}
+	hub := &Hub{Teller: teller("one", 5), Board: board}
+	teller("two", 7)
+	require.EqualValues(t, 12, *hub.Waiting(ctx, 1))
+	require.Nil(t, hub.Waiting(ctx, 2), "nobody tells of it")
+	board.deaf, hub.heardAt = true, time.Time{}
+	require.Nil(t, hub.Waiting(ctx, 1), "the other one is not heard")
+}
+
+// deafBoard is a board that cannot be heard.
+type deafBoard struct {
+	*OneNode
+	deaf bool
+}
+
+func (d *deafBoard) Hear(ctx context.Context) (map[string][]byte, error) {
+	if d.deaf {
+		return nil, errors.New("no board")
+	}
+	return d.OneNode.Hear(ctx)
+}
+
 func TestWhatSomebodyElseWritesIsNoNode(t *testing.T) {
 	t.Parallel()
 	ctx, board := t.Context(), NewOneNode()

@@ -66,9 +66,27 @@ func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, 
 	return c.catalog.show(sale, time.Now()), nil
 }
 
+// Edit is what one change does to a sale. It fails where the sale does not allow it.
+type Edit func(sale *seckill.Sale, now time.Time) error
+
+// Try tells why the edit would be refused, and changes nothing.
+func (e Edit) Try(sale seckill.Sale, now time.Time) error { return e.make(&sale, now) }
+
+func (e Edit) make(sale *seckill.Sale, now time.Time) error {
+	if err := e(sale, now); err != nil {
+		return err
+	}
+	sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
+	sale.Access = sale.Access.Complete()
+	// Stock moves may have brought the total to 0, which no new sale may have.
+	valid := *sale
+	valid.Total = max(1, valid.Total)
+	return valid.Validate()
+}
+
 // Change applies change to the sale and puts the new version in force at the
 // gate before it returns. change sees the sale as stored and the gate's time.
-func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sale *seckill.Sale, now time.Time) error) (seckill.Sale, error) {
+func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change Edit) (seckill.Sale, error) {
 	bring := c.keeper.apply
 	sale, err := c.store.UpdateSale(ctx, id, func(sale *seckill.Sale) error {
 		if sale.Retired { // the gate has forgotten its buyers; a rebuild brings them back
@@ -76,15 +94,7 @@ func (c *Changes) Change(ctx context.Context, id seckill.SaleID, change func(sal
 		}
 		// The time is read here, while the sale is locked in the store, and not before the
 		// wait for that lock: the sale may have opened meanwhile, which forbids some changes.
-		if err := change(sale, c.clock.Now()); err != nil {
-			return err
-		}
-		sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
-		sale.Access = sale.Access.Complete()
-		// Stock moves may have brought the total to 0, which no new sale may have.
-		valid := *sale
-		valid.Total = max(1, valid.Total)
-		return valid.Validate()
+		return change.make(sale, c.clock.Now())
 	})
 	if err != nil {
 		return sale, err
@@ -108,13 +118,16 @@ func (c *Changes) ruled(ctx context.Context, sale seckill.Sale, fresh bool) {
 
 // Resume opens a paused sale again.
 func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
-		if sale.Standing == seckill.Draft {
-			return fmt.Errorf("sale %s is a draft: publish it: %w", sale.ID, seckill.ErrState)
-		}
-		sale.Paused = false
-		return notEnded(sale)
-	})
+	return c.Change(ctx, id, Resuming)
+}
+
+// Resuming is the edit of Resume.
+func Resuming(sale *seckill.Sale, _ time.Time) error {
+	if sale.Standing == seckill.Draft {
+		return fmt.Errorf("sale %s is a draft: publish it: %w", sale.ID, seckill.ErrState)
+	}
+	sale.Paused = false
+	return notEnded(sale)
 }
 
 func notEnded(sale *seckill.Sale) error {

@@ -205,7 +205,7 @@ func (k *Keeper) move(ctx context.Context, m seckill.Move) error {
 	case !done:
 		return fmt.Errorf("sale %s: move %s: %w", m.Sale, m.ID, seckill.ErrStale)
 	case !applied:
-		return fmt.Errorf("sale %s: %d units cannot be taken out: %w", m.Sale, -m.Delta, seckill.ErrStock)
+		return m.Refused()
 	}
 	return nil
 }

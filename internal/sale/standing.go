@@ -19,16 +19,17 @@ func (s *Catalog) Public(ctx context.Context, id seckill.SaleID) (seckill.Sale, 
 
 // Publish shows a sale to everybody; a draft can be bought from then on, within its times.
 func (c *Changes) Publish(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.stand(ctx, id, seckill.Published)
+	return c.Change(ctx, id, Standing(seckill.Published))
 }
 
 // Hide takes a sale out of the list. Whoever has its address may buy it.
 func (c *Changes) Hide(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.stand(ctx, id, seckill.Unlisted)
+	return c.Change(ctx, id, Standing(seckill.Unlisted))
 }
 
-func (c *Changes) stand(ctx context.Context, id seckill.SaleID, to seckill.Standing) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, _ time.Time) error {
+// Standing is the edit of Publish and Hide.
+func Standing(to seckill.Standing) Edit {
+	return func(sale *seckill.Sale, _ time.Time) error {
 		if sale.Standing == seckill.Deleted {
 			return seckill.ErrNotFound
 		}
@@ -37,20 +38,14 @@ func (c *Changes) stand(ctx context.Context, id seckill.SaleID, to seckill.Stand
 		}
 		sale.Standing = to
 		return nil
-	})
+	}
 }
 
 // Delete ends a sale in which nobody has bought, and shows it to nobody any more. The gate is
 // asked twice whether anybody has bought: before the sale is ended, so that one with buyers
 // stays as it is, and after, since a buyer may have come in between.
 func (c *Changes) Delete(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
-	if sale, err = c.catalog.Get(ctx, id); err != nil {
-		return sale, err
-	}
-	if sale.State == seckill.StateOpen {
-		return sale, fmt.Errorf("sale %s is open: pause or end it first: %w", id, seckill.ErrState)
-	}
-	if err := c.untouched(ctx, id); err != nil {
+	if err := c.TryDelete(ctx, id); err != nil {
 		return sale, err
 	}
 	if _, err := c.End(ctx, id); err != nil {
@@ -66,6 +61,18 @@ func (c *Changes) Delete(ctx context.Context, id seckill.SaleID) (sale seckill.S
 		sale.Standing = seckill.Deleted
 		return nil
 	})
+}
+
+// TryDelete tells why Delete would be refused, and changes nothing.
+func (c *Changes) TryDelete(ctx context.Context, id seckill.SaleID) error {
+	sale, err := c.catalog.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if sale.State == seckill.StateOpen {
+		return fmt.Errorf("sale %s is open: pause or end it first: %w", id, seckill.ErrState)
+	}
+	return c.untouched(ctx, id)
 }
 
 func bought(id seckill.SaleID) error {
@@ -89,15 +96,25 @@ func (c *Changes) untouched(ctx context.Context, id seckill.SaleID) error {
 
 // Notice tells the buyers of a sale something; an empty text takes it back.
 func (c *Changes) Notice(ctx context.Context, id seckill.SaleID, text string) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, _ time.Time) error {
+	return c.Change(ctx, id, Noticing(text))
+}
+
+// Noticing is the edit of Notice.
+func Noticing(text string) Edit {
+	return func(sale *seckill.Sale, _ time.Time) error {
 		sale.Notice = text
 		return nil
-	})
+	}
 }
 
 // Extend closes a sale later than it would.
 func (c *Changes) Extend(ctx context.Context, id seckill.SaleID, closes time.Time) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
+	return c.Change(ctx, id, Extending(closes))
+}
+
+// Extending is the edit of Extend.
+func Extending(closes time.Time) Edit {
+	return func(sale *seckill.Sale, now time.Time) error {
 		if err := notEnded(sale); err != nil {
 			return err
 		}
@@ -106,7 +123,7 @@ func (c *Changes) Extend(ctx context.Context, id seckill.SaleID, closes time.Tim
 		}
 		sale.ClosesAt = closes
 		return nil
-	})
+	}
 }
 
 // Warnings are what is allowed in a sale and probably not meant.

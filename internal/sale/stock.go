@@ -3,7 +3,6 @@ package sale
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"seckill"
@@ -12,11 +11,8 @@ import (
 // Stock moves units into the sale or out of it, once for each id. Shrinking is
 // all or nothing: more than the gate holds is seckill.ErrStock.
 func (c *Changes) Stock(ctx context.Context, m seckill.Move) (seckill.Sale, error) {
-	if m.ID == "" || len(m.ID) > 64 || !seckill.ValidBuyer(m.ID) {
-		return seckill.Sale{}, &seckill.FieldError{Field: "id", Must: "must be 1 to 64 printable characters"}
-	}
-	if m.Delta == 0 || m.Delta > seckill.MaxTotal || m.Delta < -seckill.MaxTotal {
-		return seckill.Sale{}, &seckill.FieldError{Field: "delta", Must: fmt.Sprintf("must be -%d to %d and not 0", seckill.MaxTotal, seckill.MaxTotal)}
+	if err := m.Validate(); err != nil {
+		return seckill.Sale{}, err
 	}
 	// A rebuild between the two steps makes the move stale, and it begins again. That is rare.
 	for try := 1; ; try++ {

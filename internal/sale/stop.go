@@ -27,10 +27,13 @@ func (c *Changes) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 }
 
 func (c *Changes) pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
-		sale.Paused = true
-		return notEnded(sale)
-	})
+	return c.Change(ctx, id, Pausing)
+}
+
+// Pausing is the edit of Pause.
+func Pausing(sale *seckill.Sale, _ time.Time) error {
+	sale.Paused = true
+	return notEnded(sale)
 }
 
 func (c *Changes) end(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {

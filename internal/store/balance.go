@@ -30,8 +30,9 @@ func (s *Store) Weigh(ctx context.Context, id seckill.SaleID, seq int64, outbox 
 			into  []any
 		}{
 			{`SELECT COALESCE(SUM(CASE WHEN state = 'unpaid' THEN quantity ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 'paid' THEN quantity ELSE 0 END), 0),
-				COALESCE(SUM(CASE WHEN seq <= ? THEN quantity ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 'paid' THEN amount ELSE 0 END), 0) FROM tickets WHERE sale = ? AND ` + t.s.dialect.active + " IS NOT NULL",
-				[]any{seq, id}, []any{&w.Unpaid, &w.Paid, &w.Settled, &paid}},
+				COALESCE(SUM(CASE WHEN seq <= ? THEN quantity ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 'paid' THEN amount ELSE 0 END), 0),
+				COALESCE(SUM(CASE WHEN state = 'unpaid' THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 'paid' THEN 1 ELSE 0 END), 0) FROM tickets WHERE sale = ? AND ` + t.s.dialect.active + " IS NOT NULL",
+				[]any{seq, id}, []any{&w.Unpaid, &w.Paid, &w.Settled, &paid, &w.UnpaidOrders, &w.PaidOrders}},
 			{"SELECT COALESCE(SUM(quantity), 0) FROM returns WHERE sale = ?", []any{id}, []any{&w.Returning}},
 			{"SELECT COALESCE(SUM(delta), 0) FROM moves WHERE sale = ? AND done = 0 AND delta > 0", []any{id}, []any{&w.Growing}},
 		} {

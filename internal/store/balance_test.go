@@ -28,6 +28,7 @@ func testBalance(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	require.EqualValues(t, 9, w.Sale.Sold)
 	require.Equal(t, []int64{5, 4, 8, 2, 0}, []int64{w.Unpaid, w.Paid, w.Settled, w.Returning, w.Growing}, "the last order has a number beyond the cut, and a part has come back")
+	require.Equal(t, []int64{2, 2}, []int64{w.UnpaidOrders, w.PaidOrders})
 	require.Equal(t, map[string]seckill.Reason{paid.ID: seckill.ReasonNone}, w.Outcomes)
 	require.Empty(t, w.Stray)
 	_, err = s.Weigh(ctx, 999, 0, nil)

@@ -305,8 +305,8 @@ func (s *Store) BeginMove(ctx context.Context, m seckill.Move) (seckill.Move, er
 		if err != seckill.ErrNotFound {
 			return err
 		}
-		if sale.Total+m.Delta > seckill.MaxTotal {
-			return &seckill.FieldError{Field: "delta", Must: fmt.Sprintf("must leave at most %d units in the sale", seckill.MaxTotal)}
+		if err := m.Fits(sale.Total); err != nil {
+			return err
 		}
 		if m.Delta > 0 {
 			if _, err := t.exec(ctx, "UPDATE sales SET total = total + ? WHERE id = ?", m.Delta, m.Sale); err != nil {
