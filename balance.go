@@ -9,6 +9,34 @@ import (
 // same limit (balance.js).
 const BalanceFresh = 15 * time.Second
 
+// BalanceState is how a count stands for who reads it: it says that everything adds up only
+// when it is fresh and whole. The console judges by the same rule (balance.js).
+type BalanceState uint8
+
+// The states of a count.
+const (
+	BalanceUnknown BalanceState = iota // not counted yet
+	BalanceBad                         // something is broken
+	BalanceOld                         // it did add up
+	BalancePartly                      // it adds up, and not all of it was counted
+	BalanceOK
+)
+
+// State judges a count that is so old.
+func (b *Balance) State(age time.Duration) BalanceState {
+	switch {
+	case b.OK == nil:
+		return BalanceUnknown
+	case !*b.OK:
+		return BalanceBad
+	case age > BalanceFresh:
+		return BalanceOld
+	case b.Partial || b.Sums != nil && b.Pending == nil:
+		return BalancePartly
+	}
+	return BalanceOK
+}
+
 // Balance is one count of a sale, on one cut: where its units are, and whether they add
 // up. All numbers are units. The sums are absent while nothing has been counted.
 type Balance struct {

@@ -268,16 +268,16 @@ func (a *API) checkEngines(ctx context.Context, add adds) {
 
 // checkSale looks at the sale itself.
 func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
-	b, counted := a.Live.Balances(ctx)[sale.ID]
-	switch age := time.Duration(b.AgeMS) * time.Millisecond; {
-	case !counted || b.OK == nil:
+	b := a.Live.Balances(ctx)[sale.ID]
+	switch b.State(time.Duration(b.AgeMS) * time.Millisecond) {
+	case seckill.BalanceUnknown:
 		add("balance", checkUnknown, nil, nil, strings.TrimSuffix("not counted yet: "+b.Says, ": ")).coded("not_counted")
-	case !*b.OK:
+	case seckill.BalanceBad:
 		v := b.Violations[0]
 		add("balance", checkBad, len(b.Violations), 0, v.Rule+": "+v.Says).coded("broken", "rule", v.Rule, "ticket", v.Ticket).aged(b.AgeMS)
-	case age > seckill.BalanceFresh:
+	case seckill.BalanceOld:
 		add("balance", checkUnknown, 0, 0, strings.TrimSuffix("it added up when it was counted last: "+b.Says, ": ")).coded("old").aged(b.AgeMS)
-	case b.Partial:
+	case seckill.BalancePartly:
 		add("balance", checkUnknown, 0, 0, b.Says).coded("partly").aged(b.AgeMS)
 	default:
 		add("balance", checkOK, 0, 0, b.Says).aged(b.AgeMS)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"slices"
+	"strings"
 	"time"
 
 	"seckill"
@@ -21,18 +21,31 @@ var coursePage = template.Must(template.Must(page.Clone()).New("course").Parse(c
 func WriteCourse(w io.Writer, c *seckill.Course, now time.Time) error {
 	charts := courseCharts(c)
 	var checks []Check
-	switch {
-	case c.Balance.OK == nil:
+	age := max(0, now.Sub(c.Balance.At))
+	asOf := strings.TrimSuffix("as of "+c.Balance.At.UTC().Format(time.RFC3339)+": "+c.Balance.Says, ": ")
+	verdict, tone := "", "warn"
+	switch c.Balance.State(age) {
+	case seckill.BalanceUnknown:
+		verdict, tone = "– it was not counted", "bad"
 		checks = append(checks, Check{Name: "balance", Skipped: true, Detail: "not counted"})
-	case *c.Balance.OK:
-		checks = append(checks, Check{Name: "balance", OK: true, Detail: "as of " + c.Balance.At.Format(time.RFC3339)})
+	case seckill.BalanceBad:
+		verdict, tone = "✗ it does not add up", "bad"
+	case seckill.BalanceOld:
+		verdict = "– it added up when it was counted last, " + age.Round(time.Second).String() + " before this report"
+		checks = append(checks, Check{Name: "balance", Skipped: true, Detail: asOf})
+	case seckill.BalancePartly:
+		verdict = "– what was counted adds up, and not all of it was counted"
+		checks = append(checks, Check{Name: "balance", Skipped: true, Detail: asOf})
+	case seckill.BalanceOK:
+		verdict, tone = "✓ everything adds up", ""
+		checks = append(checks, Check{Name: "balance", OK: true, Detail: asOf})
 	}
 	for _, v := range c.Balance.Violations {
 		checks = append(checks, Check{Name: v.Rule, Detail: v.Ticket + " " + v.Says})
 	}
 	return coursePage.ExecuteTemplate(w, "course", map[string]any{
 		"C": c, "Made": now.UTC().Format("2006-01-02 15:04:05 MST"), "Charts": charts, "Checks": checks,
-		"Bad":   slices.ContainsFunc(checks, func(c Check) bool { return !c.OK && !c.Skipped }),
+		"Verdict": verdict, "Tone": tone,
 		"Price": seckill.FormatMoney(c.Sale.Price, c.Sale.Currency), "Rate": best(c.Steps), "Verdicts": named(c.Verdicts),
 		"Opens": c.Sale.OpensAt.UTC().Format(time.RFC3339), "Closes": c.Sale.ClosesAt.UTC().Format(time.RFC3339),
 	})

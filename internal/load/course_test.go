@@ -33,6 +33,16 @@ func TestTheReportOfASaleIsOnePage(t *testing.T) {
 	for _, part := range []string{"Latency of an admission", "Latency of an outcome", "of 3 nodes since n1 started"} {
 		require.Contains(t, page.String(), part)
 	}
+	// A count that is old, or not whole, is not green.
+	page.Reset()
+	require.NoError(t, WriteCourse(&page, c, at.Add(90*time.Second)))
+	require.Contains(t, page.String(), `verdict warn">– it added up when it was counted last, 1m30s before this report`)
+	c.Balance.Partial, c.Balance.Says = true, "too many tickets wait"
+	page.Reset()
+	require.NoError(t, WriteCourse(&page, c, at.Add(time.Second)))
+	require.Contains(t, page.String(), `verdict warn">– what was counted adds up, and not all of it was counted`)
+	require.Contains(t, page.String(), "as of 2026-11-11T12:00:00Z: too many tickets wait")
+	require.NotContains(t, page.String(), "everything adds up")
 	broken := false
 	c.Balance.OK, c.Balance.Violations = &broken, []seckill.Breach{{Rule: "counter", Says: "sold is 3"}}
 	page.Reset()
