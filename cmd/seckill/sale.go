@@ -83,10 +83,15 @@ func (s *server) end() *cobra.Command {
 
 func (s *server) create() *cobra.Command {
 	var v seckill.Sale
-	var opens, closes string
+	var opens, closes, key string
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Create a sale; it is buyable on every node when this returns",
+		Long: `Create a sale; it is buyable on every node when this returns. What is allowed and
+probably not meant, such as times in the past, is said on standard error.
+
+A sale has a key, and the same key is one sale however often it is sent: when an answer
+is lost, the command says with which --key and times to send it again.`,
 		Example: `  seckill sale create --title "Mechanical keyboard" --price 9900 --total 500
   seckill sale create --title "Noodles" --price 100 --total 50 --limit 3 --opens 2026-11-11T12:00:00Z --closes 2026-11-11T13:00:00Z`,
 		Args: cobra.NoArgs,
@@ -97,16 +102,22 @@ func (s *server) create() *cobra.Command {
 			if v.ClosesAt, err = when(closes, v.OpensAt); err != nil {
 				return fmt.Errorf("--closes: %w", err)
 			}
-			created, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (seckill.Sale, error) {
+			if key == "" {
+				key = rand.Text()
+			}
+			made, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (client.Created, error) {
 				return c.CreateSale(ctx, client.NewSale{
 					Title: v.Title, Description: v.Description, Image: v.Image, Price: v.Price, ListPrice: v.ListPrice, Currency: v.Currency,
-					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access, Standing: v.Standing,
+					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access, Standing: v.Standing, Key: key,
 				})
 			})
 			if err != nil {
-				return err
+				return repeatable(err, key, v)
 			}
-			return printJSON(cmd, created)
+			for _, w := range made.Warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+			}
+			return printJSON(cmd, made.Sale)
 		},
 	}
 	f := cmd.Flags()
@@ -127,11 +138,22 @@ func (s *server) create() *cobra.Command {
 	f.IntVar(&v.CooldownSeconds, "cooldown", 0, "seconds that a buyer waits after an unpaid order")
 	f.StringVar((*string)(&v.Eligible), "eligible", "", "who may buy: everybody, account_age or list")
 	f.Int64Var(&v.AccountAgeSeconds, "account-age", 0, "seconds that an account must exist, with --eligible account_age")
+	f.StringVar(&key, "key", "", "the sale's `key`, to repeat a command whose answer was lost (default: a new one)")
 	f.StringVar((*string)(&v.Standing), "shelf", "", "who sees it: published (everybody), hidden (who has its address) or draft (nobody, until it is published)")
 	for _, name := range []string{"title", "price", "total"} {
 		cmd.MarkFlagRequired(name)
 	}
 	return cmd
+}
+
+// repeatable says how to send a creation again whose outcome is not known.
+func repeatable(err error, key string, v seckill.Sale) error {
+	var no *client.Problem
+	if errors.As(err, &no) && no.Status < 500 {
+		return err
+	}
+	return fmt.Errorf("%w\nThe sale may have been created. To send the same one again, repeat the command with --key %s --opens %s --closes %s",
+		err, key, v.OpensAt.UTC().Format(time.RFC3339Nano), v.ClosesAt.UTC().Format(time.RFC3339Nano))
 }
 
 // when reads a time, or a duration after base.

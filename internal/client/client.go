@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -27,6 +28,7 @@ type Client struct {
 	Server string       // base address, such as http://127.0.0.1:8080
 	Token  string       // sent as Authorization: Bearer; empty: nobody in particular
 	HTTP   *http.Client // nil: http.DefaultClient
+	Header http.Header  // sent with every request; nil: none
 	Most   int64        // bytes of an answer that are read; 0: MaxAnswer
 }
 
@@ -100,6 +102,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (a Answe
 	if err != nil {
 		return a, err
 	}
+	maps.Copy(req.Header, c.Header)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -26,6 +27,16 @@ type NewSale struct {
 	Standing      seckill.Standing    `json:"shelf,omitempty"`
 	Notice        string              `json:"notice,omitempty"`
 	seckill.Access
+
+	// Key is sent as Idempotency-Key: asked again with the same one, it is the same sale.
+	// Empty: none.
+	Key string `json:"-"`
+}
+
+// Created is a new sale, and what is allowed in it and probably not meant.
+type Created struct {
+	seckill.Sale
+	Warnings []string `json:"warnings"`
 }
 
 // Said is everything that an answer on the ticket route, or a problem
@@ -59,9 +70,13 @@ func TicketPath(id string) string      { return SalePath(id) + "/ticket" }
 func AdminPath(id, what string) string { return "/api/admin/sales/" + url.PathEscape(id) + "/" + what }
 
 // CreateSale creates a sale. It is buyable on every node when this returns.
-func (c *Client) CreateSale(ctx context.Context, n NewSale) (sale seckill.Sale, err error) {
-	err = c.Call(ctx, "POST", "/api/admin/sales", n, &sale)
-	return sale, err
+func (c *Client) CreateSale(ctx context.Context, n NewSale) (made Created, err error) {
+	keyed := *c
+	if n.Key != "" {
+		keyed.Header = http.Header{"Idempotency-Key": {n.Key}}
+	}
+	err = keyed.Call(ctx, "POST", "/api/admin/sales", n, &made)
+	return made, err
 }
 
 // Sales reads all pages of an administrator's list, newest first.

@@ -94,13 +94,14 @@ func (f *fair) meet(ctx context.Context) (Fair, error) {
 
 // create makes the sale.
 func (f *fair) create(ctx context.Context, admin *client.Client) (err error) {
-	f.sale, err = admin.CreateSale(ctx, client.NewSale{
+	made, err := admin.CreateSale(ctx, client.NewSale{
 		Title: "Fair access: " + f.defence.Name, Price: 9900, Currency: "CNY", Total: f.Units, LimitPerBuyer: 1, HoldSeconds: 3600,
 		OpensAt: time.Now().Add(f.lead).UTC(), ClosesAt: time.Now().Add(f.lead + time.Hour).UTC(), Access: f.defence.Access,
 	})
 	if err != nil {
 		return err
 	}
+	f.sale = made.Sale
 	f.opens, err = opening(ctx, admin, f.sale)
 	return err
 }
