@@ -3,9 +3,13 @@ package app
 import (
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"seckill"
+	"seckill/internal/account"
+	"seckill/internal/client"
 	"seckill/internal/stack"
 	"seckill/internal/stack/stacktest"
 )
@@ -24,6 +28,7 @@ func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
 			func(t *testing.T, c *Config) {
 				c.Queue = Address(stacktest.Fresh(t, stacktest.Shared(t, stack.KindRabbitMQ)))
 				require.NoError(t, c.RabbitMQ.ParseURL(string(c.Queue)))
+				c.RabbitMQ.ConsoleURL = "https://mq.shop.example/"
 			}},
 		{"the store", "and embedded parts (--gate, --queue) belong to one process: stop it first, or use shared engines for all parts",
 			func(t *testing.T, c *Config) {
@@ -35,14 +40,29 @@ func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
 			c := embedded(t)
 			x.share(t, &c)
 			n, stop := node(t, c, slog.DiscardHandler)
+			require.Equal(t, c.RabbitMQ.ConsoleURL, console(t, n))
 			second := c
+			second.RabbitMQ.ConsoleURL = ""
 			second.Listen, second.OpsListen, second.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
 			_, err := Open(t.Context(), second, slog.New(slog.DiscardHandler))
 			require.ErrorContains(t, err, x.name+" ")
 			require.ErrorContains(t, err, x.says)
 			require.Equal(t, 200, status(t, n.OpsURL()+"/readyz"), "the first goes on")
 			require.NoError(t, stop())
-			node(t, second, slog.DiscardHandler)
+			n, _ = node(t, second, slog.DiscardHandler)
+			require.Empty(t, console(t, n), "where people reach it is not guessed")
 		})
 	}
+}
+
+// console is the link to RabbitMQ's own console that a node gives.
+func console(t *testing.T, n *Node) string {
+	t.Helper()
+	token, err := account.Mint(n.secret, "root", seckill.RoleAdmin, time.Minute)
+	require.NoError(t, err)
+	var engines struct {
+		Console string `json:"rabbitmq_console"`
+	}
+	require.NoError(t, (&client.Client{Server: n.URL(), Token: token}).Call(t.Context(), "GET", "/api/admin/engines", nil, &engines))
+	return engines.Console
 }

@@ -50,7 +50,7 @@ func (n *Node) apiServers(stopping context.Context) (public, admin *http.Server)
 	}
 	if n.rabbit != nil {
 		c.Listeners, c.Letters = n.rabbit.queue, letters{n}
-		c.QueueConsole = "http://" + n.config.RabbitMQ.Host + ":15672/"
+		c.QueueConsole = n.config.RabbitMQ.ConsoleURL
 	}
 	whole := api.New(c)
 	made := func(h http.Handler) *http.Server {

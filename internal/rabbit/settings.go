@@ -29,6 +29,8 @@ type Settings struct {
 	CAFile       string         `koanf:"ca_file" help:"the CA that signed RabbitMQ's certificate (PEM); empty: those that this machine trusts"`
 	VirtualHost  string         `koanf:"virtual_host" help:"virtual host at RabbitMQ, made by its administrator"`
 
+	ConsoleURL string `koanf:"console_url" help:"address of RabbitMQ's own console as people reach it, such as https://mq.shop.example/; the console links to it. Empty: no link"`
+
 	ConnectTimeout time.Duration `koanf:"connect_timeout" help:"how long one try to connect and to log in may take"`
 	Heartbeat      time.Duration `koanf:"heartbeat" help:"a connection that is silent for about this long is given up, whole seconds"`
 
@@ -174,6 +176,7 @@ func (s *Settings) Check() error {
 		errs = append(errs, fmt.Errorf("rabbitmq.ca_file: %w", err))
 	}
 	want(s.TLS || s.CAFile == "", "ca_file", "empty without TLS: write amqps:// in queue, or rabbitmq.tls: true")
+	want(s.ConsoleURL == "" || isWeb(s.ConsoleURL), "console_url", "an http(s) address")
 	want(s.ConnectTimeout > 0, "connect_timeout", "positive")
 	want(s.Heartbeat >= time.Second && s.Heartbeat <= time.Hour, "heartbeat", "1s to 1h")
 	between("listener.concurrency", s.Listener.Concurrency, 1, maxListeners)
@@ -190,6 +193,11 @@ func (s *Settings) Check() error {
 	between("max_length", s.MaxLength, 1, maxQueueLimit)
 	between("delivery_limit", s.DeliveryLimit, 1, 1_000_000)
 	return errors.Join(errs...)
+}
+
+func isWeb(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
 }
 
 // String names the broker for errors and logs, without user and password.

@@ -94,6 +94,7 @@ func TestCheckNamesTheSetting(t *testing.T) {
 		"port":                           func(s *Settings) { s.Port = 65536 },
 		"username":                       func(s *Settings) { s.Username = "" },
 		"virtual_host":                   func(s *Settings) { s.VirtualHost = "" },
+		"console_url":                    func(s *Settings) { s.ConsoleURL = "mq.shop.example:15672" },
 		"connect_timeout":                func(s *Settings) { s.ConnectTimeout = 0 },
 		"heartbeat":                      func(s *Settings) { s.Heartbeat = time.Millisecond },
 		"listener.concurrency":           func(s *Settings) { s.Listener.Concurrency = 0 },
