@@ -83,6 +83,7 @@ var (
 func code(err error) (code, detail string) {
 	var field *seckill.FieldError
 	var cross crossSite
+	var guest guestPage
 	var later *access.Later
 	var role needsRole
 	switch {
@@ -120,7 +121,7 @@ func code(err error) (code, detail string) {
 		return "challenge_failed", err.Error()
 	case errors.As(err, &later):
 		return "too_many_requests", ""
-	case errors.As(err, &role), errors.As(err, &cross), errors.Is(err, errClosed), errors.Is(err, account.ErrBlocked), errors.Is(err, seckill.ErrNotInvited):
+	case errors.As(err, &role), errors.As(err, &cross), errors.As(err, &guest), errors.Is(err, errClosed), errors.Is(err, account.ErrBlocked), errors.Is(err, seckill.ErrNotInvited):
 		return "forbidden", err.Error()
 	case errors.Is(err, errMethod):
 		return "method_not_allowed", ""

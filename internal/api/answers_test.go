@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"seckill"
 )
 
 func TestTheDocumentIsCompressedAndKept(t *testing.T) {
@@ -89,6 +91,25 @@ func TestAListedShopMayCallFromItsPages(t *testing.T) {
 		require.Contains(t, sent.Header().Get("Access-Control-Expose-Headers"), "X-Request-Id")
 		require.Contains(t, sent.Header().Values("Vary"), "Origin")
 	}
+
+	t.Log("a storefront is not the console: the cookie of somebody with a role does nothing there")
+	pause := "/api/admin/sales/" + s.paused.ID.String() + "/pause"
+	cookie := func(name, role string) []string {
+		return []string{"Cookie", sessionCookie + "=" + token(t, name, role)}
+	}
+	by := func(method, path, origin string, header ...string) int {
+		return s.raw(call{method: method, path: path, header: append([]string{"Origin", origin}, header...)}).Code
+	}
+	admin := cookie(adminName, seckill.RoleAdmin)
+	for _, what := range []string{"POST " + pause, "GET /api/admin/sales", "POST /api/me/logout-everywhere", "POST /api/me/second-factor"} {
+		method, path, _ := strings.Cut(what, " ")
+		require.Equal(t, http.StatusForbidden, by(method, path, shop, admin...), what)
+	}
+	require.Equal(t, http.StatusOK, by("POST", pause, shop, "Authorization", "Bearer "+token(t, adminName, seckill.RoleAdmin)), "a token that the page has itself")
+	require.Equal(t, http.StatusOK, by("POST", pause, "http://example.com", admin...), "the console of this host")
+	require.Equal(t, http.StatusAccepted, by("POST", ticketPath(s.open.ID), shop, admin...), "who buys is a buyer")
+	require.Equal(t, http.StatusOK, by("GET", "/api/me", shop, admin...))
+	require.Equal(t, http.StatusAccepted, by("POST", ticketPath(s.open.ID), shop, cookie(earlyName, "")...))
 
 	t.Log("another site's page may neither send nor read")
 	s.outcome(otherName, s.open.ID)

@@ -433,10 +433,15 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 			}
 			return err
 		}
-		// Buyers go on buying meanwhile; with the rights of a person of the shop, or with an
-		// account, an ended session could do what cannot be taken back.
-		if (to >= viewers || strings.HasPrefix(r.URL.Path, ownAccount)) && !a.Tokens.Sessions.Known() {
-			return errSessions
+		if more(to, r) {
+			// Buyers go on buying meanwhile; with the rights of a person of the shop, or with an
+			// account, an ended session could do what cannot be taken back.
+			if !a.Tokens.Sessions.Known() {
+				return errSessions
+			}
+			if who.Role != "" && a.origins.guests(r) {
+				return guestPage{r.Header.Get("Origin")}
+			}
 		}
 		req.who = who
 		if to >= viewers {
@@ -448,26 +453,6 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 
 // ownAccount begins the routes that change the caller's own account or sessions.
 const ownAccount = "/api/me/"
-
-// sessionCookie carries the token for browsers.
-const sessionCookie = "seckill_session"
-
-// Token is the token that a request carries, in its header or in the cookie: for pages
-// that ask who looks at them.
-func Token(r *http.Request) string { return bearer(r) }
-
-func bearer(r *http.Request) string {
-	if h := r.Header["Authorization"]; len(h) > 0 {
-		if len(h[0]) > 7 && strings.EqualFold(h[0][:7], "Bearer ") {
-			return h[0][7:]
-		}
-		return ""
-	}
-	if c, err := r.Cookie(sessionCookie); err == nil {
-		return c.Value
-	}
-	return ""
-}
 
 // outside serves what is not in the table: pages, or nothing.
 func (a *API) outside(w http.ResponseWriter, r *http.Request) {

@@ -111,3 +111,23 @@ func (o *once) Do(key string, f func()) {
 		f()
 	}
 }
+
+// sessionCookie carries the token for browsers.
+const sessionCookie = "seckill_session"
+
+// Token is the token that a request carries, in its header or in the cookie: for pages
+// that ask who looks at them.
+func Token(r *http.Request) string { return bearer(r) }
+
+func bearer(r *http.Request) string {
+	if h := r.Header["Authorization"]; len(h) > 0 {
+		if len(h[0]) > 7 && strings.EqualFold(h[0][:7], "Bearer ") {
+			return h[0][7:]
+		}
+		return ""
+	}
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		return c.Value
+	}
+	return ""
+}

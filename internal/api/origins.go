@@ -5,19 +5,21 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // origins decides which pages of browsers may call: those of this server's own
 // host name, and those of the origins that are listed (http.trusted_origins).
 type origins struct {
 	check  *http.CrossOriginProtection
+	own    *http.CrossOriginProtection // of this server's own host name alone
 	listed []string
 }
 
 // newOrigins takes origins such as https://shop.example. One that cannot be read
 // is refused by ParseOrigin, which whoever reads the configuration calls first.
 func newOrigins(listed []string) origins {
-	o := origins{http.NewCrossOriginProtection(), listed}
+	o := origins{http.NewCrossOriginProtection(), http.NewCrossOriginProtection(), listed}
 	for _, origin := range listed {
 		if err := o.check.AddTrustedOrigin(origin); err != nil {
 			panic(err)
@@ -54,6 +56,31 @@ func (o *origins) allow(r *http.Request) error {
 		return nil
 	}
 	return crossSite{r.Header.Get("Origin"), r.Host}
+}
+
+// guests reports whether a page of a listed origin sent the request by a cookie, and not one
+// of this server's own host name.
+func (o *origins) guests(r *http.Request) bool {
+	if len(o.listed) == 0 || len(r.Header["Authorization"]) > 0 || !slices.Contains(o.listed, r.Header.Get("Origin")) {
+		return false
+	}
+	sent := *r
+	sent.Method = http.MethodPost // what only reads would pass the check
+	return o.own.Check(&sent) != nil
+}
+
+// guestPage refuses the cookie of somebody with a role to the pages of another shop: they
+// are a storefront, and whoever is in one of them is not in the console.
+type guestPage struct{ origin string }
+
+func (e guestPage) Error() string {
+	return fmt.Sprintf("a page of %s sent this request with the cookie of somebody who has a role in the shop: from there it needs the header Authorization", e.origin)
+}
+
+// more reports whether a route can do more than buy: it is of administration, or changes
+// somebody's own account.
+func more(to audience, r *http.Request) bool {
+	return to >= viewers || strings.HasPrefix(r.URL.Path, ownAccount)
 }
 
 // share lets the pages of a listed origin read the answer (CORS). It reports
