@@ -163,7 +163,7 @@ func TestRefusalsAreInTheLog(t *testing.T) {
 		s.as("a buyer", "GET", "/api/admin/sales", "").is(403)
 	}
 	s.do(call{method: "GET", path: "/api/admin/log", token: token(t, "the last", seckill.RoleOperator)}).is(403)
-	s.awaitLog("", func(e seckill.LogEntry) bool { return e.Who == "the last" })
+	s.awaitLog("", func(e seckill.LogEntry) bool { return e.Who == "the last" && e.Result == "forbidden" })
 	require.LessOrEqual(t, len(s.readLog("&who=a%20buyer")), 2*refusalsOfOne)
 	t.Log("however many buyers are refused")
 	for i := range refusalsOfAll/refusalsOfOne + 10 {
@@ -173,7 +173,7 @@ func TestRefusalsAreInTheLog(t *testing.T) {
 	}
 	s.do(call{method: "POST", path: "/api/admin/sales", token: token(t, "a curious one", seckill.RoleViewer)}).is(403)
 	s.awaitLog("", func(e seckill.LogEntry) bool {
-		return e.Who == "a curious one" && strings.HasPrefix(e.Intent, "POST /api/admin/sales") // and not that there was one more
+		return e.Who == "a curious one" && e.Result == "forbidden" && strings.HasPrefix(e.Intent, "POST /api/admin/sales") // and not that there was one more
 	})
 }
 
