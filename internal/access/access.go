@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"seckill"
+	"seckill/internal/duty"
 	"seckill/internal/room"
 )
 
@@ -48,7 +49,7 @@ type Settings struct {
 	ChallengeLife time.Duration `koanf:"challenge_life" help:"how long a challenge can be solved"`
 	Work          int           `koanf:"work" help:"hashes that the cheapest proof of work takes on average"`
 	WorkMost      int           `koanf:"work_most" help:"hashes that the dearest one takes on average"`
-	WorkBusy      int           `koanf:"work_busy" help:"challenges a second on one node at which work costs twice as much"`
+	WorkBusy      int           `koanf:"work_busy" help:"buyers a second who fetch their first challenge on one node at which work costs twice as much; three times at most"`
 	NetworkBuyers int           `koanf:"network_buyers" help:"buyers of one network who fetch challenges or make accounts within an hour before work costs more there, eight times at most"`
 
 	RegistrationChallenge string `koanf:"registration_challenge" help:"what a new account costs: none, formula, work or both"`
@@ -96,6 +97,14 @@ func (s Settings) Check() error {
 		errs = append(errs, errors.New("access.registration_challenge: must be none, formula, work or both"))
 	}
 	return errors.Join(errs...)
+}
+
+// Warning says what about the settings is allowed and probably not meant; empty: nothing.
+func (s Settings) Warning() string {
+	if most := int(s.ChallengeLife.Seconds() * phoneHashes); s.WorkMost > most {
+		return fmt.Sprintf("access.work_most: the dearest work takes %d hashes on average, and a phone makes some %d within access.challenge_life (%v): whoever has to do it there gets no pass", s.WorkMost, most, s.ChallengeLife)
+	}
+	return ""
 }
 
 // Answers of this package that are no breakage.
@@ -181,7 +190,7 @@ func New(c Config) (*Guard, error) {
 		g.Nodes = newMemory()
 	}
 	g.rules.wake, g.rules.loaded, g.rules.seed = make(chan struct{}, 1), make(chan struct{}), maphash.MakeSeed()
-	g.rules.looking, g.rules.learning = semaphore.NewWeighted(1), semaphore.NewWeighted(1)
+	g.rules.looking, g.rules.learning, g.rules.listing, g.rules.longer = semaphore.NewWeighted(1), semaphore.NewWeighted(1), semaphore.NewWeighted(1), duty.NewSignal()
 	g.rules.tries = map[triesKey]tries{}
 	g.rules.lists.Store(&map[seckill.SaleID]list{})
 	for i, k := range []*keys{&g.passes, &g.answers, &g.work} {

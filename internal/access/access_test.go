@@ -98,6 +98,13 @@ func (s *shelf) put(id seckill.SaleID, a seckill.Access) {
 	s.versions["rules"]++
 }
 
+// send says that somebody has sent another list of who may buy.
+func (s *shelf) send(id seckill.SaleID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.versions["eligible:"+id.String()]++
+}
+
 // set changes them, and the node knows.
 func (s *shelf) set(g *Guard, id seckill.SaleID, a seckill.Access) {
 	s.put(id, a)
@@ -362,6 +369,16 @@ func TestAnIPv6NetworkIsASlash64(t *testing.T) {
 	} {
 		require.Equal(t, network, Network(netip.MustParseAddr(address)).String())
 	}
+}
+
+// What cannot be done in time is allowed, since it was, and somebody is told.
+func TestWorkThatNoPhoneDoesInTimeIsToldOf(t *testing.T) {
+	t.Parallel()
+	s := Defaults()
+	require.Empty(t, s.Warning())
+	s.ChallengeLife = time.Minute
+	require.NoError(t, s.Check())
+	require.Contains(t, s.Warning(), "access.work_most")
 }
 
 func TestSettingsOutOfRangeAreNamed(t *testing.T) {

@@ -79,8 +79,14 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 	if kind != seckill.ChallengeNone {
 		p.ExpiresAt = now.Add(g.ChallengeLife).UTC().Truncate(time.Second)
 	}
+	if kind.Formula() && g.Foreign == nil {
+		if err := g.draw(ctx, &p, about, who, sound); err != nil {
+			return p, err
+		}
+	}
 	if kind.Work() {
-		// Counted here: who fetches all challenges first pays no less for the last one.
+		// Counted here: who fetches all challenges first pays no less for the last one. And
+		// behind the picture: whom the drawing room turns away has got no challenge.
 		g.scores.came(who, now)
 		cost := g.scores.cost(who, now, g.everywhere(ctx, crowdOf(who.Address), who.Buyer, countLife))
 		g.metrics.work.Observe(float64(cost))
@@ -96,27 +102,30 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 		work := Work(c)
 		p.Work = &work
 	}
-	if kind.Formula() && g.Foreign == nil {
-		var answer string
-		leave, err := g.drawing.Enter(ctx, Network(who.Address).String())
-		if err != nil {
-			return p, err
-		}
-		defer leave(0)
-		if sound == "" {
-			left, sign, right, result := formula()
-			answer, p.Picture = strconv.Itoa(result), dataURL("image/png", drawFormula(left, sign, right))
-		} else {
-			var wav []byte
-			wav, answer = speak(sound)
-			p.Sound = dataURL("audio/wav", wav)
-		}
-		b := nonce(nonceSize)
-		b = binary.BigEndian.AppendUint64(b, uint64(p.ExpiresAt.UnixMilli()))
-		b = g.answers[0].sum(b, b, []byte(about))
-		p.Formula = base64.RawURLEncoding.EncodeToString(g.answers[0].sum(b, b, []byte(about), zero, []byte(answer)))
-	}
 	return p, nil
+}
+
+// draw puts a formula into the challenge, drawn or said.
+func (g *Guard) draw(ctx context.Context, p *Puzzle, about string, who Asker, sound string) error {
+	leave, err := g.drawing.Enter(ctx, Network(who.Address).String())
+	if err != nil {
+		return err
+	}
+	defer leave(0)
+	var answer string
+	if sound == "" {
+		left, sign, right, result := formula()
+		answer, p.Picture = strconv.Itoa(result), dataURL("image/png", drawFormula(left, sign, right))
+	} else {
+		var wav []byte
+		wav, answer = speak(sound)
+		p.Sound = dataURL("audio/wav", wav)
+	}
+	b := nonce(nonceSize)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.ExpiresAt.UnixMilli()))
+	b = g.answers[0].sum(b, b, []byte(about))
+	p.Formula = base64.RawURLEncoding.EncodeToString(g.answers[0].sum(b, b, []byte(about), zero, []byte(answer)))
+	return nil
 }
 
 // Limits of drawing. A picture takes some milliseconds of a core, and buying must not

@@ -62,7 +62,8 @@ type rules struct {
 	learning *semaphore.Weighted // one look because of an unknown sale at a time
 	learnt   time.Time           // when the last of them ended
 
-	listing sync.Mutex // one reading of lists at a time
+	listing *semaphore.Weighted // one reading of lists at a time
+	longer  duty.Signal         // the lists may have changed
 	lists   atomic.Pointer[map[seckill.SaleID]list]
 
 	mu    sync.Mutex
@@ -112,10 +113,9 @@ func (g *Guard) Run(ctx context.Context) error {
 	g.rules.looked.CompareAndSwap(0, time.Now().UnixNano())
 	// Lists of buyers are long. They are read beside the rest, which is in force within a
 	// second whatever a list takes.
-	lists := duty.NewSignal()
 	var reading sync.WaitGroup
 	defer reading.Wait()
-	reading.Go(func() { g.readLists(ctx, lists) })
+	reading.Go(func() { g.readLists(ctx) })
 	told := true
 	for {
 		try, cancel := context.WithTimeout(ctx, lookTime)
@@ -125,7 +125,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			g.Log.Warn("access: the rules of the sales and the lists cannot be read; those read last stay in force", "error", err)
 		}
 		told = err == nil
-		lists.Send()
+		g.rules.longer.Send()
 		select {
 		case <-tick.C:
 		case <-g.rules.wake:
@@ -136,11 +136,11 @@ func (g *Guard) Run(ctx context.Context) error {
 }
 
 // readLists reads the lists of who may buy whenever they may have changed, until ctx is done.
-func (g *Guard) readLists(ctx context.Context, changed duty.Signal) {
+func (g *Guard) readLists(ctx context.Context) {
 	told := true
 	for {
 		select {
-		case <-changed:
+		case <-g.rules.longer:
 		case <-ctx.Done():
 			return
 		}
@@ -177,11 +177,12 @@ func (g *Guard) Age() time.Duration {
 // Ruled puts what the store has about a sale in force: on this node at once, and where
 // others share the store, a fresh sale waits until they must have looked. It returns no
 // error: when the store is away this node keeps the rules that it has, and Run asks again
-// until it gets the new ones.
+// until it gets the new ones. Lists of buyers may be long, so Run reads them: a sale must
+// be paused while it does.
 func (g *Guard) Ruled(ctx context.Context, fresh, only bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if err := g.Look(ctx); err != nil {
+	if err := g.LookAtRules(ctx); err != nil {
 		g.Wake()
 	}
 	if fresh && !only {
@@ -194,7 +195,15 @@ func (g *Guard) Ruled(ctx context.Context, fresh, only bool) {
 	}
 }
 
-// Look reads what has changed since the last look.
+// LookAtRules reads what has changed since the last look, and lets Run read the lists of who
+// may buy.
+func (g *Guard) LookAtRules(ctx context.Context) error {
+	err := g.lookAtRules(ctx)
+	g.rules.longer.Send()
+	return err
+}
+
+// Look reads what has changed since the last look, and waits for the lists of who may buy.
 func (g *Guard) Look(ctx context.Context) error {
 	if err := g.lookAtRules(ctx); err != nil {
 		return err
@@ -271,8 +280,10 @@ func (g *Guard) lookAtLists(ctx context.Context) error {
 	if same(wanted, *r.lists.Load()) {
 		return nil
 	}
-	r.listing.Lock()
-	defer r.listing.Unlock()
+	if err := r.listing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.listing.Release(1)
 	have := *r.lists.Load()
 	next := map[seckill.SaleID]list{}
 	for id, version := range wanted {
@@ -360,6 +371,9 @@ func (r *rules) triesOf(sale seckill.SaleID, buyer string) (count int, last time
 func (r *rules) listed(sale seckill.SaleID, buyer string) (bool, error) {
 	l, known := (*r.lists.Load())[sale]
 	if !known {
+		if version, asked := r.now.Load().lists[sale]; asked && version == 0 {
+			return false, nil // nobody has ever sent one: there is nothing to read
+		}
 		return false, ErrUnread
 	}
 	_, found := slices.BinarySearch(l.buyers, maphash.String(r.seed, buyer))

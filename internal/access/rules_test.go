@@ -44,9 +44,17 @@ func TestALongListKeepsNothingElseBack(t *testing.T) {
 		running.Go(func() { n.Run(ctx) })
 		n.shelf.slow = make(chan struct{})
 		n.shelf.eligible[1] = []string{"li.wei"}
+		n.shelf.send(1)
 		n.shelf.put(1, seckill.Access{Eligible: seckill.EligibleList})
 		time.Sleep(time.Second)
 		require.ErrorIs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), seckill.ErrUnavailable, "its list is being read")
+		began := time.Now()
+		n.Ruled(t.Context(), false, true) // a sale is paused
+		require.NoError(t, n.LookAtRules(t.Context()), "somebody is blocked")
+		require.Zero(t, time.Since(began))
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, n.Look(short), context.DeadlineExceeded, "who waits for the list waits no longer than they will")
 		n.shelf.put(2, seckill.Access{Pass: true})
 		time.Sleep(time.Second)
 		require.ErrorIs(t, n.Admit(2, Asker{Buyer: "li.wei"}, "", nowhere), ErrPass)

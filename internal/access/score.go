@@ -25,6 +25,14 @@ const (
 	// shipped access.work a phone, at 300,000 hashes a second, has found the number
 	// after 5 s on average and 11 s at most.
 	crowdMost = 8
+
+	// busyMost bounds what a busy node costs, since nobody it asks is to blame. With it a new
+	// account on a full network needs 38 million hashes on average, and 77 million at most: the
+	// phone has made those within the shipped access.challenge_life.
+	busyMost = 3
+
+	// phoneHashes are what a phone makes in a second.
+	phoneHashes = 300_000
 )
 
 // Wrong answers that cost no wait, and the wait after the next one, which doubles. So
@@ -72,7 +80,7 @@ func newScores(s Settings) scores {
 // cost is how many hashes the work of a challenge takes on average. came are the buyers of
 // the asker's network as all nodes count them.
 func (s *scores) cost(who Asker, now time.Time, came int) int {
-	c := s.work * math.Exp2(s.points(who, now)) * (1 + s.rate.count(now)/s.busy)
+	c := s.work * math.Exp2(s.points(who, now)) * min(busyMost, 1+s.rate.count(now)/s.busy)
 	if n := max(s.crowd(who, now), float64(came)); n > s.free && !who.trusted {
 		c *= min(crowdMost, (n/s.free)*(n/s.free))
 	}
@@ -201,18 +209,24 @@ func (c *crowd) count() (set int) {
 	return set
 }
 
-// came counts a buyer of a network.
+// came counts a buyer of a network, once within the hour: whoever asks again and again
+// makes neither the network a crowd nor the node a busy one.
 func (s *scores) came(who Asker, now time.Time) {
 	if who.Buyer == "" {
 		return
 	}
-	bit := maphash.String(s.buyers.seed, who.Buyer) % 256
+	fresh, hash := false, maphash.String(s.buyers.seed, who.Buyer)
+	place, bit := hash/64%4, uint64(1)<<(hash%64)
 	s.networks.use(Network(who.Address).String(), func(c *crowd) {
 		if now.UnixNano()-c.since > int64(countLife) {
 			*c = crowd{since: now.UnixNano()}
 		}
-		c.bits[bit/64] |= 1 << (bit % 64)
+		fresh = c.bits[place]&bit == 0
+		c.bits[place] |= bit
 	})
+	if fresh {
+		s.rate.add(now)
+	}
 }
 
 // crowd estimates how many buyers of the asker's network came within the hour.
@@ -251,11 +265,22 @@ func (g *Guard) Newcomer(address netip.Addr) Asker {
 	return Asker{Address: address, trusted: standing == trusted}
 }
 
-// rate counts challenges by second.
+// rate counts by second the buyers who fetch their first challenge within the hour.
 type rate struct{ second, now, last atomic.Int64 }
 
-// count counts one more, and returns how many there were in the second before.
+func (r *rate) add(now time.Time) {
+	r.turn(now)
+	r.now.Add(1)
+}
+
+// count returns how many there were in the second before, or in this one, if those are more.
 func (r *rate) count(now time.Time) float64 {
+	r.turn(now)
+	return float64(max(r.last.Load(), r.now.Load()))
+}
+
+// turn begins a new second.
+func (r *rate) turn(now time.Time) {
 	second := now.Unix()
 	if was := r.second.Load(); was != second && r.second.CompareAndSwap(was, second) {
 		last := r.now.Swap(0)
@@ -264,6 +289,4 @@ func (r *rate) count(now time.Time) float64 {
 		}
 		r.last.Store(last)
 	}
-	r.now.Add(1)
-	return float64(max(r.last.Load(), r.now.Load()))
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"seckill"
+	"seckill/internal/room"
 )
 
 func TestWorkCostsMoreByScoreAndLoad(t *testing.T) {
@@ -50,9 +51,14 @@ func TestWorkCostsMoreByScoreAndLoad(t *testing.T) {
 	require.InDelta(t, base, cost(crowd(4*s.NetworkBuyers), Asker{Buyer: "li.wei", Address: netip.MustParseAddr("198.51.100.1")}), 1, "of its own network only")
 	require.InDelta(t, 3*base, cost(func(v *scores) {
 		for range 2 * s.WorkBusy {
-			v.rate.count(now)
+			v.rate.add(now)
 		}
 	}, old), float64(base)/10)
+	require.InDelta(t, busyMost*base, cost(func(v *scores) {
+		for range 20 * s.WorkBusy {
+			v.rate.add(now)
+		}
+	}, old), busyMost, "nobody here is to blame")
 	require.LessOrEqual(t, cost(func(v *scores) { v.add("li.wei", 99, now); crowd(200)(v) }, old), s.WorkMost)
 }
 
@@ -186,6 +192,27 @@ func TestWhoFetchesAllChallengesFirstPaysAsMuch(t *testing.T) {
 	}
 	require.InDelta(t, 2*n.Work, costs[n.NetworkBuyers-1], float64(n.Work)/5, "the eighth pays what the first does")
 	require.Greater(t, costs[len(costs)-1], 6*costs[0])
+}
+
+// Whoever keeps asking, or is turned away by the drawing room, raises nobody's price.
+func TestWhoKeepsAskingRaisesNobodysPrice(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.WorkBusy = 5 })
+	flooder := Asker{Buyer: "flooder", Address: here}
+	for range 100 {
+		_, err := n.Puzzle(t.Context(), seckill.ChallengeWork, ForSale(7, flooder.Buyer), flooder, "")
+		require.NoError(t, err)
+	}
+	n.drawing = room.NewLane(0, 0, 0)
+	for i := range 100 {
+		who := Asker{Buyer: fmt.Sprint("farmer-", i), Address: here}
+		_, err := n.Puzzle(t.Context(), seckill.ChallengeBoth, ForSale(7, who.Buyer), who, "")
+		require.ErrorIs(t, err, seckill.ErrBusy)
+	}
+	require.LessOrEqual(t, n.scores.crowd(flooder, n.Now()), 1.0)
+	p, err := n.Puzzle(t.Context(), seckill.ChallengeWork, ForSale(7, "li.wei"), Asker{Buyer: "li.wei", Address: netip.MustParseAddr("198.51.100.1")}, "")
+	require.NoError(t, err)
+	require.LessOrEqual(t, p.Work.MaxNumber, int64(2*n.Work*3/2), "two buyers came")
 }
 
 // Ever new networks, of which one customer has as many as they like, do not make a node

@@ -293,7 +293,7 @@ func (a *API) changeEntry(w http.ResponseWriter, r *request, body entryBody, rem
 		return err
 	}
 	a.Log.Info("admin: access", "request_id", r.id, "by", r.who.Buyer, "from", a.client(r.Request), "list", e.List, "removed", remove, "sale", e.Sale, "buyer", e.Buyer, "network", e.Network)
-	if err := a.Access.Look(r.Context()); err != nil {
+	if err := a.Access.LookAtRules(r.Context()); err != nil {
 		return err // it is stored, and will be in force when the store answers again
 	}
 	if remove {

@@ -8,5 +8,8 @@ func (n *Node) guard(secrets [][]byte) (*access.Guard, error) {
 	if n.redis != nil {
 		c.Nodes = n.redis
 	}
+	if w := c.Warning(); w != "" {
+		n.log.Warn(w)
+	}
 	return access.New(c)
 }
