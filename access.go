@@ -126,6 +126,24 @@ const (
 	ListAllow = "allow"
 )
 
+// BuyerList is who may buy in a sale, as it is sent: the whole list, or a piece of it.
+type BuyerList struct {
+	Buyers []string
+	Mode   string // BuyersReplace, BuyersAdd or BuyersContinue
+	// Upload is the name that its sender gives to all pieces of one list, so that two lists, or
+	// one that broke off and a later one, do not mix. It is empty where none was given: then
+	// BuyersAdd goes on with what was sent before.
+	Upload string
+	More   bool // other pieces follow
+}
+
+// What a BuyerList does. They are part of the HTTP contract.
+const (
+	BuyersReplace  = "replace"  // it begins a list that takes the place of the one there
+	BuyersAdd      = "add"      // it begins one that is added
+	BuyersContinue = "continue" // it is another piece of the list that has this name
+)
+
 // Tries is how often a buyer has left an order of a sale unpaid.
 type Tries struct {
 	Sale  SaleID

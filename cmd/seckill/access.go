@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -150,13 +151,14 @@ it before the sale opens.`,
 				}
 				return printJSON(cmd, answer)
 			}
+			upload := rand.Text()
 			err := pieces(in, func(csv string, more bool) error {
-				body := map[string]any{"csv": csv, "mode": mode}
+				body := map[string]any{"csv": csv, "mode": mode, "upload": upload}
 				if more {
 					body["more"] = true
 				}
 				err := s.call(cmd, "POST", "/api/admin/sales/"+args[0]+"/eligible", body, &answer)
-				mode = "add"
+				mode = "continue"
 				return err
 			})
 			if err != nil {

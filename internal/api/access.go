@@ -19,7 +19,7 @@ import (
 type Lists interface {
 	SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remove bool) (seckill.AccessEntry, error)
 	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
-	SetEligible(ctx context.Context, sale seckill.SaleID, buyers []string, add, more bool) (int, error)
+	SetEligible(ctx context.Context, sale seckill.SaleID, p seckill.BuyerList) (int, error)
 }
 
 // unknownWait is how long a purchase waits for the store because nothing is known of its
@@ -336,36 +336,47 @@ func (a *API) listEntries(w http.ResponseWriter, r *request) error {
 }
 
 // setEligible uploads the buyers who may buy in a sale, a piece at a time: the first
-// replaces the list, the others add to it. A repeat changes nothing. None of them is in
-// force before the last one. A list is emptied by one that has nobody in it.
+// replaces the list or adds to it, the others continue it under the same name. A repeat changes
+// nothing. None of them is in force before the last one. A list is emptied by one that has
+// nobody in it.
 func (a *API) setEligible(w http.ResponseWriter, r *request) error {
 	id, err := r.saleID()
 	if err != nil {
 		return err
 	}
 	var body struct {
-		CSV  string `json:"csv"`
-		Mode string `json:"mode"`
-		More bool   `json:"more"`
+		CSV    string `json:"csv"`
+		Mode   string `json:"mode"`
+		Upload string `json:"upload"`
+		More   bool   `json:"more"`
 	}
 	if err := decode(w, r.Request, &body, false); err != nil {
 		return err
 	}
-	if body.Mode != "replace" && body.Mode != "add" {
-		return &seckill.FieldError{Field: "mode", Must: "must be replace or add"}
+	switch body.Mode {
+	case seckill.BuyersReplace, seckill.BuyersAdd:
+	case seckill.BuyersContinue:
+		if body.Upload == "" {
+			return &seckill.FieldError{Field: "upload", Must: "must be the name under which the list began"}
+		}
+	default:
+		return &seckill.FieldError{Field: "mode", Must: "must be replace, add or continue"}
+	}
+	if body.Upload != "" && (len(body.Upload) > 64 || !seckill.Printable(body.Upload)) {
+		return &seckill.FieldError{Field: "upload", Must: "must be 1 to 64 printable characters"}
 	}
 	buyers, err := readBuyers(body.CSV)
 	if err != nil {
 		return err
 	}
-	if len(buyers) == 0 && body.Mode == "add" {
+	if len(buyers) == 0 && body.Mode != seckill.BuyersReplace {
 		return &seckill.FieldError{Field: "csv", Must: "must have a line for each buyer"}
 	}
 	sale, err := a.Sales.Get(r.Context(), id)
 	if err != nil {
 		return err
 	}
-	n, err := a.Lists.SetEligible(r.Context(), id, buyers, body.Mode == "add", body.More)
+	n, err := a.Lists.SetEligible(r.Context(), id, seckill.BuyerList{Buyers: buyers, Mode: body.Mode, Upload: body.Upload, More: body.More})
 	if err != nil {
 		return err
 	}

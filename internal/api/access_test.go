@@ -248,7 +248,7 @@ func TestWhoMayBuyInASale(t *testing.T) {
 	s.as("li.wei", "POST", buy, "").is(202)
 	s.as("han, mei", "POST", buy, "").is(202)
 	s.as("farmer", "POST", buy, "").problem(409, "not_eligible")
-	for _, bad := range []string{`{"csv":"","mode":"add"}`, `{"csv":"buyer\n","mode":"add"}`, `{"csv":"a\n,b\n","mode":"add"}`, `{"csv":"\"a","mode":"add"}`, `{"csv":"a","mode":"all"}`} {
+	for _, bad := range []string{`{"csv":"","mode":"add"}`, `{"csv":"buyer\n","mode":"add"}`, `{"csv":"a\n,b\n","mode":"add"}`, `{"csv":"\"a","mode":"add"}`, `{"csv":"a","mode":"all"}`, `{"csv":"a","mode":"continue"}`, `{"csv":"a","mode":"add","upload":"a\nb"}`} {
 		s.admin("POST", path, bad).problem(422, "invalid_field")
 	}
 
@@ -431,6 +431,13 @@ func TestAListComesIntoForceWithItsLastPiece(t *testing.T) {
 	s.as("han.mei", "POST", ticketPath(sale.ID), "").is(202)
 	s.as("wang.wu", "POST", ticketPath(sale.ID), "").is(202)
 	s.as("zhao.liu", "POST", ticketPath(sale.ID), "").problem(409, "not_eligible")
+
+	// A list with a name that broke off is not in force, whatever is added later.
+	upload(`{"csv":"li.wei\n","mode":"replace","upload":"one","more":true}`)
+	upload(`{"csv":"zhao.liu\n","mode":"add"}`)
+	s.as("zhao.liu", "POST", ticketPath(sale.ID), "").is(202)
+	s.as("wang.wu", "POST", ticketPath(sale.ID), "").is(202)
+	s.admin("POST", "/api/admin/sales/"+sale.ID.String()+"/eligible", `{"csv":"sun.qi\n","mode":"continue","upload":"one"}`).problem(409, "state")
 }
 
 // Rules of access that nobody can read let nobody in, in their sale alone: buyers hear

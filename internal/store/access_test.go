@@ -114,25 +114,25 @@ func testEligible(t *testing.T, s *shop) {
 		require.NoError(t, s.Eligible(ctx, sale.ID, func(b string) { all = append(all, b) }))
 		return all
 	}
-	n, err := s.SetEligible(ctx, sale.ID, []string{"a", "b", "a"}, false, false)
+	n, err := s.SetEligible(ctx, sale.ID, seckill.BuyerList{Buyers: []string{"a", "b", "a"}, Mode: seckill.BuyersReplace})
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
-	n, err = s.SetEligible(ctx, sale.ID, []string{"b", "c"}, true, true)
+	n, err = s.SetEligible(ctx, sale.ID, seckill.BuyerList{Buyers: []string{"b", "c"}, Mode: seckill.BuyersAdd, More: true})
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.ElementsMatch(t, []string{"a", "b"}, listed(), "what broke off half-way is in force nowhere, whoever reads it now")
-	n, err = s.SetEligible(ctx, sale.ID, []string{"d"}, false, false)
+	n, err = s.SetEligible(ctx, sale.ID, seckill.BuyerList{Buyers: []string{"d"}, Mode: seckill.BuyersReplace})
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, []string{"d"}, listed())
 	versions, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, versions["eligible:"+sale.ID.String()], "a piece before the last one is no version")
-	n, err = s.SetEligible(ctx, sale.ID, nil, false, false)
+	n, err = s.SetEligible(ctx, sale.ID, seckill.BuyerList{Buyers: nil, Mode: seckill.BuyersReplace})
 	require.NoError(t, err)
 	require.Zero(t, n)
 	require.Empty(t, listed(), "nobody may buy")
-	_, err = s.SetEligible(ctx, 999, []string{"d"}, false, false)
+	_, err = s.SetEligible(ctx, 999, seckill.BuyerList{Buyers: []string{"d"}, Mode: seckill.BuyersReplace})
 	require.ErrorIs(t, err, seckill.ErrNotFound)
 }
 
@@ -141,10 +141,17 @@ func testEligible(t *testing.T, s *shop) {
 func testEligiblePieces(t *testing.T, s *shop) {
 	ctx := t.Context()
 	sale := s.open(10)
+	send := func(mode, upload string, more bool, buyers ...string) error {
+		_, err := s.SetEligible(ctx, sale.ID, seckill.BuyerList{Buyers: buyers, Mode: mode, Upload: upload, More: more})
+		return err
+	}
 	set := func(add, more bool, buyers ...string) {
 		t.Helper()
-		_, err := s.SetEligible(ctx, sale.ID, buyers, add, more)
-		require.NoError(t, err)
+		mode := seckill.BuyersReplace
+		if add {
+			mode = seckill.BuyersAdd
+		}
+		require.NoError(t, send(mode, "", more, buyers...))
 	}
 	holds := func(buyers ...string) {
 		t.Helper()
@@ -165,6 +172,25 @@ func testEligiblePieces(t *testing.T, s *shop) {
 	holds("b", "c", "d", "e")
 	set(true, false, "b")
 	holds("b", "c", "d", "e", "f")
+
+	// A list whose pieces have a name holds when its last piece is there, and never else.
+	require.NoError(t, send(seckill.BuyersReplace, "one", true, "b", "half"))
+	set(true, false, "g") // it broke off, and later somebody adds a buyer
+	holds("b", "c", "d", "e", "f", "g")
+	require.ErrorIs(t, send(seckill.BuyersContinue, "one", false, "rest"), seckill.ErrState)
+	holds("b", "c", "d", "e", "f", "g")
+	require.NoError(t, send(seckill.BuyersReplace, "two", true, "h"))
+	require.NoError(t, send(seckill.BuyersAdd, "three", true, "i")) // two at once
+	require.ErrorIs(t, send(seckill.BuyersContinue, "two", false, "j"), seckill.ErrState)
+	require.NoError(t, send(seckill.BuyersContinue, "three", true, "k"))
+	require.NoError(t, send(seckill.BuyersContinue, "three", true, "k"), "a repeat")
+	holds("b", "c", "d", "e", "f", "g")
+	require.NoError(t, send(seckill.BuyersContinue, "three", false, "l"))
+	holds("b", "c", "d", "e", "f", "g", "i", "k", "l")
+	require.NoError(t, send(seckill.BuyersContinue, "three", false, "l"), "the answer was lost, and the last piece is sent again")
+	require.NoError(t, send(seckill.BuyersReplace, "four", true, "m"))
+	require.NoError(t, send(seckill.BuyersContinue, "four", false, "n"))
+	holds("m", "n")
 }
 
 // The limit counts what holds, and what is over goes.
@@ -173,7 +199,7 @@ func testEligibleEnds(t *testing.T, s *shop) {
 	s.mostEligible = 3
 	old, sale := s.open(10), s.open(10)
 	set := func(id seckill.SaleID, buyers ...string) error {
-		_, err := s.SetEligible(ctx, id, buyers, false, false)
+		_, err := s.SetEligible(ctx, id, seckill.BuyerList{Buyers: buyers, Mode: seckill.BuyersReplace})
 		return err
 	}
 	require.NoError(t, set(old.ID, "a", "b"))
