@@ -260,6 +260,10 @@ func (g *Guard) lookAtRules(ctx context.Context) error {
 			if rule.Eligible == seckill.EligibleList {
 				next.lists[id] = versions["eligible:"+id.String()]
 			}
+			// What was left unpaid in a sale that did not count it has been passed over.
+			if before := r.now.Load(); id <= before.newest && rule.CountsTries() && !before.sales[id].CountsTries() {
+				r.read = time.Time{}
+			}
 		}
 		r.now.p.Store(&next)
 	}

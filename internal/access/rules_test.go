@@ -184,6 +184,18 @@ func TestUnpaidEndsCount(t *testing.T) {
 	require.NoError(t, n.Admit(2, Asker{Buyer: "han.mei"}, "", nowhere), "that sale counts none")
 }
 
+// A sale that begins to count counts what was left unpaid before, also on a node that has
+// read newer tries of other sales since.
+func TestASaleThatBeginsToCountMissesNoTries(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.shelf.tries = []seckill.Tries{{Sale: 2, Buyer: "li.wei", Count: 1, Last: n.Now().Add(-time.Hour), Changed: n.Now().Add(-time.Hour)}, {Sale: 1, Buyer: "farmer", Count: 1, Last: n.Now(), Changed: n.Now()}}
+	n.shelf.set(n.Guard, 1, seckill.Access{TriesPerBuyer: 1})
+	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "farmer"}, "", nowhere), ErrTries)
+	n.shelf.set(n.Guard, 2, seckill.Access{TriesPerBuyer: 1})
+	require.ErrorIs(t, n.Admit(2, Asker{Buyer: "li.wei"}, "", nowhere), ErrTries)
+}
+
 func TestTheRulesReadLastStayInForceWithoutAStore(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)

@@ -454,6 +454,7 @@ func TestRulesThatCannotBeReadPauseTheirSaleAlone(t *testing.T) {
 	patch := "/api/admin/sales/" + s.open.ID.String()
 	s.admin("PATCH", patch, `{"title":"Another"}`).is(200)
 	buy(s.open.ID, "li.wei").problem(409, "paused")
+	s.admin("POST", patch+"/copy", "").problem(409, "state")
 	s.do(call{method: "POST", path: "/api/sales/" + s.open.ID.String() + "/pass", token: token(t, "li.wei", "")}).problem(409, "paused")
 	buy(other, "li.wei").is(202)
 	var page struct{ Items []seckill.Sale }

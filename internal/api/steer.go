@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -45,6 +46,9 @@ func (a *API) copySale(w http.ResponseWriter, r *request) error {
 	from, err := a.Sales.Get(r.Context(), id)
 	if err != nil {
 		return err
+	}
+	if from.Access.Unreadable { // the copy would ask for nothing
+		return fmt.Errorf("what sale %s asks of its buyers cannot be read: set it anew, then copy: %w", id, seckill.ErrState)
 	}
 	made, err := a.Sales.Create(r.Context(), seckill.Sale{
 		Title: from.Title, Description: from.Description, Image: from.Image, Price: from.Price, ListPrice: from.ListPrice, Currency: from.Currency,
