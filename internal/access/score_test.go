@@ -41,7 +41,7 @@ func TestWorkCostsMoreByScoreAndLoad(t *testing.T) {
 	crowd := func(n int) func(*scores) {
 		return func(v *scores) {
 			for i := range n {
-				v.came(Asker{Buyer: fmt.Sprint("b", i), Address: here}, now)
+				v.came(Asker{Buyer: fmt.Sprint("b", i), Address: here}, now.Add(-time.Minute))
 			}
 		}
 	}

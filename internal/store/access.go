@@ -407,8 +407,9 @@ func (s *Store) TriesSince(ctx context.Context, from seckill.Tries, max int) (al
 	return all, err
 }
 
-// TrimAccess removes the lists of who may buy, and the unpaid ends, of sales that closed
-// longer ago than keep, up to max of each, and says how many those were.
+// TrimAccess removes the lists of who may buy, the unpaid ends, and what the block list and
+// the allow list say of one sale, of sales that closed longer ago than keep, up to max of
+// each, and says how many those were.
 func (s *Store) TrimAccess(ctx context.Context, keep time.Duration, max int) (removed int, err error) {
 	err = s.write(ctx, "trim what sales asked of buyers", func(t *tx) error {
 		removed = 0
@@ -416,40 +417,50 @@ func (s *Store) TrimAccess(ctx context.Context, keep time.Duration, max int) (re
 		if err != nil {
 			return err
 		}
-		for _, table := range []string{"access_eligible", "access_tries"} {
-			n, err := t.trimAccess(ctx, table, ms(now.Add(-keep)), max)
-			removed += n
+		for _, table := range []struct {
+			name, key string
+			after     func(seckill.SaleID) error // rows were removed
+		}{
+			{"access_eligible", "buyer", func(sale seckill.SaleID) error {
+				if _, err := t.exec(ctx, "DELETE FROM access_uploads WHERE sale = ?", sale); err != nil {
+					return err
+				}
+				_, err := t.exec(ctx, "DELETE FROM access_state WHERE name = ?", eligibleState+sale.String()) // every node reads them all
+				return err
+			}},
+			{"access_tries", "buyer", func(seckill.SaleID) error { return nil }},
+			{"access_entries", "subject", func(seckill.SaleID) error { return t.touch(ctx, entriesState) }},
+		} {
+			n, sale, err := t.trimAccess(ctx, table.name, table.key, ms(now.Add(-keep)), max)
+			if err == nil && n > 0 {
+				err = table.after(sale)
+			}
 			if err != nil {
 				return err
 			}
+			removed += n
 		}
 		return nil
 	})
 	return removed, err
 }
 
-// trimAccess removes up to max rows of the table, of one sale that closed before.
-func (t *tx) trimAccess(ctx context.Context, table string, before int64, max int) (removed int, err error) {
-	var sale seckill.SaleID
+// trimAccess removes up to max rows of the table, of one sale that closed before, which it
+// returns.
+func (t *tx) trimAccess(ctx context.Context, table, key string, before int64, max int) (removed int, sale seckill.SaleID, err error) {
 	if err := t.rows(ctx, "SELECT id FROM sales WHERE closes_at < ? AND EXISTS (SELECT 1 FROM "+table+" WHERE sale = sales.id) ORDER BY id LIMIT 1", []any{before},
 		func(r scanner) error { return r.Scan(&sale) }); err != nil || sale == 0 {
-		return 0, err
+		return 0, sale, err
 	}
 	last := ""
-	if err := t.rows(ctx, "SELECT buyer FROM "+table+" WHERE sale = ? ORDER BY buyer LIMIT ?", []any{sale, max}, func(r scanner) error {
+	if err := t.rows(ctx, "SELECT "+key+" FROM "+table+" WHERE sale = ? ORDER BY "+key+" LIMIT ?", []any{sale, max}, func(r scanner) error {
 		removed++
 		return r.Scan(&last)
 	}); err != nil {
-		return 0, err
+		return 0, sale, err
 	}
-	if _, err := t.exec(ctx, "DELETE FROM "+table+" WHERE sale = ? AND buyer <= ?", sale, last); err != nil || table != "access_eligible" {
-		return removed, err
-	}
-	if _, err := t.exec(ctx, "DELETE FROM access_uploads WHERE sale = ?", sale); err != nil {
-		return removed, err
-	}
-	_, err = t.exec(ctx, "DELETE FROM access_state WHERE name = ?", eligibleState+sale.String()) // every node reads them all
-	return removed, err
+	_, err = t.exec(ctx, "DELETE FROM "+table+" WHERE sale = ? AND "+key+" <= ?", sale, last)
+	return removed, sale, err
 }
 
 // Invite keeps an invitation by the hash of its code.

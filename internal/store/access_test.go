@@ -211,6 +211,20 @@ func testEligibleEnds(t *testing.T, s *shop) {
 	_, err = s.TransitionBy(ctx, s.place(old.ID, "li.wei", 1).ID, "", seckill.Cancelled, "li.wei", "")
 	require.NoError(t, err)
 
+	for _, e := range []seckill.AccessEntry{{Sale: old.ID, Buyer: "a"}, {Sale: old.ID, Network: "203.0.113.0/24"}, {Sale: sale.ID, Buyer: "a"}, {Buyer: "a"}} {
+		e.List, e.By = "block", "root"
+		_, err := s.SetAccessEntry(ctx, e, false)
+		require.NoError(t, err)
+	}
+	entries := func() (sales []seckill.SaleID) {
+		all, err := s.AccessEntries(ctx, seckill.AccessEntry{}, 9)
+		require.NoError(t, err)
+		for _, e := range all {
+			sales = append(sales, e.Sale)
+		}
+		return sales
+	}
+
 	trim := func(max int) int {
 		n, err := s.TrimAccess(ctx, time.Hour, max)
 		require.NoError(t, err)
@@ -222,12 +236,14 @@ func testEligibleEnds(t *testing.T, s *shop) {
 	s.advance(time.Hour)
 	require.Zero(t, trim(9), "not for long")
 	s.advance(2 * time.Second)
-	require.Equal(t, 2, trim(1), "of each table")
-	require.Equal(t, 1, trim(1))
+	require.Equal(t, 3, trim(1), "of each table")
+	require.Equal(t, 2, trim(1))
 	require.Zero(t, trim(1))
+	require.Equal(t, []seckill.SaleID{0, sale.ID}, entries(), "those of all sales, and of one that is not over, stay")
 	versions, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	require.Contains(t, versions, "eligible:"+sale.ID.String())
+	require.EqualValues(t, 6, versions["entries"], "the nodes read them again")
 	require.NoError(t, set(sale.ID, "a", "b", "c"))
 	tries, err := s.TriesSince(ctx, seckill.Tries{}, 9)
 	require.NoError(t, err)
