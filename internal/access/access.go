@@ -160,6 +160,9 @@ type Nodes interface {
 	// Once MUST return true for the first caller with that name within ttl, and for no
 	// other one on any node.
 	Once(ctx context.Context, name string, ttl time.Duration) (first bool, err error)
+	// Hold MUST make whoever has that name wait on all other nodes for so long, if wait is not
+	// 0, and return for how long another node makes them wait.
+	Hold(ctx context.Context, name string, wait time.Duration) (left time.Duration, err error)
 	// Distinct MUST add the member, unless it is empty, to those of that name, and return
 	// about how many different ones there are. They may be forgotten when ttl has passed
 	// since the last one.

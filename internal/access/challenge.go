@@ -73,10 +73,10 @@ const (
 func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string, who Asker, sound string) (Puzzle, error) {
 	p := Puzzle{Kind: kind}
 	now := g.Now()
-	if wait := g.scores.wait(who, now); wait > 0 && kind != seckill.ChallengeNone {
-		return p, &Later{wait, WhyWrong}
-	}
 	if kind != seckill.ChallengeNone {
+		if wait := g.wait(ctx, who, now); wait > 0 {
+			return p, &Later{wait, WhyWrong}
+		}
 		p.ExpiresAt = now.Add(g.ChallengeLife).UTC().Truncate(time.Second)
 	}
 	if kind.Formula() && g.Foreign == nil {
@@ -88,7 +88,7 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 		// Counted here: who fetches all challenges first pays no less for the last one. And
 		// behind the picture: whom the drawing room turns away has got no challenge.
 		g.scores.came(who, now)
-		cost := g.scores.cost(who, now, g.everywhere(ctx, crowdOf(who.Address), who.Buyer, countLife))
+		cost := g.scores.cost(who, now, g.everywhere(ctx, g.crowdOf(who.Address), who.Buyer, countLife))
 		g.metrics.work.Observe(float64(cost))
 		salt := hex.EncodeToString(nonce(12))
 		number := g.work[0].number(salt, 2*int64(cost))
@@ -148,15 +148,18 @@ func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string
 	// It counts as wrong while it is looked at: a thousand guesses at once are no better
 	// than one after another.
 	now := g.Now()
-	if wait := g.scores.guess(who, now); wait > 0 {
+	wait := g.wait(ctx, who, now)
+	if wait == 0 {
+		wait = g.scores.guess(who, now)
+	}
+	if wait > 0 {
 		return &Later{wait, WhyWrong}
 	}
 	err := g.solved(ctx, kind, about, who, s)
 	switch {
 	case errors.Is(err, ErrWrong) && !errors.Is(err, errStale):
 		g.scores.failed(who, now)
-		name, _ := guesser(who)
-		g.scores.wrongs(who, g.everywhere(ctx, "wrong "+name, hex.EncodeToString(nonce(8)), pointLife), now)
+		g.wrong(ctx, who, now)
 	default: // the solution was right, or it was refused for another reason (too late, sent twice): it does not count as a wrong guess
 		g.scores.unguess(who)
 	}

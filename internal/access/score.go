@@ -2,6 +2,8 @@ package access
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"hash/maphash"
 	"math"
 	"math/bits"
@@ -81,7 +83,11 @@ func newScores(s Settings) scores {
 // the asker's network as all nodes count them.
 func (s *scores) cost(who Asker, now time.Time, came int) int {
 	c := s.work * math.Exp2(s.points(who, now)) * min(busyMost, 1+s.rate.count(now)/s.busy)
-	if n := max(s.crowd(who, now), float64(came)); n > s.free && !who.trusted {
+	n := s.crowd(who, now)
+	if n > 1 { // whom this node has seen alone may share the name of their network with a crowd
+		n = max(n, float64(came))
+	}
+	if n > s.free && !who.trusted {
 		c *= min(crowdMost, (n/s.free)*(n/s.free))
 	}
 	return int(min(c, s.most))
@@ -137,10 +143,13 @@ func guesser(who Asker) (name string, free float32) {
 	return who.Buyer, wrongFree
 }
 
-// wait is how long no answer of the asker's is looked at. Who makes an account on a
-// network that the lists trust never waits.
+// exempt reports whether the asker never waits: who makes an account on a network that the
+// lists trust.
+func (who Asker) exempt() bool { return who.Buyer == "" && who.trusted }
+
+// wait is how long no answer of the asker's is looked at on this node.
 func (s *scores) wait(who Asker, now time.Time) (wait time.Duration) {
-	if who.Buyer == "" && who.trusted {
+	if who.exempt() {
 		return 0
 	}
 	name, _ := guesser(who)
@@ -151,7 +160,7 @@ func (s *scores) wait(who Asker, now time.Time) (wait time.Duration) {
 // guess counts an answer as a wrong one until unguess says that it was none, or returns
 // how long to wait.
 func (s *scores) guess(who Asker, now time.Time) (wait time.Duration) {
-	if who.Buyer == "" && who.trusted {
+	if who.exempt() {
 		return 0
 	}
 	name, free := guesser(who)
@@ -173,8 +182,8 @@ func (v *suspicion) hold(free float32, now time.Time) {
 	}
 }
 
-// wrongs notes how many wrong answers of the asker's all nodes have counted: whoever takes
-// another node for each guess waits as long as on one.
+// wrongs notes how many wrong answers of the asker's all nodes have counted, so that the
+// wait grows as on one.
 func (s *scores) wrongs(who Asker, n int, now time.Time) {
 	name, free := guesser(who)
 	s.buyers.use(name, func(v *suspicion) {
@@ -243,11 +252,49 @@ func (s *scores) crowd(who Asker, now time.Time) (n float64) {
 // Registered counts an account that was made on a network as a buyer of it.
 func (g *Guard) Registered(ctx context.Context, buyer string, address netip.Addr) {
 	g.scores.came(Asker{Buyer: buyer, Address: address}, g.Now())
-	g.everywhere(ctx, crowdOf(address), buyer, countLife)
+	g.everywhere(ctx, g.crowdOf(address), buyer, countLife)
+}
+
+// wait is how long no answer of the asker's is looked at on any node.
+func (g *Guard) wait(ctx context.Context, who Asker, now time.Time) time.Duration {
+	if wait := g.scores.wait(who, now); wait > 0 || who.exempt() {
+		return wait
+	}
+	name, _ := guesser(who)
+	wait, err := g.Nodes.Hold(ctx, name, 0)
+	if err != nil {
+		return 0 // this node's own wait must do
+	}
+	return wait
+}
+
+// wrong counts a wrong answer on all nodes, and makes whoever gave too many wait on all of
+// them.
+func (g *Guard) wrong(ctx context.Context, who Asker, now time.Time) {
+	name, _ := guesser(who)
+	counted := name
+	if who.Buyer == "" {
+		counted = g.shared(who.Address)
+	}
+	g.scores.wrongs(who, g.everywhere(ctx, "wrong "+counted, hex.EncodeToString(nonce(8)), pointLife), now)
+	if wait := g.scores.wait(who, now); wait > 0 {
+		g.Nodes.Hold(ctx, name, wait) // where nobody can tell the others, this node's wait must do
+	}
+}
+
+// sharedNames bounds what all nodes remember of networks, of which one customer has as many
+// as they like. Networks that have the same name by chance are counted together.
+const sharedNames = 1 << 16
+
+// shared is the name of a network among all nodes. Nobody outside can tell which networks
+// have the same one.
+func (g *Guard) shared(address netip.Addr) string {
+	sum := g.work[0].sum(nil, []byte("network"), zero, []byte(Network(address).String()))
+	return "network " + strconv.FormatUint(binary.BigEndian.Uint64(sum)%sharedNames, 10)
 }
 
 // crowdOf is the name under which all nodes count the buyers of a network.
-func crowdOf(address netip.Addr) string { return "crowd " + Network(address).String() }
+func (g *Guard) crowdOf(address netip.Addr) string { return "crowd " + g.shared(address) }
 
 // everywhere adds the member to those of that name in this span of time, and returns about
 // how many all nodes have. 0: nobody can tell, and what this node has seen must do.

@@ -264,6 +264,17 @@ type together struct {
 	memory
 	mu      sync.Mutex
 	members map[string]map[string]bool
+	held    map[string]time.Time
+	now     func() time.Time
+}
+
+func (m *together) Hold(_ context.Context, name string, wait time.Duration) (time.Duration, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if wait > 0 {
+		m.held[name] = m.now().Add(wait)
+	}
+	return max(0, m.held[name].Sub(m.now())), nil
 }
 
 func (m *together) Distinct(_ context.Context, name, member string, _ time.Duration) (int, error) {
@@ -282,13 +293,14 @@ func (m *together) Distinct(_ context.Context, name, member string, _ time.Durat
 // answers.
 func TestWhatCountsCountsOnAllNodes(t *testing.T) {
 	t.Parallel()
-	shared := &together{memory: *newMemory(), members: map[string]map[string]bool{}}
+	shared := &together{memory: *newMemory(), members: map[string]map[string]bool{}, held: map[string]time.Time{}}
 	var nodes []node
 	for range 4 {
 		n := newNode(t, func(c *Config) { c.Nodes = shared })
 		n.clock.now = time.Now().Truncate(countLife) // or the span could end meanwhile
 		nodes = append(nodes, n)
 	}
+	shared.now = nodes[0].clock.Now
 	about := ForSale(7, "li.wei")
 	var first, last int64
 	for i := range 4 * nodes[0].NetworkBuyers {
@@ -309,13 +321,44 @@ func TestWhatCountsCountsOnAllNodes(t *testing.T) {
 		}
 		return n.Solved(t.Context(), seckill.ChallengeFormula, about, who, Solution{Formula: p.Formula, Answer: "7"})
 	}
-	for _, n := range nodes {
+	spare, err := nodes[3].Puzzle(t.Context(), seckill.ChallengeFormula, about, who, "")
+	require.NoError(t, err)
+	for _, n := range nodes[:3] {
 		require.ErrorIs(t, guess(n), ErrWrong)
 	}
 	var later *Later
-	require.ErrorAs(t, guess(nodes[3]), &later)
-	require.Equal(t, 20, later.Seconds(), "it was the fourth wrong answer")
-	require.ErrorAs(t, guess(nodes[2]), &later, "and the third one here")
-	require.ErrorIs(t, guess(nodes[0]), ErrWrong)
-	require.ErrorAs(t, guess(nodes[0]), &later, "two are free once, not on each node")
+	waits := func(seconds int) {
+		t.Helper()
+		for _, n := range nodes {
+			require.ErrorAs(t, guess(n), &later)
+			require.Equal(t, seconds, later.Seconds())
+		}
+	}
+	waits(10)
+	require.ErrorAs(t, nodes[3].Solved(t.Context(), seckill.ChallengeFormula, about, who, solve(t, about, spare)), &later, "a challenge that was fetched before")
+	for _, n := range nodes {
+		n.clock.pass(10 * time.Second)
+	}
+	require.ErrorIs(t, guess(nodes[3]), ErrWrong)
+	waits(20)
+}
+
+// Whoever walks through ever new networks makes no more keys in Redis than there are names.
+func TestNetworksShareABoundedNumberOfNames(t *testing.T) {
+	t.Parallel()
+	shared := &together{memory: *newMemory(), members: map[string]map[string]bool{}, held: map[string]time.Time{}, now: time.Now}
+	n := newNode(t, func(c *Config) { c.Nodes = shared })
+	names := map[string]bool{}
+	for i := range 3 * sharedNames {
+		names[n.crowdOf(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, byte(i >> 16), byte(i >> 8), byte(i)}))] = true
+	}
+	require.LessOrEqual(t, len(names), sharedNames)
+	require.Greater(t, len(names), sharedNames*9/10)
+
+	// Who shares a name with a crowd pays for it only where somebody else of their network came.
+	alone := Asker{Buyer: "li.wei", Address: here}
+	n.scores.came(alone, n.Now())
+	require.InDelta(t, n.Work, n.scores.cost(alone, n.Now(), 100), 2)
+	n.scores.came(Asker{Buyer: "han.mei", Address: here}, n.Now())
+	require.InDelta(t, crowdMost*n.Work, n.scores.cost(alone, n.Now(), 100), 8)
 }

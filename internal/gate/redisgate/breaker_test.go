@@ -47,6 +47,7 @@ func TestACallerWithoutTimeOpensNoBreaker(t *testing.T) {
 		},
 		"once":     func() { _, _ = g.Once(late, "a formula", time.Minute) },
 		"unsent":   func() { _, _ = g.Unsent(late, 10) },
+		"hold":     func() { _, _ = g.Hold(late, "ann", 0) },
 		"distinct": func() { _, _ = g.Distinct(late, "a network", "ann", time.Minute) },
 	} {
 		for i := range bucketCount {

@@ -57,6 +57,9 @@ func (g *Gate) nodesKey() string { return g.tag(0) + "nodes" }
 // onceKey is a string that ends by itself: what has happened once on some node.
 func (g *Gate) onceKey(bucket int, name string) string { return g.tag(bucket) + "once:" + name }
 
+// holdKey is a string that ends by itself: somebody has to wait until it does.
+func (g *Gate) holdKey(bucket int, name string) string { return g.tag(bucket) + "hold:" + name }
+
 // distinctKey is a HyperLogLog that ends by itself: what nodes have seen of a kind.
 func (g *Gate) distinctKey(bucket int, name string) string { return g.tag(bucket) + "distinct:" + name }
 

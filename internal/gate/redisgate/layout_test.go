@@ -158,6 +158,8 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 	require.NoError(t, g.Tell(ctx, "node", []byte("{}")))
 	_, err = g.Once(ctx, "formula x", time.Minute)
 	require.NoError(t, err)
+	_, err = g.Hold(ctx, "ann", time.Minute)
+	require.NoError(t, err)
 	_, err = g.Distinct(ctx, "a network", "ann", time.Hour)
 	require.NoError(t, err)
 	require.NoError(t, g.Stop(ctx, seckill.Stop{Sale: sale.ID, At: time.Now()}))
@@ -184,7 +186,7 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 		require.NoError(t, err)
 		name := regexp.MustCompile(`\{\d+\}`).ReplaceAllString(key, "{B}")
 		name = regexp.MustCompile(`:1\b`).ReplaceAllString(name, ":ID")
-		name = regexp.MustCompile(`:(once|distinct):.*`).ReplaceAllString(name, ":$1:NAME")
+		name = regexp.MustCompile(`:(once|hold|distinct):.*`).ReplaceAllString(name, ":$1:NAME")
 		name = regexp.MustCompile(`:[A-Z0-9]{26}$`).ReplaceAllString(name, ":TOKEN")
 		made[name] = row{kind, ms > 0}
 	}

@@ -30,6 +30,28 @@ func (g *Gate) Once(ctx context.Context, name string, ttl time.Duration) (first 
 	}
 }
 
+// Hold makes whoever has that name wait on all nodes for so long, if wait is not 0, and
+// returns how long they have to wait now.
+func (g *Gate) Hold(ctx context.Context, name string, wait time.Duration) (left time.Duration, err error) {
+	b := int(crc32.ChecksumIEEE([]byte(name)) % bucketCount)
+	client, err := g.up(b)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := g.bound(ctx)
+	defer cancel()
+	key := g.holdKey(b, name)
+	if wait > 0 {
+		err := client.Do(ctx, client.B().Set().Key(key).Value("1").PxMilliseconds(max(1, wait.Milliseconds())).Build()).Error()
+		return wait, g.fail(b, err)
+	}
+	ms, err := client.Do(ctx, client.B().Pttl().Key(key).Build()).AsInt64()
+	if err != nil {
+		return 0, g.fail(b, err)
+	}
+	return time.Duration(max(0, ms)) * time.Millisecond, nil // below 0: there is none
+}
+
 // Distinct adds the member, unless it is empty, to those of that name, and returns about how
 // many different ones all nodes have added. They are forgotten ttl after the last one.
 func (g *Gate) Distinct(ctx context.Context, name, member string, ttl time.Duration) (n int, err error) {

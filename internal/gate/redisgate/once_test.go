@@ -41,6 +41,24 @@ func TestOnceIsOnceOnAllNodes(t *testing.T) {
 	}, 20*time.Second, 10*time.Millisecond, "what is over may come again")
 }
 
+func TestWhoWaitsWaitsOnAllNodes(t *testing.T) {
+	t.Parallel()
+	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	b := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
+	left := func(name string, wait time.Duration) time.Duration {
+		left, err := b.Hold(t.Context(), name, wait)
+		require.NoError(t, err)
+		return left
+	}
+	require.Zero(t, left("ann", 0))
+	_, err := a.Hold(t.Context(), "ann", time.Minute)
+	require.NoError(t, err)
+	require.InDelta(t, time.Minute, left("ann", 0), float64(30*time.Second))
+	require.Zero(t, left("bob", 0))
+	left("ann", 20*time.Millisecond)
+	require.Eventually(t, func() bool { return left("ann", 0) == 0 }, 20*time.Second, 10*time.Millisecond, "it is over")
+}
+
 func TestAllNodesCountTheDifferentOnes(t *testing.T) {
 	t.Parallel()
 	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
