@@ -10,7 +10,8 @@
 //	challenge.go  what a pass costs: a formula, a proof of work, or both
 //	picture.go    the formula as a picture, its alternative as sound
 //	score.go      what makes a challenge dearer
-//	rules.go      the sales' rules, the lists and the tries, as this node knows them
+//	rules.go      the sales' rules and the lists, as this node knows them
+//	tries.go      the orders that buyers left unpaid, the same
 package access
 
 import (

@@ -25,8 +25,6 @@ const (
 	learnPause = 25 * time.Millisecond  // between looks because of unknown sales
 	listTime   = time.Minute            // for the lists of who may buy
 	pageSize   = 10_000                 // entries and tries read at once
-	triesMost  = 1_000_000              // buyers with unpaid ends; beyond it the oldest are forgotten
-	triesBack  = 10 * time.Second       // of tries that are read again, since nodes' clocks differ
 )
 
 // Store is what the package needs of the store.
@@ -37,6 +35,8 @@ type Store interface {
 	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
 	Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error
 	TriesSince(ctx context.Context, from seckill.Tries, max int) ([]seckill.Tries, error)
+	// TriesOf MUST return what TriesSince would of one buyer, or none.
+	TriesOf(ctx context.Context, sale seckill.SaleID, buyer string) (seckill.Tries, error)
 	// Now MUST be the clock of Tries. It is asked on the path of a purchase.
 	Now() time.Time
 }
@@ -94,16 +94,6 @@ type known struct {
 	sales   map[seckill.SaleID]seckill.Access
 	entries *entries                 // nil: there are none
 	lists   map[seckill.SaleID]int64 // the versions of the lists that the sales ask for
-}
-
-type triesKey struct {
-	sale  seckill.SaleID
-	buyer uint64
-}
-
-type tries struct {
-	count int
-	last  time.Time
 }
 
 // Run reads the rules whenever they change, until ctx is done.
@@ -308,66 +298,6 @@ func (g *Guard) lookAtLists(ctx context.Context) error {
 // same reports whether the lists are those that are wanted.
 func same(wanted map[seckill.SaleID]int64, have map[seckill.SaleID]list) bool {
 	return maps.EqualFunc(wanted, have, func(version int64, l list) bool { return version == l.version })
-}
-
-// readTries reads the unpaid ends since the last look, where a sale asks for them.
-func (g *Guard) readTries(ctx context.Context, sales map[seckill.SaleID]seckill.Access) error {
-	r := &g.rules
-	if !slices.ContainsFunc(slices.Collect(maps.Values(sales)), seckill.Access.CountsTries) {
-		return nil
-	}
-	from := seckill.Tries{Changed: r.read.Add(-triesBack)}
-	if r.read.IsZero() {
-		from.Changed = time.UnixMilli(0) // few: the trimmer removes those of old sales
-	}
-	for {
-		page, err := g.Store.TriesSince(ctx, from, pageSize)
-		if err != nil {
-			return err
-		}
-		r.mu.Lock()
-		for _, t := range page {
-			if !sales[t.Sale].CountsTries() {
-				continue
-			}
-			if len(r.tries) >= triesMost {
-				r.forgetTries()
-			}
-			key := triesKey{t.Sale, maphash.String(r.seed, t.Buyer)}
-			if more := t.Count - r.tries[key].count; more > 0 {
-				g.scores.dropped(t.Buyer, more, g.Store.Now().Sub(t.Last), g.Now())
-			}
-			r.tries[key] = tries{t.Count, t.Last}
-		}
-		r.mu.Unlock()
-		if len(page) > 0 {
-			from = page[len(page)-1]
-			if from.Changed.After(r.read) {
-				r.read = from.Changed
-			}
-		}
-		if len(page) < pageSize {
-			return nil
-		}
-	}
-}
-
-// forgetTries drops the older half of the tries.
-func (r *rules) forgetTries() {
-	times := make([]int64, 0, len(r.tries))
-	for _, t := range r.tries {
-		times = append(times, t.last.UnixMilli())
-	}
-	slices.Sort(times)
-	middle := times[len(times)/2]
-	maps.DeleteFunc(r.tries, func(_ triesKey, t tries) bool { return t.last.UnixMilli() <= middle })
-}
-
-func (r *rules) triesOf(sale seckill.SaleID, buyer string) (count int, last time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t := r.tries[triesKey{sale, maphash.String(r.seed, buyer)}]
-	return t.count, t.last
 }
 
 // listed reports whether a buyer is on the list of who may buy in the sale. The error is

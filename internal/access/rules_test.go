@@ -184,6 +184,24 @@ func TestUnpaidEndsCount(t *testing.T) {
 	require.NoError(t, n.Admit(2, Asker{Buyer: "han.mei"}, "", nowhere), "that sale counts none")
 }
 
+// The node where a buyer cancels knows at once, whatever the looks of Run have read.
+func TestTheNodeThatCancelsKnowsAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.shelf.set(n.Guard, 1, seckill.Access{TriesPerBuyer: 1})
+	n.shelf.tries = []seckill.Tries{{Sale: 1, Buyer: "li.wei", Count: 1, Last: n.Now(), Changed: n.Now()}, {Sale: 2, Buyer: "li.wei", Count: 1, Last: n.Now(), Changed: n.Now()}}
+	require.NoError(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), "it ended elsewhere, and no look has read it")
+	for range 2 {
+		n.Tried(t.Context(), 1, "li.wei") // and a repeat
+		n.Tried(t.Context(), 2, "li.wei")
+	}
+	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), ErrTries)
+	require.InDelta(t, pointsDropped, n.scores.points(Asker{Buyer: "li.wei"}, n.Now()), 0.01)
+	n.shelf.down = seckill.ErrUnavailable
+	n.Tried(t.Context(), 1, "li.wei")
+	require.ErrorIs(t, n.Admit(1, Asker{Buyer: "li.wei"}, "", nowhere), ErrTries)
+}
+
 // A sale that begins to count counts what was left unpaid before, also on a node that has
 // read newer tries of other sales since.
 func TestASaleThatBeginsToCountMissesNoTries(t *testing.T) {

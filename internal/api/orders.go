@@ -49,7 +49,7 @@ func (a *API) cancel(w http.ResponseWriter, r *request) error {
 	return a.turn(w, r, func(ctx context.Context, id, buyer string) (seckill.Order, error) {
 		o, err := a.Orders.Cancel(ctx, id, buyer)
 		if err == nil {
-			a.Access.Wake() // the try that it was
+			a.Access.Tried(ctx, o.Sale, buyer)
 		}
 		return o, err
 	})

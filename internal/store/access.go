@@ -393,18 +393,33 @@ func (t *tx) unnoteTry(ctx context.Context, ended string, sale seckill.SaleID, b
 func (s *Store) TriesSince(ctx context.Context, from seckill.Tries, max int) (all []seckill.Tries, err error) {
 	err = s.ask(ctx, "tries", func(t *tx) error {
 		at := ms(from.Changed)
-		// A node of before 00098 writes last_at alone.
-		all, err = readable(ctx, t, "access_tries", `SELECT sale, buyer, tries, last_at, CASE WHEN ended_at = 0 THEN last_at ELSE ended_at END FROM access_tries WHERE last_at > ?
+		all, err = readable(ctx, t, "access_tries", "SELECT "+triesColumns+` FROM access_tries WHERE last_at > ?
 			OR last_at = ? AND (sale > ? OR sale = ? AND buyer > ?) ORDER BY last_at, sale, buyer LIMIT ?`,
-			[]any{at, at, from.Sale, from.Sale, from.Buyer, max}, func(r scanner) (v seckill.Tries, err error) {
-				var changed, last int64
-				err = r.Scan(&v.Sale, &v.Buyer, &v.Count, &changed, &last)
-				v.Changed, v.Last = fromMS(changed), fromMS(last)
-				return v, err
-			})
+			[]any{at, at, from.Sale, from.Sale, from.Buyer, max}, scanTries)
 		return err
 	})
 	return all, err
+}
+
+// TriesOf returns the unpaid ends of a buyer in a sale, none without any.
+func (s *Store) TriesOf(ctx context.Context, sale seckill.SaleID, buyer string) (v seckill.Tries, err error) {
+	err = s.ask(ctx, "tries of a buyer", func(t *tx) error {
+		return t.rows(ctx, "SELECT "+triesColumns+" FROM access_tries WHERE sale = ? AND buyer = ?", []any{sale, buyer}, func(r scanner) (err error) {
+			v, err = scanTries(r)
+			return err
+		})
+	})
+	return v, err
+}
+
+// triesColumns are what scanTries reads. A node of before 00098 writes last_at alone.
+const triesColumns = "sale, buyer, tries, last_at, CASE WHEN ended_at = 0 THEN last_at ELSE ended_at END"
+
+func scanTries(r scanner) (v seckill.Tries, err error) {
+	var changed, last int64
+	err = r.Scan(&v.Sale, &v.Buyer, &v.Count, &changed, &last)
+	v.Changed, v.Last = fromMS(changed), fromMS(last)
+	return v, err
 }
 
 // TrimAccess removes the lists of who may buy, the unpaid ends, and what the block list and
