@@ -111,7 +111,7 @@ type Config struct {
 		Queue  int `koanf:"queue" help:"tickets in the embedded queue"`
 		Batch  int `koanf:"batch" help:"tickets settled in one transaction"`
 
-		Retention time.Duration `koanf:"retention" help:"how long after a sale has closed the gate remembers its buyers; then their results come from the store, and its list of who may buy and its unpaid orders by buyer are removed"`
+		Retention time.Duration `koanf:"retention" help:"how long after a sale has closed the gate remembers its buyers; then their results come from the store, and its list of who may buy, its unpaid orders by buyer and what the block and allow lists say of it are removed"`
 
 		LogRetention time.Duration `koanf:"log_retention" help:"how long entries of the log of what people of the shop did are kept, such as 26280h for three years; at least 24h. 0: for ever, since nobody but the shop knows how long its law wants them"`
 	} `koanf:"limits"`
