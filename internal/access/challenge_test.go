@@ -198,6 +198,10 @@ func (gone) Once(context.Context, string, time.Duration) (bool, error) {
 	return false, seckill.ErrUnavailable
 }
 
+func (gone) Hold(context.Context, string, time.Duration) (time.Duration, error) {
+	return 0, seckill.ErrUnavailable
+}
+
 func (gone) Distinct(context.Context, string, string, time.Duration) (int, error) {
 	return 0, seckill.ErrUnavailable
 }
