@@ -181,7 +181,8 @@ func (w *whole) holds(t *rapid.T) {
 // way, and nothing is forgiven by a second look.
 func (w *whole) balances(t *rapid.T) {
 	b := Balancer{Store: w.store, Gate: w.gate}
-	l := &look{Balancer: &b, sale: w.sale, slice: &place{}}
+	p := &place{}
+	l := &look{Balancer: &b, sale: w.sale, place: p, slice: p}
 	c, err := l.look(ctx)
 	require.NoError(t, err)
 	require.Empty(t, c.Violations)
