@@ -67,27 +67,25 @@ type Store interface {
 // Accounts registers and logs in. Hashing a password takes a core and 19 MiB for a
 // while: whoever calls bounds how many do at once.
 type Accounts struct {
-	// Obliged are the roles that need a second factor: without one a login has no role, and
-	// may do no more than set one up. It is set before the first use.
-	Obliged []string
-
-	store  Store
-	secret []byte
-	life   time.Duration // of a token
-	nobody string        // the hash of a password that nobody has
-	hash   func(form string) (string, error)
-	match  func(password, hash string) (bool, error)
+	store   Store
+	secret  []byte
+	life    time.Duration // of a token
+	obliged []string      // roles that need a second factor
+	nobody  string        // the hash of a password that nobody has
+	hash    func(form string) (string, error)
+	match   func(password, hash string) (bool, error)
 }
 
 // New returns the accounts of a store. Tokens are signed with secret and live
-// for life.
-func New(store Store, secret []byte, life time.Duration) (*Accounts, error) {
+// for life. The obliged roles need a second factor: without one a login has no role, and
+// may do no more than set one up.
+func New(store Store, secret []byte, life time.Duration, obliged ...string) (*Accounts, error) {
 	hash := func(form string) (string, error) { return argon2id.CreateHash(form, hashing) }
 	nobody, err := hash(rand.Text())
 	if err != nil {
 		return nil, err
 	}
-	return &Accounts{store: store, secret: secret, life: life, nobody: nobody, hash: hash, match: matches}, nil
+	return &Accounts{store: store, secret: secret, life: life, obliged: obliged, nobody: nobody, hash: hash, match: matches}, nil
 }
 
 // In returns the same accounts, whose passwords are hashed inside of place: it runs the work,
@@ -226,7 +224,7 @@ func (a *Accounts) Login(ctx context.Context, name, password, code string) (Sess
 // session makes the token of an account. factor says that a second factor was shown.
 func (a *Accounts) session(account seckill.Account, factor bool) (Session, error) {
 	s := Session{Buyer: account.Buyer, Role: account.Role, Life: a.life}
-	if !factor && slices.Contains(a.Obliged, s.Role) {
+	if !factor && slices.Contains(a.obliged, s.Role) {
 		s.Role, s.Factor = "", FactorRequired
 	}
 	var err error

@@ -102,12 +102,12 @@ var (
 	goodPassword = "correct horse battery"
 )
 
-func newAccounts(t *testing.T) (*Accounts, *accounts, *Verifier) {
+func newAccounts(t *testing.T, obliged ...string) (*Accounts, *accounts, *Verifier) {
 	t.Helper()
 	store := &accounts{all: map[string]seckill.Account{}}
-	a, err := New(store, theSecret, time.Hour)
+	a, err := New(store, theSecret, time.Hour, obliged...)
 	require.NoError(t, err)
-	v, err := NewVerifier(theSecret)
+	v, err := NewVerifier(Checks{}, theSecret)
 	require.NoError(t, err)
 	return a, store, v
 }

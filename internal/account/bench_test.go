@@ -12,7 +12,7 @@ import (
 //
 //	go test -run '^$' -bench Verify -cpu 1 -count 5 ./internal/account
 func BenchmarkVerify(b *testing.B) {
-	v, err := NewVerifier(theSecret)
+	v, err := NewVerifier(Checks{}, theSecret)
 	require.NoError(b, err)
 	token, err := Mint(theSecret, "r0-123456", "", time.Hour)
 	require.NoError(b, err)

@@ -70,9 +70,8 @@ func TestAForeignIssuerNamesBuyersAndNothingElse(t *testing.T) {
 	require.NoError(t, err)
 	issuer, err := NewIssuer(IssuerSettings{Iss: "https://id.shop.example", Aud: "seckill", KeyFile: file, Kid: "k1"}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	v, err := NewVerifier(theSecret)
+	v, err := NewVerifier(Checks{Issuer: issuer}, theSecret)
 	require.NoError(t, err)
-	v.Issuer = issuer
 	good := func(kid string, differs map[string]any) string {
 		return foreignToken(t, jwt.SigningMethodRS256, f.rsa, kid, differs)
 	}
@@ -119,7 +118,7 @@ func TestAForeignIssuerNamesBuyersAndNothingElse(t *testing.T) {
 		require.ErrorIs(t, err, ErrToken, name)
 		require.Zero(t, who, name)
 	}
-	alone, err := NewVerifier(theSecret)
+	alone, err := NewVerifier(Checks{}, theSecret)
 	require.NoError(t, err)
 	_, err = alone.Verify(token, true)
 	require.ErrorIs(t, err, ErrToken, "without an issuer nobody is foreign")
@@ -171,9 +170,8 @@ func TestTheKeysOfAnIssuerAreCopies(t *testing.T) {
 	issuer, err := NewIssuer(IssuerSettings{Iss: "https://id.shop.example", Aud: "seckill", JWKSURL: server.URL}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.True(t, issuer.JWKS())
-	v, err := NewVerifier(theSecret)
+	v, err := NewVerifier(Checks{Issuer: issuer}, theSecret)
 	require.NoError(t, err)
-	v.Issuer = issuer
 	byOne := foreignToken(t, jwt.SigningMethodRS256, one.rsa, "k1", nil)
 	byTwo := foreignToken(t, jwt.SigningMethodRS256, two.rsa, "k2", nil)
 	_, err = v.Verify(byOne, true)

@@ -17,10 +17,11 @@ import (
 )
 
 // withSessions is newAccounts with a verifier that knows whose sessions have ended.
-func withSessions(t *testing.T) (*Accounts, *accounts, *Verifier) {
+func withSessions(t *testing.T, obliged ...string) (*Accounts, *accounts, *Verifier) {
 	t.Helper()
-	a, store, v := newAccounts(t)
-	v.Sessions = NewSessions(store, time.Hour, slog.New(slog.DiscardHandler))
+	a, store, _ := newAccounts(t, obliged...)
+	v, err := NewVerifier(Checks{Sessions: NewSessions(store, time.Hour, slog.New(slog.DiscardHandler))}, theSecret)
+	require.NoError(t, err)
 	return a, store, v
 }
 
@@ -57,7 +58,7 @@ func TestWhatEndsSessions(t *testing.T) {
 			who, err := v.Verify(s.Token, true)
 			require.NoError(t, err)
 			require.NoError(t, end(a, who))
-			require.NoError(t, v.Sessions.Look(t.Context()))
+			require.NoError(t, v.sessions.Look(t.Context()))
 			for _, remember := range []bool{false, true} {
 				_, err = v.Verify(s.Token, remember)
 				require.ErrorIs(t, err, ErrEnded)
@@ -100,13 +101,15 @@ func TestAnEndIsInForceWithinASecond(t *testing.T) {
 		t.Run(takes.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				a, store, v := withSessions(t)
-				v.Sessions = NewSessions(slow{store, takes}, time.Hour, slog.New(slog.DiscardHandler))
+				a, store, _ := newAccounts(t)
+				sessions := NewSessions(slow{store, takes}, time.Hour, slog.New(slog.DiscardHandler))
+				v, err := NewVerifier(Checks{Sessions: sessions}, theSecret)
+				require.NoError(t, err)
 				ctx, stop := context.WithCancel(context.Background())
 				done := make(chan struct{})
-				go func() { _ = v.Sessions.Run(ctx); close(done) }()
+				go func() { _ = sessions.Run(ctx); close(done) }()
 				defer func() { stop(); <-done }()
-				<-v.Sessions.Loaded()
+				<-sessions.Loaded()
 				for i := range 5 {
 					name := fmt.Sprintf("boss %d", i)
 					s, err := a.Register(t.Context(), name, goodPassword, seckill.RoleAdmin)
@@ -137,7 +140,7 @@ func TestADeletedAccountIsOut(t *testing.T) {
 	old, err := v.Verify(s.Token, true)
 	require.NoError(t, err)
 	require.NoError(t, a.Delete(t.Context(), "li.wei"))
-	require.NoError(t, v.Sessions.Look(t.Context()))
+	require.NoError(t, v.sessions.Look(t.Context()))
 	_, err = v.Verify(s.Token, true)
 	require.ErrorIs(t, err, ErrEnded)
 	fresh, err := a.Register(t.Context(), "li.wei", goodPassword, "")
@@ -174,7 +177,7 @@ func TestNobodyTakesTheirOwnRightsAway(t *testing.T) {
 func TestWhatIsForgottenStaysEnded(t *testing.T) {
 	t.Parallel()
 	a, store, v := withSessions(t)
-	v.Sessions.most = 100
+	v.sessions.most = 100
 	s, err := a.Register(t.Context(), "li.wei", goodPassword, "")
 	require.NoError(t, err)
 	now := time.Now()
@@ -184,10 +187,10 @@ func TestWhatIsForgottenStaysEnded(t *testing.T) {
 	add(s.Buyer, now)
 	for i := range 250 {
 		add(fmt.Sprint("crowd ", i), now.Add(time.Duration(i)*time.Second))
-		require.NoError(t, v.Sessions.Look(t.Context()))
-		require.LessOrEqual(t, len(v.Sessions.now.Load().accounts), 100)
+		require.NoError(t, v.sessions.Look(t.Context()))
+		require.LessOrEqual(t, len(v.sessions.now.Load().accounts), 100)
 	}
-	require.NotContains(t, v.Sessions.now.Load().accounts, s.Buyer)
+	require.NotContains(t, v.sessions.now.Load().accounts, s.Buyer)
 	_, err = v.Verify(s.Token, false)
 	require.ErrorIs(t, err, ErrEnded)
 	minted, err := Mint(theSecret, "a script", "", time.Minute)
@@ -276,8 +279,7 @@ func withStep(a seckill.Account, step int64) seckill.Account {
 // with that session.
 func TestAdminsCanBeObligedToHaveASecondFactor(t *testing.T) {
 	t.Parallel()
-	a, _, v := withSessions(t)
-	a.Obliged = []string{seckill.RoleAdmin}
+	a, _, v := withSessions(t, seckill.RoleAdmin)
 	s, err := a.Register(t.Context(), "root", goodPassword, seckill.RoleAdmin)
 	require.NoError(t, err)
 	require.Equal(t, FactorRequired, s.Factor)

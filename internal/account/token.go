@@ -22,7 +22,7 @@ const (
 	MinSecret  = 16 // bytes; below it nothing is signed
 	GoodSecret = 32 // bytes, as many as a signature has
 
-	MaxLife = 90 * 24 * time.Hour // of a token, unless Verifier.MaxLife says otherwise
+	MaxLife = 90 * 24 * time.Hour // of a token, unless Checks.MaxLife says otherwise
 	leeway  = 59 * time.Second    // between the clock of who issues tokens and ours: a minute, less the second that times are cut to
 )
 
@@ -148,18 +148,24 @@ var ErrEnded = fmt.Errorf("%w: its sessions were ended", ErrToken)
 // verifierSize bounds the tokens that a Verifier remembers.
 const verifierSize = 1 << 16
 
+// Checks are what a Verifier looks at beside a token's signature and times.
+type Checks struct {
+	// MaxLife refuses tokens that end later than this from now, so that one that was
+	// stolen, or made by a shop in a careless hour, does not live for ever; 0 for the
+	// constant MaxLife.
+	MaxLife time.Duration
+	// Sessions knows which tokens have ended early; nil: nobody does.
+	Sessions *Sessions
+	// Issuer may name buyers beside us; nil: nobody may.
+	Issuer *Issuer
+}
+
 // Verifier checks tokens. A token that was checked is remembered until it ends,
 // since a buyer shows the same one many times in one second.
 type Verifier struct {
-	// MaxLife refuses tokens that end later than this from now, so that one that was
-	// stolen, or made by a shop in a careless hour, does not live for ever; 0 for the
-	// constant MaxLife. It is set before the first use.
-	MaxLife time.Duration
-	// Sessions knows which tokens have ended early; nil: nobody does. It is set before the
-	// first use.
-	Sessions *Sessions
-	// Issuer may name buyers beside us; nil: nobody may. It is set before the first use.
-	Issuer *Issuer
+	maxLife  time.Duration
+	sessions *Sessions
+	issuer   *Issuer
 
 	secrets []*secret
 	parser  *jwt.Parser
@@ -170,11 +176,11 @@ type Verifier struct {
 	}
 }
 
-// NewVerifier accepts tokens signed with any of the secrets: the current one and,
-// while rotating, the previous one.
-func NewVerifier(secrets ...[]byte) (*Verifier, error) {
+// NewVerifier accepts tokens that pass the checks and are signed with any of the
+// secrets: the current one and, while rotating, the previous one.
+func NewVerifier(c Checks, secrets ...[]byte) (*Verifier, error) {
 	rules := []jwt.ParserOption{jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired()}
-	v := &Verifier{parser: jwt.NewParser(rules...), times: jwt.NewValidator(rules...)}
+	v := &Verifier{maxLife: cmp.Or(c.MaxLife, MaxLife), sessions: c.Sessions, issuer: c.Issuer, parser: jwt.NewParser(rules...), times: jwt.NewValidator(rules...)}
 	for _, s := range secrets {
 		if len(s) == 0 {
 			continue
@@ -326,11 +332,14 @@ func plainNumber(b []byte) (v float64, rest []byte, ok bool) {
 // token is cheap the next time.
 func (v *Verifier) Verify(token string, remember bool) (Who, error) {
 	who, err := v.verify(token, remember)
-	if err == nil && v.Sessions.has(&who) {
+	if err == nil && v.sessions.has(&who) {
 		err = ErrEnded
 	}
 	return who, err
 }
+
+// Sessions knows which tokens have ended early; nil: nobody does.
+func (v *Verifier) Sessions() *Sessions { return v.sessions }
 
 // verify is Verify, whether or not the session has been ended since.
 func (v *Verifier) verify(token string, remember bool) (Who, error) {
@@ -341,11 +350,11 @@ func (v *Verifier) verify(token string, remember bool) (Who, error) {
 	shard.Lock()
 	who, ok := shard.known[token]
 	shard.Unlock()
-	if ok && time.Now().Before(who.until) && (who.keys == nil || who.keys == v.Issuer.keys.Load()) {
+	if ok && time.Now().Before(who.until) && (who.keys == nil || who.keys == v.issuer.keys.Load()) {
 		return who, nil
 	}
-	if v.Issuer != nil && !strings.HasPrefix(token, commonHeader) {
-		if who, ok := v.Issuer.verify(token); ok && seckill.ValidBuyer(who.Buyer) && time.Until(who.until) <= cmp.Or(v.MaxLife, MaxLife) {
+	if v.issuer != nil && !strings.HasPrefix(token, commonHeader) {
+		if who, ok := v.issuer.verify(token); ok && seckill.ValidBuyer(who.Buyer) && time.Until(who.until) <= v.maxLife {
 			v.remember(token, who) // checking it costs more than one of ours
 			return who, nil
 		}
@@ -356,7 +365,7 @@ func (v *Verifier) verify(token string, remember bool) (Who, error) {
 			continue
 		}
 		who = Who{Buyer: c.Sub, Role: c.Role, Name: c.Name, Factor: c.MFA, until: time.UnixMilli(int64(c.Exp * 1000)), made: int64(c.Iat), generation: int64(c.Gen)}
-		if time.Until(who.until) > cmp.Or(v.MaxLife, MaxLife) {
+		if time.Until(who.until) > v.maxLife {
 			continue
 		}
 		if c.Since > 0 && c.Since < 1<<40 {

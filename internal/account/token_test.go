@@ -23,7 +23,7 @@ import (
 
 func TestATokenCarriesItsBuyer(t *testing.T) {
 	t.Parallel()
-	v, err := NewVerifier(theSecret)
+	v, err := NewVerifier(Checks{}, theSecret)
 	require.NoError(t, err)
 	for _, buyer := range []string{"a", "买家 7", strings.Repeat("字", 64), `"<\`} {
 		for _, role := range []string{"", seckill.RoleAdmin, "other"} {
@@ -53,7 +53,7 @@ func TestWhatCannotBeMinted(t *testing.T) {
 func TestWhichSecretsAVerifierTakes(t *testing.T) {
 	t.Parallel()
 	for _, secrets := range [][][]byte{nil, {nil}, {{}, {}}, {[]byte("too short")}, {theSecret, []byte("too short")}} {
-		_, err := NewVerifier(secrets...)
+		_, err := NewVerifier(Checks{}, secrets...)
 		require.Error(t, err, "%q", secrets)
 	}
 	byCurrent, err := Mint(theSecret, "a", "", time.Hour)
@@ -61,9 +61,9 @@ func TestWhichSecretsAVerifierTakes(t *testing.T) {
 	byPrevious, err := Mint(otherSecret, "a", "", time.Hour)
 	require.NoError(t, err)
 
-	rotating, err := NewVerifier(theSecret, otherSecret)
+	rotating, err := NewVerifier(Checks{}, theSecret, otherSecret)
 	require.NoError(t, err)
-	settled, err := NewVerifier(theSecret, nil)
+	settled, err := NewVerifier(Checks{}, theSecret, nil)
 	require.NoError(t, err)
 	for _, v := range []*Verifier{rotating, settled} {
 		_, err = v.Verify(byCurrent, true)
@@ -78,7 +78,7 @@ func TestWhichSecretsAVerifierTakes(t *testing.T) {
 func TestATokenThatIsRememberedEndsOnTimeAllTheSame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v, err := NewVerifier(theSecret)
+		v, err := NewVerifier(Checks{}, theSecret)
 		require.NoError(t, err)
 		token, err := Mint(theSecret, "a", "", time.Minute)
 		require.NoError(t, err)
@@ -95,7 +95,7 @@ func TestATokenThatIsRememberedEndsOnTimeAllTheSame(t *testing.T) {
 
 func TestAVerifierDoesNotRememberWithoutEnd(t *testing.T) {
 	t.Parallel()
-	v, err := NewVerifier(theSecret)
+	v, err := NewVerifier(Checks{}, theSecret)
 	require.NoError(t, err)
 	token, err := Mint(theSecret, "a", "", time.Hour)
 	require.NoError(t, err)
@@ -121,7 +121,7 @@ func TestAVerifierDoesNotRememberWithoutEnd(t *testing.T) {
 func TestATokenOfAHundredYearsIsNotAccepted(t *testing.T) {
 	t.Parallel()
 	for _, remember := range []bool{true, false} {
-		v, err := NewVerifier(theSecret)
+		v, err := NewVerifier(Checks{}, theSecret)
 		require.NoError(t, err)
 		for life, ok := range map[time.Duration]bool{24 * time.Hour: true, MaxLife: true, MaxLife + time.Minute: false, 100 * 365 * 24 * time.Hour: false} {
 			token, err := Mint(theSecret, "a", "", life)
@@ -129,7 +129,8 @@ func TestATokenOfAHundredYearsIsNotAccepted(t *testing.T) {
 			_, err = v.Verify(token, remember)
 			require.Equal(t, ok, err == nil, "%s: %v", life, err)
 		}
-		v.MaxLife = time.Hour
+		v, err = NewVerifier(Checks{MaxLife: time.Hour}, theSecret)
+		require.NoError(t, err)
 		token, err := Mint(theSecret, "a", "", 2*time.Hour)
 		require.NoError(t, err)
 		_, err = v.Verify(token, remember)
@@ -140,7 +141,7 @@ func TestATokenOfAHundredYearsIsNotAccepted(t *testing.T) {
 // The clock of a shop that issues tokens may be a little ahead of ours.
 func TestATokenMayBeginAMinuteAhead(t *testing.T) {
 	t.Parallel()
-	v, err := NewVerifier(theSecret)
+	v, err := NewVerifier(Checks{}, theSecret)
 	require.NoError(t, err)
 	now := time.Now().Unix()
 	for ahead, ok := range map[int64]bool{-5: true, 0: true, 1: true, 50: true, 90: false} {
@@ -206,7 +207,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"a","exp":%d}`, hour), uint8(2), "")
 	f.Add(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"a","exp":%d}`, hour), uint8(0), ".x")
 	f.Fuzz(func(t *testing.T, header, payload string, by uint8, tail string) {
-		v, err := NewVerifier(theSecret)
+		v, err := NewVerifier(Checks{}, theSecret)
 		require.NoError(t, err)
 		head := encoding.EncodeToString([]byte(header)) + "." + encoding.EncodeToString([]byte(payload))
 		token := head + "."
@@ -261,9 +262,8 @@ func FuzzClaims(f *testing.F) {
 	} {
 		f.Add([]byte(payload))
 	}
-	v, err := NewVerifier(otherSecret, theSecret)
+	v, err := NewVerifier(Checks{MaxLife: math.MaxInt64}, otherSecret, theSecret) // the seeds live for centuries
 	require.NoError(f, err)
-	v.MaxLife = math.MaxInt64 // the seeds live for centuries
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		short, ok := plainClaims(payload)
 		if ok {
@@ -302,7 +302,7 @@ func TestWhatMintWritesIsReadTheShortWay(t *testing.T) {
 // What checks one token is used for the next: nothing of it may stay.
 func TestTokensThatAreCheckedAtOnceDoNotMix(t *testing.T) {
 	t.Parallel()
-	v, err := NewVerifier(theSecret, otherSecret)
+	v, err := NewVerifier(Checks{}, theSecret, otherSecret)
 	require.NoError(t, err)
 	var all sync.WaitGroup
 	for g := range 8 {
@@ -361,7 +361,7 @@ func FuzzMint(f *testing.F) {
 	f.Add("a\x00", "\xff", int64(-1))
 	f.Add(strings.Repeat("字", 64), strings.Repeat("r", 5000), int64(math.MaxInt64))
 	f.Fuzz(func(t *testing.T, buyer, role string, life int64) {
-		v, err := NewVerifier(theSecret)
+		v, err := NewVerifier(Checks{}, theSecret)
 		require.NoError(t, err)
 		token, err := Mint(theSecret, buyer, role, time.Duration(life))
 		require.Equal(t, seckill.ValidBuyer(buyer), err == nil)

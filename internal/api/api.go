@@ -436,7 +436,7 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 		if more(to, r) {
 			// Buyers go on buying meanwhile; with the rights of a person of the shop, or with an
 			// account, an ended session could do what cannot be taken back.
-			if !a.Tokens.Sessions.Known() {
+			if !a.Tokens.Sessions().Known() {
 				return errSessions
 			}
 			if who.Role != "" && a.origins.guests(r) {

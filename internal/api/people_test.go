@@ -327,7 +327,7 @@ func TestAChangeOfOnesOwnAccountIsInTheLogIfItIsInForce(t *testing.T) {
 	var err error
 	c.Accounts, err = account.New(p, []byte(theSecret), tokenLife)
 	require.NoError(t, err)
-	c.Tokens, err = account.NewVerifier([]byte(theSecret)) // it ends no sessions: one is used on and on
+	c.Tokens, err = account.NewVerifier(account.Checks{}, []byte(theSecret)) // it ends no sessions: one is used on and on
 	require.NoError(t, err)
 	c.Metrics = noMetrics()
 	there := s.in(t)

@@ -121,7 +121,7 @@ func (a *API) changePassword(w http.ResponseWriter, r *request) error {
 // inForce makes this node know at once whose sessions have ended. Where it fails the node
 // learns it as the others do.
 func (a *API) inForce(r *request) {
-	if s := a.Tokens.Sessions; s != nil {
+	if s := a.Tokens.Sessions(); s != nil {
 		if err := s.Look(r.Context()); err != nil {
 			a.Log.Warn("api: sessions were ended, and this node does not know it yet", "request_id", r.id, "error", err)
 		}

@@ -47,17 +47,17 @@ func (s *system) with(token, method, path, body string) *answer {
 	return s.do(call{method: method, path: path, body: body, token: token})
 }
 
-// freshNode is another node in the same process, which has read nothing yet.
-func (s *system) freshNode() (*system, *account.Verifier) {
+// freshNode is another node in the same process, which has read nothing yet, and its sessions.
+func (s *system) freshNode() (*system, *account.Sessions) {
 	s.t.Helper()
 	c := s.api.Config
-	tokens, err := account.NewVerifier([]byte(theSecret))
+	sessions := account.NewSessions(s.store, account.MaxLife, slog.New(slog.DiscardHandler))
+	tokens, err := account.NewVerifier(account.Checks{Sessions: sessions}, []byte(theSecret))
 	require.NoError(s.t, err)
-	tokens.Sessions = account.NewSessions(s.store, account.MaxLife, slog.New(slog.DiscardHandler))
 	c.Tokens, c.Metrics = tokens, noMetrics()
 	sub := *s
 	sub.api = New(c)
-	return &sub, tokens
+	return &sub, sessions
 }
 
 // secondNode is another node on the same store: what it knows it reads there.
@@ -69,19 +69,19 @@ func (s *system) secondNode() *system {
 	require.NoError(s.t, s.commits.QueryRow("PRAGMA database_list").Scan(&seq, &name, &file))
 	other, err := store.Open(ctx, "sqlite:"+filepath.Clean(file), false)
 	require.NoError(s.t, err)
-	tokens, err := account.NewVerifier([]byte(theSecret))
+	sessions := account.NewSessions(other, account.MaxLife, slog.New(slog.DiscardHandler))
+	tokens, err := account.NewVerifier(account.Checks{Sessions: sessions}, []byte(theSecret))
 	require.NoError(s.t, err)
-	tokens.Sessions = account.NewSessions(other, account.MaxLife, slog.New(slog.DiscardHandler))
 	c := s.api.Config
 	c.Store, c.Money, c.People, c.Lists, c.Tokens, c.Metrics = other, other, other, other, tokens, noMetrics()
 	done := make(chan error, 1)
-	go func() { done <- tokens.Sessions.Run(ctx) }()
+	go func() { done <- sessions.Run(ctx) }()
 	s.t.Cleanup(func() {
 		stop()
 		require.NoError(s.t, <-done)
 		require.NoError(s.t, other.Close())
 	})
-	<-tokens.Sessions.Loaded()
+	<-sessions.Loaded()
 	sub := *s
 	sub.api = New(c)
 	return &sub
@@ -134,7 +134,7 @@ func TestANodeThatDoesNotKnowWhoIsOutLetsNobodySteer(t *testing.T) {
 	require.NoError(t, err)
 	mine, _ := s.login("boss", goodPassword, "")
 	s.admin("POST", "/api/admin/people/boss/block", "").is(200)
-	there, tokens := s.freshNode()
+	there, sessions := s.freshNode()
 	before := s.world()
 	for _, request := range []string{"GET /api/admin/sales", "POST /api/admin/sales/" + s.open.ID.String() + "/end", "POST /api/me/logout-everywhere", "POST /api/me/second-factor"} {
 		method, path, _ := strings.Cut(request, " ")
@@ -143,7 +143,7 @@ func TestANodeThatDoesNotKnowWhoIsOutLetsNobodySteer(t *testing.T) {
 	s.still(before)
 	there.as("pia", "GET", "/api/me", "").is(200)
 	there.as("pia", "POST", ticketPath(s.open.ID), "").is(202)
-	require.NoError(t, tokens.Sessions.Look(t.Context()))
+	require.NoError(t, sessions.Look(t.Context()))
 	there.with(mine, "GET", "/api/admin/sales", "").is(401)
 	there.admin("GET", "/api/admin/sales", "").is(200)
 }

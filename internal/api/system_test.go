@@ -96,10 +96,9 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	dir := t.TempDir()
 	s := &system{t: t, log: &log{}, buyer: []string{ownerName, otherName, earlyName}}
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
-	tokens, err := account.NewVerifier([]byte(theSecret), []byte(previousSecret))
-	require.NoError(t, err)
 	file := filepath.Join(dir, "seckill.db")
 	storetest.Make(t, file, store.Open)
+	var err error
 	s.store, err = store.Open(ctx, "sqlite:"+file, true)
 	require.NoError(t, err)
 	s.commits, err = sql.Open("sqlite", "file:"+filepath.Join(dir, "seckill.db")+"?_pragma=busy_timeout(10000)")
@@ -109,7 +108,9 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	require.NoError(t, err)
 	s.accounts, err = account.New(s.store, []byte(theSecret), tokenLife)
 	require.NoError(t, err)
-	tokens.Sessions = account.NewSessions(s.store, account.MaxLife, logger)
+	sessions := account.NewSessions(s.store, account.MaxLife, logger)
+	tokens, err := account.NewVerifier(account.Checks{Sessions: sessions}, []byte(theSecret), []byte(previousSecret))
+	require.NoError(t, err)
 	tickets := queue.NewMemory(0)
 	s.settling = &valve{Queue: tickets}
 	s.guard, err = access.New(access.Config{Settings: closeLimits(), Store: s.store, Secrets: [][]byte{[]byte(theSecret), []byte(previousSecret)}, Now: s.gate.Now, Log: logger})
@@ -147,7 +148,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 
 	var duties sync.WaitGroup
 	for _, duty := range []func(context.Context) error{
-		notes.Run, tokens.Sessions.Run,
+		notes.Run, sessions.Run,
 		s.sales.Keeper.Run, relay.Run, settler.Run, order.Returner{Orders: orders}.Run, order.Expirer{Orders: orders}.Run, s.guard.Run,
 		teller.Run, config.Live.Run, payment.Refunder{Payments: s.payments}.Run, payment.Retaker{Payments: s.payments}.Run,
 	} {
@@ -166,7 +167,7 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 		}
 	})
 	<-s.sales.Loaded()
-	<-tokens.Sessions.Loaded()
+	<-sessions.Loaded()
 	s.fill()
 	return s
 }

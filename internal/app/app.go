@@ -48,6 +48,7 @@ type Node struct {
 	accounts *account.Accounts
 	access   *access.Guard
 	tokens   *account.Verifier
+	issuer   *account.Issuer // nil: no foreign issuer names buyers
 	notes    *account.Notes
 	secret   []byte
 	secrets  [][]byte        // the current one, and the previous one while rotating
@@ -101,20 +102,20 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if weak != "" {
 		log.Warn("weaker than promised: " + weak)
 	}
-	if n.tokens, err = account.NewVerifier(secrets...); err != nil {
-		return nil, err
-	}
 	if n.seals, err = seckill.NewSeals(secrets...); err != nil {
 		return nil, err
 	}
-	n.tokens.MaxLife = c.Auth.MaxTokenLife
-	if n.tokens.Issuer, err = account.NewIssuer(c.Auth.Issuer, log); err != nil {
+	if n.issuer, err = account.NewIssuer(c.Auth.Issuer, log); err != nil {
 		return nil, err
 	}
 	for _, weak := range append(c.weakTransport(), c.weakWebhooks()...) {
 		log.Warn("weaker than promised: " + weak)
 	}
 	if err := n.openParts(ctx); err != nil {
+		return nil, err
+	}
+	checks := account.Checks{MaxLife: c.Auth.MaxTokenLife, Sessions: account.NewSessions(n.store, c.Auth.MaxTokenLife, log), Issuer: n.issuer}
+	if n.tokens, err = account.NewVerifier(checks, secrets...); err != nil {
 		return nil, err
 	}
 	if n.access, err = n.guard(secrets); err != nil {
@@ -126,12 +127,8 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	}
 	n.sales = sale.New(n.store, n.gate, log, changes)
 	n.orders = order.New(n.store, n.gate, log)
-	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife); err != nil {
+	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife, c.obliged()...); err != nil {
 		return nil, err
-	}
-	n.tokens.Sessions = account.NewSessions(n.store, c.Auth.MaxTokenLife, log)
-	if c.Auth.SecondFactor == factorAdmins {
-		n.accounts.Obliged = []string{seckill.RoleAdmin}
 	}
 	n.notes = account.NewNotes(n.store, log)
 	n.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "seckill_log_lost_total",

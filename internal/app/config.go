@@ -138,6 +138,14 @@ const (
 	factorAdmins = "admins"
 )
 
+// obliged are the roles that must have a second factor.
+func (c *Config) obliged() []string {
+	if c.Auth.SecondFactor == factorAdmins {
+		return []string{seckill.RoleAdmin}
+	}
+	return nil
+}
+
 // Defaults is the configuration of a node that is told nothing.
 func Defaults() Config {
 	var c Config

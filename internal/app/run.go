@@ -37,7 +37,7 @@ func (n *Node) Run(ctx context.Context, ready func(context.Context)) error {
 	g.Go(func() error {
 		all := []<-chan struct{}{n.sales.Loaded()}
 		if n.config.has(RoleAPI) {
-			all = append(all, n.access.Loaded(), n.tokens.Sessions.Loaded())
+			all = append(all, n.access.Loaded(), n.tokens.Sessions().Loaded())
 		}
 		for _, loaded := range all {
 			select {
@@ -114,9 +114,9 @@ func (n *Node) reach(ctx context.Context) {
 		duty.Rest(ctx, reachPause)
 	}
 	// Or buyers would be turned away, and people of the shop be answered 503.
-	all := []<-chan struct{}{n.access.Loaded(), n.tokens.Sessions.Loaded()}
-	if n.tokens.Issuer != nil {
-		all = append(all, n.tokens.Issuer.Loaded())
+	all := []<-chan struct{}{n.access.Loaded(), n.tokens.Sessions().Loaded()}
+	if n.issuer != nil {
+		all = append(all, n.issuer.Loaded())
 	}
 	for _, loaded := range all {
 		select {
