@@ -41,11 +41,10 @@ func TestTheReceiverHearsOfAnOrder(t *testing.T) {
 	at := httptest.NewServer(r)
 	defer at.Close()
 
-	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "s.db"), false)
+	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "s.db"), store.Settings{HookTypes: seckill.EventTypes})
 	require.NoError(t, err)
 	defer s.Close()
 	require.NoError(t, s.Prepare(t.Context()))
-	s.HookTypes = seckill.EventTypes
 	now := time.Now()
 	sale, err := s.CreateSale(t.Context(), seckill.Sale{Title: "a sale", Price: 100, Currency: "CNY", Total: 10, LimitPerBuyer: 5, OpensAt: now, ClosesAt: now.Add(time.Hour), HoldSeconds: 60})
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 
 	"seckill"
 	"seckill/internal/room"
+	"seckill/internal/store"
 )
 
 // queued is the answer 202.
@@ -279,7 +280,7 @@ func TestARefusedTicketSaysWhyAndItsUnitsReturn(t *testing.T) {
 
 func TestAFullOutboxIsBusy(t *testing.T) {
 	t.Parallel()
-	s := newSystemOf(t, 2)
+	s := newSystemOf(t, 2, store.Settings{})
 	release := s.settling.hold()
 	first := s.buy("first", s.open.ID, "")
 	s.buy("second", s.open.ID, "")

@@ -67,7 +67,7 @@ func (s *system) secondNode() *system {
 	var seq int
 	var name, file string
 	require.NoError(s.t, s.commits.QueryRow("PRAGMA database_list").Scan(&seq, &name, &file))
-	other, err := store.Open(ctx, "sqlite:"+filepath.Clean(file), false)
+	other, err := store.Open(ctx, "sqlite:"+filepath.Clean(file), store.Settings{})
 	require.NoError(s.t, err)
 	sessions := account.NewSessions(other, account.MaxLife, slog.New(slog.DiscardHandler))
 	tokens, err := account.NewVerifier(account.Checks{Sessions: sessions}, []byte(theSecret))

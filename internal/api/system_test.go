@@ -86,11 +86,12 @@ const theReceiver = "erp"
 // newSystem starts a system and fills it: one sale in each state, and an order.
 func newSystem(t testing.TB, options ...func(*Config)) *system {
 	t.Helper()
-	return newSystemOf(t, gate.OutboxLimit, options...)
+	return newSystemOf(t, gate.OutboxLimit, store.Settings{}, options...)
 }
 
-// newSystemOf is newSystem with an outbox of a limited number of tickets.
-func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
+// newSystemOf is newSystem with an outbox of a limited number of tickets and a store of
+// some settings.
+func newSystemOf(t testing.TB, outbox int, settings store.Settings, options ...func(*Config)) *system {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	dir := t.TempDir()
@@ -99,7 +100,8 @@ func newSystemOf(t testing.TB, outbox int, options ...func(*Config)) *system {
 	file := filepath.Join(dir, "seckill.db")
 	storetest.Make(t, file, store.Open)
 	var err error
-	s.store, err = store.Open(ctx, "sqlite:"+file, true)
+	settings.Exclusive = true
+	s.store, err = store.Open(ctx, "sqlite:"+file, settings)
 	require.NoError(t, err)
 	s.commits, err = sql.Open("sqlite", "file:"+filepath.Join(dir, "seckill.db")+"?_pragma=busy_timeout(10000)")
 	require.NoError(t, err)

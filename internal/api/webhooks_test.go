@@ -8,17 +8,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/gate"
+	"seckill/internal/store"
 )
 
 // An administrator sees how a receiver of webhooks is served, and sends it again what it
 // has missed.
 func TestWebhooksAreSeenAndReplayed(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t)
-	s.store.HookTypes = []string{"order.placed", "order.paid"}
+	s := newSystemOf(t, gate.OutboxLimit, store.Settings{HookTypes: []string{"order.placed", "order.paid"}})
+	_, err := s.store.SpreadEvents(t.Context(), 100, func(string) []string { return nil }) // nobody hears of the orders that the system began with
+	require.NoError(t, err)
 	order := s.bought(otherName, s.open.ID, 1)
 	s.as(otherName, "POST", "/api/orders/"+order+"/pay", "").is(200)
-	_, err := s.store.SpreadEvents(t.Context(), 100, func(string) []string { return []string{theReceiver} })
+	_, err = s.store.SpreadEvents(t.Context(), 100, func(string) []string { return []string{theReceiver} })
 	require.NoError(t, err)
 
 	at := "/api/admin/webhooks/" + theReceiver

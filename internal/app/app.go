@@ -226,7 +226,7 @@ func WithAccounts(ctx context.Context, c Config, do func(*account.Accounts) erro
 	if err := c.keepPrivate(); err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, c.storeURL(), false)
+	s, err := store.Open(ctx, c.storeURL(), store.Settings{})
 	if err != nil {
 		return err
 	}

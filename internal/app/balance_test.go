@@ -268,7 +268,7 @@ func findsEach(t *testing.T, p planted, faults []fault, run ...func(context.Cont
 	ctx := t.Context()
 	file := filepath.Join(t.TempDir(), "seckill.db")
 	storetest.Make(t, file, store.Open)
-	s, err := store.Open(ctx, "sqlite:"+file, true)
+	s, err := store.Open(ctx, "sqlite:"+file, store.Settings{Exclusive: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Prepare(ctx))
 	by, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")

@@ -51,18 +51,19 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	if err := c.keepPrivate(); err != nil {
 		return err
 	}
-	if n.store, err = store.Open(ctx, c.storeURL(), c.Embedded()); err != nil {
-		return err
-	}
 	asides := gate.NewAside("store")
 	n.metrics.MustRegister(asides)
-	n.store.Aside = func(table, id string, why error) {
-		asides.Inc()
-		n.log.Error("store: a row cannot be read and is put aside", "table", table, "id", id, "error", why)
+	n.store, err = store.Open(ctx, c.storeURL(), store.Settings{
+		Exclusive: c.Embedded(), Connections: c.MySQL.Connections, Retention: c.Limits.Retention, Credit: c.Payment.OutageCredit,
+		HookTypes: c.hookTypes(), KeepEvents: !c.Queue.embedded() && c.RabbitMQ.Events,
+		Aside: func(table, id string, why error) {
+			asides.Inc()
+			n.log.Error("store: a row cannot be read and is put aside", "table", table, "id", id, "error", why)
+		},
+	})
+	if err != nil {
+		return err
 	}
-	n.store.Connections(c.MySQL.Connections)
-	n.store.Retention, n.store.Credit = c.Limits.Retention, c.Payment.OutageCredit
-	n.store.HookTypes, n.store.KeepEvents = c.hookTypes(), !c.Queue.embedded() && c.RabbitMQ.Events
 	if c.Embedded() && !c.Store.embedded() {
 		if n.only, err = takeStore(ctx, n.store, n.log); err != nil {
 			return err

@@ -32,7 +32,7 @@ func TestANodeWithAnotherSecretIsNamed(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "seckill.db")
 	storetest.Make(t, file, store.Open)
-	s, err := store.Open(t.Context(), "sqlite:"+file, true)
+	s, err := store.Open(t.Context(), "sqlite:"+file, store.Settings{Exclusive: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	with := func(secrets ...string) *Node {

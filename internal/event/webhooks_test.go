@@ -119,10 +119,9 @@ type shop struct {
 
 func newShop(t testing.TB, w town, log io.Writer) *shop {
 	t.Helper()
-	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "s.db"), false)
+	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "s.db"), store.Settings{HookTypes: seckill.EventTypes})
 	require.NoError(t, err)
 	require.NoError(t, s.Prepare(t.Context()))
-	s.HookTypes = seckill.EventTypes
 	signer, err := webhooks.NewWebhook(hookSecret)
 	require.NoError(t, err)
 	var receivers []Receiver

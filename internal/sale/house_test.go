@@ -137,10 +137,16 @@ type house struct {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
+	return newHouseOf(t, store.Settings{})
+}
+
+// newHouseOf is newHouse with a store of some settings.
+func newHouseOf(t testing.TB, settings store.Settings) *house {
+	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "seckill.db")
 	storetest.Make(t, file, store.Open)
-	s, err := store.Open(context.Background(), "sqlite:"+file, false)
+	s, err := store.Open(context.Background(), "sqlite:"+file, settings)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	g, err := gate.OpenMemory(context.Background(), filepath.Join(dir, "gate.db"), 0)
@@ -156,8 +162,14 @@ func newHouse(t testing.TB) *house {
 // waits.
 func inBubble(t *testing.T, f func(t *testing.T, h *house)) {
 	t.Helper()
+	inBubbleOf(t, store.Settings{}, f)
+}
+
+// inBubbleOf is inBubble with a store of some settings.
+func inBubbleOf(t *testing.T, settings store.Settings, f func(t *testing.T, h *house)) {
+	t.Helper()
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { f(t, newHouse(t)) })
+	synctest.Test(t, func(t *testing.T) { f(t, newHouseOf(t, settings)) })
 }
 
 // draft is a sale of 10 units that is open now, for an hour.

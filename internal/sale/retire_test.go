@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/store"
 )
 
 // knows reports whether the gate itself can tell what became of a buyer's ticket.
@@ -33,8 +34,7 @@ func (h *house) bought(id seckill.SaleID, buyer string) {
 }
 
 func TestTheGateForgetsTheBuyersOfASaleThatClosedLongAgo(t *testing.T) {
-	inBubble(t, func(t *testing.T, h *house) {
-		h.store.Store.Retention = 5 * time.Minute
+	inBubbleOf(t, store.Settings{Retention: 5 * time.Minute}, func(t *testing.T, h *house) {
 		stop, _ := h.keeps()
 		defer stop()
 		soon, live := draft(), draft()
@@ -73,8 +73,7 @@ func TestTheGateForgetsTheBuyersOfASaleThatClosedLongAgo(t *testing.T) {
 }
 
 func TestAnOpenSaleThatIsEndedClosesThen(t *testing.T) {
-	inBubble(t, func(t *testing.T, h *house) {
-		h.store.Store.Retention = 5 * time.Minute
+	inBubbleOf(t, store.Settings{Retention: 5 * time.Minute}, func(t *testing.T, h *house) {
 		stop, _ := h.keeps()
 		defer stop()
 		d := draft()
@@ -104,8 +103,7 @@ func TestAnOpenSaleThatIsEndedClosesThen(t *testing.T) {
 // A change of a retired sale is a rebuild, and one that did not get through is made
 // good by the keeper, of whatever node.
 func TestAChangeOfARetiredSaleIsBroughtLater(t *testing.T) {
-	inBubble(t, func(t *testing.T, h *house) {
-		h.store.Store.Retention = 5 * time.Minute
+	inBubbleOf(t, store.Settings{Retention: 5 * time.Minute}, func(t *testing.T, h *house) {
 		stop, _ := h.keeps()
 		soon := draft()
 		soon.ClosesAt = time.Now().Add(time.Minute)

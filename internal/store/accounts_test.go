@@ -14,7 +14,7 @@ import (
 func TestNamesOfBeforeAreFolded(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "seckill.db")
-	s, err := Open(t.Context(), url, false)
+	s, err := Open(t.Context(), url, Settings{})
 	require.NoError(t, err)
 	require.NoError(t, s.Prepare(t.Context()))
 	for i, name := range []string{"Li.Wei", "li.wei", "li\tmei"} {
@@ -23,7 +23,7 @@ func TestNamesOfBeforeAreFolded(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 
-	s, err = Open(t.Context(), url, false)
+	s, err = Open(t.Context(), url, Settings{})
 	require.NoError(t, err)
 	defer s.Close()
 	require.NoError(t, s.Prepare(t.Context()))

@@ -126,7 +126,7 @@ func (t *tx) saleDamaged(id seckill.SaleID, err error) error {
 
 // putAside rings for a row, unless this node has for what it says.
 func (s *Store) putAside(table, id string, why error) {
-	if s.Aside == nil {
+	if s.settings.Aside == nil {
 		return
 	}
 	key := sha256.Sum256([]byte(table + "\x00" + id + "\x00" + why.Error()))
@@ -138,6 +138,6 @@ func (s *Store) putAside(table, id string, why error) {
 	s.asides[key] = struct{}{}
 	s.mu.Unlock()
 	if !rung {
-		s.Aside(table, id, why)
+		s.settings.Aside(table, id, why)
 	}
 }

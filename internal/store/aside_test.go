@@ -16,7 +16,7 @@ import (
 func testRulesThatCannotBeRead(t *testing.T, s *Store) {
 	ctx := t.Context()
 	var aside []string
-	s.Aside = func(table, id string, why error) { aside = append(aside, table+" "+id) }
+	s.settings.Aside = func(table, id string, why error) { aside = append(aside, table+" "+id) }
 	good, bad := aSale(t, s, 10), aSale(t, s, 10)
 	ruled := seckill.Access{TriesPerBuyer: 2}
 	_, err := s.UpdateSale(ctx, good.ID, func(sale *seckill.Sale) error { sale.Access = ruled; return nil })
@@ -64,7 +64,7 @@ func testRulesThatCannotBeRead(t *testing.T, s *Store) {
 func testRowsThatCannotBeRead(t *testing.T, s *Store) {
 	ctx := t.Context()
 	aside := map[string]int{}
-	s.Aside = func(table, id string, why error) {
+	s.settings.Aside = func(table, id string, why error) {
 		require.NotEmpty(t, id)
 		aside[table]++
 	}

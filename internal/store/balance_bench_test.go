@@ -17,7 +17,7 @@ import (
 //
 //	go test ./internal/store -run - -bench Balance -benchtime 20x
 func BenchmarkBalance(b *testing.B) {
-	lite, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), false)
+	lite, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), Settings{})
 	require.NoError(b, err)
 	defer lite.Close()
 	maria, _ := freshMySQL(b, stacktest.Own(b, stack.KindMariaDB))

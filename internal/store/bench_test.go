@@ -22,7 +22,7 @@ func BenchmarkSettleInto(b *testing.B) {
 	const batch = 1024
 	bench := func(s *Store, e *stack.Engine, keep bool) func(*testing.B) {
 		return func(b *testing.B) {
-			s.KeepEvents = keep
+			s.settings.KeepEvents = keep
 			sale := aSale(b, s, seckill.MaxTotal)
 			batches := make([][]seckill.Ticket, b.N)
 			for i := range batches {
@@ -39,7 +39,7 @@ func BenchmarkSettleInto(b *testing.B) {
 			}
 		}
 	}
-	lite, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), false)
+	lite, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), Settings{})
 	require.NoError(b, err)
 	defer lite.Close()
 	e := stacktest.Own(b, stack.KindMariaDB)
@@ -69,7 +69,7 @@ func cpuTime(t testing.TB, e *stack.Engine) float64 {
 //
 //	go test ./internal/store -run - -bench IdleLook
 func BenchmarkIdleLook(b *testing.B) {
-	s, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), false)
+	s, err := Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "s.db"), Settings{})
 	require.NoError(b, err)
 	defer s.Close()
 	require.NoError(b, s.Prepare(b.Context()))

@@ -137,7 +137,7 @@ func (t *tx) awake(ctx context.Context) (now time.Time, err error) {
 	if now, err = t.clock(ctx); err != nil {
 		return now, err
 	}
-	if t.s.Credit > 0 && !last.IsZero() && now.Sub(last) >= outageFrom {
+	if t.s.settings.Credit > 0 && !last.IsZero() && now.Sub(last) >= outageFrom {
 		return now, errOutage
 	}
 	return now, nil
@@ -168,7 +168,7 @@ func (s *Store) reckon(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		credit := min(now.Sub(last), s.Credit-time.Duration(given)*time.Millisecond)
+		credit := min(now.Sub(last), s.settings.Credit-time.Duration(given)*time.Millisecond)
 		if credit <= 0 {
 			return nil
 		}

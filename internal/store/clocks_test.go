@@ -20,7 +20,7 @@ func testMySQLClocksDifferElsewhere(t *testing.T, e *stack.Engine) {
 	behind.process = func() time.Time { return time.Now().Add(-90 * time.Second) }
 	nodes := map[string]*Store{"ahead": ahead, "behind": behind}
 	for name, s := range nodes {
-		s.Retention = 24 * time.Hour
+		s.settings.Retention = 24 * time.Hour
 		look := s.Pulse
 		if s == behind { // a node at which nobody pays only looks at the clock
 			look = s.Clock

@@ -24,14 +24,14 @@ const (
 )
 
 // keeps reports whether anybody wants events.
-func (s *Store) keeps() bool { return s.KeepEvents || len(s.HookTypes) > 0 }
+func (s *Store) keeps() bool { return s.settings.KeepEvents || len(s.settings.HookTypes) > 0 }
 
 // keptIn lists where events of a type are kept.
 func (s *Store) keptIn(kind string) (tables []string) {
-	if s.KeepEvents {
+	if s.settings.KeepEvents {
 		tables = append(tables, brokerEvents)
 	}
-	if slices.Contains(s.HookTypes, kind) {
+	if slices.Contains(s.settings.HookTypes, kind) {
 		tables = append(tables, webhookEvents)
 	}
 	return tables
@@ -199,8 +199,8 @@ func (s *Store) passingBad(ctx context.Context, read func() error) error {
 			return err
 		}
 		for _, id := range bad.ids {
-			if s.Aside != nil {
-				s.Aside(bad.table, fmt.Sprint(id), bad.why)
+			if s.settings.Aside != nil {
+				s.settings.Aside(bad.table, fmt.Sprint(id), bad.why)
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func testEvents(t *testing.T, s *Store) {
 	require.NoError(t, err)
 	require.Zero(t, oldest)
 
-	s.KeepEvents = true
+	s.settings.KeepEvents = true
 	s.now = func() time.Time { return time.Now().Add(time.Second) }
 	tickets := byID(someTickets(sale.ID, 3)) // the last is refused
 	mustSettle(t, s, tickets...)
@@ -108,7 +108,7 @@ func testEvents(t *testing.T, s *Store) {
 // Whatever rows events share, an order's come in the order of its states: also of
 // what few rows hold.
 func testEventsOfAnOrderKeepTheirOrder(t *testing.T, s *Store) {
-	s.KeepEvents = true
+	s.settings.KeepEvents = true
 	sale := aSale(t, s, seckill.MaxTotal)
 	tickets := byID(someTickets(sale.ID, 3*eventsTogether))
 	batches := [3][]seckill.Ticket{}
@@ -153,7 +153,7 @@ func testEventsOfAnOrderKeepTheirOrder(t *testing.T, s *Store) {
 
 // The most that a row can hold fits in, and comes out as it was.
 func testEventsFitTheirRow(t *testing.T, s *Store) {
-	s.KeepEvents = true
+	s.settings.KeepEvents = true
 	now := fromMS(ms(time.Now()))
 	var orders []seckill.Order
 	for range 2 * eventsTogether {
@@ -199,9 +199,9 @@ func testEventsOfAnOlderVersion(t *testing.T, s *Store) {
 // Rows that an older version wrote, one for each event, are sent too.
 func testEventsThatCannotBeRead(t *testing.T, s *Store) {
 	ctx := t.Context()
-	s.KeepEvents = true
+	s.settings.KeepEvents = true
 	var aside []string
-	s.Aside = func(table, id string, why error) {
+	s.settings.Aside = func(table, id string, why error) {
 		require.Error(t, why)
 		aside = append(aside, table+" "+id)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func testLedger(t *testing.T, s *shop) {
-	s.Credit = time.Hour
+	s.settings.Credit = time.Hour
 	sale, other := s.open(20), s.open(20)
 	beat := func() {
 		_, err := s.Pulse(t.Context())

@@ -55,7 +55,7 @@ func adminOf(t testing.TB, e *stack.Engine) *sql.DB {
 	t.Helper()
 	c, _, err := mysqlConfig(e.AdminURL())
 	require.NoError(t, err)
-	db, err := openSession(c, "READ COMMITTED")
+	db, err := openSession(c, "READ COMMITTED", connsMost/2)
 	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
 	return db

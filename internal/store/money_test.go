@@ -36,7 +36,7 @@ func init() {
 
 // The pulse stops for a while: whoever looks first gives the time back, once.
 func testOutage(t *testing.T, s *shop) {
-	s.Credit = time.Minute
+	s.settings.Credit = time.Minute
 	sale := s.open(10)
 	beat := func() {
 		t.Helper()
@@ -191,7 +191,7 @@ func testOrdersByState(t *testing.T, s *shop) {
 }
 
 func testFree(t *testing.T, s *shop) {
-	s.KeepEvents = true
+	s.settings.KeepEvents = true
 	sale, err := s.CreateSale(t.Context(), seckill.Sale{Title: "free", Currency: "CNY", Total: 3, LimitPerBuyer: 3, OpensAt: s.clock(), ClosesAt: s.clock().Add(time.Hour), HoldSeconds: 60})
 	require.NoError(t, err)
 	v := s.place(sale.ID, "ann", 2)

@@ -132,7 +132,7 @@ func testMySQLClocksDiffer(t *testing.T, e *stack.Engine) {
 		require.InDelta(t, after.Seconds(), at.Sub(now()).Seconds(), 60)
 	}
 	for i, s := range nodes {
-		s.Credit, s.HookTypes = time.Hour, []string{"order.placed", "order.paid"}
+		s.settings.Credit, s.settings.HookTypes = time.Hour, []string{"order.placed", "order.paid"}
 		_, err := s.Pulse(ctx)
 		require.NoError(t, err)
 		require.InDelta(t, map[int]float64{0: -1, 1: 1}[i]*far.Seconds(), s.Skew().Seconds(), 60)

@@ -37,19 +37,19 @@ const (
 	idleWait     = 90 * time.Second
 	connIdle     = 30 * time.Second // shorter: nobody takes up a connection that is about to end
 	connLife     = 5 * time.Minute  // so that connections follow a proxy to a new server
-	connsMost    = 32               // half of them write, half read; see Connections
+	connsMost    = 32               // unless Settings.Connections says otherwise: half of them write, half read
 	migrateWait  = 10 * time.Second // for another node's migrations
 	mysqlRows    = 1000             // in one statement: one round trip for a batch, far below max_allowed_packet
 	mysqlDefault = "3306"
 )
 
 // openMySQL makes the store of a mysql:// URL, without a connection.
-func openMySQL(raw string) (*Store, error) {
+func openMySQL(raw string, settings Settings) (*Store, error) {
 	c, where, err := mysqlConfig(raw)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{where: where, mostEligible: MaxEligible, dialect: dialect{
+	s := &Store{settings: settings, where: where, mostEligible: MaxEligible, dialect: dialect{
 		name:  "mysql",
 		goose: database.DialectMySQL,
 		class: classMySQL,
@@ -70,11 +70,12 @@ func openMySQL(raw string) (*Store, error) {
 		unpaid:      "unpaid_until > ?",
 		due:         "SELECT id, unpaid_until FROM tickets WHERE unpaid_until <= ? ORDER BY unpaid_until LIMIT ?",
 	}}
-	if s.w, err = openSession(c, "READ COMMITTED"); err != nil {
+	half := cmp.Or(settings.Connections, connsMost) / 2
+	if s.w, err = openSession(c, "READ COMMITTED", half); err != nil {
 		return nil, err
 	}
 	// What reads several tables reads them as of one moment.
-	if s.r, err = openSession(c, "REPEATABLE READ"); err != nil {
+	if s.r, err = openSession(c, "REPEATABLE READ", half); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.dialect.underLock = func(ctx context.Context, migrate func(*sql.DB) error) error { return migrateMySQL(ctx, c, migrate) }
@@ -147,7 +148,8 @@ type session struct {
 	begin []string
 }
 
-func openSession(c *mysql.Config, isolation string) (*sql.DB, error) {
+// openSession makes a pool of so many connections at most.
+func openSession(c *mysql.Config, isolation string, most int) (*sql.DB, error) {
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		return nil, fmt.Errorf("store: --store: %w", err)
@@ -159,23 +161,11 @@ func openSession(c *mysql.Config, isolation string) (*sql.DB, error) {
 		// By its statement: the variable has two names.
 		"SET SESSION TRANSACTION ISOLATION LEVEL " + isolation,
 	}})
-	db.SetMaxOpenConns(connsMost / 2)
-	db.SetMaxIdleConns(connsMost / 2)
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(connIdle)
 	db.SetConnMaxLifetime(connLife)
 	return db, nil
-}
-
-// Connections sets how many connections to a server the store keeps at most: half of
-// them write, half read. It is called before the store is used. SQLite has none.
-func (s *Store) Connections(most int) {
-	if s.dialect.name != "mysql" {
-		return
-	}
-	for _, db := range []*sql.DB{s.w, s.r} {
-		db.SetMaxOpenConns(most / 2)
-		db.SetMaxIdleConns(most / 2)
-	}
 }
 
 // Connect is part of driver.Connector.
@@ -199,7 +189,7 @@ func (s session) Connect(ctx context.Context) (driver.Conn, error) {
 func migrateMySQL(ctx context.Context, c *mysql.Config, migrate func(*sql.DB) error) error {
 	patient := c.Clone()
 	patient.ReadTimeout = 0 // a change of a big table takes its time
-	db, err := openSession(patient, "READ COMMITTED")
+	db, err := openSession(patient, "READ COMMITTED", connsMost/2)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func preparedMySQL(t testing.TB, url string) *Store {
 
 func openedMySQL(t testing.TB, url string) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), url, false)
+	s, err := Open(t.Context(), url, Settings{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -179,7 +179,7 @@ func TestMySQLURL(t *testing.T) {
 		"mysql://u:hunter2@host/db?multiStatements=true", "mysql://u:hunter2@host/db?clientFoundRows=false", "mysql://u:hunter2@host/db?tls=what",
 		"mysql://u:hunter2@host/db?timeout=soon", "postgres://u:hunter2@host/db", "hunter2", "", "sqlite:",
 	} {
-		_, err := Open(t.Context(), bad, false)
+		_, err := Open(t.Context(), bad, Settings{})
 		require.Error(t, err, bad)
 		require.Contains(t, err.Error(), "--store", bad)
 		require.NotContains(t, err.Error(), "hun", bad)

@@ -41,7 +41,7 @@ func TestMariaDBWithACAOfItsOwn(t *testing.T) {
 		require.NoError(t, db.QueryRowContext(t.Context(), "SHOW STATUS LIKE 'Ssl_cipher'").Scan(&name, &cipher))
 		require.NotEmpty(t, cipher, "the connection is encrypted")
 	}
-	strange, err := Open(t.Context(), e.URL()+"?ca="+url.QueryEscape(catest.New(t).CA), false)
+	strange, err := Open(t.Context(), e.URL()+"?ca="+url.QueryEscape(catest.New(t).CA), Settings{})
 	require.NoError(t, err)
 	t.Cleanup(func() { strange.Close() })
 	require.ErrorContains(t, strange.Prepare(t.Context()), "certificate signed by unknown authority")
@@ -50,14 +50,10 @@ func TestMariaDBWithACAOfItsOwn(t *testing.T) {
 // Of the connections that a node may have half write and half read.
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
-	s, err := openMySQL("mysql://u:p@127.0.0.1:1/db")
-	require.NoError(t, err)
-	t.Cleanup(func() { s.Close() })
-	for _, c := range [][2]int{{0, connsMost / 2}, {10, 5}} {
-		most, each := c[0], c[1]
-		if most > 0 {
-			s.Connections(most)
-		}
+	for most, each := range map[int]int{0: connsMost / 2, 10: 5} {
+		s, err := Open(t.Context(), "mysql://u:p@127.0.0.1:1/db", Settings{Connections: most})
+		require.NoError(t, err)
+		t.Cleanup(func() { s.Close() })
 		require.Equal(t, []int{each, each}, []int{s.w.Stats().MaxOpenConnections, s.r.Stats().MaxOpenConnections})
 	}
 }

@@ -28,7 +28,7 @@ func TestAHangingMariaDBCountsAgainstNoBuyer(t *testing.T) {
 	var nodes []*Store
 	for range 3 {
 		s := preparedMySQL(t, e.URL())
-		s.Credit = time.Hour
+		s.settings.Credit = time.Hour
 		nodes = append(nodes, s)
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -89,7 +89,7 @@ func testEarly(t *testing.T, s *shop) {
 }
 
 func testEventPayments(t *testing.T, s *shop) {
-	s.KeepEvents = true
+	s.settings.KeepEvents = true
 	sale := s.open(10)
 	v := s.place(sale.ID, "ann", 1)
 	s.captures("e1", v.ID, "of a wrong amount", 101)

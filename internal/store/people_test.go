@@ -239,14 +239,14 @@ func testLog(t *testing.T, s *shop) {
 func TestNumbersInBetweenAreMigrated(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "seckill.db")
-	s, err := Open(t.Context(), url, false)
+	s, err := Open(t.Context(), url, Settings{})
 	require.NoError(t, err)
 	for _, q := range []string{"DROP TABLE admin_log", "DELETE FROM goose_db_version WHERE version_id = 31"} {
 		_, err = s.w.ExecContext(t.Context(), q)
 		require.NoError(t, err)
 	}
 	require.NoError(t, s.Close())
-	s, err = Open(t.Context(), url, false)
+	s, err = Open(t.Context(), url, Settings{})
 	require.NoError(t, err)
 	defer s.Close()
 	_, err = s.LogEntries(t.Context(), seckill.LogFilter{Max: 1})

@@ -29,7 +29,7 @@ func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 		s.LatePayment = seckill.LateRetake
 	}
 	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
-	s.Retired = t.s.Retention > 0 && !t.s.Now().Before(s.ClosesAt.Add(t.s.Retention))
+	s.Retired = t.s.settings.Retention > 0 && !t.s.Now().Before(s.ClosesAt.Add(t.s.settings.Retention))
 	return s, err
 }
 

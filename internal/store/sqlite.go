@@ -18,11 +18,11 @@ import (
 )
 
 // openSQLite opens the database in file, which only this machine may use.
-func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error) {
+func openSQLite(ctx context.Context, file string, settings Settings) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{where: "sqlite:" + file, mostEligible: MaxEligible, dialect: dialect{
+	s := &Store{settings: settings, where: "sqlite:" + file, mostEligible: MaxEligible, dialect: dialect{
 		name:        "sqlite",
 		goose:       database.DialectSQLite3,
 		class:       classSQLite,
@@ -43,7 +43,7 @@ func openSQLite(ctx context.Context, file string, exclusive bool) (*Store, error
 		},
 		due: "SELECT id, expires_at FROM tickets WHERE state = 'unpaid' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
 	}, now: time.Now, stmts: map[stmtKey]*sql.Stmt{}}
-	if exclusive {
+	if settings.Exclusive {
 		release, err := leaseSQLite(ctx, file+".lease")
 		if err != nil {
 			return nil, err

@@ -17,13 +17,13 @@ import (
 func TestASecondNodeIsRefusedAndToldWhatToDo(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "seckill.db")
-	first, err := Open(t.Context(), "sqlite:"+file, true)
+	first, err := Open(t.Context(), "sqlite:"+file, Settings{Exclusive: true})
 	require.NoError(t, err)
-	_, err = Open(t.Context(), "sqlite:"+file, true)
+	_, err = Open(t.Context(), "sqlite:"+file, Settings{Exclusive: true})
 	for _, hint := range []string{filepath.Dir(file), fmt.Sprint("process ", os.Getpid()), "--data-dir"} {
 		require.ErrorContains(t, err, hint)
 	}
-	beside, err := Open(t.Context(), "sqlite:"+file, false)
+	beside, err := Open(t.Context(), "sqlite:"+file, Settings{})
 	require.NoError(t, err, "a command beside the node needs no lease")
 	require.NoError(t, beside.Close())
 	require.NoError(t, first.Close())
@@ -34,12 +34,12 @@ func TestALeaseOutlivesTheContextOfTheStart(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "seckill.db")
 	ctx, cancel := context.WithCancel(t.Context())
-	s, err := Open(ctx, "sqlite:"+file, true)
+	s, err := Open(ctx, "sqlite:"+file, Settings{Exclusive: true})
 	require.NoError(t, err)
 	defer s.Close()
 	cancel()
 	require.NoError(t, s.Ping(t.Context()))
-	_, err = Open(t.Context(), "sqlite:"+file, true)
+	_, err = Open(t.Context(), "sqlite:"+file, Settings{Exclusive: true})
 	require.Error(t, err)
 }
 
@@ -48,12 +48,12 @@ func TestAStoreThatCannotBeOpenedKeepsNothing(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "seckill.db")
 	require.NoError(t, os.Mkdir(file, 0o700))
-	_, err := Open(t.Context(), "sqlite:"+file, true)
+	_, err := Open(t.Context(), "sqlite:"+file, Settings{Exclusive: true})
 	require.ErrorContains(t, err, file)
 	require.NoError(t, os.Remove(file))
 	sqliteAt(t, file) // the lease was given back
 	for _, url := range []string{"", "sqlite:", "sqlite", "postgres://x"} {
-		_, err := Open(t.Context(), url, true)
+		_, err := Open(t.Context(), url, Settings{Exclusive: true})
 		assert.Error(t, err, url)
 	}
 }
@@ -61,7 +61,7 @@ func TestAStoreThatCannotBeOpenedKeepsNothing(t *testing.T) {
 func TestWhatWasCommittedIsThereAfterwards(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "a folder", "秒杀 100%?.db")
-	s, err := Open(t.Context(), "sqlite:"+file, true)
+	s, err := Open(t.Context(), "sqlite:"+file, Settings{Exclusive: true})
 	require.NoError(t, err)
 	shop := newShop(t, s)
 	sale := shop.open(3)
@@ -80,7 +80,7 @@ func TestWhatWasCommittedIsThereAfterwards(t *testing.T) {
 func TestTheNextNodeTakesTheLeasesOfTheOneThatDied(t *testing.T) {
 	t.Parallel()
 	file, ctx := filepath.Join(t.TempDir(), "seckill.db"), t.Context()
-	one, err := Open(ctx, "sqlite:"+file, true)
+	one, err := Open(ctx, "sqlite:"+file, Settings{Exclusive: true})
 	require.NoError(t, err)
 	require.NoError(t, one.Prepare(ctx))
 	who, err := one.Identity(ctx)
@@ -138,7 +138,7 @@ func TestABatchNamesTheSaleThatCannotBeRead(t *testing.T) {
 	s := sqliteAt(t, filepath.Join(t.TempDir(), "seckill.db"))
 	ctx := t.Context()
 	var aside []string
-	s.Aside = func(table, id string, why error) { aside = append(aside, table+" "+id) }
+	s.settings.Aside = func(table, id string, why error) { aside = append(aside, table+" "+id) }
 	good, bad := aSale(t, s, 10), aSale(t, s, 10)
 	tickets := append(someTickets(good.ID, 2), someTickets(bad.ID, 2)...)
 	for _, damage := range []string{"UPDATE sales SET price = 'free' WHERE id = ?", "UPDATE sales SET price = 1, hold_seconds = 'long' WHERE id = ?"} {

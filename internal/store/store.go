@@ -33,27 +33,36 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
+// Settings are what a store is opened with. Without any it keeps no events, retires no
+// sale and gives no time back.
+type Settings struct {
+	// Exclusive takes the lease that keeps a second node from serving on embedded parts.
+	// Only SQLite has it; for MySQL see Lease.
+	Exclusive bool
+	// Connections are the most connections to a server: half of them write, half read; 0
+	// for connsMost. SQLite has none.
+	Connections int
+	// KeepEvents makes every placed order and every change of one leave an event
+	// for others (see Events), in the same transaction.
+	KeepEvents bool
+	// HookTypes are the types of events that are kept for the receivers of webhooks (see
+	// SpreadEvents), in the same way.
+	HookTypes []string
+	// Retention is how long after its end a sale is retired, 0 for never.
+	Retention time.Duration
+	// Credit is the most time that outages of a day give back to the buyers who could
+	// not pay meanwhile, 0 for none.
+	Credit time.Duration
+	// Aside hears of every row that could not be read and was put aside: its table and
+	// its id (see aside.go); nil: nobody hears of it.
+	Aside func(table, id string, why error)
+}
+
 // Store is one database. It is safe for concurrent use. Every method that
 // cannot reach the database returns an error that wraps seckill.ErrUnavailable,
 // and so does every method before Prepare has succeeded.
 type Store struct {
-	// KeepEvents makes every placed order and every change of one leave an event
-	// for others (see Events), in the same transaction. It is set before the store
-	// is used.
-	KeepEvents bool
-	// HookTypes are the types of events that are kept for the receivers of webhooks (see
-	// SpreadEvents), in the same way. They are set before the store is used.
-	HookTypes []string
-	// Retention is how long after its end a sale is retired, 0 for never. It is set
-	// before the store is used.
-	Retention time.Duration
-	// Credit is the most time that outages of a day give back to the buyers who could
-	// not pay meanwhile, 0 for none. It is set before the store is used.
-	Credit time.Duration
-
-	// Aside hears of every row that could not be read and was put aside: its table and
-	// its id (see aside.go). It is set before the store is used; nil: nobody hears of it.
-	Aside func(table, id string, why error)
+	settings Settings
 
 	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
 	dialect dialect
@@ -116,15 +125,13 @@ var (
 // Open opens the database at url, "sqlite:FILE" or
 // "mysql://user:pass@host:port/db[?parameters]".
 //
-// A SQLite store is ready for use. With exclusive set it also takes the lease
-// that keeps a second node from serving on embedded parts. A MySQL store may be
-// down when it is opened: Prepare must succeed before it is used, and Lease
-// keeps other nodes away where that is wanted.
-func Open(ctx context.Context, url string, exclusive bool) (*Store, error) {
+// A SQLite store is ready for use. A MySQL store may be down when it is opened:
+// Prepare must succeed before it is used.
+func Open(ctx context.Context, url string, settings Settings) (*Store, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch {
 	case scheme == "sqlite" && rest != "":
-		s, err := openSQLite(ctx, rest, exclusive)
+		s, err := openSQLite(ctx, rest, settings)
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +140,7 @@ func Open(ctx context.Context, url string, exclusive bool) (*Store, error) {
 		}
 		return s, nil
 	case scheme == "mysql":
-		return openMySQL(url)
+		return openMySQL(url, settings)
 	}
 	// The URL is not repeated: it may hold a password.
 	return nil, errors.New("store: --store must be sqlite:FILE or mysql://user:pass@host:port/db")

@@ -252,7 +252,7 @@ func sqliteAt(t testing.TB, file string) *Store {
 	if _, err := os.Stat(file); err != nil { // it is the first one to open the file
 		storetest.Make(t, file, Open)
 	}
-	s, err := Open(context.Background(), "sqlite:"+file, true)
+	s, err := Open(context.Background(), "sqlite:"+file, Settings{Exclusive: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
@@ -350,7 +350,7 @@ func testApplied(t *testing.T, s *shop) {
 }
 
 func testRetired(t *testing.T, s *shop) {
-	s.Retention = time.Minute
+	s.settings.Retention = time.Minute
 	sale := s.open(5)
 	s.place(sale.ID, "ann", 2)
 	rebuilt := func(outbox ...seckill.Ticket) seckill.Snapshot {

@@ -66,12 +66,12 @@ func testSpread(t *testing.T, s *shop) {
 	sale := s.open(100)
 	v := s.place(sale.ID, "ann", 1)
 	require.Zero(t, s.rowsOf("webhook_events")+s.rowsOf("events"), "nobody wants any")
-	s.HookTypes = []string{"order.paid"}
+	s.settings.HookTypes = []string{"order.paid"}
 	w := s.place(sale.ID, "bob", 1)
 	require.Zero(t, s.rowsOf("webhook_events")+s.rowsOf("events"), "nobody wants those of placed orders")
 	s.become(seckill.Paid, v)
 	require.Equal(t, 1, s.rowsOf("webhook_events"))
-	s.KeepEvents = true
+	s.settings.KeepEvents = true
 	s.become(seckill.Paid, w)
 	require.Equal(t, []int{2, 1}, []int{s.rowsOf("webhook_events"), s.rowsOf("events")}, "the broker and the receivers forget theirs apart")
 
@@ -92,7 +92,7 @@ func testSpread(t *testing.T, s *shop) {
 }
 
 func testDeliveries(t *testing.T, s *shop) {
-	s.HookTypes = seckill.EventTypes
+	s.settings.HookTypes = seckill.EventTypes
 	sale := s.open(100)
 	v, w, x := s.place(sale.ID, "ann", 1), s.place(sale.ID, "bob", 1), s.place(sale.ID, "cid", 1)
 	s.become(seckill.Paid, v)
@@ -139,7 +139,7 @@ func testDeliveries(t *testing.T, s *shop) {
 }
 
 func testReplay(t *testing.T, s *shop) {
-	s.HookTypes = []string{"order.placed"}
+	s.settings.HookTypes = []string{"order.placed"}
 	sale := s.open(seckill.MaxTotal)
 	var tickets []seckill.Ticket
 	for range replayTogether/64 + 2 {
@@ -206,8 +206,8 @@ func testReplay(t *testing.T, s *shop) {
 
 // An order gives back two cents at a time: each part is told, in its place.
 func testManyParts(t *testing.T, s *shop) {
-	s.HookTypes = []string{"order.paid", "order.partly_refunded", "order.refunded"}
-	s.KeepEvents = true
+	s.settings.HookTypes = []string{"order.paid", "order.partly_refunded", "order.refunded"}
+	s.settings.KeepEvents = true
 	sale := s.open(10)
 	v := s.place(sale.ID, "ann", 5)
 	s.become(seckill.Paid, v)
@@ -251,9 +251,9 @@ func TestTheStepsOfPartsRise(t *testing.T) {
 }
 
 func testUnspreadable(t *testing.T, s *shop) {
-	s.HookTypes = []string{"order.placed"}
+	s.settings.HookTypes = []string{"order.placed"}
 	var aside []string
-	s.Aside = func(table, id string, why error) {
+	s.settings.Aside = func(table, id string, why error) {
 		require.ErrorIs(t, why, errDuplicate)
 		aside = append(aside, table+" "+id)
 	}

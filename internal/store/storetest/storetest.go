@@ -22,7 +22,7 @@ type Store interface{ Close() error }
 
 // Make writes an empty database to file, for store.Open, which is given as open: it finds
 // nothing to migrate there.
-func Make[S Store](t testing.TB, file string, open func(ctx context.Context, url string, exclusive bool) (S, error)) {
+func Make[S Store, Settings any](t testing.TB, file string, open func(ctx context.Context, url string, settings Settings) (S, error)) {
 	t.Helper()
 	content, err := template(open)
 	if err == nil {
@@ -33,7 +33,7 @@ func Make[S Store](t testing.TB, file string, open func(ctx context.Context, url
 	}
 }
 
-func template[S Store](open func(context.Context, string, bool) (S, error)) ([]byte, error) {
+func template[S Store, Settings any](open func(context.Context, string, Settings) (S, error)) ([]byte, error) {
 	migrated.Lock()
 	defer migrated.Unlock()
 	if migrated.file != nil {
@@ -45,7 +45,8 @@ func template[S Store](open func(context.Context, string, bool) (S, error)) ([]b
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "seckill.db")
-	s, err := open(context.Background(), "sqlite:"+file, false)
+	var none Settings
+	s, err := open(context.Background(), "sqlite:"+file, none)
 	if err != nil {
 		return nil, err
 	}
