@@ -250,7 +250,7 @@ func TestTheBalanceFindsEachFault(t *testing.T) {
 	redis, err := rueidis.NewClient(options)
 	require.NoError(t, err)
 	t.Cleanup(redis.Close)
-	g, err := redisgate.Open(url, 0, slog.New(slog.DiscardHandler))
+	g, err := redisgate.Open(redisgate.Settings{Address: url, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	findsEach(t, planted{gate: g, redis: redis}, faults, g.Run)
 }

@@ -78,18 +78,17 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		}
 		n.gate, n.closers = m, append(n.closers, m.Close)
 	default:
-		g, err := redisgate.Open(string(c.Gate), c.Limits.Outbox, n.log)
-		if err != nil {
-			return err
-		}
-		g.Sealed(n.seals)
-		g.Crosschecked(n.store.Outcome, n.strangers)
-		g.Connections(c.Redis.Connections)
 		name, err := nodeName(c.DataDir)
 		if err != nil {
 			return err
 		}
-		g.Named(name)
+		g, err := redisgate.Open(redisgate.Settings{
+			Address: string(c.Gate), Outbox: c.Limits.Outbox, Connections: c.Redis.Connections, Node: name,
+			Seals: n.seals, Outcome: n.store.Outcome, Strangers: n.strangers, Log: n.log,
+		})
+		if err != nil {
+			return err
+		}
 		n.gate, n.redis = g, g
 	}
 

@@ -226,7 +226,7 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 // startsWithout runs a gate that can reach all buckets but so many.
 func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Gate {
 	t.Helper()
-	g, err := Open(c.URL(), 0, slog.New(slog.DiscardHandler))
+	g, err := Open(Settings{Address: c.URL(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})

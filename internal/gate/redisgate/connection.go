@@ -23,15 +23,14 @@ const (
 // one for a call of 2,000 commands or more, and waits when all are in use.
 const longPool = 4
 
-// Connections sets how many connections all calls share, a power of two; 0: what the
-// client takes, by the cores, 4 at most. It is called before Run.
-func (g *Gate) Connections(n int) {
-	g.options.BlockingPoolSize = longPool
+// share sets how many connections all calls share, see Settings.Connections.
+func share(options *rueidis.ClientOption, n int) {
+	options.BlockingPoolSize = longPool
 	switch {
 	case n == 1:
-		g.options.PipelineMultiplex = -1
+		options.PipelineMultiplex = -1
 	case n > 1:
-		g.options.PipelineMultiplex = bits.Len(uint(n)) - 1
+		options.PipelineMultiplex = bits.Len(uint(n)) - 1
 	}
 }
 

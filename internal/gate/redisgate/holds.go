@@ -23,13 +23,6 @@ import (
 // formedMost is how many sales a node remembers to have sealed holds.
 const formedMost = 100_000
 
-// Crosschecked says whom to ask about a hold without a seal that is known here: the store
-// about the outcome of a ticket, and whether other nodes have a secret that is not known
-// here. It is called before Run.
-func (g *Gate) Crosschecked(outcome func(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error), strangers func(ctx context.Context) (bool, error)) {
-	g.outcome, g.strangers = outcome, strangers
-}
-
 // asked is the seal of what the buyer of a ticket asked for.
 func (g *Gate) asked(t seckill.Ticket) seckill.Seal {
 	t.Seq, t.At, t.Version = 0, time.Time{}, 0

@@ -43,12 +43,12 @@ func TestAForgedHoldIsNotBelieved(t *testing.T) {
 		for _, reader := range []string{"reserve", "find", "audit", "count"} {
 			t.Run(name+"/"+reader, func(t *testing.T) {
 				t.Parallel()
-				g := freshGate(t, 100)
 				unknown := fmt.Errorf("no such ticket: %w", seckill.ErrNotFound)
-				g.Crosschecked(func(context.Context, seckill.SaleID, string, string) (seckill.Outcome, error) {
-					return seckill.Outcome{}, unknown
-				},
-					func(context.Context) (bool, error) { return false, nil })
+				g := freshGateOf(t, Settings{Outbox: 100,
+					Outcome: func(context.Context, seckill.SaleID, string, string) (seckill.Outcome, error) {
+						return seckill.Outcome{}, unknown
+					},
+					Strangers: func(context.Context) (bool, error) { return false, nil }})
 				sale := onSale(t, g, 50)
 				ann := admit(t, g, sale.ID, "ann")
 				own, err := do(t, g, "HGET", g.holdsKey(sale.ID), "ann").ToString()
@@ -145,14 +145,15 @@ func TestARefusalReturnsTheUnitsOfItsTicket(t *testing.T) {
 // anything while they cannot be asked.
 func TestAHoldIsCrossChecked(t *testing.T) {
 	t.Parallel()
-	g := freshGate(t, 100)
-	sale := onSale(t, g, 50)
-	id := seckill.NewTicketID(time.Now())
 	var says error
 	others := false
-	g.Crosschecked(func(_ context.Context, s seckill.SaleID, buyer, ticket string) (seckill.Outcome, error) {
-		return seckill.Outcome{Ticket: seckill.Ticket{ID: ticket, Sale: s, Buyer: buyer, Quantity: 1}}, says
-	}, func(context.Context) (bool, error) { return others, nil })
+	g := freshGateOf(t, Settings{Outbox: 100,
+		Outcome: func(_ context.Context, s seckill.SaleID, buyer, ticket string) (seckill.Outcome, error) {
+			return seckill.Outcome{Ticket: seckill.Ticket{ID: ticket, Sale: s, Buyer: buyer, Quantity: 1}}, says
+		},
+		Strangers: func(context.Context) (bool, error) { return others, nil }})
+	sale := onSale(t, g, 50)
+	id := seckill.NewTicketID(time.Now())
 	first := "o" + id + ",1,5,-"
 	require.NoError(t, do(t, g, "HSET", g.holdsKey(sale.ID), "ann", first).Error())
 	a, err := g.Reserve(t.Context(), sale.ID, "ann", 1)
@@ -164,9 +165,9 @@ func TestAHoldIsCrossChecked(t *testing.T) {
 	require.Zero(t, asides(t, g, "holds"))
 
 	mine := g.seals
-	g.Sealed(sealsOf(t, "the next secret"))
+	g.seals = sealsOf(t, "the next secret")
 	bob := admit(t, g, sale.ID, "bob")
-	g.Sealed(mine)
+	g.seals = mine
 	others = true
 	a, err = g.Reserve(t.Context(), sale.ID, "bob", 1)
 	require.NoError(t, err)

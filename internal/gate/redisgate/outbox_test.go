@@ -22,9 +22,8 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	t.Parallel()
 	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
 	other := runGate(t, url, prefix, 10)
-	stopping, err := Open(url, 10, slog.New(slog.DiscardHandler))
+	stopping, err := Open(Settings{Address: url, Outbox: 10, Seals: sealsOf(t, "the tests' secret"), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	stopping.Sealed(sealsOf(t, "the tests' secret"))
 	stopping.prefix = prefix
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan struct{})
@@ -162,8 +161,10 @@ func TestABucketThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
 func TestANodeThatIsBackTakesItsOwnAtOnce(t *testing.T) {
 	t.Parallel()
 	url, prefix := stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":"
-	named := func(name string) func(*Gate) { return func(g *Gate) { g.Named(name) } }
-	killed := runGate(t, url, prefix, 10, named("the node")) // it lives on, and does nothing any more
+	named := func(name string) *Gate {
+		return runGateOf(t, Settings{Address: url, Outbox: 10, Node: name}, prefix)
+	}
+	killed := named("the node") // it lives on, and does nothing any more
 	ctx := t.Context()
 	sale := onSale(t, killed, 5)
 	var admitted []string
@@ -176,12 +177,12 @@ func TestANodeThatIsBackTakesItsOwnAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, taken, 3)
 
-	back := runGate(t, url, prefix, 10, named("the node"))
+	back := named("the node")
 	again, err := back.take(ctx, 10)
 	require.NoError(t, err)
 	require.Equal(t, admitted, gatetest.IDs(again))
 	// Another one waits for its claim.
-	other := runGate(t, url, prefix, 10, named("another node"))
+	other := named("another node")
 	none, err := other.take(ctx, 10)
 	require.NoError(t, err)
 	require.Empty(t, none)

@@ -40,6 +40,32 @@ import (
 	"seckill/internal/gate"
 )
 
+// Settings are what a gate is opened with.
+type Settings struct {
+	// Address is where Redis is: redis://user:password@host:port/db, with TLS rediss://…,
+	// with an own CA rediss://…?ca=FILE.
+	Address string
+	// Outbox is the most tickets without an outcome in each bucket, so that one hot sale may
+	// fill its own; 0 for gate.OutboxLimit.
+	Outbox int
+	// Connections are how many connections all calls share, a power of two; 0: what the
+	// client takes, by the cores, 4 at most.
+	Connections int
+	// Node is the name of this node among the readers of the outbox. One that had the name
+	// before reads again at once what it had been given and not sent when it died. Empty: a
+	// name that nobody has had.
+	Node string
+	// Seals seal the tickets that the gate admits; what is in the outbox without one of them
+	// is put aside. nil: tickets are not sealed, in tests.
+	Seals *seckill.Seals
+	// Outcome is what the store says of a ticket, for a hold without a seal that is known
+	// here; nil: nobody can be asked.
+	Outcome func(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
+	// Strangers tells whether other nodes have a secret that is not known here; nil: none.
+	Strangers func(ctx context.Context) (bool, error)
+	Log       *slog.Logger
+}
+
 // Gate is the gate that several nodes share. Every decision is one Lua script;
 // the keys of a sale share one of 16 hash tags, so that it works on a cluster.
 // A missing key means closed: the state is rebuilt, never guessed.
@@ -48,25 +74,24 @@ import (
 // one fails at once until it answers again. On a cluster each bucket has its own:
 // a master that is gone closes its sales and no others.
 type Gate struct {
-	flags   *gate.Flags
-	waiters gate.Waiters
-	options rueidis.ClientOption
-	where   string // for messages, without secrets
-	prefix  string // of every key
-	limit   int    // tickets without an outcome, in each bucket: one hot sale may fill its own
-	node    string // this node's name among the readers of the outbox
-	log     *slog.Logger
-	seals   *seckill.Seals // nil: tickets are not sealed, in tests
-	// outcome is what the store says of a ticket, for a hold without a seal that is known
-	// here; nil: nobody can be asked. See Crosschecked.
-	outcome func(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
-	// strangers tells whether other nodes have a secret that is not known here; nil: none.
+	// What Settings say: limit is Outbox.
+	limit     int
+	node      string
+	seals     *seckill.Seals
+	outcome   func(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
 	strangers func(ctx context.Context) (bool, error)
-	asides    map[string]prometheus.Counter
-	full      atomic.Int64     // when Redis last had no memory for somebody, in nanoseconds since 1970
-	skewed    atomic.Bool      // a call came too late by Redis' clock, or a command had no master: Run then asks Redis for its time again at once
-	patience  time.Duration    // for one call
-	clock     func() time.Time // instead of Redis' clock, in tests; else nil
+	log       *slog.Logger
+
+	flags    *gate.Flags
+	waiters  gate.Waiters
+	options  rueidis.ClientOption
+	where    string // for messages, without secrets
+	prefix   string // of every key
+	asides   map[string]prometheus.Counter
+	full     atomic.Int64     // when Redis last had no memory for somebody, in nanoseconds since 1970
+	skewed   atomic.Bool      // a call came too late by Redis' clock, or a command had no master: Run then asks Redis for its time again at once
+	patience time.Duration    // for one call
+	clock    func() time.Time // instead of Redis' clock, in tests; else nil
 
 	client   atomic.Pointer[rueidis.Client]
 	cluster  atomic.Bool
@@ -107,11 +132,10 @@ func cutCA(address string) (rest, file string) {
 	return u.String(), file
 }
 
-// Open returns the gate at an address (redis://user:password@host:port/db, with TLS
-// rediss://…, with an own CA rediss://…?ca=FILE). It does not need Redis to be there yet: Run connects. limit is the most tickets without
-// an outcome, 0 for gate.OutboxLimit.
-func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
-	address, own := cutCA(address)
+// Open returns the gate at an address. It does not need Redis to be there yet: Run
+// connects.
+func Open(s Settings) (*Gate, error) {
+	address, own := cutCA(s.Address)
 	options, err := rueidis.ParseURL(address)
 	if err == nil && own != "" {
 		if options.TLSConfig == nil {
@@ -124,9 +148,7 @@ func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
 	if err != nil {
 		return nil, errors.New("gate: the address is not of the form redis://user:password@host:port/db (check --gate)")
 	}
-	if limit <= 0 {
-		limit = gate.OutboxLimit
-	}
+	share(&options, s.Connections)
 	options.DisableCache = true
 	options.DisableRetry = true // the client must not repeat a command whose outcome is unknown: our caller does, with the same ticket
 	options.ConnWriteTimeout = callTimeout
@@ -134,13 +156,24 @@ func Open(address string, limit int, log *slog.Logger) (*Gate, error) {
 	options.ClientName = "seckill"
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Gate{
-		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout, limit: limit, node: rand.Text(), log: log,
+		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout,
+		limit: s.Outbox, node: s.Node, log: s.Log, seals: s.Seals, outcome: s.Outcome, strangers: s.Strangers,
 		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds"), "stops": gate.NewAside("stops")},
 		lost:   duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{}, formed: map[seckill.SaleID]struct{}{},
 	}
 	for i := range g.breakers {
 		g.breakers[i].down.Store(&notYet)
+	}
+	if g.limit <= 0 {
+		g.limit = gate.OutboxLimit
+	}
+	if g.node == "" {
+		g.node = rand.Text()
+		return g, nil
+	}
+	for b := range g.rereadFrom {
+		g.rereadFrom[b] = "0"
 	}
 	return g, nil
 }

@@ -100,10 +100,16 @@ func gateAt(t testing.TB, url, prefix string, limit int, c *gatetest.Clock) gate
 // test sets otherwise is set before Run, which reads it.
 func runGate(t testing.TB, url, prefix string, limit int, set ...func(*Gate)) *Gate {
 	t.Helper()
-	g, err := Open(url, limit, slog.New(slog.DiscardHandler))
+	return runGateOf(t, Settings{Address: url, Outbox: limit}, prefix, set...)
+}
+
+// runGateOf is runGate with other settings. Its log and its seals are the tests'.
+func runGateOf(t testing.TB, s Settings, prefix string, set ...func(*Gate)) *Gate {
+	t.Helper()
+	s.Log, s.Seals = slog.New(slog.DiscardHandler), sealsOf(t, "the tests' secret")
+	g, err := Open(s)
 	require.NoError(t, err)
 	g.prefix, g.patience = prefix, time.Minute // the machine may be busy
-	g.Sealed(sealsOf(t, "the tests' secret"))
 	for _, f := range set {
 		f(g)
 	}
@@ -185,10 +191,7 @@ func TestConnectionsAreAsManyAsSaid(t *testing.T) {
 			t.Parallel()
 			name := "seckill-" + strings.ToLower(rand.Text()[:8])
 			redis := stacktest.Shared(t, stack.KindRedis)
-			g := runGate(t, redis.URL(), "seckill:"+name+":", 10, func(g *Gate) {
-				g.options.ClientName = name
-				g.Connections(n)
-			})
+			g := runGateOf(t, Settings{Address: redis.URL(), Outbox: 10, Connections: n}, "seckill:"+name+":", func(g *Gate) { g.options.ClientName = name })
 			count := func() int {
 				list, err := redis.AskRedis(t.Context(), "CLIENT", "LIST")
 				require.NoError(t, err)

@@ -3,7 +3,6 @@ package redisgate
 import (
 	"crypto/rand"
 	"crypto/tls"
-	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -28,14 +27,14 @@ func TestRedisWithACAOfItsOwn(t *testing.T) {
 	g := runGate(t, u.String(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
 	until(t, "it answers over TLS", func() bool { return g.Ping(t.Context()) == nil })
 
-	_, err = Open("redis://"+address+"?ca="+url.QueryEscape(file), 0, slog.New(slog.DiscardHandler))
+	_, err = Open(Settings{Address: "redis://" + address + "?ca=" + url.QueryEscape(file)})
 	require.ErrorContains(t, err, "redis.ca_file needs TLS: write rediss://")
-	_, err = Open("rediss://"+address+"?ca=/nowhere", 0, slog.New(slog.DiscardHandler))
+	_, err = Open(Settings{Address: "rediss://" + address + "?ca=/nowhere"})
 	require.ErrorContains(t, err, "redis.ca_file")
 
 	t.Log("without it nobody vouches for the certificate")
 	u.RawQuery = ""
-	strange, err := Open(u.String(), 0, slog.New(slog.DiscardHandler))
+	strange, err := Open(Settings{Address: u.String()})
 	require.NoError(t, err)
 	c, err := tls.Dial("tcp", address, strange.options.TLSConfig)
 	if err == nil {

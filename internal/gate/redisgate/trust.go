@@ -17,20 +17,6 @@ import (
 // asideMost is the most entries kept aside in each bucket; older ones go.
 const asideMost = 10_000
 
-// Sealed makes the gate seal the tickets that it admits, and put aside what it finds in
-// the outbox without a seal of its own. It is called before Run.
-func (g *Gate) Sealed(seals *seckill.Seals) { g.seals = seals }
-
-// Named gives this node a name among the readers of the outbox that it had before: what
-// it had been given and not sent when it died it reads again at once. It is called before
-// Run.
-func (g *Gate) Named(node string) {
-	g.node = node
-	for b := range g.rereadFrom {
-		g.rereadFrom[b] = "0"
-	}
-}
-
 // found is a ticket of the outbox and where it stands.
 type found struct {
 	seckill.Ticket

@@ -20,7 +20,14 @@ import (
 
 func freshGate(t testing.TB, limit int) *Gate {
 	t.Helper()
-	return runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", limit)
+	return freshGateOf(t, Settings{Outbox: limit})
+}
+
+// freshGateOf is freshGate with other settings.
+func freshGateOf(t testing.TB, s Settings) *Gate {
+	t.Helper()
+	s.Address = stacktest.Shared(t, stack.KindRedis).URL()
+	return runGateOf(t, s, "seckill:"+strings.ToLower(rand.Text()[:12])+":")
 }
 
 // do is a command of somebody who may write to the gate's Redis.
@@ -171,13 +178,12 @@ func swept(t testing.TB, g *Gate, b int) (tickets []seckill.Ticket, err error) {
 // secret has admitted has one that is not known here: their holds name them.
 func TestWhatOtherVersionsAdmittedIsSent(t *testing.T) {
 	t.Parallel()
-	g := freshGate(t, 100)
+	g := freshGateOf(t, Settings{Outbox: 100, Strangers: func(context.Context) (bool, error) { return true, nil }})
 	sale := onSale(t, g, 50)
 	genuine := g.seals
-	g.Crosschecked(nil, func(context.Context) (bool, error) { return true, nil })
-	g.Sealed(sealsOf(t, "the next secret"))
+	g.seals = sealsOf(t, "the next secret")
 	want := []string{admit(t, g, sale.ID, "ann")}
-	g.Sealed(genuine)
+	g.seals = genuine
 	tickets, err := g.Unsent(t.Context(), 10)
 	require.NoError(t, err)
 	require.Len(t, tickets, 1)
