@@ -24,10 +24,6 @@ func (n *Node) openPayments() (*payment.Payments, error) {
 	if err != nil {
 		return nil, err
 	}
-	now, ok := provider.(*payment.Shop)
-	if before, both := former.(*payment.Shop); ok && both && n.config.Payment.PreviousProvider == "" {
-		now.SignAlso(before) // while its secret is changed
-	}
 	return payment.New(payment.Config{Store: n.store, Gate: n.gate, Orders: n.orders, Provider: provider, Former: former, Grace: n.config.Payment.Grace, Log: n.log, Metrics: n.metrics}), nil
 }
 
@@ -68,7 +64,15 @@ func (c *Config) provider() (payment.Provider, error) {
 		if err := needs("payment.secret", secret); err != nil {
 			return nil, err
 		}
-		shop, err := payment.NewShop(string(secret), c.Payment.URL, c.Payment.RefundURL, c.Payment.StatementURL)
+		former, err := c.former(seckill.ProviderShop)
+		if err != nil {
+			return nil, err
+		}
+		var also []*payment.Shop // while its secret is changed
+		if before, ok := former.(*payment.Shop); ok && c.Payment.PreviousProvider == "" {
+			also = append(also, before)
+		}
+		shop, err := payment.NewShop(string(secret), c.Payment.URL, c.Payment.RefundURL, c.Payment.StatementURL, also...)
 		if err != nil {
 			return nil, fmt.Errorf("payment.secret (%s): %w", EnvName("payment.secret"), err)
 		}

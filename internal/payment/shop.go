@@ -39,8 +39,9 @@ const (
 )
 
 // NewShop returns the provider "shop". secret is whsec_ and at least 16 bytes in
-// base64, as Standard Webhooks has it.
-func NewShop(secret, pay, refunds, statement string) (*Shop, error) {
+// base64, as Standard Webhooks has it. What the shop is sent is signed with the secrets of
+// former shops too.
+func NewShop(secret, pay, refunds, statement string, former ...*Shop) (*Shop, error) {
 	hook, err := newHook(secret)
 	if err != nil {
 		return nil, err
@@ -50,7 +51,11 @@ func NewShop(secret, pay, refunds, statement string) (*Shop, error) {
 			return nil, fmt.Errorf("%s must be an http:// or https:// address", name)
 		}
 	}
-	return &Shop{Pay: pay, Refunds: refunds, Statements: statement, hook: hook, signer: Signers{[]*webhooks.Webhook{hook}},
+	signers := Signers{[]*webhooks.Webhook{hook}}
+	for _, f := range former {
+		signers.hooks = append(signers.hooks, f.hook)
+	}
+	return &Shop{Pay: pay, Refunds: refunds, Statements: statement, hook: hook, signer: signers,
 		// A redirect is not followed: what is signed is for this address.
 		client: &http.Client{Timeout: shopTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
@@ -93,9 +98,6 @@ func (s Signers) Sign(id string, at time.Time, body []byte) (string, error) {
 	}
 	return strings.Join(all, " "), nil
 }
-
-// SignAlso makes the shop sign what it is sent with the secret of before too.
-func (s *Shop) SignAlso(former *Shop) { s.signer.hooks = append(s.signer.hooks, former.hook) }
 
 // Name is part of Provider.
 func (*Shop) Name() seckill.Provider { return seckill.ProviderShop }
