@@ -138,9 +138,6 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	}
 	n.balancer = &sale.Balancer{Store: n.store, Gate: n.gate, Watched: n.sales.Watched, Node: rand.Text(), Only: c.Embedded(), Log: log}
 	n.balancer.Register(n.metrics)
-	if err := n.openLive(); err != nil {
-		return nil, err
-	}
 	if err := n.openWebhooks(); err != nil {
 		return nil, err
 	}
@@ -164,7 +161,9 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		return nil, fmt.Errorf("ops_listen: %w (choose another --ops-listen)", err)
 	}
 	n.warnOps()
-	n.teller.Node.Name = n.name()
+	if err := n.openLive(); err != nil { // it tells at which port the node answers
+		return nil, err
+	}
 	return n, nil
 }
 

@@ -56,7 +56,7 @@ func (n *Node) openLive() error {
 	if n.redis != nil {
 		board = n.redis
 	}
-	node := live.Node{ID: id, Version: Version(), Settings: n.settings(), Roles: n.config.Run, StartedAt: time.Now().UTC().Truncate(time.Millisecond)}
+	node := live.Node{ID: id, Name: n.name(), Version: Version(), Settings: n.settings(), Roles: n.config.Run, StartedAt: time.Now().UTC().Truncate(time.Millisecond)}
 	n.tally = live.NewTally()
 	n.teller = &live.Teller{Node: node, Source: source{n}, Board: board, Tally: n.tally, Log: n.log}
 	n.hub = &live.Hub{Teller: n.teller, Board: board}
