@@ -61,7 +61,7 @@ func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c secki
 	if c.Partial = waiting > int64(most); c.Partial || len(last) == 0 {
 		return c, nil
 	}
-	err = g.entries(ctx, b, last[0].ID, func(_ string, t seckill.Ticket) {
+	err = g.entries(ctx, b, last[0].ID, true, func(_ string, t seckill.Ticket) {
 		if t.Sale == id && t.Seq <= c.Seq {
 			c.Outbox = append(c.Outbox, t)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // Limits of reading the outbox.
@@ -22,14 +23,27 @@ const (
 	// other one: that node is dead, or hangs.
 	outboxClaim = 10 * time.Second
 	claimEvery  = 2 * time.Second
+
+	// Whoever only looks at an outbox reads it in smaller pages, since Redis serves nobody
+	// while it writes one, and after the first restAfter entries rests restFor times as long
+	// as a page took: buyers need the processors more.
+	lookSize  = 200
+	restAfter = 10_000
+	restFor   = 3
 )
 
-// entries reads an outbox stream up to the entry to, page by page. What is not a ticket
-// of the gate is put aside. If two entries have one ticket, the first is kept: see read.
-func (g *Gate) entries(ctx context.Context, b int, to string, each func(entry string, t seckill.Ticket)) error {
+// entries reads an outbox stream up to the entry to, page by page, with rests if the caller
+// only looks. What is not a ticket of the gate is put aside. If two entries have one
+// ticket, the first is kept: see read.
+func (g *Gate) entries(ctx context.Context, b int, to string, looks bool, each func(entry string, t seckill.Ticket)) error {
 	seen := map[string]string{} // entry by ticket
+	size, read := pageSize, 0
+	if looks {
+		size = lookSize
+	}
 	for from := "-"; ; {
-		page, err := g.page(ctx, b, from, to)
+		began := time.Now()
+		page, err := g.page(ctx, b, from, to, size)
 		if err != nil {
 			return err
 		}
@@ -40,21 +54,26 @@ func (g *Gate) entries(ctx context.Context, b int, to string, each func(entry st
 		for _, t := range tickets {
 			each(t.entry, t.Ticket)
 		}
-		if len(page) < pageSize {
+		if len(page) < size {
 			return nil
 		}
 		from = "(" + page[len(page)-1].ID
+		if read += len(page); looks && read > restAfter {
+			if err := duty.Rest(ctx, restFor*time.Since(began)); err != nil {
+				return err
+			}
+		}
 	}
 }
 
-func (g *Gate) page(ctx context.Context, b int, from, to string) ([]rueidis.XRangeEntry, error) {
+func (g *Gate) page(ctx context.Context, b int, from, to string, size int) ([]rueidis.XRangeEntry, error) {
 	client, err := g.up(b)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
-	page, err := client.Do(ctx, client.B().Xrange().Key(g.outboxKey(b)).Start(from).End(to).Count(pageSize).Build()).AsXRange()
+	page, err := client.Do(ctx, client.B().Xrange().Key(g.outboxKey(b)).Start(from).End(to).Count(int64(size)).Build()).AsXRange()
 	if err != nil {
 		return nil, g.fail(b, err)
 	}

@@ -87,7 +87,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 		until := strconv.FormatInt(g.now(b).Add(-sweepAfter).UnixMilli(), 10)
 		read := map[string]string{}
 		for from := "-"; len(old) < most; {
-			page, gone := g.page(ctx, b, from, until)
+			page, gone := g.page(ctx, b, from, until, pageSize)
 			if gone != nil {
 				err = gone // a part of a cluster; the others are swept
 				break

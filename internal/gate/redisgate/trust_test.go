@@ -84,7 +84,7 @@ func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
 			g := freshGate(t, 100)
 			sale := onSale(t, g, 50)
 			want := []string{admit(t, g, sale.ID, "ann")}
-			page, err := g.page(t.Context(), bucket(sale.ID), "-", "+")
+			page, err := g.page(t.Context(), bucket(sale.ID), "-", "+", pageSize)
 			require.NoError(t, err)
 			genuine := []string{"t", page[0].FieldValues["t"], "s", page[0].FieldValues["s"]}
 			bad := forgeries(genuine)
@@ -145,13 +145,13 @@ func TestWhatTwoReadersFindIsPutAsideOnce(t *testing.T) {
 	sale := onSale(t, g, 50)
 	admit(t, g, sale.ID, "ann")
 	b := bucket(sale.ID)
-	page, err := g.page(t.Context(), b, "-", "+")
+	page, err := g.page(t.Context(), b, "-", "+", pageSize)
 	require.NoError(t, err)
 	bad := forgeries([]string{"t", page[0].FieldValues["t"], "s", page[0].FieldValues["s"]})
 	for _, fields := range bad {
 		require.NoError(t, do(t, g, append([]string{"XADD", g.outboxKey(b), "*"}, fields...)...).Error())
 	}
-	page, err = g.page(t.Context(), b, "-", "+")
+	page, err = g.page(t.Context(), b, "-", "+", pageSize)
 	require.NoError(t, err)
 	for range 2 {
 		tickets, err := g.read(t.Context(), b, page, map[string]string{})
@@ -167,7 +167,7 @@ func TestWhatTwoReadersFindIsPutAsideOnce(t *testing.T) {
 // swept is what the sweeper would send again of a bucket if all of it were old.
 func swept(t testing.TB, g *Gate, b int) (tickets []seckill.Ticket, err error) {
 	t.Helper()
-	page, err := g.page(t.Context(), b, "-", "+")
+	page, err := g.page(t.Context(), b, "-", "+", pageSize)
 	require.NoError(t, err)
 	read, err := g.read(t.Context(), b, page, map[string]string{})
 	require.NoError(t, err)
@@ -220,7 +220,7 @@ func TestAnEntryThatNobodyWaitsForIsPutAside(t *testing.T) {
 	g := freshGate(t, 100)
 	sale := onSale(t, g, 50)
 	admit(t, g, sale.ID, "ann")
-	page, err := g.page(t.Context(), bucket(sale.ID), "-", "+")
+	page, err := g.page(t.Context(), bucket(sale.ID), "-", "+", pageSize)
 	require.NoError(t, err)
 	tickets, err := g.Unsent(t.Context(), 10)
 	require.NoError(t, err)
