@@ -292,6 +292,28 @@ func TestPassesHoldOnANodeWhoseClockIsASecondApart(t *testing.T) {
 	}
 }
 
+// BenchmarkAdmit is what the check of a pass takes on the path of a purchase.
+//
+//	go test -run '^$' -bench Admit -cpu 1 ./internal/access
+func BenchmarkAdmit(b *testing.B) {
+	for name, asks := range map[string]seckill.Access{"open": {}, "pass": {Pass: true}} {
+		n, who, pass := newNode(b), Asker{Buyer: "li.wei", Address: here}, ""
+		if sale := n.sale(asks); sale.Access.Pass {
+			var err error
+			pass, _, _, err = n.Pass(b.Context(), sale, who, Solution{})
+			require.NoError(b, err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := n.Admit(7, who, pass, nowhere); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func TestPassesAreGivenShortlyBeforeTheOpening(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
