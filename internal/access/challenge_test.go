@@ -275,20 +275,6 @@ func TestOnceIsOnceUntilItIsOver(t *testing.T) {
 	require.True(t, first, "what is over may come again")
 }
 
-func BenchmarkAdmitWithAPass(b *testing.B) {
-	n := newNode(b, func(c *Config) { c.BuyerRate, c.BuyerBurst = 1_000_000, 1_000_000 })
-	sale, who := n.sale(seckill.Access{Pass: true}), Asker{Buyer: "li.wei", Address: here}
-	pass, _, _, err := n.Pass(b.Context(), sale, who, Solution{})
-	require.NoError(b, err)
-	b.ReportAllocs()
-	for b.Loop() {
-		n.Request(who.Buyer)
-		if n.Admit(sale.ID, who, pass, nowhere) != nil {
-			b.Fatal("refused")
-		}
-	}
-}
-
 func BenchmarkPicture(b *testing.B) {
 	for b.Loop() {
 		l, s, r, _ := formula()
