@@ -50,6 +50,10 @@ func TestTheConsoleStaysWhileAPartIsAway(t *testing.T) {
 		}
 		return s.ID == id
 	}
+	shown := func() (v seckill.Sale) { // as the board has it
+		must(t, (&client.Client{Server: root.url, Token: root.token}).Call(t.Context(), http.MethodGet, "/api/admin/sales/"+sale, nil, &v))
+		return v
+	}
 	well := func() bool {
 		return look() && len(p.Nodes) == 2 && p.Parts["gate"].OK && p.Parts["queue"].OK && p.Parts["store"].OK && p.NodesSay == "" && p.SalesSay == "" &&
 			s.Left != nil && *s.Left == 9 && s.Balance != nil && s.Balance.OK != nil && s.AgeMS < 5000
@@ -60,6 +64,9 @@ func TestTheConsoleStaysWhileAPartIsAway(t *testing.T) {
 	})
 	if !*s.Balance.OK {
 		t.Errorf("the balance is %+v", s.Balance)
+	}
+	if v := shown(); v.AsOf != nil || v.LeftFromStore {
+		t.Errorf("nothing is away, and the sale is shown as %+v", v)
 	}
 	if s.Verdicts["queued"] != 1 {
 		t.Errorf("the other node's verdicts are %v", s.Verdicts)
@@ -80,14 +87,14 @@ func TestTheConsoleStaysWhileAPartIsAway(t *testing.T) {
 		{"queue", e.rabbit, func() bool { return s.Left != nil && p.NodesSay == "" && s.AgeMS < 5000 }},
 		{"store", e.maria, func() bool {
 			return s.Left != nil && *s.Left == 9 && p.SalesSay != "" && s.Total == 10 && s.AgeMS > 2000 &&
-				s.Balance != nil && s.Balance.Says != "" && s.Balance.AgeMS > 2000
+				s.Balance != nil && s.Balance.Says != "" && s.Balance.AgeMS > 2000 && shown().AsOf != nil
 		}},
 		{"gate", e.redis, func() bool {
 			other := p.Nodes[0]
 			if other.ID == p.Node {
 				other = p.Nodes[1]
 			}
-			return s.Left == nil && s.Queued == nil && s.Says != "" && s.Total == 10 && p.NodesSay != "" && other.AgeMS > 2000
+			return s.Left == nil && s.Queued == nil && s.Says != "" && s.Total == 10 && p.NodesSay != "" && other.AgeMS > 2000 && shown().LeftFromStore
 		}},
 	} {
 		must(t, c.engine.Kill())
