@@ -182,10 +182,11 @@ type changedSale struct {
 	seckill.Sale
 	Receipt  live.Receipt `json:"receipt"`
 	Warnings []string     `json:"warnings,omitempty"`
+	Codes    []string     `json:"warning_codes,omitempty"` // of the warnings, in their order
 }
 
 // receipt answers with a sale that was changed, and says on how many nodes it is in force.
-func (a *API) receipt(w http.ResponseWriter, r *request, status int, what string, sale seckill.Sale, warnings ...string) error {
+func (a *API) receipt(w http.ResponseWriter, r *request, status int, what string, changed seckill.Sale, warnings ...sale.Warning) error {
 	inForce := func(f live.Figures) bool {
 		switch g := f.Gate; {
 		case g == nil:
@@ -193,10 +194,14 @@ func (a *API) receipt(w http.ResponseWriter, r *request, status int, what string
 		case what == "pause" && g.Paused, what == "end" && g.Ended: // also where the store has not heard of it
 			return true
 		case what == "stock":
-			return f.Total == sale.Total
+			return f.Total == changed.Total
 		default:
-			return g.Version >= sale.Version && f.Version >= sale.Version
+			return g.Version >= changed.Version && f.Version >= changed.Version
 		}
 	}
-	return writeJSON(w, status, changedSale{sale, a.Live.InForce(r.Context(), receiptTime, sale.ID, inForce), warnings})
+	answer := changedSale{Sale: changed, Receipt: a.Live.InForce(r.Context(), receiptTime, changed.ID, inForce)}
+	for _, warning := range warnings {
+		answer.Warnings, answer.Codes = append(answer.Warnings, warning.Says), append(answer.Codes, warning.Code)
+	}
+	return writeJSON(w, status, answer)
 }

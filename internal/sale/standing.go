@@ -126,21 +126,25 @@ func Extending(closes time.Time) Edit {
 	}
 }
 
-// Warnings are what is allowed in a sale and probably not meant.
-func Warnings(sale seckill.Sale, now time.Time) (all []string) {
+// Warning is what is allowed in a sale and probably not meant. A page has words of its own
+// for the code.
+type Warning struct{ Code, Says string }
+
+// Warnings are those of a sale.
+func Warnings(sale seckill.Sale, now time.Time) (all []Warning) {
 	if !now.Before(sale.ClosesAt) {
-		all = append(all, "closes_at is in the past: nobody can buy")
+		all = append(all, Warning{"closes_in_past", "closes_at is in the past: nobody can buy"})
 	} else if now.Sub(sale.OpensAt) > time.Minute {
-		all = append(all, "opens_at is in the past: buyers can buy at once")
+		all = append(all, Warning{"opens_in_past", "opens_at is in the past: buyers can buy at once"})
 	}
 	if sale.Price == 0 {
-		all = append(all, "price is 0: every order is paid at once")
+		all = append(all, Warning{"free", "price is 0: every order is paid at once"})
 	}
 	if sale.ListPrice > 0 && sale.ListPrice <= sale.Price {
-		all = append(all, "list_price is not above the price")
+		all = append(all, Warning{"price_above_list", "list_price is not above the price"})
 	}
 	if sale.HoldSeconds < 60 {
-		all = append(all, "hold_seconds is below a minute: hardly anybody pays in time")
+		all = append(all, Warning{"short_hold", "hold_seconds is below a minute: hardly anybody pays in time"})
 	}
 	return all
 }

@@ -302,7 +302,7 @@ func testDeskAbsent(t *testing.T, b *buyer) {
 
 func testDeskCreate(t *testing.T, b *buyer) {
 	operated("operator")(b.shop)
-	b.shop.script("POST /api/admin/sales", problem(503, "unavailable"), problem(503, "unavailable"), reply(201, `{"id":"2","title":"x","warnings":["opens_in_past"]}`))
+	b.shop.script("POST /api/admin/sales", problem(503, "unavailable"), problem(503, "unavailable"), reply(201, `{"id":"2","title":"x","warnings":["opens_at is in the past: buyers can buy at once"],"warning_codes":["opens_in_past"]}`))
 	b.login()
 	b.Open("/console/new?copy=1")
 	b.Await(`node('#sale-title')?.value.startsWith('机械键盘') && node('#sale-price').value === '99.00' && node('#sale-opens_at').value === ''`)

@@ -14,6 +14,7 @@ import (
 
 	"seckill"
 	"seckill/internal/account"
+	"seckill/internal/sale"
 )
 
 // The console's pages have no build step, so they write roles and limits out. They are those
@@ -24,6 +25,14 @@ func TestTheConsoleHasTheServersRolesAndLimits(t *testing.T) {
 		b, err := os.ReadFile("console/static/" + file)
 		require.NoError(t, err)
 		return string(b)
+	}
+	free := seckill.Sale{ListPrice: 1, Price: 1, OpensAt: time.Unix(0, 0), ClosesAt: time.Unix(1e10, 0)}
+	for _, w := range append(sale.Warnings(seckill.Sale{}, time.Now()), sale.Warnings(free, time.Now())...) {
+		for _, language := range []string{"en", "zh-CN"} {
+			words, err := os.ReadFile("console/words/" + language + "/buttons.json")
+			require.NoError(t, err)
+			require.Contains(t, string(words), `"warning.`+w.Code+`": "`)
+		}
 	}
 	roles := "'" + strings.Join(seckill.Roles(), "', '") + "'"
 	require.Contains(t, read("desk.js"), "const ranks = ["+roles+"]")

@@ -88,7 +88,7 @@ export function saleForm({ sale, copy, done }) {
       show(error, () => explain(answer));
       return;
     }
-    const warnings = answer.body.warnings ?? [];
+    const warnings = answer.body.warning_codes ?? [];
     if (sale) receipt('did.patch', answer, { values: { title: answer.body.title } });
     if (sale && warnings.length) show(error, () => warnings.map((w) => word('warning', w)).join(' '));
     done(answer.body, warnings);

@@ -17,7 +17,7 @@ function made(sale, warnings) {
   const href = `/console/sale/${encodeURIComponent(sale.id)}#preflight`;
   if (warnings.length === 0) return location.assign(href);
   byId('form').replaceChildren(el('div', { class: 'card-box' }, el('h2', { say: ['new.warned', { n: () => count(warnings.length) }] }),
-    el('ul', { class: 'plain-list' }, warnings.map((w) => el('li', { class: 'status', data: { tone: 'bad' }, show: () => word('warning', typeof w === 'string' ? w : w.name ?? w.says) }))),
+    el('ul', { class: 'plain-list' }, warnings.map((w) => el('li', { class: 'status', data: { tone: 'bad' }, show: () => word('warning', w) }))),
     el('p', { class: 'tools' }, el('a', { class: 'button', href, say: 'new.go_on' }))));
   byId('form').querySelector('a').focus();
 }
