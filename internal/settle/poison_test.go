@@ -156,3 +156,29 @@ func TestADamagedSaleStopsNoOther(t *testing.T) {
 		require.Equal(t, seckill.ReasonPoison, s.finished[last].Reason)
 	})
 }
+
+// When more tickets wait for the row of their sale than a settler keeps, it holds the batch:
+// none is acknowledged that is neither kept nor settled.
+func TestTicketsOfADamagedSaleAreNotLostBeyondTheLimit(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const keeps = 2000
+		all := tickets(keeps + 1500)
+		s := newStage(all...)
+		s.damaged = 1
+		stop := s.run(t, func(v *Settler) {
+			v.keeps = keeps
+			v.Damaged = func(err error) (seckill.SaleID, bool) { return s.damaged, errors.Is(err, errDamaged) }
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		s.mu.Lock()
+		require.LessOrEqual(t, len(s.acked), keeps)
+		s.damaged = 0
+		s.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stop()
+		require.Len(t, s.finished, len(all))
+		require.Len(t, s.acked, len(all))
+	})
+}

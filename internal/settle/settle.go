@@ -11,6 +11,7 @@
 package settle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -54,10 +55,10 @@ const (
 	minPause = 20 * time.Millisecond
 	maxPause = 5 * time.Second
 	// lateEvery is how long a settler waits before it tries the tickets again whose sale
-	// could not be read, and lateMost how many of them it keeps. Those beyond it are still
-	// in the gate's outbox, which sends them again.
+	// could not be read, and lateMost how many of them it keeps, some 250 bytes each. With
+	// more it holds their batch, and so everybody's, until the row is mended.
 	lateEvery = 5 * time.Second
-	lateMost  = 10_000
+	lateMost  = 100_000
 	// finishTime is how long a settler that stops may take for its last batches.
 	finishTime = 10 * time.Second
 )
@@ -92,7 +93,8 @@ type Settler struct {
 	Now     func() time.Time // the gate's clock, which tickets carry; needed with Settled
 	Metrics *Metrics         // shared by the settlers of a node; nil: nothing is counted
 
-	late map[string]seckill.Ticket // by id: they wait for the row of their sale
+	late  map[string]seckill.Ticket // by id: they wait for the row of their sale
+	keeps int                       // how many of them; 0: lateMost
 }
 
 // Metrics counts what settlers do.
@@ -156,9 +158,11 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 	for ctx.Err() == nil {
 		if len(s.late) > 0 && time.Since(tried) >= lateEvery {
 			tried = time.Now()
-			late := slices.Collect(maps.Values(s.late))
+			late := slices.SortedFunc(maps.Values(s.late), func(a, b seckill.Ticket) int { return cmp.Compare(a.Seq, b.Seq) })
 			clear(s.late)
-			s.settle(work, late, func(bool) error { return nil }, batches)
+			for some := range slices.Chunk(late, size) {
+				s.settle(work, some, func(bool) error { return nil }, batches)
+			}
 			continue
 		}
 		soon, cancel := ctx, context.CancelFunc(func() {})
@@ -310,7 +314,7 @@ func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]secki
 }
 
 // wait keeps those of the tickets whose sale the store cannot read, and returns the others.
-// ok is false if the error is not about a sale.
+// ok is false if the error is not about a sale, or if there are too many to keep.
 func (s *Settler) wait(tickets []seckill.Ticket, err error) (others []seckill.Ticket, ok bool) {
 	if err == nil || s.Damaged == nil {
 		return tickets, false
@@ -319,12 +323,14 @@ func (s *Settler) wait(tickets []seckill.Ticket, err error) (others []seckill.Ti
 	if !ok {
 		return tickets, false
 	}
+	if len(s.late)+len(tickets) > cmp.Or(s.keeps, lateMost) {
+		return tickets, false
+	}
 	for _, t := range tickets {
-		switch {
-		case t.Sale != sale:
-			others = append(others, t)
-		case len(s.late) < lateMost:
+		if t.Sale == sale {
 			s.late[t.ID] = t
+		} else {
+			others = append(others, t)
 		}
 	}
 	s.Log.Error("settle: the tickets of a sale wait, since its row in the store cannot be read", "sale", sale, "tickets", len(tickets)-len(others), "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -17,12 +18,17 @@ import (
 // one; what was admitted since is left out by its number. A ticket that gets its outcome
 // meanwhile may be missing: whoever reads the store after this finds it there.
 func (g *Gate) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
-	return g.Glance(ctx, id, math.MaxInt)
+	return g.lookAt(ctx, id, math.MaxInt, lookRest)
 }
 
 // Glance is Cut without an outbox of more than most tickets, those of other sales in the
 // same bucket included.
 func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c seckill.Cut, err error) {
+	return g.lookAt(ctx, id, most, 0)
+}
+
+// lookAt is Glance, and spreads the rest over the pages of a long outbox.
+func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest time.Duration) (c seckill.Cut, err error) {
 	b := bucket(id)
 	client, err := g.up(b)
 	if err != nil {
@@ -61,7 +67,10 @@ func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c secki
 	if c.Partial = waiting > int64(most); c.Partial || len(last) == 0 {
 		return c, nil
 	}
-	err = g.entries(ctx, b, last[0].ID, true, func(_ string, t seckill.Ticket) {
+	if waiting <= restAfter {
+		rest = 0
+	}
+	err = g.entries(ctx, b, last[0].ID, lookSize, rest*lookSize/time.Duration(waiting), func(_ string, t seckill.Ticket) {
 		if t.Sale == id && t.Seq <= c.Seq {
 			c.Outbox = append(c.Outbox, t)
 		}

@@ -25,24 +25,19 @@ const (
 	claimEvery  = 2 * time.Second
 
 	// Whoever only looks at an outbox reads it in smaller pages, since Redis serves nobody
-	// while it writes one, and after the first restAfter entries rests restFor times as long
-	// as a page took: buyers need the processors more.
+	// while it writes one. A whole cut of more than restAfter entries spreads lookRest over
+	// its pages: buyers need the processors more.
 	lookSize  = 200
-	restAfter = 10_000
-	restFor   = 3
+	restAfter = 20_000
+	lookRest  = 4 * time.Second
 )
 
-// entries reads an outbox stream up to the entry to, page by page, with rests if the caller
-// only looks. What is not a ticket of the gate is put aside. If two entries have one
+// entries reads an outbox stream up to the entry to, in pages of so many entries with a
+// rest after each. What is not a ticket of the gate is put aside. If two entries have one
 // ticket, the first is kept: see read.
-func (g *Gate) entries(ctx context.Context, b int, to string, looks bool, each func(entry string, t seckill.Ticket)) error {
+func (g *Gate) entries(ctx context.Context, b int, to string, size int, rest time.Duration, each func(entry string, t seckill.Ticket)) error {
 	seen := map[string]string{} // entry by ticket
-	size, read := pageSize, 0
-	if looks {
-		size = lookSize
-	}
 	for from := "-"; ; {
-		began := time.Now()
 		page, err := g.page(ctx, b, from, to, size)
 		if err != nil {
 			return err
@@ -58,8 +53,8 @@ func (g *Gate) entries(ctx context.Context, b int, to string, looks bool, each f
 			return nil
 		}
 		from = "(" + page[len(page)-1].ID
-		if read += len(page); looks && read > restAfter {
-			if err := duty.Rest(ctx, restFor*time.Since(began)); err != nil {
+		if rest > 0 {
+			if err := duty.Rest(ctx, rest); err != nil {
 				return err
 			}
 		}

@@ -119,7 +119,7 @@ func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sale
 	}
 	outbox := map[seckill.SaleID][]seckill.Ticket{}
 	for b := range buckets {
-		err := g.entries(ctx, b, "+", false, func(_ string, t seckill.Ticket) {
+		err := g.entries(ctx, b, "+", pageSize, 0, func(_ string, t seckill.Ticket) {
 			if wanted[t.Sale] {
 				outbox[t.Sale] = append(outbox[t.Sale], t)
 			}
@@ -158,7 +158,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		holds = append(holds, t.Buyer, hold(placed, &t, noEntry, g.asked(t)))
 	}
 	seq, final := v.Sale.Seq, []string{}
-	err = g.entries(ctx, bucket(id), "+", false, func(entry string, t seckill.Ticket) {
+	err = g.entries(ctx, bucket(id), "+", pageSize, 0, func(entry string, t seckill.Ticket) {
 		if t.Sale != id {
 			return
 		}
