@@ -88,6 +88,7 @@ func (g *Guard) Puzzle(ctx context.Context, kind seckill.Challenge, about string
 		// Counted here: who fetches all challenges first pays no less for the last one. And
 		// behind the picture: whom the drawing room turns away has got no challenge.
 		g.scores.came(who, now)
+		g.scores.asked(who, now)
 		cost := g.scores.cost(who, now, g.everywhere(ctx, g.crowdOf(who.Address), who.Buyer, countLife))
 		g.metrics.work.Observe(float64(cost))
 		salt := hex.EncodeToString(nonce(12))

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -33,6 +34,10 @@ const (
 	// phone has made those within the shipped access.challenge_life.
 	busyMost = 3
 
+	// elsewhere bounds how many times as many buyers of a network as this node has seen the
+	// count of all nodes makes it: that count is of all networks that share its name.
+	elsewhere = 4
+
 	// phoneHashes are what a phone makes in a second.
 	phoneHashes = 300_000
 )
@@ -47,12 +52,13 @@ const (
 )
 
 // scores are what this node has seen of buyers and networks, in tables of fixed size:
-// remembered × 32 bytes of buyers and a quarter × 48 bytes of networks.
+// remembered × 32 bytes of buyers, a quarter × 48 bytes of networks, and firstBits.
 type scores struct {
 	work, most, busy, free float64
 	buyers                 *table[suspicion]
 	networks               *table[crowd]
 	rate                   rate
+	firsts                 firsts
 }
 
 // suspicion is what speaks against a buyer, or against a network that makes accounts, as
@@ -76,6 +82,7 @@ func newScores(s Settings) scores {
 		work: float64(s.Work), most: float64(s.WorkMost), busy: float64(s.WorkBusy), free: float64(s.NetworkBuyers),
 		buyers:   newTable(s.Remembered, func(v *suspicion) int64 { return v.at }),
 		networks: newTable(s.Remembered/4, func(v *crowd) int64 { return v.worth(s.NetworkBuyers) }),
+		firsts:   firsts{bits: make([]uint64, firstBits/64)},
 	}
 }
 
@@ -85,7 +92,7 @@ func (s *scores) cost(who Asker, now time.Time, came int) int {
 	c := s.work * math.Exp2(s.points(who, now)) * min(busyMost, 1+s.rate.count(now)/s.busy)
 	n := s.crowd(who, now)
 	if n > 1 { // whom this node has seen alone may share the name of their network with a crowd
-		n = max(n, float64(came))
+		n = max(n, min(float64(came), elsewhere*n))
 	}
 	if n > s.free && !who.trusted {
 		c *= min(crowdMost, (n/s.free)*(n/s.free))
@@ -175,10 +182,19 @@ func (s *scores) guess(who Asker, now time.Time) (wait time.Duration) {
 	return max(0, wait)
 }
 
+// waitAfter is how long whoever gave so many wrong answers waits.
+func waitAfter(wrong, free float32) time.Duration {
+	over := math.Ceil(float64(wrong - free))
+	if over <= 0 {
+		return 0
+	}
+	return time.Duration(min(float64(wrongWaitMost), float64(wrongWait)*math.Exp2(over-1)))
+}
+
 // hold makes whoever gave more wrong answers than are free wait from now on.
 func (v *suspicion) hold(free float32, now time.Time) {
-	if over := math.Ceil(float64(v.wrong - free)); over > 0 {
-		v.until = now.UnixNano() + int64(min(float64(wrongWaitMost), float64(wrongWait)*math.Exp2(over-1)))
+	if wait := waitAfter(v.wrong, free); wait > 0 {
+		v.until = now.UnixNano() + int64(wait)
 	}
 }
 
@@ -219,21 +235,25 @@ func (c *crowd) count() (set int) {
 }
 
 // came counts a buyer of a network, once within the hour: whoever asks again and again
-// makes neither the network a crowd nor the node a busy one.
+// makes the network no crowd.
 func (s *scores) came(who Asker, now time.Time) {
 	if who.Buyer == "" {
 		return
 	}
-	fresh, hash := false, maphash.String(s.buyers.seed, who.Buyer)
+	hash := maphash.String(s.buyers.seed, who.Buyer)
 	place, bit := hash/64%4, uint64(1)<<(hash%64)
 	s.networks.use(Network(who.Address).String(), func(c *crowd) {
 		if now.UnixNano()-c.since > int64(countLife) {
 			*c = crowd{since: now.UnixNano()}
 		}
-		fresh = c.bits[place]&bit == 0
 		c.bits[place] |= bit
 	})
-	if fresh {
+}
+
+// asked counts a buyer who fetches a challenge, once an hour: whoever asks again and again,
+// from one network or from many, makes the node no busy one.
+func (s *scores) asked(who Asker, now time.Time) {
+	if who.Buyer != "" && s.firsts.add(maphash.String(s.buyers.seed, who.Buyer), now) {
 		s.rate.add(now)
 	}
 }
@@ -271,30 +291,26 @@ func (g *Guard) wait(ctx context.Context, who Asker, now time.Time) time.Duratio
 // wrong counts a wrong answer on all nodes, and makes whoever gave too many wait on all of
 // them.
 func (g *Guard) wrong(ctx context.Context, who Asker, now time.Time) {
-	name, _ := guesser(who)
-	counted := name
-	if who.Buyer == "" {
-		counted = g.shared(who.Address)
-	}
-	g.scores.wrongs(who, g.everywhere(ctx, "wrong "+counted, hex.EncodeToString(nonce(8)), pointLife), now)
-	if wait := g.scores.wait(who, now); wait > 0 {
+	name, free := guesser(who)
+	n := g.everywhere(ctx, "wrong "+name, hex.EncodeToString(nonce(8)), pointLife)
+	g.scores.wrongs(who, n, now)
+	// What this node waits for may be an answer that is still looked at, and may be right.
+	if wait := waitAfter(float32(n), free); wait > 0 {
 		g.Nodes.Hold(ctx, name, wait) // where nobody can tell the others, this node's wait must do
 	}
 }
 
 // sharedNames bounds what all nodes remember of networks, of which one customer has as many
-// as they like. Networks that have the same name by chance are counted together.
-const sharedNames = 1 << 16
+// as they like: some 200 MB for an hour. With a million buyers in it each name counts about
+// one who is of another network.
+const sharedNames = 1 << 20
 
-// shared is the name of a network among all nodes. Nobody outside can tell which networks
-// have the same one.
-func (g *Guard) shared(address netip.Addr) string {
+// crowdOf is the name under which all nodes count the buyers of a network. Nobody outside
+// can tell which networks have the same one.
+func (g *Guard) crowdOf(address netip.Addr) string {
 	sum := g.work[0].sum(nil, []byte("network"), zero, []byte(Network(address).String()))
-	return "network " + strconv.FormatUint(binary.BigEndian.Uint64(sum)%sharedNames, 10)
+	return "crowd network " + strconv.FormatUint(binary.BigEndian.Uint64(sum)%sharedNames, 10)
 }
-
-// crowdOf is the name under which all nodes count the buyers of a network.
-func (g *Guard) crowdOf(address netip.Addr) string { return "crowd " + g.shared(address) }
 
 // everywhere adds the member to those of that name in this span of time, and returns about
 // how many all nodes have. 0: nobody can tell, and what this node has seen must do.
@@ -310,6 +326,33 @@ func (g *Guard) everywhere(ctx context.Context, name, member string, span time.D
 func (g *Guard) Newcomer(address netip.Addr) Asker {
 	standing := g.rules.now.Load().entries.standing(0, "", func() netip.Addr { return address })
 	return Asker{Address: address, trusted: standing == trusted}
+}
+
+// firstBits are how many buyers firsts tells apart. With a million in an hour six in a hundred
+// are taken for somebody who came before.
+const firstBits = 1 << 23
+
+// firsts knows who came in this hour, by one bit of each.
+type firsts struct {
+	mu   sync.Mutex
+	hour int64
+	bits []uint64
+}
+
+// add reports whether nobody of that hash came before in this hour.
+func (f *firsts) add(hash uint64, now time.Time) bool {
+	place, bit := hash%firstBits/64, uint64(1)<<(hash%64)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if hour := now.UnixNano() / int64(countLife); hour != f.hour {
+		f.hour = hour
+		clear(f.bits)
+	}
+	if f.bits[place]&bit != 0 {
+		return false
+	}
+	f.bits[place] |= bit
+	return true
 }
 
 // rate counts by second the buyers who fetch their first challenge within the hour.

@@ -196,7 +196,8 @@ func TestWhoFetchesAllChallengesFirstPaysAsMuch(t *testing.T) {
 	require.Greater(t, costs[len(costs)-1], 6*costs[0])
 }
 
-// Whoever keeps asking, or is turned away by the drawing room, raises nobody's price.
+// Whoever keeps asking, also from ever new networks, or is turned away by the drawing room, raises
+// nobody's price.
 func TestWhoKeepsAskingRaisesNobodysPrice(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) { c.WorkBusy = 5 })
@@ -205,6 +206,13 @@ func TestWhoKeepsAskingRaisesNobodysPrice(t *testing.T) {
 		_, err := n.Puzzle(t.Context(), seckill.ChallengeWork, ForSale(7, flooder.Buyer), flooder, "")
 		require.NoError(t, err)
 	}
+	for i := range 100 {
+		flooder.Address = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 0, 0, byte(i)})
+		_, err := n.Puzzle(t.Context(), seckill.ChallengeWork, ForSale(7, flooder.Buyer), flooder, "")
+		require.NoError(t, err)
+		n.Registered(t.Context(), fmt.Sprint("new-", i), flooder.Address) // nor does who makes accounts
+	}
+	flooder.Address = here
 	n.drawing = room.NewLane(0, 0, 0)
 	for i := range 100 {
 		who := Asker{Buyer: fmt.Sprint("farmer-", i), Address: here}
@@ -270,6 +278,10 @@ type together struct {
 	now     func() time.Time
 }
 
+func newTogether() *together {
+	return &together{memory: *newMemory(), members: map[string]map[string]bool{}, held: map[string]time.Time{}}
+}
+
 func (m *together) Hold(_ context.Context, name string, wait time.Duration) (time.Duration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -295,7 +307,7 @@ func (m *together) Distinct(_ context.Context, name, member string, _ time.Durat
 // answers.
 func TestWhatCountsCountsOnAllNodes(t *testing.T) {
 	t.Parallel()
-	shared := &together{memory: *newMemory(), members: map[string]map[string]bool{}, held: map[string]time.Time{}}
+	shared := newTogether()
 	var nodes []node
 	for range 4 {
 		n := newNode(t, func(c *Config) { c.Nodes = shared })
@@ -359,10 +371,58 @@ func TestNetworksShareABoundedNumberOfNames(t *testing.T) {
 	}
 	require.Greater(t, len(names), 4_500, "and few have the same one")
 
-	// Who shares a name with a crowd pays for it only where somebody else of their network came.
-	alone := Asker{Buyer: "li.wei", Address: here}
-	n.scores.came(alone, n.Now())
-	require.InDelta(t, n.Work, n.scores.cost(alone, n.Now(), 100), 2)
+	// With a million buyers in an hour, or with one customer who walks through very many networks, every
+	// name counts some: whom this node has seen two of pay no more for it.
+	home := Asker{Buyer: "li.wei", Address: here}
+	n.scores.came(home, n.Now())
+	require.InDelta(t, n.Work, n.scores.cost(home, n.Now(), 100), 2)
 	n.scores.came(Asker{Buyer: "han.mei", Address: here}, n.Now())
-	require.InDelta(t, crowdMost*n.Work, n.scores.cost(alone, n.Now(), 100), 8)
+	require.InDelta(t, n.Work, n.scores.cost(home, n.Now(), 100), 2)
+	for i := range n.NetworkBuyers {
+		n.scores.came(Asker{Buyer: fmt.Sprint("farmer-", i), Address: here}, n.Now())
+	}
+	require.InDelta(t, crowdMost*n.Work, n.scores.cost(home, n.Now(), 100), 8, "a farm that goes from node to node")
+}
+
+// Wrong answers of one network make nobody on another wait.
+func TestWrongAnswersCountForTheirOwnNetwork(t *testing.T) {
+	t.Parallel()
+	shared := newTogether()
+	n := newNode(t, func(c *Config) { c.Nodes = shared })
+	n.clock.now = time.Now().Truncate(pointLife) // or the span could end meanwhile
+	shared.now = n.clock.Now
+	theirs := Asker{Address: here}
+	n.wrong(t.Context(), theirs, n.Now())
+	require.Len(t, shared.members, 1)
+	for name := range shared.members {
+		require.Contains(t, name, Network(here).String(), "no name that others share")
+	}
+}
+
+// An answer that is still looked at counts on its node alone, and only until it is known: the
+// other nodes hear of the wrong ones.
+func TestAnAnswerThatIsLookedAtMakesNobodyWaitElsewhere(t *testing.T) {
+	t.Parallel()
+	shared := newTogether()
+	n := newNode(t, func(c *Config) { c.Nodes = shared })
+	n.clock.now = time.Now().Truncate(pointLife)
+	shared.now = n.clock.Now
+	who := Asker{Buyer: "li.wei", Address: here}
+	n.Foreign = func(_ context.Context, _ Asker, answer string) error {
+		if answer == "wrong" {
+			return ErrWrong
+		}
+		// While this one is looked at, a wrong one comes in.
+		require.Zero(t, n.scores.guess(who, n.Now()))
+		n.wrong(t.Context(), who, n.Now())
+		return nil
+	}
+	send := func(answer string) error {
+		return n.Solved(t.Context(), seckill.ChallengeFormula, ForSale(7, who.Buyer), who, Solution{Foreign: answer})
+	}
+	require.ErrorIs(t, send("wrong"), ErrWrong)
+	require.NoError(t, send("right"))
+	require.Empty(t, shared.held, "two wrong answers are free")
+	n.wrong(t.Context(), who, n.Now())
+	require.Len(t, shared.held, 1, "the third one is not")
 }
