@@ -18,6 +18,7 @@ func init() {
 	}{
 		{"a refund that came back is due for a person, in whatever order that is told", testBounces},
 		{"a refund may be told by its payment, before and after the provider answers", testToldByThePayment},
+		{"a refund that came back is told by its payment before one that is done", testToldAfterItCameBack},
 		{"all that one refund at the provider had settled is due again when that comes back", testPartsComeBack},
 	}...)
 }
@@ -154,6 +155,42 @@ func testToldByThePayment(t *testing.T, s *shop) {
 		o, err := s.AnyOrder(t.Context(), v.ID)
 		require.NoError(t, err)
 		require.Equal(t, []any{seckill.Paid, half}, []any{o.State, o.RefundedAmount}, told)
+	}
+	s.money(sale.ID)
+}
+
+// The shop gave two refunds of 100 back by answering (a), and one of them came back (b). It
+// gives that one back another way and tells of it by the payment's reference (p): nothing is
+// due any more. One told (p) from before it came back is not the word for it.
+func testToldAfterItCameBack(t *testing.T, s *shop) {
+	sale := s.open(100)
+	for at, left := range map[int]int{3: 0, 1: 1} {
+		v := s.place(sale.ID, fmt.Sprint("buyer ", at), 2)
+		pay, half := "pay "+v.ID, int64(100)
+		s.captures("paid "+v.ID, v.ID, pay, 200)
+		for i := range 2 {
+			f := seckill.Refund{ID: fmt.Sprint("r", i, v.ID), Order: v.ID, Provider: "shop"}
+			_, err := s.Refund(t.Context(), seckill.RefundRequest{ID: f.ID, Order: v.ID, Amount: &half, By: "root"})
+			require.NoError(t, err)
+			require.NoError(t, s.RefundTried(t.Context(), f, true, 0, ""))
+		}
+		tell := func(kind seckill.CallbackType, reference string, second int) seckill.Received {
+			r, err := s.Receive(t.Context(), seckill.Callback{Provider: "shop", Event: string(kind) + v.ID, Type: kind, Order: v.ID, Reference: reference, Amount: half, Currency: "CNY", At: noon.Add(time.Duration(second) * time.Second)})
+			require.NoError(t, err)
+			return r
+		}
+		require.True(t, tell(seckill.Bounced, "r1"+v.ID, 2).Undone)
+		require.False(t, tell(seckill.GivenBack, pay, at).Conflict)
+		refunds, err := s.RefundsOf(t.Context(), v.ID)
+		require.NoError(t, err)
+		require.Len(t, refunds, 2)
+		due := 0
+		for _, f := range refunds {
+			if f.State == seckill.RefundDue {
+				due++
+			}
+		}
+		require.Equal(t, left, due, "told at %d", at)
 	}
 	s.money(sale.ID)
 }

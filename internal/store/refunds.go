@@ -271,6 +271,12 @@ func (t *tx) returned(ctx context.Context, c *seckill.Callback, orders []seckill
 	}
 	var again seckill.Refund
 	if c.Own == "" {
+		if f, err = t.cameBackBefore(ctx, *c); err == nil {
+			c.Refund = f.ID
+			return t.confirmed(ctx, *c, f, f.ID, now, r)
+		} else if err != seckill.ErrNotFound {
+			return "", err
+		}
 		// Without any id of the refund it may be the word for one that the provider has answered
 		// for, or once more for one of which it has told.
 		done, err := readable(ctx, t, "refunds", "SELECT "+refundColumns+" FROM refunds WHERE provider = ? AND reference = ? AND amount = ? AND state = 'done' AND given IN (id, ?) ORDER BY made_at, id"+t.lock,

@@ -110,6 +110,22 @@ func (t *tx) cameBack(ctx context.Context, provider seckill.Provider, name strin
 	return back, err
 }
 
+// cameBackBefore is the refund that a message is the word for when it names only the payment
+// and is later than the bounce: the provider, which is asked no more, gave it back another way.
+func (t *tx) cameBackBefore(ctx context.Context, c seckill.Callback) (seckill.Refund, error) {
+	waiting, err := readable(ctx, t, "refunds", "SELECT "+refundColumns+" FROM refunds WHERE provider = ? AND reference = ? AND amount = ? AND state = 'due' AND next_at = ? ORDER BY made_at, id"+t.lock,
+		[]any{c.Provider, c.Reference, c.Amount, int64(askedNoMore)}, scanRefund)
+	if err != nil {
+		return seckill.Refund{}, err
+	}
+	for _, f := range waiting {
+		if later, err := t.cameBack(ctx, c.Provider, f.ID, c.At); err != nil || !later {
+			return f, err
+		}
+	}
+	return seckill.Refund{}, seckill.ErrNotFound
+}
+
 // refundNamed is the refund that a message names by our id.
 func (t *tx) refundNamed(ctx context.Context, c seckill.Callback, lock string) (f seckill.Refund, err error) {
 	err = seckill.ErrNotFound
