@@ -40,6 +40,7 @@ const (
 	balanceFound   = 100                   // tickets that break a rule and are asked for again in each count
 	balanceKept    = 256                   // counts that are told
 	balancePlaces  = 1_024                 // sales of which it is known how far they are counted
+	balanceMoving  = 2 * time.Minute       // units may move without a moment's rest: longer than the unpaid orders of a minute's rush take to expire one after another
 	balanceLife    = 15 * time.Second
 	balanceStandby = 2 * time.Second
 )

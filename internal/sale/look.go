@@ -68,8 +68,7 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	switch {
 	case cut.Partial:
 		c.Partial, c.Says = true, "too many tickets wait for their outcome to be counted one by one"
-	case c.At.Sub(l.place.weighed) > seckill.BalanceFresh:
-		// An ordinary wave leaves a moment in which nothing moves, sooner than that.
+	case c.At.Sub(l.place.weighed) > balanceMoving: // a return is stuck, or a move hangs
 		c.Partial, c.Says = true, "units are on their way all the time, so it was not checked whether all of them are there"
 		if !l.place.weighed.IsZero() {
 			c.Says += " since " + l.place.weighed.Format(time.RFC3339)
