@@ -2,6 +2,7 @@
 import { count, show, t } from './i18n.js';
 import { button, isKnown, leftOf, receipt, request } from './desk.js';
 import { press, explain } from './press.js';
+import { unknown } from './api.js';
 
 // random names a change, so that a repeat of it is the same change.
 const random = () => crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
@@ -54,22 +55,26 @@ export function actions(sale, state, shelf, { admin, now, done }) {
   return list;
 }
 
-// named gives what an action sends an id, which stays as long as the rest does and nobody
-// knows whether it was done: a second press after a lost answer is the same change. Once an
-// answer has come, the next press is another one.
+const changes = new Map(); // what is sent → its id, and whether an answer of it was lost
+
+// named gives what an action sends an id, which stays as long as nobody knows whether it was
+// done: a second press after a lost answer is the same change, also when one that was turned
+// away came between. Once an answer has told, the next press is another change.
 function named(action) {
-  let [id, last] = ['', ''];
+  const mark = (body) => `${action.path} ${JSON.stringify(body)}`;
   return {
     ...action,
     make(given) {
       const body = action.make(given);
       if (!body) return null;
-      const rest = JSON.stringify(body);
-      if (rest !== last) [id, last] = [`console-${random()}`, rest];
-      return { id, ...body };
+      const what = mark(body);
+      if (!changes.has(what)) changes.set(what, { id: `console-${random()}`, lost: false });
+      return { id: changes.get(what).id, ...body };
     },
-    answered(answer) {
-      if (answer.status > 0 && answer.status < 500) last = '';
+    answered(answer, { id, ...body }) {
+      const what = mark(body);
+      if (unknown(answer)) changes.set(what, { id, lost: true });
+      else if (answer.status < 300 || !changes.get(what)?.lost) changes.delete(what);
     },
   };
 }

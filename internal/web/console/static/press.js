@@ -21,7 +21,7 @@ const yes = byId('press-yes');
 //	fields  [{name, type, value, min, max, required, options}] of the question
 //	numbers what is known here of the effect, where the server cannot say; or what makes them
 //	undo    the action that takes it back, or a function that makes it of what was given
-//	answered  called with each answer, that none came included
+//	answered  called with each answer, that none came included, and with what was sent
 //	done      called with the answer
 export async function press(action) {
   if (action.ask === 'none' && !action.fields?.length) return once(action, {});
@@ -130,8 +130,9 @@ dialog.addEventListener('close', () => {
 });
 
 async function send(action, given) {
-  const answer = await request(action.method ?? 'POST', action.path, action.make?.(given), action.headers);
-  action.answered?.(answer);
+  const body = action.make?.(given);
+  const answer = await request(action.method ?? 'POST', action.path, body, action.headers);
+  action.answered?.(answer, body);
   return answer;
 }
 
