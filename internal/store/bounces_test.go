@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ func init() {
 		{"a refund that came back is due for a person, in whatever order that is told", testBounces},
 		{"a refund may be told by its payment, before and after the provider answers", testToldByThePayment},
 		{"a refund that came back is told by its payment before one that is done", testToldAfterItCameBack},
+		{"a refund that the shop made itself is not taken for one of as much that we asked for", testTheShopsOwnRefund},
 		{"all that one refund at the provider had settled is due again when that comes back", testPartsComeBack},
 	}...)
 }
@@ -191,6 +193,49 @@ func testToldAfterItCameBack(t *testing.T, s *shop) {
 			}
 		}
 		require.Equal(t, left, due, "told at %d", at)
+	}
+	s.money(sale.ID)
+}
+
+// The shop gives half of a payment back in its own system and tells of that with its own id
+// (o), beside a refund of as much that we asked for, which it answers (a) or tells of by our
+// id (i) or the payment's (p). Both are entered; while ours is due it is settled by the shop's
+// own, so ours is once too much, which is an alarm.
+func testTheShopsOwnRefund(t *testing.T, s *shop) {
+	sale := s.open(100)
+	for told, alarms := range map[string]int{"a o": 0, "a i o": 0, "p o": 0, "a p o": 0, "o i": 1, "o a": 1} {
+		v := s.place(sale.ID, "buyer "+told, 2)
+		pay, id, half := "pay "+told, "refund "+told, int64(100)
+		s.captures("paid "+told, v.ID, pay, 200)
+		_, err := s.Refund(t.Context(), seckill.RefundRequest{ID: id, Order: v.ID, Amount: &half, By: "root"})
+		require.NoError(t, err)
+		heard := 0
+		for i, word := range strings.Fields(told) {
+			c := seckill.Callback{Provider: "shop", Event: fmt.Sprint(told, i), Type: seckill.GivenBack, Order: v.ID, Reference: pay, Amount: half, Currency: "CNY", At: s.clock()}
+			switch word {
+			case "a":
+				err := s.RefundTried(t.Context(), seckill.Refund{ID: id, Order: v.ID, Provider: "shop"}, true, 0, "")
+				if errors.Is(err, seckill.ErrState) {
+					heard++
+				} else {
+					require.NoError(t, err, told)
+				}
+				continue
+			case "i":
+				c.Refund = id
+			case "o":
+				c.Refund = "own of " + told
+			}
+			r, err := s.Receive(t.Context(), c)
+			require.NoError(t, err)
+			if r.Conflict {
+				heard++
+			}
+		}
+		require.Equal(t, alarms, heard, told)
+		o, err := s.AnyOrder(t.Context(), v.ID)
+		require.NoError(t, err)
+		require.Equal(t, alarms == 0, o.State == seckill.Refunded, told)
 	}
 	s.money(sale.ID)
 }

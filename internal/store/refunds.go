@@ -242,8 +242,8 @@ func (t *tx) owe(ctx context.Context, r seckill.Refund, sale seckill.SaleID, hel
 }
 
 // returned takes a provider's word that money went back: of a refund that is due, or
-// of one that nobody here asked for. A message that names the payment gets the id of the
-// refund that it is taken for.
+// of one that nobody here asked for. A message that names only the payment gets the id of
+// the refund that it is taken for; one that names a refund that is none of ours keeps that.
 func (t *tx) returned(ctx context.Context, c *seckill.Callback, orders []seckill.Order, now time.Time, r *seckill.Received) (became string, err error) {
 	// By our own id, where the provider keeps it.
 	f, err := t.refundNamed(ctx, *c, t.lock)
@@ -270,7 +270,7 @@ func (t *tx) returned(ctx context.Context, c *seckill.Callback, orders []seckill
 		return becameBounced, err
 	}
 	var again seckill.Refund
-	if c.Own == "" {
+	if c.Own == "" && c.Refund == "" {
 		if f, err = t.cameBackBefore(ctx, *c); err == nil {
 			c.Refund = f.ID
 			return t.confirmed(ctx, *c, f, f.ID, now, r)
@@ -295,8 +295,8 @@ func (t *tx) returned(ctx context.Context, c *seckill.Callback, orders []seckill
 	}
 	f, err = t.refundBy(ctx, "provider = ? AND reference = ? AND amount = ? AND state = 'due' ORDER BY next_at = ?, made_at, id LIMIT 1"+t.lock, c.Provider, c.Reference, c.Amount, int64(askedNoMore))
 	if err == nil {
-		c.Refund = f.ID
-		return t.confirmed(ctx, *c, f, f.ID, now, r)
+		c.Refund = cmp.Or(c.Refund, f.ID)
+		return t.confirmed(ctx, *c, f, c.Refund, now, r)
 	} else if err != seckill.ErrNotFound {
 		return "", err
 	}
