@@ -89,7 +89,7 @@ func testMySQLMoneyOfNoOrder(t *testing.T, e *stack.Engine) {
 }
 
 // A refund of no order's money is confirmed while the provider tells that a part of it was
-// given back: what was confirmed keeps its amount.
+// given back: what was confirmed keeps its amount, and the part is an alarm.
 func testMySQLConfirmedMeetsAPart(t *testing.T, e *stack.Engine) {
 	inner, _ := freshMySQL(t, e)
 	s := newShop(t, inner)
@@ -98,14 +98,17 @@ func testMySQLConfirmedMeetsAPart(t *testing.T, e *stack.Engine) {
 	require.NoError(t, err)
 	tx := rival(t, s.Store, "UPDATE refunds SET state = 'done', given = id, done_at = 1") // as RefundTried does
 	told := make(chan error, 1)
+	var r seckill.Received
 	go func() {
-		_, err := s.Receive(t.Context(), seckill.Callback{Provider: "shop", Event: "e2", Type: seckill.GivenBack, Order: "nobody's", Reference: "p", Amount: 30, Currency: "CNY", At: noon})
+		var err error
+		r, err = s.Receive(t.Context(), seckill.Callback{Provider: "shop", Event: "e2", Type: seckill.GivenBack, Order: "nobody's", Reference: "p", Amount: 30, Currency: "CNY", At: noon})
 		told <- err
 	}()
 	admin := adminOf(t, e)
 	until(t, func() bool { return waiting(t, admin, s.Store) == 1 })
 	require.NoError(t, tx.Commit())
 	require.NoError(t, <-told)
+	require.True(t, r.Conflict, "130 of 100 are told")
 	refunds, err := s.RefundsOf(t.Context(), "nobody's")
 	require.NoError(t, err)
 	require.Len(t, refunds, 1)

@@ -305,7 +305,7 @@ func (t *tx) returned(ctx context.Context, c *seckill.Callback, orders []seckill
 	}
 	// Nobody asked for it here: it was made at the provider.
 	var gone, due int64
-	if err := t.one(ctx, "SELECT COALESCE(SUM(amount), 0), COALESCE(SUM(CASE WHEN state = 'due' THEN amount ELSE 0 END), 0) FROM refunds WHERE provider = ? AND reference = ?",
+	if err := t.one(ctx, "SELECT COALESCE(SUM(amount), 0), COALESCE(SUM(CASE WHEN state = 'due' THEN amount ELSE 0 END), 0) FROM refunds WHERE provider = ? AND reference = ?"+t.lock,
 		[]any{c.Provider, c.Reference}, func(s scanner) error { return s.Scan(&gone, &due) }); err != nil {
 		return "", err
 	}
