@@ -367,6 +367,7 @@ func TestALatePaymentTakesTheLastUnit(t *testing.T) {
 		order := s.bought("one", id, 1)
 		s.as("one", "POST", "/api/orders/"+order+"/cancel", "").is(200)
 		s.atTheGate(id, 1)
+		pass(time.Millisecond) // the store hears of the unit after the gate
 		s.captured("e1", order, "r1", thePrice)
 		for range 30 {
 			pass(100 * time.Millisecond)
