@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"seckill"
 	"seckill/internal/access"
@@ -362,7 +363,7 @@ func (a *API) setEligible(w http.ResponseWriter, r *request) error {
 	default:
 		return &seckill.FieldError{Field: "mode", Must: "must be replace, add or continue"}
 	}
-	if body.Upload != "" && (len(body.Upload) > 64 || !seckill.Printable(body.Upload)) {
+	if body.Upload != "" && (utf8.RuneCountInString(body.Upload) > 64 || !seckill.Printable(body.Upload)) {
 		return &seckill.FieldError{Field: "upload", Must: "must be 1 to 64 printable characters"}
 	}
 	buyers, err := readBuyers(body.CSV)

@@ -248,9 +248,11 @@ func TestWhoMayBuyInASale(t *testing.T) {
 	s.as("li.wei", "POST", buy, "").is(202)
 	s.as("han, mei", "POST", buy, "").is(202)
 	s.as("farmer", "POST", buy, "").problem(409, "not_eligible")
-	for _, bad := range []string{`{"csv":"","mode":"add"}`, `{"csv":"buyer\n","mode":"add"}`, `{"csv":"a\n,b\n","mode":"add"}`, `{"csv":"\"a","mode":"add"}`, `{"csv":"a","mode":"all"}`, `{"csv":"a","mode":"continue"}`, `{"csv":"a","mode":"add","upload":"a\nb"}`} {
+	for _, bad := range []string{`{"csv":"","mode":"add"}`, `{"csv":"buyer\n","mode":"add"}`, `{"csv":"a\n,b\n","mode":"add"}`, `{"csv":"\"a","mode":"add"}`, `{"csv":"a","mode":"all"}`, `{"csv":"a","mode":"continue"}`, `{"csv":"a","mode":"add","upload":"a\nb"}`, `{"csv":"a","mode":"add","upload":"` + strings.Repeat("a", 65) + `"}`} {
 		s.admin("POST", path, bad).problem(422, "invalid_field")
 	}
+
+	s.admin("POST", path, `{"csv":"a","mode":"add","upload":"`+strings.Repeat("名", 64)+`"}`).is(200)
 
 	s.admin("POST", path, `{"csv":"","mode":"replace"}`).is(200)
 	s.as("wang.wu", "POST", buy, "").problem(409, "not_eligible")
