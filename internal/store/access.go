@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -274,32 +275,39 @@ func scanTries(r scanner) (v seckill.Tries, err error) {
 
 // TrimAccess removes the lists of who may buy, the unpaid ends, and what the block list and
 // the allow list say of one sale, of sales that closed longer ago than keep, up to max of
-// each, and says how many those were.
+// each, and says how many those were. An entry that was set later is kept as long from
+// then on. The sale may be opened again, so each entry that goes is in the log.
 func (s *Store) TrimAccess(ctx context.Context, keep time.Duration, max int) (removed int, err error) {
+	ctx = seckill.WithActor(ctx, seckill.Actor{Who: "limits.retention", What: "access.remove", Intent: "its sale closed longer ago than " + keep.String()})
 	err = s.write(ctx, "trim what sales asked of buyers", func(t *tx) error {
 		removed = 0
 		now, err := t.clock(ctx)
 		if err != nil {
 			return err
 		}
-		for _, table := range []struct {
-			name, key string
-			after     func(seckill.SaleID) error // rows were removed
-		}{
-			{"access_eligible", "buyer", func(sale seckill.SaleID) error {
+		for _, table := range []trimmedTable{
+			{"access_eligible", "buyer", "0", func(sale seckill.SaleID, _ string, _ int64) error {
 				if _, err := t.exec(ctx, "DELETE FROM access_uploads WHERE sale = ?", sale); err != nil {
 					return err
 				}
 				_, err := t.exec(ctx, "DELETE FROM access_state WHERE name = ?", eligibleState+sale.String()) // every node reads them all
 				return err
 			}},
-			{"access_tries", "buyer", func(seckill.SaleID) error { return nil }},
-			{"access_entries", "subject", func(seckill.SaleID) error { return t.touch(ctx, entriesState) }},
+			{"access_tries", "buyer", "0", func(seckill.SaleID, string, int64) error { return nil }},
+			{"access_entries", "subject", "created_at", func(sale seckill.SaleID, last string, before int64) error {
+				entries, err := readable(ctx, t, "access_entries", "SELECT "+entryColumns+" WHERE sale = ? AND subject <= ? AND created_at < ? ORDER BY subject", []any{sale, last, before}, scanEntry)
+				if err != nil {
+					return err
+				}
+				for _, e := range entries {
+					if err := t.logged(ctx, "", sale, cmp.Or(e.Buyer, e.Network), e, nil); err != nil {
+						return err
+					}
+				}
+				return t.touch(ctx, entriesState)
+			}},
 		} {
-			n, sale, err := t.trimAccess(ctx, table.name, table.key, ms(now.Add(-keep)), max)
-			if err == nil && n > 0 {
-				err = table.after(sale)
-			}
+			n, err := t.trimAccess(ctx, table, ms(now.Add(-keep)), max)
 			if err != nil {
 				return err
 			}
@@ -310,22 +318,33 @@ func (s *Store) TrimAccess(ctx context.Context, keep time.Duration, max int) (re
 	return removed, err
 }
 
-// trimAccess removes up to max rows of the table, of one sale that closed before, which it
-// returns.
-func (t *tx) trimAccess(ctx context.Context, table, key string, before int64, max int) (removed int, sale seckill.SaleID, err error) {
-	if err := t.rows(ctx, "SELECT id FROM sales WHERE closes_at < ? AND EXISTS (SELECT 1 FROM "+table+" WHERE sale = sales.id) ORDER BY id LIMIT 1", []any{before},
+// trimmedTable is one whose rows go with their sale.
+type trimmedTable struct {
+	name, key string
+	set       string                                                     // when a row was set; 0: it goes whenever that was
+	going     func(sale seckill.SaleID, last string, before int64) error // is called before the rows up to last go
+}
+
+// trimAccess removes up to max rows of the table, of one sale that closed before.
+func (t *tx) trimAccess(ctx context.Context, table trimmedTable, before int64, max int) (removed int, err error) {
+	var sale seckill.SaleID
+	rows := " FROM " + table.name + " WHERE " + table.set + " < ? AND sale = "
+	if err := t.rows(ctx, "SELECT id FROM sales WHERE closes_at < ? AND EXISTS (SELECT 1"+rows+"sales.id) ORDER BY id LIMIT 1", []any{before, before},
 		func(r scanner) error { return r.Scan(&sale) }); err != nil || sale == 0 {
-		return 0, sale, err
+		return 0, err
 	}
 	last := ""
-	if err := t.rows(ctx, "SELECT "+key+" FROM "+table+" WHERE sale = ? ORDER BY "+key+" LIMIT ?", []any{sale, max}, func(r scanner) error {
+	if err := t.rows(ctx, "SELECT "+table.key+rows+"? ORDER BY "+table.key+" LIMIT ?", []any{before, sale, max}, func(r scanner) error {
 		removed++
 		return r.Scan(&last)
 	}); err != nil {
-		return 0, sale, err
+		return 0, err
 	}
-	_, err = t.exec(ctx, "DELETE FROM "+table+" WHERE sale = ? AND "+key+" <= ?", sale, last)
-	return removed, sale, err
+	if err := table.going(sale, last, before); err != nil {
+		return 0, err
+	}
+	_, err = t.exec(ctx, "DELETE"+rows+"? AND "+table.key+" <= ?", before, sale, last)
+	return removed, err
 }
 
 // Invite keeps an invitation by the hash of its code.

@@ -240,6 +240,12 @@ func testEligibleEnds(t *testing.T, s *shop) {
 	require.Equal(t, 2, trim(1))
 	require.Zero(t, trim(1))
 	require.Equal(t, []seckill.SaleID{0, sale.ID}, entries(), "those of all sales, and of one that is not over, stay")
+	logged, err := s.LogEntries(ctx, seckill.LogFilter{What: "access.remove", Sale: old.ID, Max: 9})
+	require.NoError(t, err)
+	require.Len(t, logged, 2, "whoever opens the sale again finds what it has lost")
+	require.Equal(t, "203.0.113.0/24", logged[0].Subject)
+	require.Contains(t, string(logged[0].Before), `"block"`)
+	require.Equal(t, "a", logged[1].Subject)
 	versions, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	require.Contains(t, versions, "eligible:"+sale.ID.String())
@@ -248,6 +254,12 @@ func testEligibleEnds(t *testing.T, s *shop) {
 	tries, err := s.TriesSince(ctx, seckill.Tries{}, 9)
 	require.NoError(t, err)
 	require.Empty(t, tries)
+	_, err = s.SetAccessEntry(ctx, seckill.AccessEntry{Sale: old.ID, Buyer: "b", List: "block", By: "root"}, false)
+	require.NoError(t, err)
+	require.Zero(t, trim(9), "whoever is about to open it again sets one before")
+	s.advance(time.Hour + time.Second)
+	trim(9)
+	require.NotContains(t, entries(), old.ID)
 }
 
 func testTries(t *testing.T, s *shop) {
