@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -82,7 +83,7 @@ func Installed(kind Kind) error {
 }
 
 func (s *spec) engine(dir string, set settings) (*Engine, error) {
-	e := &Engine{spec: s, tls: set.tls}
+	e := &Engine{spec: s, tls: set.tls, log: cmp.Or(set.log, rabbitWAL)}
 	if err := s.installed(set.root); err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ raft.wal_max_size_bytes = %d
 log.console = true
 log.console.level = info
 log.file = false
-`, e.Addr(), loopback, e.ports[consolePort].number, rabbitWAL)),
+`, e.Addr(), loopback, e.ports[consolePort].number, e.log)),
 		)
 	},
 	command: func(e *Engine) *exec.Cmd {

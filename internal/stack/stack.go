@@ -34,6 +34,8 @@ type Options struct {
 
 	RedisPort, RabbitMQPort, ConsolePort, MariaDBPort int
 
+	QuorumLog int // bytes, see QuorumLog
+
 	Nodes     int    // how many nodes
 	NodePort  int    // of the first node; the others have the next ones
 	Binary    string // of the nodes; empty is this process's own
@@ -102,7 +104,7 @@ func (s *Stack) up(ctx context.Context, o Options) (err error) {
 	}
 	var errs [3]error
 	s.Redis, errs[0] = Redis(filepath.Join(dir, string(KindRedis)), Port(o.RedisPort))
-	s.RabbitMQ, errs[1] = RabbitMQ(filepath.Join(dir, string(KindRabbitMQ)), Port(o.RabbitMQPort), ConsolePort(o.ConsolePort))
+	s.RabbitMQ, errs[1] = RabbitMQ(filepath.Join(dir, string(KindRabbitMQ)), Port(o.RabbitMQPort), ConsolePort(o.ConsolePort), QuorumLog(o.QuorumLog))
 	s.MariaDB, errs[2] = MariaDB(filepath.Join(dir, string(KindMariaDB)), Port(o.MariaDBPort))
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
