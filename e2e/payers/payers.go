@@ -56,11 +56,12 @@ type Payers struct {
 	shop  *http.Server
 	at    string
 
-	mu    sync.Mutex
-	took  map[string]taken // by reference: what the shop has
-	gave  map[string]taken // by our refund's id: what it gave back
-	again map[string]int   // by our refund's id: how often it was asked for
-	asked int              // for refunds, repeats included
+	mu       sync.Mutex
+	took     map[string]taken     // by reference: what the shop has
+	gave     map[string]taken     // by our refund's id: what it gave back
+	again    map[string]int       // by our refund's id: how often it was asked for
+	wentBack map[string]time.Time // by our refund's id: when the money went
+	asked    int                  // for refunds, repeats included
 
 	heard heard
 
@@ -78,7 +79,7 @@ func New(url string, token []byte, workers int) (*Payers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]taken{}, gave: map[string]taken{}, lies: newLies(), again: map[string]int{}, heard: heard{last: map[string]seckill.Event{}, seen: map[string]bool{}}, run: seckill.NewTicketID(time.Now())[9:17]}
+	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]taken{}, gave: map[string]taken{}, lies: newLies(), again: map[string]int{}, wentBack: map[string]time.Time{}, heard: heard{last: map[string]seckill.Event{}, seen: map[string]bool{}}, run: seckill.NewTicketID(time.Now())[9:17]}
 	if p.admin, err = account.Mint(token, "treasurer", seckill.RoleAdmin, 24*time.Hour); err != nil {
 		return nil, err
 	}
@@ -121,8 +122,11 @@ func (p *Payers) refund(w http.ResponseWriter, r *http.Request) {
 	p.asked++
 	p.again[f.Refund]++
 	tries := p.again[f.Refund]
+	if tries == 1 {
+		p.wentBack[f.Refund] = time.Now() // once, however often it is asked for: a later time would be another way
+	}
+	c := seckill.Callback{Event: "back " + f.Refund, Type: seckill.GivenBack, Order: f.Order, Reference: f.Refund, Amount: f.Amount, Currency: f.Currency, At: p.wentBack[f.Refund]}
 	p.mu.Unlock()
-	c := seckill.Callback{Event: "back " + f.Refund, Type: seckill.GivenBack, Order: f.Order, Reference: f.Refund, Amount: f.Amount, Currency: f.Currency, At: time.Now()}
 	if tries == 1 {
 		p.bounce(r.Context(), c)
 	}
