@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -44,7 +45,12 @@ func openFolder(path string) (*folder, error) {
 	return &folder{path, f}, nil
 }
 
-func (f *folder) release() { f.lock.Close() }
+// release unlocks the folder and does not leave that to Close: a child that another goroutine
+// is starting at this moment has the file open until it becomes its program.
+func (f *folder) release() {
+	_ = syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN)
+	f.lock.Close()
+}
 
 // remove releases the folder and removes it with all that is in it.
 func (f *folder) remove() error {
