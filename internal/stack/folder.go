@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -48,7 +47,7 @@ func openFolder(path string) (*folder, error) {
 // release unlocks the folder and does not leave that to Close: a child that another goroutine
 // is starting at this moment has the file open until it becomes its program.
 func (f *folder) release() {
-	_ = syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN)
+	unlock(f.lock)
 	f.lock.Close()
 }
 

@@ -144,3 +144,5 @@ func tryLock(f *os.File) error {
 		return os.NewSyscallError("flock", err)
 	}
 }
+
+func unlock(f *os.File) { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
