@@ -18,9 +18,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -105,11 +107,16 @@ func run(ctx context.Context, args []string) (err error) {
 	began := time.Now()
 	env := append(os.Environ(), stacktest.LeaveOutVariable+"="+strings.Join(leftOut, ","))
 	if !o.check {
-		var end func() error
-		if env, end, err = lend(ctx); err != nil {
+		var lent *stack.Stack
+		if env, lent, err = lend(ctx); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, end()) }()
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, keep(lent.Engines(), logs(), os.Stdout))
+			}
+			err = errors.Join(err, lent.Down())
+		}()
 	}
 	endBusy, _, err := startBusy(o.busy)
 	if err != nil {
@@ -133,12 +140,12 @@ func run(ctx context.Context, args []string) (err error) {
 
 // lend starts the engines for all packages. Where one is not installed, and is not
 // required, there are none: each test starts what it finds, or is skipped and says why.
-func lend(ctx context.Context) (env []string, end func() error, err error) {
+func lend(ctx context.Context) (env []string, lent *stack.Stack, err error) {
 	began := time.Now()
 	s, err := stack.Up(ctx, stack.Options{QuorumLog: 1 << 30})
 	if errors.Is(err, stack.ErrMissing) && os.Getenv("SECKILL_REQUIRE") != "1" {
 		fmt.Printf("no shared engines: %v\n", err)
-		return os.Environ(), func() error { return nil }, nil
+		return os.Environ(), &stack.Stack{}, nil
 	}
 	if err != nil {
 		return nil, nil, err
@@ -148,7 +155,40 @@ func lend(ctx context.Context) (env []string, end func() error, err error) {
 		return nil, nil, errors.Join(err, s.Down())
 	}
 	fmt.Printf("engines for all tests are up in %.1f s\n", time.Since(began).Seconds())
-	return append(os.Environ(), setting), s.Down, nil
+	return append(os.Environ(), setting), s, nil
+}
+
+// logs is the folder for what keep keeps: the user's cache, or where there is none the
+// folder of temporary files.
+func logs() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	return filepath.Join(cache, "seckill-tests", "logs")
+}
+
+// keep copies the engines' logs to where they outlive a run that failed: a test prints
+// only their ends, and the trouble of a shared engine may have begun long before. They
+// replace the logs of the last run that failed.
+func keep(engines []*stack.Engine, dir string, w io.Writer) error {
+	if len(engines) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, e := range engines {
+		log, err := os.ReadFile(e.LogFile())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, string(e.Kind())+".log"), log, 0o600); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(w, "the whole logs of the shared engines are in %s\n", dir)
+	return nil
 }
 
 // beside runs a command with the engines.

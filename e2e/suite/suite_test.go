@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // a module with tests of every end, in two packages and one that does not compile.
@@ -148,6 +151,21 @@ func TestBusyLoopsEnd(t *testing.T) {
 	for _, pid := range pids {
 		require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
 	}
+}
+
+// A test prints the end of an engine's log. A run that fails leaves the whole of it.
+func TestTheLogsOfAFailedRunAreKept(t *testing.T) {
+	t.Parallel()
+	redis := stacktest.Own(t, stack.KindRedis)
+	dir := filepath.Join(t.TempDir(), "logs")
+	var said strings.Builder
+	for range 2 { // the second replaces the first
+		require.NoError(t, keep([]*stack.Engine{redis}, dir, &said))
+	}
+	require.Contains(t, said.String(), dir)
+	kept, err := os.ReadFile(filepath.Join(dir, "redis.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(kept), "Ready to accept connections")
 }
 
 func TestTheGroupsHoldEveryPackageOnce(t *testing.T) {
