@@ -134,6 +134,7 @@ type API struct {
 	document    openAPI
 	metrics     metrics
 	aftermaths  aftermaths
+	audits      *audits
 }
 
 // Who may call a route.
@@ -179,7 +180,7 @@ func New(c Config) *API {
 	a := &API{
 		Config: c, mux: http.NewServeMux(), origins: newOrigins(c.TrustedOrigins), idPrefix: crand.Text()[:10] + "-", document: newOpenAPI(),
 		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), metrics: newMetrics(c.Metrics),
-		watchers: newWatchers(), rates: newRates(),
+		watchers: newWatchers(), rates: newRates(), audits: newAudits(),
 	}
 	bounds := room.NewMetrics(c.Metrics)
 	a.limits, a.rooms = newLimits(c, bounds), newRooms(c, bounds)
@@ -239,7 +240,7 @@ func New(c Config) *API {
 		{"POST", "/api/admin/sales/{sale}/end", operators, a.end},
 		{"POST", "/api/admin/sales/{sale}/rebuild", admins, a.change("rebuild", (*sale.Sales).Renew)}, // its gate state, anew
 		{"GET", "/api/admin/sales/{sale}/report", viewers, a.report},                                  // one HTML page
-		{"GET", "/api/admin/sales/{sale}/audit", viewers, a.audit},
+		{"GET", auditPath, viewers, a.audit},
 		{"GET", "/api/admin/sales/{sale}/ledger", viewers, a.saleLedger},
 		{"POST", "/api/admin/sales/{sale}/eligible", operators, a.setEligible}, // who may buy in it
 		{"GET", "/api/admin/access", viewers, a.listEntries},
@@ -279,7 +280,7 @@ func New(c Config) *API {
 	}
 	byPath := map[string]map[string]route{}
 	for _, r := range a.routes {
-		if heavy[r.path] {
+		if heavy[r.path] && r.path != auditPath {
 			r.serve = a.within(r.serve)
 		}
 		if byPath[r.path] == nil {

@@ -19,7 +19,7 @@ import (
 //	admin     /api/admin                    adminPlaces
 //	stops     POST …/pause, …/end, …/resume stopPlaces: whoever stops a sale waits for no list
 //	undos     POST …/undo                   undoPlaces: which pauses a sale as well
-//	audits    heavy, within admin           auditPlaces
+//	audits    heavy, within admin           auditPlaces; one audit of a sale at a time: audits
 //	streams   consoles that watch: streamPlaces
 //	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
@@ -47,9 +47,11 @@ const (
 	writeMargin   = 15 * time.Second // beside heavyBound, to write what such a route answers
 )
 
+const auditPath = "/api/admin/sales/{sale}/audit"
+
 // heavy are the administrators' routes that read or write much.
 var heavy = map[string]bool{
-	"/api/admin/sales/{sale}/audit": true, "/api/admin/sales/{sale}/rebuild": true, "/api/admin/sales/{sale}/eligible": true,
+	auditPath: true, "/api/admin/sales/{sale}/rebuild": true, "/api/admin/sales/{sale}/eligible": true,
 	"/api/admin/books": true, "/api/admin/books/differences": true,
 }
 
@@ -68,7 +70,8 @@ func routeBound(to audience, path string) time.Duration {
 	return adminBound
 }
 
-// within serves requests of a heavy route: few at once, and each person in turn.
+// within serves requests of a heavy route: few at once, and each person in turn. An audit
+// waits for its sale's turn first, see audits.
 func (a *API) within(serve func(http.ResponseWriter, *request) error) func(http.ResponseWriter, *request) error {
 	return func(w http.ResponseWriter, r *request) error {
 		// The server's own bound on writing is shorter: the answer would be lost.

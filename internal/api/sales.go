@@ -246,18 +246,6 @@ func (a *API) checkTitle(r *request, id seckill.SaleID, title *string) error {
 	return nil
 }
 
-func (a *API) audit(w http.ResponseWriter, r *request) error {
-	id, err := r.saleID()
-	if err != nil {
-		return err
-	}
-	report, err := a.Sales.Audit(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, report)
-}
-
 // changed is the log of what administrators did.
 func (a *API) changed(r *request, what string, sale seckill.Sale, more ...any) {
 	a.Tally.Add(sale.ID)

@@ -54,6 +54,14 @@ func (s *scripted) Cut(context.Context, seckill.SaleID) (seckill.Cut, error) {
 	return next(&s.cuts), nil
 }
 
+func (s *scripted) Glance(_ context.Context, _ seckill.SaleID, most int) (seckill.Cut, error) {
+	c := next(&s.cuts)
+	if len(c.Outbox) > most {
+		c.Outbox, c.Partial = nil, true
+	}
+	return c, nil
+}
+
 func (s *scripted) Look(context.Context, seckill.SaleID, []seckill.Ticket) (seckill.Snapshot, error) {
 	s.asked++
 	return next(&s.looks), nil

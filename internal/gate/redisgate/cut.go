@@ -27,7 +27,7 @@ func (g *Gate) Glance(ctx context.Context, id seckill.SaleID, most int) (c secki
 	return g.lookAt(ctx, id, most, 0)
 }
 
-// lookAt is Glance, and spreads the rest over the pages of a long outbox.
+// lookAt is Glance, and rests so long for each entry of a long outbox.
 func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest time.Duration) (c seckill.Cut, err error) {
 	b := bucket(id)
 	client, err := g.up(b)
@@ -67,10 +67,12 @@ func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest tim
 	if c.Partial = waiting > int64(most); c.Partial || len(last) == 0 {
 		return c, nil
 	}
-	if waiting <= restAfter {
+	if rest = min(rest, longestRest/time.Duration(waiting)); waiting <= restAfter {
 		rest = 0
+	} else if until, ok := ctx.Deadline(); ok {
+		rest = min(rest, time.Until(until)/3/time.Duration(waiting))
 	}
-	err = g.entries(ctx, b, last[0].ID, lookSize, rest*lookSize/time.Duration(waiting), func(_ string, t seckill.Ticket) {
+	err = g.entries(ctx, b, last[0].ID, lookSize, rest*lookSize, func(_ string, t seckill.Ticket) {
 		if t.Sale == id && t.Seq <= c.Seq {
 			c.Outbox = append(c.Outbox, t)
 		}

@@ -25,11 +25,13 @@ const (
 	claimEvery  = 2 * time.Second
 
 	// Whoever only looks at an outbox reads it in smaller pages, since Redis serves nobody
-	// while it writes one. A whole cut of more than restAfter entries spreads lookRest over
-	// its pages: buyers need the processors more.
-	lookSize  = 200
-	restAfter = 20_000
-	lookRest  = 4 * time.Second
+	// while it writes one. A whole cut of more than restAfter entries rests lookRest for each
+	// of them, and in all no longer than longestRest or a third of the time that its caller
+	// has left: buyers need the processors more.
+	lookSize    = 25
+	restAfter   = 20_000
+	lookRest    = 70 * time.Microsecond
+	longestRest = 20 * time.Second
 )
 
 // entries reads an outbox stream up to the entry to, in pages of so many entries with a
