@@ -123,6 +123,23 @@ func Units(tickets []Ticket) int64 {
 	return n
 }
 
+// Without returns the tickets that are not among the confirmed ones, which may be others too.
+func Without(tickets, confirmed []Ticket) (left []Ticket) {
+	if len(confirmed) == 0 {
+		return tickets
+	}
+	sent := make(map[string]bool, len(confirmed))
+	for _, t := range confirmed {
+		sent[t.ID] = true
+	}
+	for _, t := range tickets {
+		if !sent[t.ID] {
+			left = append(left, t)
+		}
+	}
+	return left
+}
+
 // Stop is an emergency stop: an administrator paused or ended a sale while the store was
 // away. The gate has it in force, and keeps it until the store has learned of it.
 type Stop struct {

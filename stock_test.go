@@ -37,6 +37,15 @@ func TestUnits(t *testing.T) {
 	require.EqualValues(t, 6, Units([]Ticket{{Quantity: 1}, {Quantity: 2}, {Quantity: 3}}))
 }
 
+func TestTicketsWithoutTheConfirmedOnes(t *testing.T) {
+	t.Parallel()
+	a, b, c, d := Ticket{ID: "a"}, Ticket{ID: "b"}, Ticket{ID: "c"}, Ticket{ID: "d"}
+	require.Equal(t, []Ticket{a, b}, Without([]Ticket{a, b}, nil))
+	require.Equal(t, []Ticket{b}, Without([]Ticket{a, b, c}, []Ticket{c, a}))
+	require.Empty(t, Without([]Ticket{a, b}, []Ticket{b, a}))
+	require.Equal(t, []Ticket{c, d}, Without([]Ticket{c, d}, []Ticket{a, b}), "as many are confirmed as there are, and they are others")
+}
+
 func TestWhenAGatesStateIsOutdated(t *testing.T) {
 	t.Parallel()
 	fine := func() (GateState, Sale) {

@@ -91,7 +91,7 @@ func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync
 		crash.Here("4-before-confirm", len(confirmed) > 0)
 		if len(confirmed) > 0 {
 			pause.Reset()
-			tickets = without(tickets, confirmed)
+			tickets = seckill.Without(tickets, confirmed)
 			noting.Wait()
 			noting.Go(func() {
 				if err := r.Outbox.Sent(context.WithoutCancel(ctx), confirmed); err != nil { // a stopping node too
@@ -109,21 +109,4 @@ func (r *Relay) send(ctx context.Context, tickets []seckill.Ticket, noting *sync
 			duty.Rest(ctx, pause.Next())
 		}
 	}
-}
-
-// without returns the tickets that are not among the confirmed ones.
-func without(tickets, confirmed []seckill.Ticket) (unconfirmed []seckill.Ticket) {
-	if len(confirmed) == len(tickets) {
-		return nil
-	}
-	sent := make(map[string]bool, len(confirmed))
-	for _, t := range confirmed {
-		sent[t.ID] = true
-	}
-	for _, t := range tickets {
-		if !sent[t.ID] {
-			unconfirmed = append(unconfirmed, t)
-		}
-	}
-	return unconfirmed
 }

@@ -307,7 +307,7 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 					}
 				}
 				mu.Unlock()
-				left = without(left, confirmed)
+				left = seckill.Without(left, confirmed)
 			}
 		})
 	}

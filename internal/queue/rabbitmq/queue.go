@@ -165,26 +165,9 @@ func try(ctx context.Context, r rabbit.PublishRetry, tickets []seckill.Ticket, s
 		}
 		pause = min(time.Duration(float64(pause)*r.Multiplier), r.MaxInterval)
 		var more []seckill.Ticket
-		tickets = without(tickets, confirmed)
+		tickets = seckill.Without(tickets, confirmed)
 		more, err = send(ctx, tickets)
 		confirmed = append(confirmed, more...)
 	}
 	return confirmed, err
-}
-
-// without returns tickets less those confirmed.
-func without(tickets, confirmed []seckill.Ticket) (left []seckill.Ticket) {
-	if len(confirmed) == 0 {
-		return tickets
-	}
-	sent := make(map[string]bool, len(confirmed))
-	for _, t := range confirmed {
-		sent[t.ID] = true
-	}
-	for _, t := range tickets {
-		if !sent[t.ID] {
-			left = append(left, t)
-		}
-	}
-	return left
 }
