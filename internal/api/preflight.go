@@ -38,15 +38,8 @@ const (
 
 const checkPublished = "published" // the check that asks whether buyers can find the sale
 
-// preflightChecks are the names of all checks. The console has a word for each, and for
-// each code.
-var (
-	preflightRoles  = []string{"api", "relay", "settle", "expire"}
-	preflightChecks = []string{"nodes", "same version", "same settings", "clocks", "role api", "role relay", "role settle", "role expire", "listeners",
-		"engines durable", "disk", "payment", "balance", "price", "opening", checkPublished, "gate", "backlog", "other openings"}
-	preflightCodes = []string{"ready", "unheard", "skew", "no_role", "stopped", "unasked", "weak", "free", "test_payment", "not_counted", "broken", "old", "partly",
-		"no_price", "not_above", "tenth", "ended", "opened", "opens", "draft", "hidden", "no_state", "units", "waiting", "near"}
-)
+// preflightRoles are the roles that some node must have.
+var preflightRoles = []string{"api", "relay", "settle", "expire"}
 
 // check is one line of the preflight.
 type check struct {
@@ -56,7 +49,7 @@ type check struct {
 	Limit any            `json:"limit,omitempty"`
 	AgeMS *int64         `json:"age_ms"`         // of the value; null: it was not measured, or just now
 	Says  string         `json:"says,omitempty"` // in English, with what an engine has said
-	Code  string         `json:"code,omitempty"` // what says says, for readers of other languages
+	Code  string         `json:"code,omitempty"` // what says says, for readers of other languages: the console has a word for each code and name
 	With  map[string]any `json:"with,omitempty"` // the numbers and names of the code; seconds end in _s
 }
 

@@ -20,6 +20,14 @@ import (
 	"seckill/internal/live"
 )
 
+// preflightChecks are the names of all checks, preflightCodes what they may say.
+var (
+	preflightChecks = []string{"nodes", "same version", "same settings", "clocks", "role api", "role relay", "role settle", "role expire", "listeners",
+		"engines durable", "disk", "payment", "balance", "price", "opening", checkPublished, "gate", "backlog", "other openings"}
+	preflightCodes = []string{"ready", "unheard", "skew", "no_role", "stopped", "unasked", "weak", "free", "test_payment", "not_counted", "broken", "old", "partly",
+		"no_price", "not_above", "tenth", "ended", "opened", "opens", "draft", "hidden", "no_state", "units", "waiting", "near"}
+)
+
 func TestThePreflightSaysWhatIsNotReady(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
