@@ -158,9 +158,11 @@ func (s *said) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+func (c caller) client() *client.Client { return &client.Client{Server: c.url, Token: c.token} }
+
 // try sends a request once.
 func (c caller) try(method, path string, body any) (status int, a said, err error) {
-	answer, err := (&client.Client{Server: c.url, Token: c.token}).Do(c.t.Context(), method, path, body)
+	answer, err := c.client().Do(c.t.Context(), method, path, body)
 	if err == nil && len(answer.Body) > 0 {
 		err = answer.Into(&a)
 	}
@@ -181,13 +183,17 @@ func (c caller) does(method, path string, body any, want int) said {
 // buys asks for units and returns the ticket.
 func (c caller) buys(sale string, quantity int) string {
 	c.t.Helper()
-	return c.does("POST", client.TicketPath(sale), map[string]int{"quantity": quantity}, http.StatusAccepted).Ticket
+	bought, err := c.client().Buy(c.t.Context(), sale, quantity)
+	must(c.t, err)
+	return bought.Ticket
 }
 
 // outcome waits for what became of the caller's newest ticket.
-func (c caller) outcome(sale string) said {
+func (c caller) outcome(sale string) client.Said {
 	c.t.Helper()
-	return c.does("GET", client.TicketPath(sale)+"?wait=20s", nil, http.StatusOK)
+	got, err := c.client().Outcome(c.t.Context(), sale, 20*time.Second)
+	must(c.t, err)
+	return got
 }
 
 // creates makes an open sale and returns its id.

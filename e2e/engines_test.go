@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"seckill/e2e/node"
+	"seckill/internal/client"
 	"seckill/internal/stack"
 	"seckill/internal/stack/stacktest"
 )
@@ -148,7 +149,7 @@ func testGateLoses(t *testing.T, e *engines, command func(sale string) []string)
 	root := admin(t, e.nodes[0])
 	sale := root.creates(units, 2)
 	path := "/api/sales/" + sale + "/ticket"
-	held := map[string]said{}
+	held := map[string]client.Said{}
 	for i := range holders {
 		b := buyer(t, e.nodes[i%2], fmt.Sprintf("holder%d", i))
 		b.buys(sale, 1)

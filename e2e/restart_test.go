@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"seckill/e2e/node"
+	"seckill/internal/client"
 )
 
 // Whatever was answered before a restart is true after it, after kill -9 as after
@@ -61,7 +62,7 @@ func testResultsStay(t *testing.T, c node.Config, stop func(*testing.T, *node.No
 	n := start(t, c)
 	sale := admin(t, n).creates(3, 1)
 	states := map[string]string{"payer": "paid", "canceller": "cancelled", "waiter": "unpaid"}
-	orders := map[string]said{}
+	orders := map[string]client.Said{}
 	for id, state := range states {
 		b := buyer(t, n, id)
 		b.buys(sale, 1)

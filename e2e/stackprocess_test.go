@@ -3,9 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +19,7 @@ import (
 
 	"seckill/e2e/node"
 	"seckill/internal/account"
+	"seckill/internal/client"
 	"seckill/internal/stack"
 )
 
@@ -215,8 +214,8 @@ func (s *stackProcess) crowd(t *testing.T, root caller) *steady {
 	root.t = t
 	c := &steady{t: t, s: s, root: root, stop: make(chan struct{}), news: make(chan struct{}, 1)}
 	c.sale = root.creates(steadyUnits, 1)
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	t.Cleanup(client.CloseIdleConnections)
+	over := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	t.Cleanup(over.CloseIdleConnections)
 	for worker := range 24 {
 		c.doing.Go(func() {
 			for n := 0; ; n++ {
@@ -224,7 +223,7 @@ func (s *stackProcess) crowd(t *testing.T, root caller) *steady {
 				case <-c.stop:
 					return
 				default:
-					c.lives(client, fmt.Sprintf("%s-%d-%d", c.sale, worker, n))
+					c.lives(over, fmt.Sprintf("%s-%d-%d", c.sale, worker, n))
 				}
 			}
 		})
@@ -233,47 +232,36 @@ func (s *stackProcess) crowd(t *testing.T, root caller) *steady {
 }
 
 // lives is one buyer: buy, buy again by a double click, and the outcome.
-func (c *steady) lives(client *http.Client, id string) {
+func (c *steady) lives(over *http.Client, id string) {
 	token, err := account.Mint(node.Secret, id, "", time.Hour)
 	if err != nil {
 		c.fails("%v", err)
 		return
 	}
-	ask := func(method, query string, want int) (a said) {
-		req, err := http.NewRequest(method, c.s.url+"/api/sales/"+c.sale+"/ticket"+query, nil)
+	me := &client.Client{Server: c.s.url, Token: token, HTTP: over}
+	buy := func() string {
+		bought, err := me.Buy(c.t.Context(), c.sale, 1)
 		if err != nil {
-			c.fails("%v", err)
-			return a
+			c.fails("%s buys: %v", id, err)
 		}
-		req.Header.Set("Authorization", "Bearer "+token)
-		res, err := client.Do(req)
-		if err != nil {
-			c.fails("%s %s: %v", id, method, err)
-			return a
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != want || json.Unmarshal(b, &a) != nil {
-			c.fails("%s %s: %s %v %s", id, method, res.Status, err, b)
-		}
-		return a
+		return bought.Ticket
 	}
-	first, again := ask("POST", "", http.StatusAccepted), ask("POST", "", http.StatusAccepted)
-	if first.Ticket == "" || first.Ticket != again.Ticket {
-		c.fails("%s was given %q and %q", id, first.Ticket, again.Ticket)
+	first, again := buy(), buy()
+	if first == "" || first != again {
+		c.fails("%s was given %q and %q", id, first, again)
 	}
 	// A wait ends early with the node that it waits at.
 	for range 100 {
-		switch a := ask("GET", "?wait=10s", http.StatusOK); {
-		case a.Status == "placed" && a.Ticket == first.Ticket:
+		switch a, err := me.Outcome(c.t.Context(), c.sale, 10*time.Second); {
+		case err == nil && a.Status == "placed" && a.Ticket == first:
 			c.placed.Add(1)
 			select {
 			case c.news <- struct{}{}:
 			default:
 			}
 			return
-		case a.Status != "queued":
-			c.fails("%s holds %s and is told %+v", id, first.Ticket, a)
+		case err != nil || a.Status != "queued":
+			c.fails("%s holds %s and is told %+v, %v", id, first, a, err)
 			return
 		}
 	}
