@@ -329,15 +329,19 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	var full error
 	if r.ContentLength != 0 {
-		readEarly(w, r)
+		full = a.readEarly(w, r)
 	}
 	place := a.rooms.of(r, buying)
-	if err := place.Enter(); err != nil {
+	if full == nil {
+		full = place.Enter()
+	}
+	if full != nil {
 		if buying {
 			a.Gate.Abandon(sale)
 		}
-		a.fail(w, r, id, err)
+		a.fail(w, r, id, full)
 		return
 	}
 	defer a.done(place, w, r, id)

@@ -25,28 +25,45 @@ const maxBody = 8 << 10
 // bodyTime is how long a client may take to send a small body.
 const bodyTime = 3 * time.Second
 
-// readEarly reads a small body before the request takes a place in a room: a client that
+// readEarly reads a small body before the request takes a place in its room: a client that
 // sends slowly keeps nobody out. A body that is cut off, or late, ends early for whoever
-// decodes it. Larger ones are read by the few routes that take them.
-func readEarly(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength > maxBody || r.Body == nil {
-		return
+// decodes it. Larger ones, of the few routes that take them, have places of their own while
+// they are read; the error is that of their room.
+func (a *API) readEarly(w http.ResponseWriter, r *http.Request) error {
+	if r.Body == nil || !readUpTo(w, r, maxBody) || !isCallback(r.URL.Path) {
+		return nil
+	}
+	if err := a.rooms.bodies.Enter(); err != nil {
+		return err
+	}
+	defer a.rooms.bodies.Leave()
+	readUpTo(w, r, maxCallback)
+	return nil
+}
+
+// readUpTo reads a body of at most so many bytes, and reports whether there is more.
+func readUpTo(w http.ResponseWriter, r *http.Request, most int64) (more bool) {
+	if r.ContentLength > most {
+		return true
 	}
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Now().Add(bodyTime))
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	rest := io.Reader(r.Body)
 	switch {
 	case err != nil:
 		rest = failed{err}
-	case len(body) <= maxBody:
+	case int64(len(body)) <= most:
 		rest = http.NoBody
 		_ = c.SetReadDeadline(time.Time{}) // the deadline was for the body; a wait for an outcome may be longer
+	default:
+		more = true
 	}
 	r.Body = struct {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(body), rest), r.Body}
+	return more
 }
 
 // failed is a body that could not be read.

@@ -57,10 +57,16 @@ func (a *API) pay(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, paying{a.shown(o), c})
 }
 
+// isCallback reports whether a path is that of a payment provider.
+func isCallback(path string) bool { return strings.HasPrefix(path, "/api/payments/") }
+
 // callback takes what a payment provider tells.
 func (a *API) callback(w http.ResponseWriter, r *request) error {
 	if r.Header.Get("Content-Encoding") != "" {
 		return errMediaType
+	}
+	if r.ContentLength > maxCallback {
+		return errTooLarge
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallback))
 	if err != nil {

@@ -13,22 +13,26 @@ import (
 //
 //	buying    POST …/ticket                 http.max_in_flight places
 //	results   GET …/ticket, waits included; passes and challenges: as many
-//	pages     sales, pages and their files  as many
-//	orders    orders, payments, tickets     a quarter of that
-//	accounts  login, register, challenge    accountPlaces; reading them: limits.reading, hashing itself: limits.hashing
+//	pages     sales, pages and their files, who one is, logout: as many
+//	orders    orders and tickets, read and cancelled: a quarter of that
+//	payments  POST …/pay and what providers tell: as many; who asks for orders again and again keeps no money out
+//	bodies    callbacks that are larger than other requests, while they are read: bodyPlaces
+//	accounts  login, register, challenge, /api/me/…: accountPlaces; reading them: limits.reading, hashing itself: limits.hashing
 //	admin     /api/admin                    adminPlaces
-//	stops     POST …/pause, …/end, …/resume stopPlaces: whoever stops a sale waits for no list
+//	stops     POST …/pause, …/end           stopPlaces: whoever stops a sale waits for no list
 //	undos     POST …/undo                   undoPlaces: which pauses a sale as well
 //	audits    heavy, within admin           auditPlaces; one audit of a sale at a time: audits
 //	streams   consoles that watch: streamPlaces
 //	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
-	buying, results, pages, orders, accounts, admin, stops, undos, streams, downloads *room.Room
-	audits                                                                            *room.Fair
-	patience                                                                          time.Duration
+	buying, results, pages, orders, payments, bodies, accounts *room.Room
+	admin, stops, undos, streams, downloads                    *room.Room
+	audits                                                     *room.Fair
+	patience                                                   time.Duration
 }
 
 const (
+	bodyPlaces     = 64 // each with at most maxCallback bytes, for at most bodyTime
 	accountPlaces  = 1024
 	adminPlaces    = 64
 	stopPlaces     = 8
@@ -89,7 +93,7 @@ func (a *API) within(serve func(http.ResponseWriter, *request) error) func(http.
 // or that of its route (routeBound).
 func (r *rooms) bound(place *room.Room) time.Duration {
 	switch place {
-	case r.pages, r.orders, r.accounts:
+	case r.pages, r.orders, r.payments, r.accounts:
 		return r.patience
 	}
 	return 0
@@ -100,6 +104,7 @@ func newRooms(c Config, m *room.Metrics) rooms {
 	return rooms{
 		patience: c.Patience,
 		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
+		payments: room.New("payments", max(1, most/4), m), bodies: room.New("bodies", bodyPlaces, m),
 		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), stops: room.New("stops", stopPlaces, m), undos: room.New("undos", undoPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
 	}
@@ -114,21 +119,23 @@ func (r *rooms) of(q *http.Request, buying bool) *room.Room {
 		return r.buying
 	case !api:
 		return r.pages
-	case rest == "login", rest == "register", rest == "challenge":
+	case rest == "login", rest == "register", rest == "challenge", strings.HasPrefix(rest, "me/"):
 		return r.accounts
+	case isCallback(path), strings.HasPrefix(rest, "orders/") && strings.HasSuffix(rest, "/pay"):
+		return r.payments
 	case strings.HasPrefix(rest, "sales/") && (strings.HasSuffix(rest, "/ticket") || strings.HasSuffix(rest, "/pass") || strings.HasSuffix(rest, "/challenge")):
 		return r.results
 	case rest == "admin/live":
 		return r.streams
 	case rest == "admin/orders" && wantsCSV(q):
 		return r.downloads
-	case strings.HasPrefix(rest, "admin/sales/") && (strings.HasSuffix(rest, "/pause") || strings.HasSuffix(rest, "/end") || strings.HasSuffix(rest, "/resume")):
+	case strings.HasPrefix(rest, "admin/sales/") && (strings.HasSuffix(rest, "/pause") || strings.HasSuffix(rest, "/end")):
 		return r.stops
 	case strings.HasPrefix(rest, "admin/sales/") && strings.HasSuffix(rest, "/undo"):
 		return r.undos
 	case strings.HasPrefix(rest, "admin/"):
 		return r.admin
-	case strings.HasPrefix(rest, "sales"), rest == "openapi.json":
+	case strings.HasPrefix(rest, "sales"), rest == "openapi.json", rest == "me", rest == "logout":
 		return r.pages
 	}
 	return r.orders

@@ -20,28 +20,39 @@ import (
 func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	const buying, results, pages, orders, admin, stops, accounts = "buying", "results", "pages", "orders", "admin", "stops", "accounts"
-	const undos = "undos"
+	const undos, payments = "undos", "payments"
 	synctest.Test(t, func(t *testing.T) {
 		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
 		s.raiseFlag()
 		before := s.world()
-		for full, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", results: "", admin: "", stops: "", undos: "", accounts: ""} {
-			place := map[string]*room.Room{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders,
+		for full, path := range map[string]string{buying: "", pages: "/api/sales/1", orders: "/api/orders", payments: "", results: "", admin: "", stops: "", undos: "", accounts: ""} {
+			place := map[string]*room.Room{buying: s.api.rooms.buying, results: s.api.rooms.results, pages: s.api.rooms.pages, orders: s.api.rooms.orders, payments: s.api.rooms.payments,
 				admin: s.api.rooms.admin, stops: s.api.rooms.stops, undos: s.api.rooms.undos, accounts: s.api.rooms.accounts}[full]
 			taken := 0
 			for place.Enter() == nil {
 				taken++
 			}
-			for kind, c := range map[string]call{
-				buying:   {method: "POST", path: ticketPath(s.paused.ID)},
-				results:  {method: "GET", path: ticketPath(s.open.ID)},
-				pages:    {method: "GET", path: "/order/detail/" + s.order},
-				orders:   {method: "GET", path: "/api/orders/" + s.order},
-				admin:    {method: "GET", path: "/api/admin/orders", token: token(t, adminName, seckill.RoleAdmin)},
-				stops:    {method: "POST", path: "/api/admin/sales/999/pause", token: token(t, adminName, seckill.RoleAdmin)},
-				undos:    {method: "POST", path: "/api/admin/sales/999/undo", body: `{"step":"pause"}`, token: token(t, adminName, seckill.RoleAdmin)},
-				accounts: {method: "POST", path: "/api/challenge", body: "{}"},
+			for _, one := range []struct {
+				kind string
+				call
+			}{
+				{buying, call{method: "POST", path: ticketPath(s.paused.ID)}},
+				{results, call{method: "GET", path: ticketPath(s.open.ID)}},
+				{pages, call{method: "GET", path: "/order/detail/" + s.order}},
+				{pages, call{method: "GET", path: "/api/me"}},
+				{pages, call{method: "POST", path: "/api/logout"}},
+				{orders, call{method: "GET", path: "/api/orders/" + s.order}},
+				{payments, call{method: "POST", path: "/api/orders/" + seckill.NewTicketID(time.Now()) + "/pay"}},
+				{payments, call{method: "POST", path: "/api/payments/shop", body: "{}"}},
+				{payments, call{method: "POST", path: "/api/payments/shop", body: strings.Repeat(" ", 2*maxBody)}},
+				{admin, call{method: "GET", path: "/api/admin/orders", token: token(t, adminName, seckill.RoleAdmin)}},
+				{admin, call{method: "POST", path: "/api/admin/sales/999/resume", token: token(t, adminName, seckill.RoleAdmin)}},
+				{stops, call{method: "POST", path: "/api/admin/sales/999/pause", token: token(t, adminName, seckill.RoleAdmin)}},
+				{undos, call{method: "POST", path: "/api/admin/sales/999/undo", body: `{"step":"pause"}`, token: token(t, adminName, seckill.RoleAdmin)}},
+				{accounts, call{method: "POST", path: "/api/challenge", body: "{}"}},
+				{accounts, call{method: "POST", path: "/api/me/password", body: "{}"}},
 			} {
+				kind, c := one.kind, one.call
 				if c.token == "" {
 					c.token = token(t, ownerName, "")
 				}
@@ -116,6 +127,42 @@ func TestASlowBodyTakesNoPlace(t *testing.T) {
 		require.Equal(t, 202, w.Code)
 		require.Zero(t, w.reads, "the wait for an answer has no such bound")
 		s.as(otherName, "POST", ticketPath(s.open.ID), "").is(202)
+	})
+}
+
+// A callback may be larger than other bodies: while it is sent slowly the others go on.
+func TestASlowCallbackTakesNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
+		const path = "/api/payments/shop"
+		body, more := io.Pipe()
+		w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		var g sync.WaitGroup
+		defer g.Wait()
+		defer more.Close()
+		g.Go(func() {
+			r := call{method: "POST", path: path}.request()
+			r.ContentLength, r.Body = 2*maxBody, body
+			s.api.ServeHTTP(w, r)
+		})
+		began := time.Now()
+		synctest.Wait()
+		require.Equal(t, began.Add(bodyTime), w.reads, "it has so long")
+		s.do(call{method: "POST", path: path, body: "{}"}).problem(404, "not_found")
+		s.as(ownerName, "POST", "/api/orders/"+s.order+"/pay", "").is(200)
+
+		t.Log("they have places of their own, since a node has only so much memory")
+		for s.api.rooms.bodies.Enter() == nil {
+		}
+		s.do(call{method: "POST", path: path, body: strings.Repeat(" ", 2*maxBody)}).problem(503, "busy")
+		s.do(call{method: "POST", path: path, body: "{}"}).problem(404, "not_found")
+		_, err := more.Write([]byte(strings.Repeat(" ", 2*maxBody)))
+		require.NoError(t, err)
+		more.Close()
+		g.Wait()
+		require.Equal(t, 404, w.Code)
+		require.Zero(t, w.reads)
 	})
 }
 
