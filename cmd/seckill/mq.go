@@ -30,7 +30,7 @@ func newMQCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&b.config, "config", "", "configuration `file` (YAML)")
-	cmd.PersistentFlags().String("queue", "", "amqp://user:password@host:port/vhost (default: from the configuration)")
+	cmd.PersistentFlags().String("queue", "", "amqp://user:password@host:port/vhost, amqps:// with TLS (default: from the configuration)")
 	letters := &cobra.Command{
 		Use:   "dead-letters",
 		Short: "Look at the messages that nobody could do anything with",
@@ -50,7 +50,7 @@ administrators; a replay from the console, or over HTTP, stands there.`,
 
 func (b *broker) settings(cmd *cobra.Command) (rabbit.Settings, error) {
 	c, err := app.LoadConfig(b.config, os.Environ(), cmd.Flags())
-	if err == nil && !strings.HasPrefix(string(c.Queue), "amqp://") {
+	if err == nil && c.Queue == "memory" {
 		err = errors.New("this needs RabbitMQ: give --queue amqp://user:password@host:port/vhost (seckill stack up writes one into a file)")
 	}
 	return c.RabbitMQ, err

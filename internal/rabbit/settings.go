@@ -71,14 +71,15 @@ const (
 	maxWindow     = 100_000
 	maxQueueLimit = 100_000_000
 
-	tlsPort = 5671 // of AMQP with TLS, unless the address names another one
+	plainPort = 5672
+	tlsPort   = 5671 // of AMQP with TLS, unless the address or rabbitmq.port names another one
 )
 
 // Defaults returns the shipped settings. Those of the listeners were
 // chosen by measurement: see BenchmarkDrain.
 func Defaults() Settings {
 	return Settings{
-		Host: "127.0.0.1", Port: 5672, Addresses: []string{}, Username: "seckill", VirtualHost: "/seckill",
+		Host: "127.0.0.1", Port: plainPort, Addresses: []string{}, Username: "seckill", VirtualHost: "/seckill",
 		ConnectTimeout: 5 * time.Second, Heartbeat: 10 * time.Second,
 		Listener:      Listener{Concurrency: 2, MaxConcurrency: 4, Prefetch: 1024, AutoStartup: true, DefaultRequeueRejected: true},
 		PublishRetry:  PublishRetry{Enabled: true, InitialInterval: 100 * time.Millisecond, MaxAttempts: 3, MaxInterval: time.Second, Multiplier: 2},
@@ -113,7 +114,9 @@ func (s *Settings) ParseURL(raw string) error {
 		s.Host = h
 	}
 	if u.Scheme == "amqps" {
-		s.TLS, s.Port = true, tlsPort
+		if s.TLS = true; s.Port == plainPort { // another one stands in rabbitmq.port
+			s.Port = tlsPort
+		}
 	}
 	if p := u.Port(); p != "" {
 		n, err := strconv.Atoi(p)

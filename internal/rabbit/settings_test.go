@@ -125,6 +125,10 @@ func TestAmqpsMeansTLS(t *testing.T) {
 		require.NoError(t, s.Check())
 	}
 	s := Defaults()
+	s.Port = 5999
+	require.NoError(t, s.ParseURL("amqps://u:p@mq/shop"))
+	require.Equal(t, 5999, s.Port, "what rabbitmq.port says stays where the address names none")
+	s = Defaults()
 	require.NoError(t, s.ParseURL("amqp://u:p@mq/shop"))
 	require.False(t, s.TLS)
 	s.CAFile = "/nowhere.pem"
