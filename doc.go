@@ -24,9 +24,16 @@
 //
 // Who may ask at all is decided before step 2, in internal/access. What follows a purchase is
 // in internal/payment (steps 13 to 16, money) and internal/event (step 17, those who want to
-// hear of it). No step of the path are internal/live (what nodes tell one another and people who
-// watch), internal/room (the bounds of what is scarce) and internal/stack (real engines for
-// trying out, and for tests).
+// hear of it). The other packages stand around the path:
+//
+//	internal/app                        builds a node of all of them, and runs it
+//	internal/sale, order, account, web  what administrators and buyers do around a purchase
+//	internal/rabbit, duty, client, ca   shared below the others: the connection to RabbitMQ,
+//	                                    what residents need, our API as Go, engines' certificates
+//	internal/live, room, packed         what nodes tell one another and people who watch, the
+//	                                    bounds of what is scarce, compressed answers
+//	internal/load, stack, crash         for trying out and for tests: buyers, real engines,
+//	                                    the moments at which a test kills the process
 //
 // The rules are here too, as functions without storage: who is admitted (Sale.Admit),
 // what becomes of a ticket (Ticket.Settle), what an order may become (Order.Become), where
