@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Request is a buyer at the door of a sale, and what the gate knows at that moment.
+// Request is a buyer who asks for units of a sale, and what the gate knows at that moment.
 type Request struct {
 	Quantity int       // units wanted
 	Held     int       // units of the buyer's active ticket in this sale, 0: none

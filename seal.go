@@ -102,8 +102,8 @@ func (s *Seals) made(t *Ticket) bool {
 	return false
 }
 
-// Asked tells the same of the seal that a ticket had before it got its number, its time
-// and its version.
+// Asked reports whether the ticket carries the seal of its request, made before it had
+// number, time and version.
 func (s *Seals) Asked(t Ticket) bool {
 	t.Seq, t.At, t.Version = 0, time.Time{}, 0
 	return s == nil || s.made(&t)

@@ -20,8 +20,8 @@ type Ticket struct {
 	Quantity int       `json:"quantity"`
 	Seq      int64     `json:"seq"` // order of admission within the sale, rising
 	At       time.Time `json:"at"`  // the gate's time of admission
-	// Version is that of the sale, by which the gate admitted it; 0: not known, of an
-	// earlier version of this program.
+	// Version of the sale that was in force when the gate admitted it; 0: v0.1.0 wrote the
+	// ticket and did not note it.
 	Version int64 `json:"version,omitzero"`
 	Seal    Seal  `json:"seal,omitzero"` // the gate's, over all of the above
 }

@@ -91,7 +91,9 @@ func newScores(s Settings) scores {
 func (s *scores) cost(who Asker, now time.Time, came int) int {
 	c := s.work * math.Exp2(s.points(who, now)) * min(busyMost, 1+s.rate.count(now)/s.busy)
 	n := s.crowd(who, now)
-	if n > 1 { // whom this node has seen alone may share the name of their network with a crowd
+	// Networks share names in Redis, so the common count may be of others too: it counts only
+	// where this node has itself seen several buyers.
+	if n > 1 {
 		n = max(n, min(float64(came), elsewhere*n))
 	}
 	if n > s.free && !who.trusted {

@@ -88,9 +88,8 @@ func New(store Store, secret []byte, life time.Duration, obliged ...string) (*Ac
 	return &Accounts{store: store, secret: secret, life: life, obliged: obliged, nobody: nobody, hash: hash, match: matches}, nil
 }
 
-// In returns the same accounts, whose passwords are hashed inside of place: it runs the work,
-// or returns an error, which is then that of what was asked for. The store is asked before
-// and after, outside of it.
+// In returns a copy of the accounts that hashes passwords inside place. If place fails, the
+// call fails with its error. The store is read and written outside of it.
 func (a *Accounts) In(place func(work func()) error) *Accounts {
 	in := *a
 	in.hash = func(form string) (hash string, err error) {

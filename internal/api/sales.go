@@ -212,7 +212,7 @@ func (a *API) switched(w http.ResponseWriter, r *request, id seckill.SaleID, nam
 	return a.receipt(w, r, http.StatusOK, name, sale)
 }
 
-// end closes a sale for ever. Who types the title types the right one.
+// end closes a sale for ever. A request that names a title must name this sale's.
 func (a *API) end(w http.ResponseWriter, r *request) error {
 	id, err := r.saleID()
 	if err != nil {

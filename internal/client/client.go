@@ -88,7 +88,8 @@ func (a Answer) Problem() (p *Problem, ok bool) {
 }
 
 // Do sends a request once and returns whatever the server said. body is sent as JSON; nil:
-// there is none. The error is that of the way, not of the answer.
+// there is none. The error says that no answer came. An answer that says
+// no is no error.
 func (c *Client) Do(ctx context.Context, method, path string, body any) (a Answer, err error) {
 	var content io.Reader
 	if body != nil {

@@ -88,7 +88,7 @@ type Message struct {
 	Balances map[seckill.SaleID]Balance `json:"balances,omitempty"` // of the node that has the duty
 }
 
-// Balance is the last count of a sale, and of when it is.
+// Balance is the last count of a sale, and its age.
 type Balance struct {
 	seckill.Balance
 	AgeMS int64 `json:"age_ms"`

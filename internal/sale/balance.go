@@ -24,11 +24,11 @@ import (
 const (
 	balanceEvery   = time.Second     // between the beginnings of two counts of an open sale, at least
 	balanceIdle    = 4 * time.Second // and of one that is not open
-	balanceShare   = 50              // a sale rests so many times as long as its count takes
-	balanceOthers  = 25              // and the other sales as many times
-	balanceLeast   = 5               // and at least so many times as long as it took indeed
-	balanceOwn     = 20              // and the sale itself so many times as long as the quickest of its last counts took
-	balanceRest    = time.Minute     // and none rests longer
+	balanceShare   = 50              // after a count a sale is left for so many times its estimated cost
+	balanceOthers  = 25              // and no other sale is counted for so many times that cost
+	balanceLeast   = 5               // at least so many times what the count took
+	balanceOwn     = 20              // and for the sale itself so many times the quickest of its last three counts
+	balanceRest    = time.Minute     // never longer than this
 	balanceBase    = 2 * time.Millisecond
 	balanceSum     = 500 * time.Nanosecond // a row that the store adds up
 	balanceRow     = 3 * time.Microsecond  // a row that is read, of the store or of the gate

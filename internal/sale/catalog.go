@@ -80,7 +80,7 @@ type cachedList struct {
 	next  string // of Sections
 	at    time.Time
 	tried time.Time
-	// changed is that of cached.
+	// changed: see cached.changed.
 	changed bool
 }
 

@@ -37,7 +37,7 @@ func (k *Keeper) Rebuild(ctx context.Context, ids ...seckill.SaleID) error {
 	return err
 }
 
-// rebuild does that with k.rebuilding held.
+// rebuild does what Rebuild does; the caller holds k.rebuilding.
 func (k *Keeper) rebuild(ctx context.Context, ids []seckill.SaleID) error {
 	outbox, err := k.gate.Shut(ctx, ids)
 	if err != nil {

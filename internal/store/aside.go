@@ -14,11 +14,11 @@ import (
 
 // What a row holds may be damaged: by a hand, by a disk, by a program that is not ours. A
 // row that cannot be read stays where it is, is left out of the list that it stands in,
-// and rings an alarm, once on each node for what it says. It stops nothing else. A row
+// and is reported, once on each node for what it says. It stops nothing else. A row
 // that somebody asks for by its name is an error, of that question alone.
 
-// asidesMost is how many rows a node remembers to have rung for; beyond it all are
-// forgotten, and ring again.
+// asidesMost is how many rows a node remembers to have reported; beyond it all are
+// forgotten, and are reported again.
 const asidesMost = 10_000
 
 // damaged is the error of a row that can be scanned and makes no sense.
@@ -115,7 +115,7 @@ func DamagedSale(err error) (seckill.SaleID, bool) {
 	return 0, false
 }
 
-// saleDamaged names the sale in err and rings for it, if err is about what its row holds.
+// saleDamaged names the sale in err and reports its row, if err is about what the row holds.
 func (t *tx) saleDamaged(id seckill.SaleID, err error) error {
 	if !unreadableRow(err) {
 		return err
@@ -124,7 +124,7 @@ func (t *tx) saleDamaged(id seckill.SaleID, err error) error {
 	return &damagedSale{id, err}
 }
 
-// putAside rings for a row, unless this node has for what it says.
+// putAside reports a row that cannot be read to Settings.Aside, once per node and reason.
 func (s *Store) putAside(table, id string, why error) {
 	if s.settings.Aside == nil {
 		return
@@ -134,10 +134,10 @@ func (s *Store) putAside(table, id string, why error) {
 	if s.asides == nil || len(s.asides) >= asidesMost {
 		s.asides = map[[sha256.Size]byte]struct{}{}
 	}
-	_, rung := s.asides[key]
+	_, reported := s.asides[key]
 	s.asides[key] = struct{}{}
 	s.mu.Unlock()
-	if !rung {
+	if !reported {
 		s.settings.Aside(table, id, why)
 	}
 }

@@ -158,7 +158,7 @@ func openSession(c *mysql.Config, isolation string, most int) (*sql.DB, error) {
 		// Strict, so that nothing is cut to fit. Lock waits are in seconds.
 		fmt.Sprintf("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', innodb_lock_wait_timeout = %d, lock_wait_timeout = %d, wait_timeout = %d",
 			int(lockWait.Seconds()), int(lockWait.Seconds()), int(idleWait.Seconds())),
-		// By its statement: the variable has two names.
+		// By a statement: MySQL and MariaDB name the variable differently.
 		"SET SESSION TRANSACTION ISOLATION LEVEL " + isolation,
 	}})
 	db.SetMaxOpenConns(most)

@@ -25,7 +25,7 @@ type terms struct {
 	seckill.Terms
 }
 
-// version is one of a sale.
+// version names one version of a sale.
 type version struct {
 	sale   seckill.SaleID
 	number int64

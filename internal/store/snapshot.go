@@ -76,7 +76,7 @@ func (s *Store) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[s
 // rebuildLogged is what the log calls a rebuild that somebody asked for.
 const rebuildLogged = "sales.rebuild"
 
-// Look reads the same of one sale without a change, for the audit.
+// Look reads what Snapshot reads of one sale, and raises no epoch. It is for the audit.
 func (s *Store) Look(ctx context.Context, id seckill.SaleID, outbox []seckill.Ticket) (v seckill.Snapshot, err error) {
 	err = s.read(ctx, "audit", func(t *tx) (err error) {
 		if v, err = t.snapshot(ctx, id, outbox); err == nil {

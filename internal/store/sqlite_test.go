@@ -131,7 +131,7 @@ func TestTheSchemaItselfPreventsAnOversell(t *testing.T) {
 	s.invariants(t)
 }
 
-// The batch says which sale's row cannot be read, rings for it once, and leaves nothing;
+// The batch says which sale's row cannot be read, reports it once, and leaves nothing;
 // without that sale it is settled. Numbers can be damaged in SQLite alone: MySQL has types.
 func TestABatchNamesTheSaleThatCannotBeRead(t *testing.T) {
 	t.Parallel()

@@ -81,7 +81,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	stmts  map[stmtKey]*sql.Stmt
-	asides map[[32]byte]struct{} // rows that this node has rung for, see putAside
+	asides map[[32]byte]struct{} // rows that this node has reported, see putAside
 	// versions are the terms of versions of sales, which never change, see termsOf.
 	versions map[version]seckill.Terms
 }
