@@ -93,7 +93,8 @@ probably not meant, such as times in the past, is said on standard error.
 A sale has a key, and the same key is one sale however often it is sent: when an answer
 is lost, the command says with which --key and times to send it again.`,
 		Example: `  seckill sale create --title "Mechanical keyboard" --price 9900 --total 500
-  seckill sale create --title "Noodles" --price 100 --total 50 --limit 3 --opens 2026-11-11T12:00:00Z --closes 2026-11-11T13:00:00Z`,
+  seckill sale create --title "Noodles" --price 100 --total 50 --limit 3 --opens 2026-11-11T12:00:00Z --closes 2026-11-11T13:00:00Z
+  seckill sale create --title "Tickets" --price 5000 --total 80 --late-payment retake --notice "Doors open at 19:00"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if v.OpensAt, err = when(opens, time.Now()); err != nil {
@@ -108,7 +109,8 @@ is lost, the command says with which --key and times to send it again.`,
 			made, err := ask(s, cmd, func(ctx context.Context, c *client.Client) (client.Created, error) {
 				return c.CreateSale(ctx, client.NewSale{
 					Title: v.Title, Description: v.Description, Image: v.Image, Price: v.Price, ListPrice: v.ListPrice, Currency: v.Currency,
-					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds, Access: v.Access, Standing: v.Standing, Key: key,
+					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds,
+					LatePayment: v.LatePayment, Access: v.Access, Standing: v.Standing, Notice: v.Notice, Key: key,
 				})
 			})
 			if err != nil {
@@ -138,6 +140,8 @@ is lost, the command says with which --key and times to send it again.`,
 	f.IntVar(&v.CooldownSeconds, "cooldown", 0, "seconds that a buyer waits after an unpaid order")
 	f.StringVar((*string)(&v.Eligible), "eligible", "", "who may buy: everybody, account_age or list")
 	f.Int64Var(&v.AccountAgeSeconds, "account-age", 0, "seconds that an account must exist, with --eligible account_age")
+	f.StringVar((*string)(&v.LatePayment), "late-payment", "", "what becomes of money for an order that has ended: refund (it goes back; the default) or retake (it takes units again, if there are any)")
+	f.StringVar(&v.Notice, "notice", "", "what its buyers are told on its page")
 	f.StringVar(&key, "key", "", "the sale's `key`, to repeat a command whose answer was lost (default: a new one)")
 	f.StringVar((*string)(&v.Standing), "shelf", "", "who sees it: published (everybody), hidden (who has its address) or draft (nobody, until it is published)")
 	for _, name := range []string{"title", "price", "total"} {
