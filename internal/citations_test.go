@@ -68,11 +68,13 @@ func comment(file, line string) string {
 var nowhere = regexp.MustCompile(`(?i)\bthe design's\b|\bdesign's section\b|\bsection \d|\bthe user's notes\b|\b(?:design|house-style|safety|faults|libraries)\.md\b|\bstage \d`)
 
 // Whoever reads a comment can follow what it refers to: it names a file of this
-// repository, or a step of docs/ORDER-CYCLE.md.
+// repository, a test, or a step of docs/ORDER-CYCLE.md.
 func TestEveryCitationLeadsToAFile(t *testing.T) {
 	t.Parallel()
 	all, names := texts(t)
-	cited := regexp.MustCompile(`(?:[\w-]+/)*[\w-]+\.(?:md|go|lua)\b`)
+	cited := regexp.MustCompile(`(?:[\w-]+/)*[\w-]+\.(?:md|go|lua|js|txt|txtar|sql|json|yaml|html|conf)\b`)
+	tested := regexp.MustCompile(`\bTest[A-Z]\w+`)
+	declared := tests(all)
 	steps := regexp.MustCompile(`\bsteps? (\d+)`)
 	last := len(regexp.MustCompile(`(?m)^## \d+\. `).FindAllString(all["docs/ORDER-CYCLE.md"], -1))
 	require.Equal(t, 17, last)
@@ -81,8 +83,15 @@ func TestEveryCitationLeadsToAFile(t *testing.T) {
 		if file == "internal/citations_test.go" || file == "CHANGELOG.md" {
 			continue
 		}
+		named := tested
+		if file == "docs/steady.md" || strings.HasPrefix(file, "docs/adr/") {
+			named = nil // these say what was at a time
+		}
 		for i, line := range strings.Split(text, "\n") {
 			said := comment(file, line)
+			if line == "## Tests that have another name" {
+				named = nil
+			}
 			if m := nowhere.FindString(said); m != "" {
 				t.Errorf("%s:%d: %q leads to no page of this repository", file, i+1, m)
 			}
@@ -91,7 +100,14 @@ func TestEveryCitationLeadsToAFile(t *testing.T) {
 					t.Errorf("%s:%d: docs/ORDER-CYCLE.md has no step %s", file, i+1, m[1])
 				}
 			}
-			if strings.Contains(said, "://") || !strings.HasSuffix(file, ".go") && !strings.HasSuffix(file, ".lua") {
+			if named != nil {
+				for _, name := range named.FindAllString(said, -1) {
+					if followed++; !declared[name] {
+						t.Errorf("%s:%d: there is no %s", file, i+1, name)
+					}
+				}
+			}
+			if strings.Contains(said, "://") || path.Ext(file) == ".md" {
 				continue // pages have links of their own
 			}
 			for _, name := range cited.FindAllString(said, -1) {
@@ -102,7 +118,21 @@ func TestEveryCitationLeadsToAFile(t *testing.T) {
 			}
 		}
 	}
-	require.Greater(t, followed, 30)
+	require.Greater(t, followed, 400)
+}
+
+// tests are all names that the code declares and that begin as a test's does.
+func tests(all map[string]string) map[string]bool {
+	names := map[string]bool{}
+	f := regexp.MustCompile(`(?m)^(?:func|const|var|type) (Test\w+)`)
+	for file, text := range all {
+		if path.Ext(file) == ".go" {
+			for _, m := range f.FindAllStringSubmatch(text, -1) {
+				names[m[1]] = true
+			}
+		}
+	}
+	return names
 }
 
 // leads reports whether a file may call another one by name: from the root, from its own

@@ -176,7 +176,7 @@ func TestTheSamplesAreGood(t *testing.T) {
 			continue // not with the provider "test"
 		}
 		if strings.HasPrefix(r.path, "/api/me/") {
-			continue // for whoever has logged in: TestASecondFactor, TestWhoIsBlockedIsOut
+			continue // for whoever has logged in: TestASecondFactor, TestWhoIsBlockedIsOutOnEveryNode
 		}
 		t.Run(r.method+" "+r.path, func(t *testing.T) {
 			s := s.in(t)
