@@ -20,7 +20,7 @@ var currencies = map[int]string{
 	3: "BHD IQD JOD KWD LYD OMR TND",
 }
 
-var currencyDigits = func() map[string]int {
+var digitsByCurrency = func() map[string]int {
 	all := map[string]int{}
 	for digits, codes := range currencies {
 		for code := range strings.FieldsSeq(codes) {
@@ -30,11 +30,11 @@ var currencyDigits = func() map[string]int {
 	return all
 }()
 
-// CurrencyDigits returns how many digits the currency has after the point, by
+// currencyDigits returns how many digits the currency has after the point, by
 // ISO 4217: 2 for CNY, 0 for JPY, 3 for KWD. ok is false for a code that is no
 // currency of today.
-func CurrencyDigits(code string) (digits int, ok bool) {
-	digits, ok = currencyDigits[code]
+func currencyDigits(code string) (digits int, ok bool) {
+	digits, ok = digitsByCurrency[code]
 	return digits, ok
 }
 
@@ -49,7 +49,7 @@ func FormatDecimal(minor int64, currency string) string {
 // as commands, exports and logs show it: "99.00 CNY", "9900 JPY", "-0.005 KWD".
 // An amount in what is no currency stays in minor units, and says so.
 func FormatMoney(minor int64, currency string) string {
-	digits, ok := CurrencyDigits(currency)
+	digits, ok := currencyDigits(currency)
 	if !ok {
 		return fmt.Sprintf("%d minor units of %s", minor, currency)
 	}

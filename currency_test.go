@@ -15,12 +15,12 @@ import (
 func TestACurrencyHasTheDigitsOfISO4217(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]int{"CNY": 2, "USD": 2, "EUR": 2, "JPY": 0, "KRW": 0, "VND": 0, "KWD": 3, "BHD": 3, "IDR": 2, "IQD": 3, "HUF": 2, "MRU": 2, "XCG": 2} {
-		digits, ok := CurrencyDigits(code)
+		digits, ok := currencyDigits(code)
 		require.True(t, ok, code)
 		require.Equal(t, want, digits, code)
 	}
 	for _, code := range []string{"", "ABC", "cny", "XXX", "XTS", "XAU", "DEM", "CNYY"} {
-		_, ok := CurrencyDigits(code)
+		_, ok := currencyDigits(code)
 		require.False(t, ok, code)
 	}
 }
@@ -35,7 +35,7 @@ func TestEveryTenderIsACurrency(t *testing.T) {
 		if slices.Contains(withdrawn, code) {
 			continue
 		}
-		_, ok := CurrencyDigits(code)
+		_, ok := currencyDigits(code)
 		require.True(t, ok, code)
 	}
 }

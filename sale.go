@@ -255,7 +255,7 @@ func validImage(s string) bool {
 }
 
 func isCurrency(s string) bool {
-	_, ok := CurrencyDigits(s)
+	_, ok := currencyDigits(s)
 	return ok
 }
 

@@ -111,15 +111,15 @@ func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 	return append(b, f...), nil
 }
 
-// ErrTicketBytes is in the error of CutTicket.
-var ErrTicketBytes = errors.New("ticket: the bytes are not those of a ticket")
+// errTicketBytes is in the error of CutTicket.
+var errTicketBytes = errors.New("ticket: the bytes are not those of a ticket")
 
 // CutTicket reads one ticket from the front of b, in the form of AppendBinary or in
 // an earlier one, of which the first has no seal, and returns the rest. A ticket that cannot be read
 // is an error; the rest is then what follows it, nil if that cannot be told.
 func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 	if len(b) == 0 {
-		return t, nil, ErrTicketBytes
+		return t, nil, errTicketBytes
 	}
 	switch b[0] {
 	case TicketIDLen:
@@ -128,18 +128,18 @@ func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 		form := b[0]
 		n, size := binary.Uvarint(b[1:])
 		if b = b[1+max(size, 0):]; size <= 0 || n > uint64(len(b)) {
-			return t, nil, ErrTicketBytes
+			return t, nil, errTicketBytes
 		}
 		fields, rest := b[:n], b[n:]
 		t, fields, err = cutFields(fields)
 		if err == nil && form != secondForm {
 			version, size := binary.Uvarint(fields)
 			if t.Version, fields = int64(version), fields[max(size, 0):]; size <= 0 || t.Check() != nil {
-				err = ErrTicketBytes
+				err = errTicketBytes
 			}
 		}
 		if err == nil && len(fields) != len(t.Seal) {
-			err = ErrTicketBytes
+			err = errTicketBytes
 		}
 		if err != nil {
 			return Ticket{}, rest, err
@@ -147,7 +147,7 @@ func CutTicket(b []byte) (t Ticket, rest []byte, err error) {
 		copy(t.Seal[:], fields)
 		return t, rest, nil
 	}
-	return t, nil, fmt.Errorf("%w: form %d is unknown here", ErrTicketBytes, b[0])
+	return t, nil, fmt.Errorf("%w: form %d is unknown here", errTicketBytes, b[0])
 }
 
 // cutFields reads the fields of the first form, which the others have too.
@@ -179,11 +179,11 @@ func cutFields(b []byte) (t Ticket, rest []byte, err error) {
 	t.Seq = int64(number())
 	ms, n := binary.Varint(b)
 	if !ok || n <= 0 {
-		return Ticket{}, nil, ErrTicketBytes
+		return Ticket{}, nil, errTicketBytes
 	}
 	t.At = time.UnixMilli(ms).UTC()
 	if err := t.Check(); err != nil {
-		return Ticket{}, nil, fmt.Errorf("%w: %w", ErrTicketBytes, err)
+		return Ticket{}, nil, fmt.Errorf("%w: %w", errTicketBytes, err)
 	}
 	return t, b[n:], nil
 }

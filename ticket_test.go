@@ -143,7 +143,7 @@ func TestFormsOfATicket(t *testing.T) {
 	require.Equal(t, versioned, third)
 
 	_, rest, err = CutTicket([]byte{TicketForm + 1, 0})
-	require.ErrorIs(t, err, ErrTicketBytes)
+	require.ErrorIs(t, err, errTicketBytes)
 	require.ErrorContains(t, err, "form 4")
 	require.Nil(t, rest)
 
@@ -153,7 +153,7 @@ func TestFormsOfATicket(t *testing.T) {
 	row, err = sealed.AppendBinary(damaged)
 	require.NoError(t, err)
 	_, rest, err = CutTicket(row)
-	require.ErrorIs(t, err, ErrTicketBytes)
+	require.ErrorIs(t, err, errTicketBytes)
 	second, _, err = CutTicket(rest)
 	require.NoError(t, err)
 	require.Equal(t, sealed, second)

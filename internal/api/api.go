@@ -108,7 +108,7 @@ type Config struct {
 	Patience       time.Duration // with the store, for all that a buyer's request needs of it; default 5 s
 	TrustedProxies []netip.Prefix
 	TrustedOrigins []string // of shops whose pages may call; each passes ParseOrigin
-	Hashes         int      // passwords hashed at once; default HashesByCores
+	Hashes         int      // passwords hashed at once; default: half of the cores, see hashesByCores
 	DeviceSecrets  [][]byte // sign the cookies of devices that have logged in, the current one first; none: there are none
 	LoginTries     int      // failed logins by name in a minute; default 10
 	AddressTries   int      // failed logins and new accounts by address in a minute; default 300
@@ -176,7 +176,7 @@ func New(c Config) *API {
 	orDefault(&c.LoginTries, 10)
 	orDefault(&c.AddressTries, 300)
 	orDefault(&c.Registration, RegistrationOpen)
-	orDefault(&c.Hashes, HashesByCores())
+	orDefault(&c.Hashes, hashesByCores())
 	a := &API{
 		Config: c, mux: http.NewServeMux(), origins: newOrigins(c.TrustedOrigins), idPrefix: crand.Text()[:10] + "-", document: newOpenAPI(),
 		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), metrics: newMetrics(c.Metrics),

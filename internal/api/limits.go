@@ -75,9 +75,9 @@ func newLimits(c Config, rooms *room.Metrics) limits {
 	}
 }
 
-// HashesByCores is how many passwords are hashed at once where nobody says: half
+// hashesByCores is how many passwords are hashed at once where nobody says: half
 // of the cores, for purchases have the others.
-func HashesByCores() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+func hashesByCores() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // pair is what tries from one place at one name count under: the folded name, and
 // the device if it has logged in before, else the address.

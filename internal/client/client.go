@@ -19,9 +19,9 @@ import (
 	"time"
 )
 
-// MaxAnswer is how many bytes of an answer are read; the audit of a broken sale is the
+// maxAnswer is how many bytes of an answer are read; the audit of a broken sale is the
 // longest.
-const MaxAnswer = 16 << 20
+const maxAnswer = 16 << 20
 
 // Client asks a server as one person.
 type Client struct {
@@ -29,7 +29,7 @@ type Client struct {
 	Token  string       // sent as Authorization: Bearer; empty: nobody in particular
 	HTTP   *http.Client // nil: http.DefaultClient
 	Header http.Header  // sent with every request; nil: none
-	Most   int64        // bytes of an answer that are read; 0: MaxAnswer
+	Most   int64        // bytes of an answer that are read; 0: maxAnswer
 }
 
 // Answer is what a server said.
@@ -123,7 +123,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (a Answe
 	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
 		a.RetryAfter = time.Duration(n) * time.Second
 	}
-	if a.Body, err = io.ReadAll(io.LimitReader(res.Body, cmp.Or(c.Most, MaxAnswer))); err != nil {
+	if a.Body, err = io.ReadAll(io.LimitReader(res.Body, cmp.Or(c.Most, maxAnswer))); err != nil {
 		return a, err
 	}
 	if a.Status >= 400 {

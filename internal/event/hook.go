@@ -159,7 +159,7 @@ func (h *hook) look(ctx context.Context) error {
 	h.count.waiting.WithLabelValues(h.to.Name).Set(float64(v.Waiting))
 	h.count.oldest.WithLabelValues(h.to.Name).Set(age)
 	h.count.stopped.WithLabelValues(h.to.Name).Set(stopped)
-	_, err = h.store.ForgetDeliveries(ctx, h.to.Name, HookKeep, hookForget)
+	_, err = h.store.ForgetDeliveries(ctx, h.to.Name, hookKeep, hookForget)
 	return err
 }
 
@@ -193,7 +193,7 @@ func (h *hook) try(ctx context.Context, d seckill.Delivery) seckill.DeliveryTry 
 	}
 	t.State, t.Error, t.Gone = seckill.DeliveryWaiting, err.Error(), code == http.StatusGone
 	t.Pause = duty.Backoff{First: hookPause, Most: hookLongest, Spread: true}.After(d.Tries)
-	if d.Age > HookGiveUp {
+	if d.Age > hookGiveUp {
 		t.State, t.Pause = seckill.DeliveryFailed, 0
 	}
 	return t

@@ -33,10 +33,10 @@ const (
 	hookRest    = time.Second // of a receiver that took nothing of a turn; doubles up to
 	hookMost    = 30 * time.Second
 
-	// HookGiveUp is how long an event is sent again before it is given up, and HookKeep how
+	// hookGiveUp is how long an event is sent again before it is given up, and hookKeep how
 	// long it stays in the log of deliveries after it was delivered or given up.
-	HookGiveUp = 5 * 24 * time.Hour
-	HookKeep   = 14 * 24 * time.Hour
+	hookGiveUp = 5 * 24 * time.Hour
+	hookKeep   = 14 * 24 * time.Hour
 	hookForget = 500         // deliveries in one transaction
 	strayLook  = time.Minute // between two looks for receivers that are configured no more
 )
@@ -184,7 +184,7 @@ func (w *Webhooks) forgetStrays(ctx context.Context, until time.Time) error {
 		return err
 	}
 	for _, name := range strays {
-		waiting, all, err := w.store.ForgetReceiver(ctx, name, HookKeep, hookForget)
+		waiting, all, err := w.store.ForgetReceiver(ctx, name, hookKeep, hookForget)
 		if err != nil {
 			return err
 		}

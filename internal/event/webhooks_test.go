@@ -309,7 +309,7 @@ func TestAReceiverThatWasStoppedForDaysIsNotGivenUp(t *testing.T) {
 		s.becomes(seckill.Paid, "-2", s.places(3)...)
 		time.Sleep(time.Minute)
 		stop() // all of it goes on after a start, and nothing has to happen meanwhile
-		time.Sleep(HookKeep + time.Hour)
+		time.Sleep(hookKeep + time.Hour)
 		defer s.run()()
 		time.Sleep(time.Minute)
 		_, err := s.hook.Replay(t.Context(), seckill.Replay{Receiver: "gone"})
@@ -352,7 +352,7 @@ func TestAReceiverThatIsTakenOutIsForgotten(t *testing.T) {
 			return v.Waiting
 		}
 		require.EqualValues(t, 103, left(), "it may come back")
-		time.Sleep(HookKeep)
+		time.Sleep(hookKeep)
 		stop = s.run()
 		time.Sleep(2 * strayLook)
 		stop()
@@ -399,8 +399,8 @@ func TestADeliveryIsTriedForDays(t *testing.T) {
 		pauses[v.Pause] = true
 	}
 	require.Len(t, pauses, 30)
-	require.Equal(t, seckill.DeliveryWaiting, h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Age: HookGiveUp - time.Minute}).State)
-	v := h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Age: HookGiveUp + time.Minute})
+	require.Equal(t, seckill.DeliveryWaiting, h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Age: hookGiveUp - time.Minute}).State)
+	v := h.try(t.Context(), seckill.Delivery{Event: "e", Tries: 200, Age: hookGiveUp + time.Minute})
 	require.Equal(t, seckill.DeliveryFailed, v.State)
 	require.Equal(t, "it answered 500 Internal Server Error", v.Error)
 	h.to.URL = "http://nobody/?key=hush"

@@ -18,7 +18,7 @@ import (
 
 // Limits of what a node tells. They bound the message, and what Redis keeps of it.
 const (
-	Every     = 500 * time.Millisecond // between two messages of a node
+	every     = 500 * time.Millisecond // between two messages of a node
 	Life      = 30 * time.Second       // a node that has told nothing for so long is gone
 	mostSales = 256                    // in a message: more than internal/sale lets be watched
 	mostMarks = 64                     // remembered by a node

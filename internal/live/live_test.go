@@ -198,7 +198,7 @@ func TestASilentNodeIsNotCountedTooEarly(t *testing.T) {
 		require.Equal(t, "not known at two:80", r.Says)
 		go func() {
 			for range 10 {
-				_ = duty.Rest(ctx, Every)
+				_ = duty.Rest(ctx, every)
 				tell()
 			}
 		}()

@@ -58,7 +58,7 @@ func TestWhoComesLateSeesThePast(t *testing.T) {
 		run(hub.Run)
 		_ = duty.Rest(ctx, 30*time.Second)
 		require.EqualValues(t, 12, *hub.Picture(ctx).Sales[0].Waiting, "at both nodes")
-		_ = duty.Rest(ctx, 32*time.Second+Every/2) // never at the moment when the nodes tell: who comes first then is not known
+		_ = duty.Rest(ctx, 32*time.Second+every/2) // never at the moment when the nodes tell: who comes first then is not known
 		for range 900 {                            // seconds after the opening
 			tellers[1].Tally.Answered(1, seckill.Queued)
 			tellers[1].Tally.Admitted(1, 8*time.Millisecond)

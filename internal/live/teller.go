@@ -68,7 +68,7 @@ func (t *Teller) Run(ctx context.Context) error {
 		}
 	})
 	defer asking.Wait()
-	tick := time.NewTicker(Every)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	began, told := time.Now(), false
 	for complaint := (duty.Complaint{}); ; {

@@ -129,7 +129,7 @@ type Difference struct {
 // books, line by line. A line that the two date differently is no difference.
 func (p *Payments) Differences(ctx context.Context, from, to time.Time) ([]Difference, error) {
 	theirs, err := p.Provider.Statement(ctx, from, to)
-	if errors.Is(err, ErrNoStatement) {
+	if errors.Is(err, errNoStatement) {
 		return nil, fmt.Errorf("payment provider %q gives no statement (payment.statement_url): %w", p.Provider.Name(), seckill.ErrState)
 	}
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"seckill"
 )
 
-// ErrNoStatement says that a provider gives none.
-var ErrNoStatement = errors.New("this payment provider gives no statement")
+// errNoStatement says that a provider gives none.
+var errNoStatement = errors.New("this payment provider gives no statement")
 
 // Shop is the provider of a shop that has a payment system of its own: its server
 // says what was paid, in messages signed by Standard Webhooks.
@@ -162,7 +162,7 @@ func (s *Shop) Refund(ctx context.Context, r seckill.Refund) (given string, err 
 // {"items":[{"at","kind":"payment | refund","reference","refund","order","amount","currency"}]}.
 func (s *Shop) Statement(ctx context.Context, from, to time.Time) ([]seckill.Booking, error) {
 	if s.Statements == "" {
-		return nil, ErrNoStatement
+		return nil, errNoStatement
 	}
 	u, err := url.Parse(s.Statements)
 	if err != nil {

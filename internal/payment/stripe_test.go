@@ -483,5 +483,5 @@ func TestASecretMustBeOne(t *testing.T) {
 	_, err = Test{}.Verify(nil, nil)
 	require.True(t, errors.Is(err, ErrSignature))
 	_, err = Test{}.Statement(context.Background(), time.Time{}, time.Time{})
-	require.ErrorIs(t, err, ErrNoStatement)
+	require.ErrorIs(t, err, errNoStatement)
 }

@@ -42,5 +42,5 @@ func (Test) Refund(_ context.Context, r seckill.Refund) (string, error) { return
 
 // Statement is part of Provider: it has none.
 func (Test) Statement(context.Context, time.Time, time.Time) ([]seckill.Booking, error) {
-	return nil, ErrNoStatement
+	return nil, errNoStatement
 }

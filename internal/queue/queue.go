@@ -14,8 +14,8 @@ import (
 	"seckill"
 )
 
-// MemoryLimit is the default number of tickets that the embedded queue holds.
-const MemoryLimit = 10_000
+// memoryLimit is the default number of tickets that the embedded queue holds.
+const memoryLimit = 10_000
 
 // Memory is the embedded queue.
 type Memory struct {
@@ -26,10 +26,10 @@ type Memory struct {
 	wake     chan struct{}
 }
 
-// NewMemory returns a queue of at most limit tickets, 0 for MemoryLimit.
+// NewMemory returns a queue of at most limit tickets, 0 for memoryLimit.
 func NewMemory(limit int) *Memory {
 	if limit <= 0 {
-		limit = MemoryLimit
+		limit = memoryLimit
 	}
 	return &Memory{tickets: make(chan seckill.Ticket, limit), wake: make(chan struct{}, 1)}
 }

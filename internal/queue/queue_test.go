@@ -72,5 +72,5 @@ func TestNobodyWaitsWhileReturnedTicketsLie(t *testing.T) {
 
 func TestAMemoryQueueHasALimitByDefault(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, MemoryLimit, cap(NewMemory(0).tickets))
+	assert.Equal(t, memoryLimit, cap(NewMemory(0).tickets))
 }

@@ -89,15 +89,6 @@ func Defaults() Settings {
 	}
 }
 
-// Notes returns the settings that docs/rabbitmq.md calls those of the notes. They are slower:
-// with a prefetch of 1 every ticket costs its listener a round trip.
-func Notes() Settings {
-	s := Defaults()
-	s.Listener = Listener{Concurrency: 10, MaxConcurrency: 10, Prefetch: 1, AutoStartup: true, DefaultRequeueRejected: true}
-	s.PublishRetry = PublishRetry{Enabled: true, InitialInterval: time.Second, MaxAttempts: 3, MaxInterval: 10 * time.Second, Multiplier: 1}
-	return s
-}
-
 // errURL does not quote what it was given: there is a password in it, and where
 // depends on the mistake.
 var errURL = errors.New("--queue must be amqp://user:password@host:port/virtual_host, or amqps://… with TLS; in user, password and virtual host write %3A for :, %40 for @ and %2F for /")

@@ -9,28 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/knadh/koanf/providers/structs"
-	"github.com/knadh/koanf/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
 )
-
-func TestTheSettingsOfTheNotesAreNamedAndSetAsInTheNotes(t *testing.T) {
-	t.Parallel()
-	k := koanf.New(".")
-	require.NoError(t, k.Load(structs.Provider(Notes(), "koanf"), nil))
-	for key, want := range map[string]any{
-		"listener.concurrency": 10, "listener.max_concurrency": 10, "listener.prefetch": 1,
-		"listener.auto_startup": true, "listener.default_requeue_rejected": true,
-		"publish_retry.enabled": true, "publish_retry.initial_interval": time.Second, "publish_retry.max_attempts": 3,
-		"publish_retry.max_interval": 10 * time.Second, "publish_retry.multiplier": 1.0,
-		"host": "127.0.0.1", "port": 5672, "username": "seckill", "password": seckill.Secret(""), "virtual_host": "/seckill",
-	} {
-		assert.Equal(t, want, k.Get(key), key)
-	}
-}
 
 func TestParseURL(t *testing.T) {
 	t.Parallel()
@@ -86,8 +69,6 @@ func TestCheckNamesTheSetting(t *testing.T) {
 	t.Parallel()
 	d := Defaults()
 	require.NoError(t, d.Check())
-	n := Notes()
-	require.NoError(t, n.Check())
 	for key, break_ := range map[string]func(*Settings){
 		"host":                           func(s *Settings) { s.Host = "" },
 		"addresses":                      func(s *Settings) { s.Addresses = []string{"a:5672", "b"} },

@@ -49,8 +49,8 @@ type Gate interface {
 }
 
 const (
-	// Batch is the most tickets settled in one transaction.
-	Batch = 1024
+	// mostBatch is the most tickets settled in one transaction.
+	mostBatch = 1024
 
 	minPause = 20 * time.Millisecond
 	maxPause = 5 * time.Second
@@ -74,7 +74,7 @@ type Settler struct {
 	// is about. The tickets of that sale wait. nil: it never is.
 	Damaged func(error) (seckill.SaleID, bool)
 	Log     *slog.Logger
-	Batch   int // most tickets in one transaction, 0 for Batch
+	Batch   int // most tickets in one transaction, 0 for mostBatch
 
 	// Genuine tells whether the gate has admitted a ticket, and MUST NOT wait for long. A
 	// ticket that it has not is put aside. It clears what nobody can vouch for. nil: every
@@ -149,7 +149,7 @@ func (s *Settler) Run(ctx context.Context) error {
 func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 	size := s.Batch
 	if size <= 0 {
-		size = Batch
+		size = mostBatch
 	}
 	pause := duty.Backoff{First: minPause, Most: maxPause}
 	var complaint duty.Complaint

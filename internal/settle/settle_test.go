@@ -246,7 +246,7 @@ func TestTheStoreWorksOnTheNextBatchWhileTheGateIsTold(t *testing.T) {
 
 func TestABatchHasALimitByDefault(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		s := newStage(tickets(Batch + 1)...)
+		s := newStage(tickets(mostBatch + 1)...)
 		stop := s.run(t, nil)
 		synctest.Wait()
 		stop()

@@ -14,8 +14,8 @@ import (
 
 // Limits of the lists.
 const (
-	MaxEntries  = 100_000   // on the block list and the allow list together
-	MaxEligible = 1_000_000 // buyers on all sales' lists together
+	maxEntries  = 100_000   // on the block list and the allow list together
+	maxEligible = 1_000_000 // buyers on all sales' lists together
 )
 
 // The names of what has a version in access_state.
@@ -134,7 +134,7 @@ func (s *Store) SetAccessEntry(ctx context.Context, e seckill.AccessEntry, remov
 			if err := t.one(ctx, "SELECT COUNT(*) FROM access_entries", nil, func(r scanner) error { return r.Scan(&count) }); err != nil {
 				return err
 			}
-			if count >= MaxEntries {
+			if count >= maxEntries {
 				return fmt.Errorf("the lists hold %d entries, which is all they may: remove some: %w", count, seckill.ErrState)
 			}
 			if _, err := t.exec(ctx, "INSERT INTO access_entries (sale, subject, list, note, made_by, created_at) VALUES (?, ?, ?, ?, ?, ?)",

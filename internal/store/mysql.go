@@ -49,7 +49,7 @@ func openMySQL(raw string, settings Settings) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{settings: settings, where: where, mostEligible: MaxEligible, dialect: dialect{
+	s := &Store{settings: settings, where: where, mostEligible: maxEligible, dialect: dialect{
 		name:  "mysql",
 		goose: database.DialectMySQL,
 		class: classMySQL,

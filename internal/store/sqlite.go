@@ -22,7 +22,7 @@ func openSQLite(ctx context.Context, file string, settings Settings) (*Store, er
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{settings: settings, where: "sqlite:" + file, mostEligible: MaxEligible, dialect: dialect{
+	s := &Store{settings: settings, where: "sqlite:" + file, mostEligible: maxEligible, dialect: dialect{
 		name:        "sqlite",
 		goose:       database.DialectSQLite3,
 		class:       classSQLite,

@@ -67,7 +67,7 @@ type Store struct {
 	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
 	dialect dialect
 	where   string // for messages: what was opened, without secrets
-	// mostEligible is MaxEligible, and less in tests.
+	// mostEligible is maxEligible, and less in tests.
 	mostEligible int64
 	now          func() time.Time // nil: the database has its own
 	process      func() time.Time // nil: the process has its own; tests give it another

@@ -12,8 +12,8 @@ import (
 	"seckill"
 )
 
-// TestPayPath is where the buyer of an order pays while nobody takes money.
-const TestPayPath = "/pay/test/"
+// testPayPath is where the buyer of an order pays while nobody takes money.
+const testPayPath = "/pay/test/"
 
 // TestPay is the page of the payment provider "test": it says that nothing is paid, and
 // lets a buyer pay or lets the payment fail. It works without JavaScript. All of it is
@@ -51,8 +51,8 @@ var testPayWords = map[string]map[string]string{
 func WithTestPay(pages http.Handler, t TestPay) http.Handler {
 	mux := http.NewServeMux()
 	page := protected(http.HandlerFunc(t.serve))
-	mux.Handle("GET "+TestPayPath+"{order}", page)
-	mux.Handle("POST "+TestPayPath+"{order}", page)
+	mux.Handle("GET "+testPayPath+"{order}", page)
+	mux.Handle("POST "+testPayPath+"{order}", page)
 	mux.Handle("/", pages)
 	return mux
 }

@@ -50,7 +50,7 @@ func TestTheTestProvidersPage(t *testing.T) {
 		Fail: func(context.Context, seckill.Order) error { failed++; return nil },
 	})
 	ask := func(method, who, order, form string, headers ...string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(method, TestPayPath+order, strings.NewReader(form))
+		r := httptest.NewRequest(method, testPayPath+order, strings.NewReader(form))
 		if form != "" {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}

@@ -20,7 +20,7 @@ func BenchmarkDrain(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		of   rabbit.Settings
-	}{{"shipped", rabbit.Defaults()}, {"notes", rabbit.Notes()}} {
+	}{{"shipped", rabbit.Defaults()}, {"notes", rabbittest.Notes()}} {
 		n := full
 		if c.name == "notes" {
 			n = full / 5

@@ -28,7 +28,7 @@ func TestPublishRetry(t *testing.T) {
 		fails error
 		at    []time.Duration // of the attempts
 	}{
-		{"the notes", rabbit.Notes().PublishRetry, seckill.ErrUnavailable, []time.Duration{0, s, 2 * s}},
+		{"the notes", rabbittest.Notes().PublishRetry, seckill.ErrUnavailable, []time.Duration{0, s, 2 * s}},
 		{"attempts", rabbit.PublishRetry{Enabled: true, InitialInterval: s, MaxAttempts: 5, MaxInterval: 10 * s, Multiplier: 1}, seckill.ErrUnavailable, []time.Duration{0, s, 2 * s, 3 * s, 4 * s}},
 		{"multiplier", rabbit.PublishRetry{Enabled: true, InitialInterval: s, MaxAttempts: 4, MaxInterval: 10 * s, Multiplier: 3}, seckill.ErrUnavailable, []time.Duration{0, s, 4 * s, 13 * s}},
 		{"longest pause", rabbit.PublishRetry{Enabled: true, InitialInterval: s, MaxAttempts: 5, MaxInterval: 2 * s, Multiplier: 10}, seckill.ErrUnavailable, []time.Duration{0, s, 3 * s, 5 * s, 7 * s}},
@@ -54,7 +54,7 @@ func TestPublishRetry(t *testing.T) {
 	t.Run("success ends it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			attempts, tickets := 0, queuetest.Some(2)
-			confirmed, err := try(t.Context(), rabbit.Notes().PublishRetry, tickets, func(_ context.Context, left []seckill.Ticket) ([]seckill.Ticket, error) {
+			confirmed, err := try(t.Context(), rabbittest.Notes().PublishRetry, tickets, func(_ context.Context, left []seckill.Ticket) ([]seckill.Ticket, error) {
 				if attempts++; attempts == 1 {
 					return left[:1], seckill.ErrUnavailable
 				}
@@ -70,7 +70,7 @@ func TestPublishRetry(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			defer cancel()
 			attempts := 0
-			_, err := try(ctx, rabbit.Notes().PublishRetry, queuetest.Some(1), func(context.Context, []seckill.Ticket) ([]seckill.Ticket, error) {
+			_, err := try(ctx, rabbittest.Notes().PublishRetry, queuetest.Some(1), func(context.Context, []seckill.Ticket) ([]seckill.Ticket, error) {
 				attempts++
 				return nil, seckill.ErrUnavailable
 			})

@@ -55,6 +55,15 @@ func (m leaktest) Run() int {
 	return code
 }
 
+// Notes returns the settings that docs/rabbitmq.md calls those of the notes. They are slower:
+// with a prefetch of 1 every ticket costs its listener a round trip.
+func Notes() rabbit.Settings {
+	s := rabbit.Defaults()
+	s.Listener = rabbit.Listener{Concurrency: 10, MaxConcurrency: 10, Prefetch: 1, AutoStartup: true, DefaultRequeueRejected: true}
+	s.PublishRetry = rabbit.PublishRetry{Enabled: true, InitialInterval: time.Second, MaxAttempts: 3, MaxInterval: 10 * time.Second, Multiplier: 1}
+	return s
+}
+
 // Patience is how long a test waits for something that happens at once on a
 // machine that is not busy.
 const Patience = time.Minute
