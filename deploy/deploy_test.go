@@ -4,6 +4,7 @@ package deploy_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/stretchr/testify/require"
 
 	"seckill/internal/app"
@@ -72,6 +74,34 @@ func TestUnitAndConfigurationFitTogether(t *testing.T) {
 	// The documentation explains each key that is set.
 	reference := app.Reference()
 	require.Contains(t, reference, "`"+name+"`")
+}
+
+// Everybody on a machine sees the arguments of its commands, so a password is none of them: not
+// by a variable that Docker Compose fills in, nor by one of the shell.
+func TestNoPasswordIsAnArgument(t *testing.T) {
+	t.Parallel()
+	argument := regexp.MustCompile(`(?i)(--[a-z-]*pass(word)?[= ]|\bpassword=)"?\$|(change_password|add_user) \S+ "?\$|\$\{\w*PASSWORD\b`)
+	for _, bad := range []string{"--requirepass ${REDIS_PASSWORD}", `rabbitmqadmin --password="$$ADMIN"`, `declare user password="$$NODE"`, `rabbitmqctl change_password seckill "$(cat x)"`} {
+		require.Regexp(t, argument, bad)
+	}
+	b, err := os.ReadFile("compose.yaml")
+	require.NoError(t, err)
+	compose, err := yaml.Parser().Unmarshal(b)
+	require.NoError(t, err)
+	for name, service := range compose["services"].(map[string]any) {
+		parts := service.(map[string]any)
+		for _, part := range []string{"entrypoint", "command"} {
+			require.NotRegexp(t, argument, fmt.Sprint(parts[part]), "%s: %s", name, part)
+		}
+	}
+	pages, err := filepath.Glob("../docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	for _, page := range pages {
+		b, err := os.ReadFile(page)
+		require.NoError(t, err)
+		require.NotRegexp(t, argument, string(b), page)
+	}
 }
 
 // readUnit reads the unit's settings: name → values, in order.
