@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var errDown = errors.New("down")
+var errDown = fmt.Errorf("down: %w", seckill.ErrUnavailable)
 
 // shop is a store of orders and a gate that keep their contracts, for as long as
 // they are not down.
@@ -38,6 +38,7 @@ type shop struct {
 	store   error                     // the store is down
 	closed  map[seckill.SaleID]bool   // sales of the gate that are
 	noted   error                     // Returned fails
+	damaged map[seckill.SaleID]bool   // Returned fails for these sales
 	before  func(sale seckill.SaleID) // called before Returned is
 	full    bool                      // Expire fails after it has counted
 }
@@ -146,6 +147,9 @@ func (s *shop) Returned(_ context.Context, r seckill.Return) error {
 	defer s.mu.Unlock()
 	if s.noted != nil {
 		return s.noted
+	}
+	if s.damaged[r.Sale] {
+		return errors.New("the row of the sale cannot be read")
 	}
 	if s.epochs[r.Sale] != r.Epoch {
 		return nil
@@ -369,6 +373,27 @@ func TestAClosedSaleKeepsNoOtherWaiting(t *testing.T) {
 		time.Sleep(returnCheck)
 		synctest.Wait()
 		assert.Equal(t, map[seckill.SaleID]int64{1: 2 * many, 2: 4}, s.left)
+	})
+}
+
+// The store cannot note what came back of one sale, whose row is damaged: the gate has those
+// units, and all other sales get theirs.
+func TestADamagedSaleKeepsNoOtherWaiting(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *shop, o *Orders) {
+		s.damaged = map[seckill.SaleID]bool{1: true}
+		for i, sale := range []seckill.SaleID{1, 2, 1, 3} {
+			id := fmt.Sprint("o", i)
+			s.place(id, sale, time.Minute)
+			_, err := o.Cancel(t.Context(), id, "ann")
+			require.NoError(t, err)
+		}
+		stop := run(t, Returner{o}.Run)
+		defer stop()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, map[seckill.SaleID]int64{1: 4, 2: 2, 3: 2}, s.left)
+		assert.Len(t, s.returns, 2, "they wait for who mends the row")
+		assert.Less(t, s.lists, 30, "the store is not hammered")
 	})
 }
 

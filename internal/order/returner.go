@@ -34,7 +34,8 @@ func (o Returner) Run(ctx context.Context) error {
 }
 
 // giveBack brings one batch of units back and returns how many tickets it was. A
-// sale whose gate cannot be reached keeps no other waiting, however much it has.
+// sale whose gate cannot be reached, or whose row cannot be read, keeps no other waiting,
+// however much it has.
 func (o Returner) giveBack(ctx context.Context) (done int, failed error) {
 	var waiting []seckill.SaleID
 	for done == 0 {
@@ -49,8 +50,11 @@ func (o Returner) giveBack(ctx context.Context) (done int, failed error) {
 				continue
 			}
 			crash.Here("9-after-release", true)
-			if err := o.store.Returned(ctx, r); err != nil {
+			if err := o.store.Returned(ctx, r); errors.Is(err, seckill.ErrUnavailable) {
 				return done, err
+			} else if err != nil {
+				failed, waiting = err, append(waiting, r.Sale)
+				continue
 			}
 			done += len(r.Tickets)
 		}
