@@ -51,7 +51,7 @@ func (s *shelf) AccessState(context.Context) (map[string]int64, seckill.SaleID, 
 
 func (s *shelf) Now() time.Time { return s.now() }
 
-func (s *shelf) AccessRules(context.Context, time.Time) (map[seckill.SaleID]seckill.Access, error) {
+func (s *shelf) AccessRules(context.Context, time.Duration) (map[seckill.SaleID]seckill.Access, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := map[seckill.SaleID]seckill.Access{}

@@ -24,6 +24,7 @@ const (
 	lookTime   = 5 * time.Second        // for one look
 	learnPause = 25 * time.Millisecond  // between looks because of unknown sales
 	listTime   = time.Minute            // for the lists of who may buy
+	keepRules  = time.Hour              // after a sale has closed its rules are kept, for who comes a moment late
 	pageSize   = 10_000                 // entries and tries read at once
 )
 
@@ -31,7 +32,9 @@ const (
 type Store interface {
 	// AccessState MUST read the versions and the newest sale at one moment.
 	AccessState(ctx context.Context) (versions map[string]int64, newest seckill.SaleID, err error)
-	AccessRules(ctx context.Context, closesAfter time.Time) (map[seckill.SaleID]seckill.Access, error)
+	// AccessRules MUST return the rules of every sale that has not been closed for so long, by
+	// the store's clock: a sale that is missing is sold without any.
+	AccessRules(ctx context.Context, closed time.Duration) (map[seckill.SaleID]seckill.Access, error)
 	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
 	Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error
 	TriesSince(ctx context.Context, from seckill.Tries, max int) ([]seckill.Tries, error)
@@ -235,7 +238,7 @@ func (g *Guard) lookAtRules(ctx context.Context) error {
 	next := *r.now.Load()
 	changed := func(name string) bool { return r.seen == nil || versions[name] != r.seen[name] }
 	if changed("rules") {
-		if next.sales, err = g.Store.AccessRules(ctx, time.Now().Add(-time.Hour)); err != nil {
+		if next.sales, err = g.Store.AccessRules(ctx, keepRules); err != nil {
 			return err
 		}
 	}

@@ -91,12 +91,17 @@ func (s *Store) writeAccess(ctx context.Context, what string, f func(*tx) error)
 	}
 }
 
-// AccessRules returns the rules of every sale that has any, of sales that close after
-// the given time.
-func (s *Store) AccessRules(ctx context.Context, closesAfter time.Time) (rules map[seckill.SaleID]seckill.Access, err error) {
+// AccessRules returns the rules of every sale that has any and has not been closed for so
+// long. The store's clock says how long that is, and not a node's: a node whose clock is
+// hours ahead would take an open sale for one that is over.
+func (s *Store) AccessRules(ctx context.Context, closed time.Duration) (rules map[seckill.SaleID]seckill.Access, err error) {
 	err = s.ask(ctx, "access rules", func(t *tx) error {
 		rules = map[seckill.SaleID]seckill.Access{}
-		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(closesAfter)}, func(r scanner) error {
+		now, err := t.clock(ctx)
+		if err != nil {
+			return err
+		}
+		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(t.s.here().Add(min(-closed, time.Until(now)*0)))}, func(r scanner) error {
 			var id seckill.SaleID
 			var text string
 			err := r.Scan(&id, &text)

@@ -28,14 +28,14 @@ func testAccessRules(t *testing.T, s *shop) {
 	after, _, err := s.AccessState(ctx)
 	require.NoError(t, err)
 	require.Greater(t, after["rules"], before["rules"], "nodes see that there is something new")
-	rules, err := s.AccessRules(ctx, plain.OpensAt)
+	rules, err := s.AccessRules(ctx, time.Hour)
 	require.NoError(t, err)
 	require.Equal(t, map[seckill.SaleID]seckill.Access{asks.ID: rule}, rules)
 
 	changed, err := s.UpdateSale(ctx, asks.ID, func(v *seckill.Sale) error { v.Access = seckill.Access{}; return nil })
 	require.NoError(t, err)
 	require.Empty(t, changed.Access)
-	rules, err = s.AccessRules(ctx, plain.OpensAt)
+	rules, err = s.AccessRules(ctx, time.Hour)
 	require.NoError(t, err)
 	require.Empty(t, rules)
 	last, next, err := s.AccessState(ctx)
@@ -44,9 +44,16 @@ func testAccessRules(t *testing.T, s *shop) {
 	require.Equal(t, asks.ID, next)
 	require.Greater(t, last["rules"], after["rules"])
 
-	rules, err = s.AccessRules(ctx, plain.ClosesAt)
+	_, err = s.UpdateSale(ctx, asks.ID, func(v *seckill.Sale) error { v.Access = rule; return nil })
 	require.NoError(t, err)
-	require.Empty(t, rules, "of a sale that is over nobody asks")
+	s.advance(2*time.Hour - time.Minute)
+	rules, err = s.AccessRules(ctx, time.Hour)
+	require.NoError(t, err)
+	require.Len(t, rules, 1)
+	s.advance(time.Minute)
+	rules, err = s.AccessRules(ctx, time.Hour)
+	require.NoError(t, err)
+	require.Empty(t, rules, "of a sale that has been over for so long nobody asks")
 }
 
 func testAccessEntries(t *testing.T, s *shop) {

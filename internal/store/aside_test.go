@@ -31,7 +31,7 @@ func testRulesThatCannotBeRead(t *testing.T, s *Store) {
 			require.Len(t, sales, 2)
 			require.True(t, sales[0].Unreadable)
 			require.Equal(t, ruled, sales[1].Access)
-			rules, err := s.AccessRules(ctx, time.Now())
+			rules, err := s.AccessRules(ctx, time.Hour)
 			require.NoError(t, err)
 			require.Equal(t, map[seckill.SaleID]seckill.Access{good.ID: ruled, bad.ID: {Unreadable: true}}, rules)
 		}

@@ -10,14 +10,29 @@ import (
 	"seckill/internal/stack"
 )
 
-// Two nodes whose clocks are three minutes apart agree on how long an invitation holds, and
-// on when a sale is retired: both go by the database's clock, as it was at the last pulse.
+// Two nodes whose clocks are hours apart agree on how long an invitation holds, on when a
+// sale is retired, and on whose rules are in force: all go by the database's clock, as it was
+// at the last pulse, or at the start before there was one.
 func testMySQLClocksDifferElsewhere(t *testing.T, e *stack.Engine) {
 	ctx := t.Context()
 	ahead, url := freshMySQL(t, e)
 	behind := preparedMySQL(t, url)
-	ahead.process = func() time.Time { return time.Now().Add(90 * time.Second) }
+	ahead.process = func() time.Time { return time.Now().Add(8 * time.Hour) }
 	behind.process = func() time.Time { return time.Now().Add(-90 * time.Second) }
+	for _, s := range []*Store{ahead, behind} {
+		s.prepared.Store(false)
+		require.NoError(t, s.Prepare(ctx))
+		require.WithinDuration(t, time.Now(), s.Now(), 5*time.Second)
+	}
+	ruled := seckill.Access{Pass: true, Challenge: seckill.ChallengeWork}
+	open, err := behind.CreateSale(ctx, seckill.Sale{Title: "Phone", Price: 9900, Currency: "CNY", Total: 10, LimitPerBuyer: 5, Access: ruled,
+		OpensAt: time.Now().Add(-time.Hour), ClosesAt: time.Now().Add(time.Hour), HoldSeconds: 60})
+	require.NoError(t, err)
+	for _, s := range []*Store{ahead, behind} {
+		rules, err := s.AccessRules(ctx, time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, map[seckill.SaleID]seckill.Access{open.ID: ruled}, rules, "a sale that is missing would be sold without a pass")
+	}
 	nodes := map[string]*Store{"ahead": ahead, "behind": behind}
 	for name, s := range nodes {
 		s.settings.Retention = 24 * time.Hour

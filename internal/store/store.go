@@ -164,7 +164,11 @@ func (s *Store) Prepare(ctx context.Context) error {
 		return fmt.Errorf("store %s: migrations: %w", s.where, err)
 	}
 	s.prepared.Store(true)
-	for _, step := range []func(context.Context) error{s.foldNames, s.endLeases} {
+	look := func(ctx context.Context) error { // before the first pulse too, Now is the store's clock
+		_, err := s.Clock(ctx)
+		return err
+	}
+	for _, step := range []func(context.Context) error{s.foldNames, s.endLeases, look} {
 		if err := step(ctx); err != nil {
 			s.prepared.Store(false)
 			return fmt.Errorf("store %s: %w", s.where, err)
