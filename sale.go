@@ -184,42 +184,63 @@ func (s Sale) Show(now time.Time, left int64) Sale {
 }
 
 // Validate checks what an administrator may set. The error is a *FieldError.
-func (s *Sale) Validate() error {
-	switch n := utf8.RuneCountInString(s.Title); {
-	case strings.TrimSpace(s.Title) == "" || n > MaxTitle || !printable(s.Title, ""):
-		return &FieldError{"title", fmt.Sprintf("must be 1 to %d printable characters", MaxTitle)}
-	case s.LatePayment != "" && s.LatePayment != LateRefund && s.LatePayment != LateRetake:
-		return &FieldError{"late_payment", "must be refund or retake"}
-	case utf8.RuneCountInString(s.Description) > MaxDescription || !printable(s.Description, "\n\r\t"):
-		return &FieldError{"description", fmt.Sprintf("must be at most %d printable characters", MaxDescription)}
-	case !validImage(s.Image):
-		return &FieldError{"image", "must be an http(s) address or a path that starts with one /"}
-	case s.Price < 0 || s.Price > MaxPrice:
-		return &FieldError{"price", fmt.Sprintf("must be 0 to %d minor units", int64(MaxPrice))}
-	case s.ListPrice < 0 || s.ListPrice > MaxPrice:
-		return &FieldError{"list_price", fmt.Sprintf("must be 0 to %d minor units", int64(MaxPrice))}
-	case !isCurrency(s.Currency):
-		return &FieldError{"currency", "must be a currency of ISO 4217 in capital letters, such as CNY, JPY or USD"}
-	case s.Total < 1 || s.Total > MaxTotal:
-		return &FieldError{"total", fmt.Sprintf("must be 1 to %d units", MaxTotal)}
-	case s.LimitPerBuyer < 1 || s.LimitPerBuyer > MaxQuantity:
-		return &FieldError{"limit_per_buyer", fmt.Sprintf("must be 1 to %d units", MaxQuantity)}
-	case s.OpensAt.IsZero() || s.OpensAt.Year() > 9999 || s.OpensAt.Year() < 1970:
-		return &FieldError{"opens_at", "must be a time, such as 2026-11-11T12:00:00Z"}
-	case s.ClosesAt.IsZero() || s.ClosesAt.Year() > 9999:
-		return &FieldError{"closes_at", "must be a time, such as 2026-11-11T13:00:00Z"}
-	case !s.OpensAt.Before(s.ClosesAt):
-		return &FieldError{"closes_at", "must be after opens_at"}
-	case s.ClosesAt.Sub(s.OpensAt) > MaxWindow:
-		return &FieldError{"closes_at", "must be within 366 days of opens_at"}
-	case s.Standing != Published && s.Standing != Unlisted && s.Standing != Draft && s.Standing != Deleted:
-		return &FieldError{"shelf", "must be published, hidden or draft"}
-	case utf8.RuneCountInString(s.Notice) > MaxNotice || !printable(s.Notice, "\n"):
-		return &FieldError{"notice", fmt.Sprintf("must be at most %d printable characters", MaxNotice)}
-	case s.HoldSeconds < 1 || s.HoldSeconds > MaxHoldSeconds:
-		return &FieldError{"hold_seconds", fmt.Sprintf("must be 1 to %d", MaxHoldSeconds)}
+func (s *Sale) Validate() error { return s.ValidateChange(nil) }
+
+// ValidateChange is Validate for a change of a sale that there is: what was wrong before and
+// stays as it is makes no change wrong. An earlier version may have taken what this one does
+// not, and such a sale must be possible to pause and to end.
+func (s *Sale) ValidateChange(was *Sale) error {
+	var before map[wrong]bool
+	if was != nil {
+		before = map[wrong]bool{}
+		for _, w := range was.wrongs() {
+			before[w] = true
+		}
+	}
+	for _, w := range s.wrongs() {
+		if !before[w] {
+			return &FieldError{w.field, w.must}
+		}
+	}
+	if was != nil && s.Access == was.Access {
+		return nil
 	}
 	return s.Access.Validate()
+}
+
+// wrong is a field that holds what it must not.
+type wrong struct {
+	field, must string
+	holds       any // can be compared
+}
+
+// wrongs are all fields of the sale that are wrong, its rules of access aside.
+func (s *Sale) wrongs() (all []wrong) {
+	check := func(bad bool, field string, holds any, must string, args ...any) bool {
+		if bad {
+			all = append(all, wrong{field, fmt.Sprintf(must, args...), holds})
+		}
+		return !bad
+	}
+	opens, closes := s.OpensAt.UnixMicro(), s.ClosesAt.UnixMicro()
+	check(strings.TrimSpace(s.Title) == "" || utf8.RuneCountInString(s.Title) > MaxTitle || !printable(s.Title, ""), "title", s.Title, "must be 1 to %d printable characters", MaxTitle)
+	check(s.LatePayment != "" && s.LatePayment != LateRefund && s.LatePayment != LateRetake, "late_payment", s.LatePayment, "must be refund or retake")
+	check(utf8.RuneCountInString(s.Description) > MaxDescription || !printable(s.Description, "\n\r\t"), "description", s.Description, "must be at most %d printable characters", MaxDescription)
+	check(!validImage(s.Image), "image", s.Image, "must be an http(s) address or a path that starts with one /")
+	check(s.Price < 0 || s.Price > MaxPrice, "price", s.Price, "must be 0 to %d minor units", int64(MaxPrice))
+	check(s.ListPrice < 0 || s.ListPrice > MaxPrice, "list_price", s.ListPrice, "must be 0 to %d minor units", int64(MaxPrice))
+	check(!isCurrency(s.Currency), "currency", s.Currency, "must be a currency of ISO 4217 in capital letters, such as CNY, JPY or USD")
+	check(s.Total < 1 || s.Total > MaxTotal, "total", s.Total, "must be 1 to %d units", MaxTotal)
+	check(s.LimitPerBuyer < 1 || s.LimitPerBuyer > MaxQuantity, "limit_per_buyer", s.LimitPerBuyer, "must be 1 to %d units", MaxQuantity)
+	times := check(s.OpensAt.IsZero() || s.OpensAt.Year() > 9999 || s.OpensAt.Year() < 1970, "opens_at", opens, "must be a time, such as 2026-11-11T12:00:00Z") &&
+		check(s.ClosesAt.IsZero() || s.ClosesAt.Year() > 9999, "closes_at", closes, "must be a time, such as 2026-11-11T13:00:00Z")
+	if window := [2]int64{opens, closes}; times && check(!s.OpensAt.Before(s.ClosesAt), "closes_at", window, "must be after opens_at") {
+		check(s.ClosesAt.Sub(s.OpensAt) > MaxWindow, "closes_at", window, "must be within 366 days of opens_at")
+	}
+	check(s.Standing != Published && s.Standing != Unlisted && s.Standing != Draft && s.Standing != Deleted, "shelf", s.Standing, "must be published, hidden or draft")
+	check(utf8.RuneCountInString(s.Notice) > MaxNotice || !printable(s.Notice, "\n"), "notice", s.Notice, "must be at most %d printable characters", MaxNotice)
+	check(s.HoldSeconds < 1 || s.HoldSeconds > MaxHoldSeconds, "hold_seconds", s.HoldSeconds, "must be 1 to %d", MaxHoldSeconds)
+	return all
 }
 
 // printable reports whether s is valid UTF-8 without control characters other

@@ -203,6 +203,32 @@ func TestWhatASaleMayNotBe(t *testing.T) {
 	}
 }
 
+func TestAChangeMakesNothingWrong(t *testing.T) {
+	t.Parallel()
+	was := aSale()
+	was.Currency, was.Title, was.Access = "ABC", "a\u202eb", Access{Challenge: "riddle"}
+	is := was
+	is.Paused, is.Notice, is.Image = true, "hello", "/img/a.png"
+	require.NoError(t, is.ValidateChange(&was), "what was wrong before, and stays")
+	for field, change := range map[string]func(*Sale){
+		"title":           func(s *Sale) { s.Title = "a\u202ec" },
+		"currency":        func(s *Sale) { s.Currency = "DEM" },
+		"notice":          func(s *Sale) { s.Notice = "\x00" },
+		"challenge":       func(s *Sale) { s.TriesPerBuyer = 2 },
+		"closes_at":       func(s *Sale) { s.ClosesAt = s.OpensAt },
+		"limit_per_buyer": func(s *Sale) { s.LimitPerBuyer = 0 },
+	} {
+		is := was
+		change(&is)
+		var wrong *FieldError
+		require.ErrorAs(t, is.ValidateChange(&was), &wrong, field)
+		require.Equal(t, field, wrong.Field)
+	}
+	is.Title, is.Currency = "a sale", "CNY"
+	require.NoError(t, is.ValidateChange(&was))
+	require.Error(t, is.Validate())
+}
+
 func TestWhoMayBeABuyer(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"a", "买家 7", strings.Repeat("字", 64), "<&\"'\\", "é"} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,7 +73,10 @@ type Edit func(sale *seckill.Sale, now time.Time) error
 // Try tells why the edit would be refused, and changes nothing.
 func (e Edit) Try(sale seckill.Sale, now time.Time) error { return e.make(&sale, now) }
 
+// make makes the edit. What the sale had before, and no edit could set today, is not the
+// edit's fault.
 func (e Edit) make(sale *seckill.Sale, now time.Time) error {
+	was := *sale
 	if err := e(sale, now); err != nil {
 		return err
 	}
@@ -81,7 +85,7 @@ func (e Edit) make(sale *seckill.Sale, now time.Time) error {
 	// Stock moves may have brought the total to 0, which no new sale may have.
 	valid := *sale
 	valid.Total = max(1, valid.Total)
-	return valid.Validate()
+	return valid.ValidateChange(&was)
 }
 
 // Change applies change to the sale and puts the new version in force at the
@@ -144,7 +148,11 @@ func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sa
 		return sale, err
 	}
 	if err := c.keeper.learnStops(ctx); err != nil {
-		return sale, err
+		// A stop of another sale that the store cannot learn of is no reason to keep this one.
+		stops, failed := c.keeper.gate.Stops(ctx)
+		if failed != nil || slices.ContainsFunc(stops, func(s seckill.Stop) bool { return s.Sale == id }) {
+			return sale, err
+		}
 	}
 	end, err := c.keeper.lead(ctx)
 	for until := time.Now().Add(2 * rebuildTime); err != nil && time.Now().Before(until); end, err = c.keeper.lead(ctx) {

@@ -80,11 +80,22 @@ type Keeper struct {
 	rebuilding sync.Mutex              // one rebuild at a time
 	newborn    map[seckill.SaleID]bool // new sales that restore has left to the node that creates them
 	unsure     atomic.Bool             // sales may be outdated at the gate: look at all of them
+	failing    atomic.Int64            // since when every look has failed, in nanoseconds since 1970; 0: the last one has not
 	identity   string                  // of the store, once it has been asked for
 }
 
-// Loaded is closed when the gate has its state for the first time.
+// Loaded is closed when the gate has its state for the first time. Changes of single sales
+// that still have to be brought to it keep no node from being ready.
 func (k *Keeper) Loaded() <-chan struct{} { return k.loaded }
+
+// Failing is for how long the gate has not been up to date: changes of sales, stock moves
+// or rebuilds wait. 0 when it is.
+func (k *Keeper) Failing() time.Duration {
+	if since := k.failing.Load(); since != 0 {
+		return time.Since(time.Unix(0, since))
+	}
+	return 0
+}
 
 // look makes the keeper look at every sale soon: the gate has nothing of one.
 func (k *Keeper) look() { k.closed.Send() }
@@ -100,7 +111,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		looked := time.Now()
 		err := k.keep(ctx)
 		if err == nil {
-			k.once.Do(func() { close(k.loaded) })
+			k.failing.Store(0)
+		} else {
+			k.failing.CompareAndSwap(0, time.Now().UnixNano())
 		}
 		changed, lost, closed := k.changed, k.gate.Lost(), k.closed
 		if complaint.New(err) && ctx.Err() == nil {
@@ -138,6 +151,8 @@ func (k *Keeper) keep(ctx context.Context) error {
 			if !errors.Is(err, errPart) {
 				return failed
 			}
+		} else {
+			k.once.Do(func() { close(k.loaded) })
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)
@@ -157,7 +172,10 @@ func (k *Keeper) catchUp(ctx context.Context) error {
 	errs = append(errs, err)
 	for _, sale := range sales {
 		err := k.apply(ctx, sale)
-		if errors.Is(err, seckill.ErrClosed) {
+		if errors.Is(err, seckill.ErrClosed) && sale.Standing == seckill.Deleted {
+			// The gate has nothing of it, and never will: a deleted sale is not rebuilt.
+			err = k.store.Applied(ctx, sale.ID, sale.Version)
+		} else if errors.Is(err, seckill.ErrClosed) {
 			// The gate does not have the sale. The node that creates it may open it just now.
 			k.unsure.Store(true)
 		}

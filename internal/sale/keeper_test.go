@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/gate"
 )
 
 func TestTheKeeperBringsChangesThatTheGateDidNotHearOf(t *testing.T) {
@@ -50,6 +52,64 @@ func TestAChangeIsBroughtAgainUntilTheStoreHasNotedIt(t *testing.T) {
 		require.NoError(t, err)
 		assert.Empty(t, left)
 	})
+}
+
+// A deleted sale is not rebuilt. When the gate has lost it before the store noted that the
+// deletion is in force there, there is nothing left to bring to it, and nobody waits for that.
+func TestADeletedSaleKeepsNoNodeFromBeingReady(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		sale, other := h.create(), h.create()
+		_, err := h.End(t.Context(), sale.ID)
+		require.NoError(t, err)
+		h.set(true, "applied", "move")
+		_, err = h.Stock(t.Context(), seckill.Move{Sale: sale.ID, ID: "m", Delta: 4})
+		require.ErrorIs(t, err, seckill.ErrUnavailable)
+		_, err = h.Delete(t.Context(), sale.ID)
+		require.NoError(t, err)
+		h.set(false, "applied", "move")
+
+		g, err := gate.OpenMemory(t.Context(), filepath.Join(t.TempDir(), "gate.db"), 0)
+		require.NoError(t, err)
+		defer g.Close()
+		again := New(h.store, g, slog.New(slog.DiscardHandler), Options{})
+		require.NoError(t, again.keep(t.Context()))
+		require.True(t, isClosed(again.Loaded()))
+		left, err := h.store.Unapplied(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, left)
+		a, err := g.Reserve(t.Context(), other.ID, "ann", 1)
+		require.NoError(t, err)
+		require.Equal(t, seckill.Queued, a.Verdict)
+	})
+}
+
+// One sale to which a change cannot be brought, for whatever reason, keeps no node from
+// being ready.
+func TestAChangeThatCannotBeBroughtKeepsNoNodeFromBeingReady(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		sale := h.create()
+		h.set(true, "apply", "move")
+		_, err := h.Pause(t.Context(), sale.ID)
+		require.Error(t, err)
+		stop, ready := h.keeps()
+		defer stop()
+		synctest.Wait()
+		require.True(t, ready())
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, 2*time.Minute, h.Failing(), "an alert asks for it")
+		h.set(false, "apply", "move")
+		time.Sleep(2 * keeperPause)
+		require.Zero(t, h.Failing())
+	})
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func TestTheKeeperRebuildsWhatTheGateHasLost(t *testing.T) {

@@ -93,3 +93,64 @@ func TestAStopOutlivesTheNode(t *testing.T) {
 		require.True(t, stored.Paused)
 	})
 }
+
+// An earlier version has taken what this one does not. Such a sale can be paused, ended and
+// edited, also by an emergency stop, as long as the edit itself makes nothing wrong.
+func TestASaleOfAnEarlierVersionCanBeStopped(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		sale := h.create()
+		_, err := h.store.Store.UpdateSale(ctx, sale.ID, func(sale *seckill.Sale) error {
+			sale.Currency, sale.Title, sale.Image, sale.ClosesAt = "ABC", "a\u202eb", `/\x`, sale.OpensAt.Add(2*seckill.MaxWindow)
+			return nil
+		})
+		require.NoError(t, err)
+		require.NoError(t, h.keep(ctx))
+
+		h.set(true, "update")
+		_, err = h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(false, "update")
+		require.NoError(t, h.keep(ctx), "the store learns of the stop")
+		stored, err := h.store.Sale(ctx, sale.ID)
+		require.NoError(t, err)
+		require.True(t, stored.Paused)
+		for _, change := range []func(context.Context, seckill.SaleID) (seckill.Sale, error){h.Resume, h.Pause, h.Hide, h.Publish} {
+			_, err = change(ctx, sale.ID)
+			require.NoError(t, err)
+		}
+		for field, p := range map[string]Patch{"title": {Title: ptr("a\u202ec")}, "image": {Image: ptr(`/\y`)}, "notice": {Notice: ptr("\x00")}, "closes_at": {ClosesAt: ptr(stored.ClosesAt.Add(time.Hour))}} {
+			_, err = h.Patch(ctx, sale.ID, p)
+			var wrong *seckill.FieldError
+			require.ErrorAs(t, err, &wrong)
+			require.Equal(t, field, wrong.Field)
+		}
+		_, err = h.Patch(ctx, sale.ID, Patch{Title: ptr("a sale"), Notice: ptr("hello")})
+		require.NoError(t, err)
+		_, err = h.End(ctx, sale.ID)
+		require.NoError(t, err)
+		require.Equal(t, "ended", h.verdict(sale.ID, "ann"))
+	})
+}
+
+// A stop that the store cannot take, for as long as the row of its sale is damaged, keeps
+// the sale stopped, no node from being ready and no other sale from being rebuilt.
+func TestAStopThatCannotBeLearnedStopsNothingElse(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		sale, other := h.create(), h.create()
+		h.set(true, "update")
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		again := New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
+		require.Error(t, again.keep(ctx))
+		require.True(t, isClosed(again.Loaded()))
+		_, err = again.Renew(ctx, other.ID)
+		require.NoError(t, err)
+		_, err = again.Renew(ctx, sale.ID)
+		require.Error(t, err)
+		require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+		h.set(false, "update")
+		require.NoError(t, again.keep(ctx))
+	})
+}

@@ -376,10 +376,11 @@ func (t *tx) enterMove(ctx context.Context, m seckill.Move) error {
 	return t.enter(ctx, now, seckill.Entry{Sale: m.Sale, What: entryStock, Units: m.Delta, Who: cmp.Or(m.By, "administrator"), Why: m.ID})
 }
 
-// OpenMoves returns the moves that have not been finished.
+// OpenMoves returns the moves that have not been finished. Those of a deleted sale never will
+// be: its gate may be gone for good.
 func (s *Store) OpenMoves(ctx context.Context) (moves []seckill.Move, err error) {
 	err = s.ask(ctx, "open moves", func(t *tx) error {
-		moves, err = readable(ctx, t, "moves", "SELECT m.sale, m.id, m.delta, s.epoch FROM moves m JOIN sales s ON s.id = m.sale WHERE m.done = 0 LIMIT 1000", nil, func(r scanner) (m seckill.Move, err error) {
+		moves, err = readable(ctx, t, "moves", "SELECT m.sale, m.id, m.delta, s.epoch FROM moves m JOIN sales s ON s.id = m.sale WHERE m.done = 0 AND s.shelf <> 'deleted' LIMIT 1000", nil, func(r scanner) (m seckill.Move, err error) {
 			err = r.Scan(&m.Sale, &m.ID, &m.Delta, &m.Epoch)
 			return m, err
 		})
