@@ -40,26 +40,17 @@ type KeeperStore interface {
 
 // KeeperGate is what the keeper needs of the gate.
 type KeeperGate interface {
+	ChangeGate
+	StopGate
+	RebuildGate
+}
+
+// ChangeGate takes the changes of sales and of their stock.
+type ChangeGate interface {
 	// Apply MUST ignore a version that is not newer.
 	Apply(ctx context.Context, sale seckill.Sale) error
 	// Move MUST decide each id once, and MUST NOT decide one of another epoch.
 	Move(ctx context.Context, m seckill.Move) (applied bool, err error)
-	// Shut MUST close the sales before it reads the outbox.
-	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
-	Load(ctx context.Context, snapshots []seckill.Snapshot) error
-	// Belong MUST fail when the gate's state is that of another store.
-	Belong(ctx context.Context, store string) error
-	// Outdated MUST return the sales whose state is missing, shut, of another epoch
-	// than the one given, lacks what is settled, or is to be retired.
-	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
-	// Stop MUST have the stop in force when it returns, and keep it, over a rebuild and a
-	// restart of any node, until it is Learned. A closed sale is seckill.ErrClosed.
-	Stop(ctx context.Context, stop seckill.Stop) error
-	// Stops returns those that the store has not learned of, as far as they can be read.
-	Stops(ctx context.Context) ([]seckill.Stop, error)
-	Learned(ctx context.Context, stop seckill.Stop) error
-	// Lost receives a token when sales may be outdated at the gate.
-	Lost() <-chan struct{}
 }
 
 // Keeper is the resident that keeps the gate up to date with the store.

@@ -19,6 +19,20 @@ const (
 	rebuildSome  = 64              // sales shut at the same time
 )
 
+// RebuildGate has states of sales that can be outdated, and are then made anew.
+type RebuildGate interface {
+	// Outdated MUST return the sales whose state is missing, shut, of another epoch
+	// than the one given, lacks what is settled, or is to be retired.
+	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
+	// Lost receives a token when sales may be outdated at the gate.
+	Lost() <-chan struct{}
+	// Shut MUST close the sales before it reads the outbox.
+	Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID][]seckill.Ticket, error)
+	Load(ctx context.Context, snapshots []seckill.Snapshot) error
+	// Belong MUST fail when the gate's state is that of another store.
+	Belong(ctx context.Context, store string) error
+}
+
 // errPart says that some sales could not be looked at, for example because one master of a
 // Redis Cluster is away. The other sales do not wait for them.
 var errPart = errors.New("some sales have to wait")

@@ -14,6 +14,16 @@ import (
 // sale by itself, and the store learns of it when it is back.
 const stopWait = 3 * time.Second
 
+// StopGate has emergency stops in force while the store is away.
+type StopGate interface {
+	// Stop MUST have the stop in force when it returns, and keep it, over a rebuild and a
+	// restart of any node, until it is Learned. A closed sale is seckill.ErrClosed.
+	Stop(ctx context.Context, stop seckill.Stop) error
+	// Stops returns those that the store has not learned of, as far as they can be read.
+	Stops(ctx context.Context) ([]seckill.Stop, error)
+	Learned(ctx context.Context, stop seckill.Stop) error
+}
+
 // Pause stops a sale until Resume. A repeat changes nothing. While the store is away
 // it is an emergency stop.
 func (c *Changes) Pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
