@@ -193,7 +193,7 @@ func New(c Config) (*Guard, error) {
 	if g.Nodes == nil {
 		g.Nodes = newMemory()
 	}
-	g.rules.wake, g.rules.loaded, g.rules.seed = make(chan struct{}, 1), make(chan struct{}), maphash.MakeSeed()
+	g.rules.wake, g.rules.loaded, g.rules.seed = duty.NewSignal(), make(chan struct{}), maphash.MakeSeed()
 	g.rules.looking, g.rules.learning, g.rules.listing, g.rules.longer = semaphore.NewWeighted(1), semaphore.NewWeighted(1), semaphore.NewWeighted(1), duty.NewSignal()
 	g.rules.tries = map[triesKey]tries{}
 	g.rules.lists.Store(&map[seckill.SaleID]list{})

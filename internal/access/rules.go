@@ -52,7 +52,7 @@ var ErrUnread = fmt.Errorf("access: this node has not read what the sale asks of
 // are copies: the store has the truth, and its versions say when to read it again.
 type rules struct {
 	now    atomicKnown
-	wake   chan struct{}
+	wake   duty.Signal // something may have changed
 	seed   maphash.Seed
 	loaded chan struct{} // closed once they have been read
 	once   sync.Once
@@ -109,15 +109,14 @@ func (g *Guard) Run(ctx context.Context) error {
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	reading.Go(func() { g.readLists(ctx) })
-	told := true
+	var complaint duty.Complaint
 	for {
 		try, cancel := context.WithTimeout(ctx, lookTime)
 		err := g.lookAtRules(try)
 		cancel()
-		if err != nil && told && ctx.Err() == nil {
+		if ctx.Err() == nil && complaint.New(err) {
 			g.Log.Warn("access: the rules of the sales and the lists cannot be read; those read last stay in force", "error", err)
 		}
-		told = err == nil
 		g.rules.longer.Send()
 		select {
 		case <-tick.C:
@@ -130,7 +129,7 @@ func (g *Guard) Run(ctx context.Context) error {
 
 // readLists reads the lists of who may buy whenever they may have changed, until ctx is done.
 func (g *Guard) readLists(ctx context.Context) {
-	told := true
+	var complaint duty.Complaint
 	for {
 		select {
 		case <-g.rules.longer:
@@ -140,20 +139,14 @@ func (g *Guard) readLists(ctx context.Context) {
 		try, cancel := context.WithTimeout(ctx, listTime)
 		err := g.lookAtLists(try)
 		cancel()
-		if err != nil && told && ctx.Err() == nil {
+		if ctx.Err() == nil && complaint.New(err) {
 			g.Log.Warn("access: the lists of who may buy cannot be read; those read last stay in force", "error", err)
 		}
-		told = err == nil
 	}
 }
 
 // Wake makes Run look at once: something may have changed.
-func (g *Guard) Wake() {
-	select {
-	case g.rules.wake <- struct{}{}:
-	default:
-	}
-}
+func (g *Guard) Wake() { g.rules.wake.Send() }
 
 // Loaded is closed once the rules have been read for the first time. Until then no sale
 // is sold here.

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"seckill"
+	"seckill/internal/duty"
 )
 
 // memoryLimit is the default number of tickets that the embedded queue holds.
@@ -23,7 +24,7 @@ type Memory struct {
 
 	mu       sync.Mutex
 	returned []seckill.Ticket // handed back by a consumer, first in line
-	wake     chan struct{}
+	more     duty.Signal      // there are returned ones
 }
 
 // NewMemory returns a queue of at most limit tickets, 0 for memoryLimit.
@@ -31,7 +32,7 @@ func NewMemory(limit int) *Memory {
 	if limit <= 0 {
 		limit = memoryLimit
 	}
-	return &Memory{tickets: make(chan seckill.Ticket, limit), wake: make(chan struct{}, 1)}
+	return &Memory{tickets: make(chan seckill.Ticket, limit), more: duty.NewSignal()}
 }
 
 // Publish puts tickets into the queue, waiting while it is full, and returns
@@ -54,7 +55,7 @@ func (q *Memory) Receive(ctx context.Context, max int) (tickets []seckill.Ticket
 		select {
 		case t := <-q.tickets:
 			tickets = append(tickets, t)
-		case <-q.wake:
+		case <-q.more:
 			return q.Receive(ctx, max)
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
@@ -74,7 +75,7 @@ func (q *Memory) Receive(ctx context.Context, max int) (tickets []seckill.Ticket
 			q.mu.Lock()
 			q.returned = append(q.returned, tickets...)
 			q.mu.Unlock()
-			q.more()
+			q.more.Send()
 		}
 		return nil
 	}, nil
@@ -89,16 +90,9 @@ func (q *Memory) again(max int) []seckill.Ticket {
 	tickets := q.returned[:n:n]
 	q.returned = q.returned[n:]
 	if len(q.returned) > 0 {
-		q.more()
+		q.more.Send()
 	}
 	return tickets
-}
-
-func (q *Memory) more() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
 }
 
 // Depth returns how many tickets wait.
