@@ -98,6 +98,7 @@ type Config struct {
 	Ready        Readiness   // what this node says of itself before an opening; nil functions say nothing
 	Live         *live.Hub   // what all nodes tell of themselves
 	Tally        *live.Tally // counts what this node answers, by sale
+	Watchers     *Watchers   // count who waits for an opening
 	Log          *slog.Logger
 	Metrics      prometheus.Registerer
 	Stopping     context.Context // done when the node stops: waits end early
@@ -126,7 +127,6 @@ type API struct {
 	idPrefix    string
 	pollAfter   string
 	limits      limits
-	watchers    *watchers
 	rates       *rates
 	unavailable seldom
 	said        once
@@ -180,15 +180,15 @@ func New(c Config) *API {
 	a := &API{
 		Config: c, mux: http.NewServeMux(), origins: newOrigins(c.TrustedOrigins), idPrefix: crand.Text()[:10] + "-", document: newOpenAPI(),
 		pollAfter: strconv.FormatInt(c.PollAfter.Milliseconds(), 10), metrics: newMetrics(c.Metrics),
-		watchers: newWatchers(), rates: newRates(), audits: newAudits(),
+		rates: newRates(), audits: newAudits(),
 	}
 	bounds := room.NewMetrics(c.Metrics)
 	a.limits, a.rooms = newLimits(c, bounds), newRooms(c, bounds)
 	if c.Tally == nil {
 		a.Tally = live.NewTally()
 	}
-	if c.Live != nil {
-		c.Live.Teller.CountWaiting(a.watchers.waiting)
+	if c.Watchers == nil {
+		a.Watchers = NewWatchers()
 	}
 	a.routes = []route{
 		// Anybody.

@@ -66,7 +66,7 @@ func (a *API) getSale(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	if sale.State == seckill.StateScheduled && r.who.Buyer == "" { // not of who runs the shop
-		sale.Waiting = a.watchers.seen(id, a.watcher(r.Request), time.Now())
+		sale.Waiting = a.Watchers.seen(id, a.watcher(r.Request), time.Now())
 	}
 	age(w, sale)
 	return writeJSON(w, http.StatusOK, sale)

@@ -131,8 +131,9 @@ func newSystemOf(t testing.TB, outbox int, settings store.Settings, options ...f
 		Patience: time.Minute, // the machine may be busy
 	}
 	board := live.NewOneNode()
+	config.Watchers = NewWatchers()
 	teller := &live.Teller{Node: live.Node{ID: "this", Name: "a node", Roles: []string{"api"}, StartedAt: s.gate.Now().UTC()},
-		Source: figures{s}, Board: board, Tally: live.NewTally(), Log: logger}
+		Source: figures{s}, Board: board, Tally: live.NewTally(), Log: logger, Waiting: config.Watchers.Waiting}
 	config.Shop, config.Live, config.Tally = s.store, &live.Hub{Teller: teller, Board: board}, teller.Tally
 	for _, o := range options {
 		o(&config)

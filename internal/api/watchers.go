@@ -19,10 +19,10 @@ const (
 	registers    = 1024            // of an estimate: 3 % off, 1 KiB
 )
 
-// watchers counts how many wait for a sale's opening: those who have asked this node
+// Watchers count how many wait for a sale's opening: those who have asked this node
 // for the sale within the last one to two windows. It is an estimate that costs a
 // hash for each question (HyperLogLog), whatever the number of people.
-type watchers struct {
+type Watchers struct {
 	seed  maphash.Seed
 	mu    sync.Mutex
 	sales map[seckill.SaleID]*crowd
@@ -36,12 +36,13 @@ type crowd struct {
 	counted     time.Time
 }
 
-func newWatchers() *watchers {
-	return &watchers{seed: maphash.MakeSeed(), sales: map[seckill.SaleID]*crowd{}}
+// NewWatchers returns a count of nobody.
+func NewWatchers() *Watchers {
+	return &Watchers{seed: maphash.MakeSeed(), sales: map[seckill.SaleID]*crowd{}}
 }
 
 // seen notes that who waits for the sale, and returns how many do; 0 for one alone.
-func (w *watchers) seen(sale seckill.SaleID, who string, now time.Time) int64 {
+func (w *Watchers) seen(sale seckill.SaleID, who string, now time.Time) int64 {
 	h := maphash.String(w.seed, who)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,8 +75,8 @@ func (w *watchers) seen(sale seckill.SaleID, who string, now time.Time) int64 {
 	return c.figure
 }
 
-// waiting is how many wait for the sale, as it was counted last, and when that was.
-func (w *watchers) waiting(sale seckill.SaleID) (n int64, counted time.Time) {
+// Waiting is how many wait for the sale, as it was counted last, and when that was.
+func (w *Watchers) Waiting(sale seckill.SaleID) (n int64, counted time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c := w.sales[sale]; c != nil && time.Since(c.since) < 2*watchWindow {
@@ -85,7 +86,7 @@ func (w *watchers) waiting(sale seckill.SaleID) (n int64, counted time.Time) {
 }
 
 // forget drops the sales for which nobody waits any more.
-func (w *watchers) forget(now time.Time) {
+func (w *Watchers) forget(now time.Time) {
 	for id, c := range w.sales {
 		if now.Sub(c.since) >= 2*watchWindow {
 			delete(w.sales, id)

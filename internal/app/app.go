@@ -20,6 +20,7 @@ import (
 	"seckill"
 	"seckill/internal/access"
 	"seckill/internal/account"
+	"seckill/internal/api"
 	"seckill/internal/event"
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/live"
@@ -55,6 +56,7 @@ type Node struct {
 	seals    *seckill.Seals  // of the gate's tickets
 	settled  *settle.Metrics // of all settlers
 	tally    *live.Tally     // what this node answers and settles, by sale
+	watchers *api.Watchers   // count who waits here for an opening; nil without the role api
 	teller   *live.Teller    // tells the other nodes how this one is
 	hub      *live.Hub       // what all nodes tell
 	balancer *sale.Balancer  // counts the units of all sales

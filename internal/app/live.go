@@ -59,6 +59,10 @@ func (n *Node) openLive() error {
 	node := live.Node{ID: id, Name: n.name(), Version: Version(), Settings: n.settings(), Roles: n.config.Run, StartedAt: time.Now().UTC().Truncate(time.Millisecond)}
 	n.tally = live.NewTally()
 	n.teller = &live.Teller{Node: node, Source: source{n}, Board: board, Tally: n.tally, Log: n.log}
+	if n.config.has(RoleAPI) {
+		n.watchers = api.NewWatchers()
+		n.teller.Waiting = n.watchers.Waiting
+	}
 	n.hub = &live.Hub{Teller: n.teller, Board: board}
 	return nil
 }

@@ -42,7 +42,7 @@ func serve(s *http.Server, l net.Listener) error {
 func (n *Node) apiServers(stopping context.Context) (public, admin *http.Server) {
 	c := api.Config{
 		Gate: n.gate, Store: n.store, Sales: n.sales, Orders: n.orders, Payments: n.payments, Money: n.store, Webhooks: n.webhooks, Accounts: n.accounts, Tokens: n.tokens, People: n.store, Notes: n.notes,
-		Access: n.access, Lists: n.store, Shop: n.store, Ready: n.ready(), Report: load.WriteCourse, Live: n.hub, Tally: n.tally, Registration: n.config.Auth.Registration,
+		Access: n.access, Lists: n.store, Shop: n.store, Ready: n.ready(), Report: load.WriteCourse, Live: n.hub, Tally: n.tally, Watchers: n.watchers, Registration: n.config.Auth.Registration,
 		Pages: n.pages(), Log: n.log, Metrics: n.metrics, Stopping: stopping,
 		PollAfter: n.config.HTTP.PollAfter, MaxInFlight: n.config.HTTP.MaxInFlight, MaxWaits: n.config.HTTP.MaxWaits,
 		LoginTries: n.config.HTTP.LoginTries, AddressTries: n.config.HTTP.AddressTries, TrustedProxies: n.proxies(),

@@ -131,8 +131,8 @@ func TestThoseWhoWaitAreAddedUp(t *testing.T) {
 	at := time.Now()
 	sale := seckill.Sale{ID: 1, OpensAt: at.Add(time.Hour), ClosesAt: at.Add(2 * time.Hour)}
 	teller := func(id string, n int64) *Teller {
-		one := &Teller{Node: Node{ID: id}, Source: &fixed{at: at, sales: []seckill.Sale{sale}}, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}
-		one.CountWaiting(func(seckill.SaleID) (int64, time.Time) { return n, at })
+		one := &Teller{Node: Node{ID: id}, Source: &fixed{at: at, sales: []seckill.Sale{sale}}, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler),
+			Waiting: func(seckill.SaleID) (int64, time.Time) { return n, at }}
 		require.NoError(t, one.Tell(ctx))
 		return one
 	}

@@ -49,8 +49,8 @@ func TestWhoComesLateSeesThePast(t *testing.T) {
 		}()
 		var tellers []*Teller
 		for _, id := range []string{"one", "two"} {
-			n := &Teller{Node: Node{ID: id, StartedAt: began}, Source: f, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler)}
-			n.CountWaiting(func(seckill.SaleID) (int64, time.Time) { return 6, began.Add(time.Minute) })
+			n := &Teller{Node: Node{ID: id, StartedAt: began}, Source: f, Board: board, Tally: NewTally(), Log: slog.New(slog.DiscardHandler),
+				Waiting: func(seckill.SaleID) (int64, time.Time) { return 6, began.Add(time.Minute) }}
 			tellers = append(tellers, n)
 			run(n.Run)
 		}

@@ -50,12 +50,15 @@ type Teller struct {
 	Board  Board
 	Tally  *Tally
 	Log    *slog.Logger
+	// Waiting is how many wait for the opening of a sale at this node, and when they were
+	// counted. Those who come to a sale that is open are not counted any more. nil: nobody
+	// counts. It MUST NOT wait.
+	Waiting func(id seckill.SaleID) (n int64, counted time.Time)
 
-	mu      sync.Mutex
-	waiting func(id seckill.SaleID) (n int64, counted time.Time) // nil: nobody counts
-	last    Message
-	parts   Parts
-	marks   []Mark
+	mu    sync.Mutex
+	last  Message
+	parts Parts
+	marks []Mark
 }
 
 // Run tells until ctx is done, and then that this node is gone.
@@ -156,14 +159,6 @@ func (t *Teller) Message(ctx context.Context) Message {
 	return m
 }
 
-// CountWaiting says who counts how many wait for the opening of a sale at this node, and
-// when they were counted. Those who come to a sale that is open are not counted any more.
-func (t *Teller) CountWaiting(waiting func(id seckill.SaleID) (n int64, counted time.Time)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.waiting = waiting
-}
-
 func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.Time) []Figures {
 	ids := make([]seckill.SaleID, len(sales))
 	for i, s := range sales {
@@ -172,9 +167,6 @@ func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.
 	}
 	states, _ := t.Source.States(ctx, ids) // what is missing is not known
 	now := t.Source.Now().UTC()
-	t.mu.Lock()
-	waiting := t.waiting
-	t.mu.Unlock()
 	all := make([]Figures, 0, len(sales))
 	for _, s := range sales {
 		at := readAt
@@ -183,8 +175,8 @@ func (t *Teller) figures(ctx context.Context, sales []seckill.Sale, readAt time.
 		}
 		f := Figures{Sale: s.ID, Title: s.Title, Total: s.Total, OpensAt: s.OpensAt, ClosesAt: s.ClosesAt, Paused: s.Paused, Ended: s.Ended,
 			Version: s.Version, AgeMS: time.Since(at).Milliseconds()}
-		if waiting != nil {
-			if n, counted := waiting(s.ID); now.Before(s.OpensAt) || time.Since(counted) < waitingFresh {
+		if t.Waiting != nil {
+			if n, counted := t.Waiting(s.ID); now.Before(s.OpensAt) || time.Since(counted) < waitingFresh {
 				f.Waiting = &n
 			}
 		}
