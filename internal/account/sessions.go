@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"seckill"
 	"seckill/internal/duty"
 )
@@ -39,7 +41,7 @@ type Sessions struct {
 
 	loaded  chan struct{} // closed once they have been read
 	once    sync.Once
-	looking sync.Mutex
+	looking *semaphore.Weighted // one look at a time; a lock that obeys a context
 	version int64
 }
 
@@ -59,7 +61,7 @@ type generation struct {
 // NewSessions returns the sessions of a store's accounts, whose tokens live for life at
 // most.
 func NewSessions(store EndedStore, life time.Duration, log *slog.Logger) *Sessions {
-	s := &Sessions{store: store, log: log, life: life, most: endedMost, loaded: make(chan struct{})}
+	s := &Sessions{store: store, log: log, life: life, most: endedMost, loaded: make(chan struct{}), looking: semaphore.NewWeighted(1)}
 	s.now.Store(&ended{})
 	return s
 }
@@ -100,12 +102,15 @@ func (s *Sessions) Known() bool {
 	}
 }
 
-// Look reads what has changed since the last look.
+// Look reads what has changed since the last look. While another look hangs it waits no
+// longer than its caller.
 func (s *Sessions) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, endedTime)
 	defer cancel()
-	s.looking.Lock()
-	defer s.looking.Unlock()
+	if err := s.looking.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.looking.Release(1)
 	for {
 		page, err := s.store.Ended(ctx, s.version, endedPage)
 		if err != nil {

@@ -313,3 +313,30 @@ func TestAScriptHasNoAccount(t *testing.T) {
 	require.ErrorIs(t, err, seckill.ErrState)
 	require.ErrorIs(t, a.EndOwnSessions(t.Context(), who), seckill.ErrState)
 }
+
+// hanging is a store that tells nothing until its caller leaves.
+type hanging struct{ asked chan struct{} }
+
+func (h hanging) Ended(ctx context.Context, _ int64, _ int) ([]seckill.EndedSessions, error) {
+	h.asked <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// While a look hangs nobody else waits for it longer than they want to.
+func TestALookThatHangsKeepsNobody(t *testing.T) {
+	t.Parallel()
+	store := hanging{make(chan struct{})}
+	s := NewSessions(store, time.Hour, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error)
+	go func() { over <- s.Look(ctx) }()
+	<-store.asked
+	began := time.Now()
+	soon, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	require.ErrorIs(t, s.Look(soon), context.DeadlineExceeded)
+	require.Less(t, time.Since(began), endedTime/2)
+	cancel()
+	require.ErrorIs(t, <-over, context.Canceled)
+}
