@@ -180,7 +180,7 @@ func (s session) Connect(ctx context.Context) (driver.Conn, error) {
 			return nil, err
 		}
 	}
-	return conn, nil
+	return boundConn{conn.(serverConn)}, nil
 }
 
 // migrateMySQL calls migrate under the server's lock for this database. The lock
