@@ -10,9 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -67,12 +65,7 @@ type Node struct {
 
 	stopping atomic.Bool
 
-	weak    prometheus.Gauge // settings that are weaker than promised
-	strange struct {         // see strangers
-		sync.Mutex
-		at  time.Time
-		are bool
-	}
+	weak          prometheus.Gauge       // settings that are weaker than promised
 	secretDiffers atomic.Pointer[string] // why this node does not fit to the others; nil: it does
 }
 

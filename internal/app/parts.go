@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
 
 	"seckill"
 	"seckill/internal/api"
@@ -84,7 +86,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		}
 		g, err := redisgate.Open(redisgate.Settings{
 			Address: string(c.Gate), Outbox: c.Limits.Outbox, Connections: c.Redis.Connections, Node: name,
-			Seals: n.seals, Outcome: n.store.Outcome, Strangers: n.strangers, Log: n.log,
+			Seals: n.seals, Outcome: n.store.Outcome, Strangers: (&strangers{other: n.otherSecret}).there, Log: n.log,
 		})
 		if err != nil {
 			return err
@@ -169,23 +171,45 @@ func (n *Node) sameSecret(ctx context.Context) ([]string, error) {
 	return []string{why}, nil
 }
 
-// strangersLife is for how long an answer of strangers holds.
-const strangersLife = time.Second
+// Limits of asking for the secrets of other nodes.
+const (
+	strangersLife = time.Second     // for which an answer holds, and a failure too
+	strangersTime = 2 * time.Second // for asking the store
+)
 
-// strangers tells whether other nodes of the store have a secret that is not known here,
-// so that what they have sealed looks forged.
-func (n *Node) strangers(ctx context.Context) (bool, error) {
-	n.strange.Lock()
-	defer n.strange.Unlock()
-	if time.Since(n.strange.at) < strangersLife {
-		return n.strange.are, nil
+// strangers tells whether other nodes have a secret that is not known here, so that what they
+// have sealed looks forged. All who want to know it share one question, and each waits for the
+// answer as long as they like.
+type strangers struct {
+	// other returns such a secret's fingerprint; empty: there is none.
+	other  func(ctx context.Context) (string, error)
+	asking singleflight.Group
+	last   atomic.Pointer[strangersAnswer]
+}
+
+type strangersAnswer struct {
+	at  time.Time
+	are bool
+	err error
+}
+
+func (s *strangers) there(ctx context.Context) (bool, error) {
+	if last := s.last.Load(); last != nil && time.Since(last.at) < strangersLife {
+		return last.are, last.err
 	}
-	other, err := n.otherSecret(ctx)
-	if err != nil {
-		return false, err
+	said := s.asking.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), strangersTime)
+		defer cancel()
+		other, err := s.other(ctx)
+		s.last.Store(&strangersAnswer{time.Now(), other != "", err})
+		return other != "", err
+	})
+	select {
+	case r := <-said:
+		return r.Val.(bool), r.Err
+	case <-ctx.Done():
+		return false, ctx.Err()
 	}
-	n.strange.at, n.strange.are = time.Now(), other != ""
-	return n.strange.are, nil
 }
 
 // room is how many tickets the sweeper may put into the queue. While the queue holds more than

@@ -56,8 +56,7 @@ func TestANodeWithAnotherSecretIsNamed(t *testing.T) {
 		return strings.Join(append(weak, degraded...), "\n")
 	}
 	strangers := func(n *Node) bool {
-		n.strange.at = time.Time{}
-		others, err := n.strangers(t.Context())
+		others, err := (&strangers{other: n.otherSecret}).there(t.Context())
 		require.NoError(t, err)
 		return others
 	}

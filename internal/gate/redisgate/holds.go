@@ -36,6 +36,7 @@ func (g *Gate) believe(ctx context.Context, id seckill.SaleID, buyer, hold strin
 }
 
 // believeFor is believe for a hold whose entry in the outbox has been read; nil: it has not.
+// Whom the store or Redis keeps waiting for too long is told that nothing is known.
 func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold string, entry *found) (bool, error) {
 	state, t, err := parseHold(hold)
 	if err != nil {
@@ -46,12 +47,14 @@ func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold st
 		return true, nil
 	}
 	// It is of an earlier version, of a node with another secret, or forged.
+	ctx, cancel := g.bound(ctx)
+	defer cancel()
 	if ours, err := g.isFormed(ctx, id); err != nil || !ours {
 		return err == nil, err
 	}
 	if t.Seal != (seckill.Seal{}) && g.strangers != nil {
 		if others, err := g.strangers(ctx); err != nil || others {
-			return err == nil, err
+			return err == nil, uncheckable(id, err)
 		}
 	}
 	believed, err := false, error(nil)
@@ -106,9 +109,17 @@ func (g *Gate) settled(ctx context.Context, t *seckill.Ticket, state string) (bo
 	case errors.Is(err, seckill.ErrNotFound):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("gate: a hold of sale %s cannot be checked: %w", t.Sale, err)
+		return false, uncheckable(t.Sale, err)
 	}
 	return o.Placed() == (state != refused) && o.Ticket.Quantity == t.Quantity, nil
+}
+
+// uncheckable says that the store does not tell now whether a hold is the gate's.
+func uncheckable(id seckill.SaleID, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("gate: a hold of sale %s cannot be checked: %w: %w", id, seckill.ErrUnavailable, err)
 }
 
 // disown takes a hold away that no gate has written, and keeps it where a person finds

@@ -2,15 +2,20 @@ package redisgate
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // forgedHolds are holds of the buyer vic, of whom no gate has admitted any, which can be
@@ -200,4 +205,37 @@ func TestAStateOfAnEarlierVersionIsRebuilt(t *testing.T) {
 	held, err := do(t, g, "HGET", g.holdsKey(sale.ID), "ann").ToString()
 	require.NoError(t, err)
 	require.Equal(t, hold(placed, &active, noEntry, g.asked(active)), held)
+}
+
+// A buyer whose hold must be held against the store does not wait for a store that hangs.
+func TestNobodyWaitsForTheStoreWithoutABound(t *testing.T) {
+	t.Parallel()
+	hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	for name, strangers := range map[string]func(context.Context) (bool, error){
+		"which secrets there are": func(ctx context.Context) (bool, error) { return false, hangs(ctx) },
+		"an outcome":              func(context.Context) (bool, error) { return false, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := runGateOf(t, Settings{Address: stacktest.Shared(t, stack.KindRedis).URL(), Outbox: 100, Strangers: strangers,
+				Outcome: func(ctx context.Context, _ seckill.SaleID, _, _ string) (seckill.Outcome, error) {
+					return seckill.Outcome{}, hangs(ctx)
+				}}, "seckill:"+strings.ToLower(rand.Text()[:12])+":", patient(time.Second))
+			sale := onSale(t, g, 50)
+			ticket := seckill.Ticket{ID: seckill.NewTicketID(time.Now()), Sale: sale.ID, Buyer: "vic", Quantity: 1}
+			require.NoError(t, do(t, g, "HSET", g.holdsKey(sale.ID), "vic", hold(placed, &ticket, noEntry, sealsOf(t, "another secret").Make(&ticket))).Error())
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			var asking sync.WaitGroup
+			for range 20 {
+				asking.Go(func() {
+					_, err := g.Reserve(ctx, sale.ID, "vic", 1)
+					assert.ErrorIs(t, err, seckill.ErrUnavailable)
+				})
+			}
+			asking.Wait()
+			require.NoError(t, ctx.Err(), "they have waited until the test lost its patience")
+			require.Empty(t, g.broken(), "that says nothing about Redis")
+		})
+	}
 }
