@@ -389,6 +389,7 @@ func (m *Memory) Apply(_ context.Context, sale seckill.Sale) error {
 			return Closed(sale.ID)
 		}
 		sale.Epoch, sale.Retired = s.sale.Epoch, false
+		m.stops.keep(&sale)
 		s.sale = sale
 		m.flags.Clear(sale.ID)
 	}

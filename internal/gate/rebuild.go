@@ -102,6 +102,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 			s.holds[t.Buyer] = &hold{ticket: t.ID, seq: t.Seq, quantity: int32(t.Quantity), slot: slots[t.ID]}
 		}
 		s.finished = v.Sale.Seq
+		m.stops.keep(&s.sale) // the sale is shut, so no other stop comes meanwhile
 		m.mu.Lock()
 		old := m.sales[v.Sale.ID]
 		if old != nil {

@@ -66,8 +66,20 @@ func (s *stops) change(f func([]seckill.Stop) []seckill.Stop) error {
 	return nil
 }
 
+// keep has the stops that the store does not know of in force in a version of a sale.
+func (s *stops) keep(sale *seckill.Sale) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stop := range s.all {
+		if stop.Sale == sale.ID {
+			sale.Paused, sale.Ended = sale.Paused || !stop.End, sale.Ended || stop.End
+		}
+	}
+}
+
 // Stop stops a sale while the store is away. It is in force, and on the disk, when
-// this returns.
+// this returns, and neither a change nor a rebuild opens the sale again until the store
+// has learned of it.
 func (m *Memory) Stop(_ context.Context, stop seckill.Stop) error {
 	s, err := m.locked(stop.Sale)
 	if err != nil {
@@ -77,7 +89,7 @@ func (m *Memory) Stop(_ context.Context, stop seckill.Stop) error {
 	if err := m.stops.change(func(all []seckill.Stop) []seckill.Stop { return append(all, stop) }); err != nil {
 		return err
 	}
-	s.sale.Paused, s.sale.Ended = s.sale.Paused || !stop.End, s.sale.Ended || stop.End
+	m.stops.keep(&s.sale)
 	m.flags.Clear(stop.Sale)
 	return nil
 }

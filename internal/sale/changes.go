@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -120,8 +119,16 @@ func (c *Changes) ruled(ctx context.Context, sale seckill.Sale, fresh bool) {
 	}
 }
 
-// Resume opens a paused sale again.
-func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+// Resume opens a paused sale again. An emergency stop comes to the store before that, so
+// that no node tells it afterwards. While the gate does not answer, which may have one, the
+// sale stays as it is.
+func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
+	if _, err = c.states(ctx, []seckill.SaleID{id}); err == nil {
+		err = c.keeper.learnStops(ctx, id)
+	}
+	if err != nil {
+		return sale, fmt.Errorf("sale %s is not resumed, since it is not known whether it was stopped while the store was away: %w", id, err)
+	}
 	return c.Change(ctx, id, Resuming)
 }
 
@@ -147,12 +154,8 @@ func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sa
 	if sale, err = c.store.Sale(ctx, id); err != nil {
 		return sale, err
 	}
-	if err := c.keeper.learnStops(ctx); err != nil {
-		// A stop of another sale that the store cannot learn of is no reason to keep this one.
-		stops, failed := c.keeper.gate.Stops(ctx)
-		if failed != nil || slices.ContainsFunc(stops, func(s seckill.Stop) bool { return s.Sale == id }) {
-			return sale, err
-		}
+	if err := c.keeper.learnStops(ctx, id); err != nil { // one of another sale is no reason to keep this one
+		return sale, err
 	}
 	end, err := c.keeper.lead(ctx)
 	for until := time.Now().Add(2 * rebuildTime); err != nil && time.Now().Before(until); end, err = c.keeper.lead(ctx) {

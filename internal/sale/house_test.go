@@ -94,6 +94,15 @@ func (g *faultyGate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []
 	return ids, err
 }
 
+func (g *faultyGate) States(ctx context.Context, ids []seckill.SaleID) (all map[seckill.SaleID]seckill.GateState, err error) {
+	err = g.try("states", func() (err error) { all, err = g.Memory.States(ctx, ids); return err })
+	return all, err
+}
+
+func (g *faultyGate) Belong(ctx context.Context, store string) error {
+	return g.try("belong", func() error { return g.Memory.Belong(ctx, store) })
+}
+
 func (g *faultyGate) Lost() <-chan struct{} { return g.lostNow }
 
 // faultyStore is the embedded store behind the faults.

@@ -61,7 +61,7 @@ type Keeper struct {
 	only  bool   // this is the only node
 	node  string // among those that rebuild
 
-	learn func(ctx context.Context) error // brings emergency stops to the store
+	learn func(ctx context.Context, of ...seckill.SaleID) error // brings emergency stops to the store
 
 	changed duty.Signal   // there is something to do
 	closed  duty.Signal   // buyers met a sale that is closed at the gate
@@ -133,9 +133,17 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 func (k *Keeper) keep(ctx context.Context) error {
-	// First of all: a rebuild from a store that does not know of a stop would undo it.
+	unsure := k.unsure.Swap(false)
+	if unsure { // first of all: what another store's gate says is not for this one
+		if err := k.belong(ctx); err != nil {
+			k.unsure.Store(true)
+			return err
+		}
+	}
+	// A stop that the store does not learn of now stays in force at the gate, whatever is
+	// rebuilt or changed there.
 	failed := k.learnStops(ctx)
-	if k.unsure.Swap(false) {
+	if unsure {
 		if err := k.restore(ctx); err != nil {
 			k.unsure.Store(true)
 			failed = errors.Join(failed, err)
@@ -151,10 +159,11 @@ func (k *Keeper) keep(ctx context.Context) error {
 	return errors.Join(failed, k.catchUp(ctx))
 }
 
-func (k *Keeper) learnStops(ctx context.Context) error {
+// learnStops brings emergency stops to the store: those of some sales, or all of them.
+func (k *Keeper) learnStops(ctx context.Context, of ...seckill.SaleID) error {
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)
 	defer cancel()
-	return k.learn(ctx)
+	return k.learn(ctx, of...)
 }
 
 func (k *Keeper) catchUp(ctx context.Context) error {

@@ -79,10 +79,8 @@ func (k *Keeper) rebuild(ctx context.Context, ids []seckill.SaleID) error {
 	return nil
 }
 
-// restore rebuilds the sales whose state at the gate is outdated. One node at a time does
-// it, under a lease. Two nodes would be right too, because each rebuild has an epoch of its
-// own, but each would shut again what the other has just opened.
-func (k *Keeper) restore(ctx context.Context) error {
+// belong makes sure that the gate's state is that of this store.
+func (k *Keeper) belong(ctx context.Context) error {
 	if k.identity == "" {
 		id, err := k.store.Identity(ctx)
 		if err != nil {
@@ -90,9 +88,13 @@ func (k *Keeper) restore(ctx context.Context) error {
 		}
 		k.identity = id
 	}
-	if err := k.gate.Belong(ctx, k.identity); err != nil {
-		return err
-	}
+	return k.gate.Belong(ctx, k.identity)
+}
+
+// restore rebuilds the sales whose state at the gate is outdated. One node at a time does
+// it, under a lease. Two nodes would be right too, because each rebuild has an epoch of its
+// own, but each would shut again what the other has just opened.
+func (k *Keeper) restore(ctx context.Context) error {
 	r := restoring{Keeper: k}
 	defer func() {
 		if r.end != nil {

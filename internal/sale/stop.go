@@ -1,6 +1,7 @@
 package sale
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,28 +17,25 @@ const stopWait = 3 * time.Second
 
 // StopGate has emergency stops in force while the store is away.
 type StopGate interface {
-	// Stop MUST have the stop in force when it returns, and keep it, over a rebuild and a
-	// restart of any node, until it is Learned. A closed sale is seckill.ErrClosed.
+	// Stop MUST have the stop in force when it returns, and keep it, over every change, a
+	// rebuild and a restart of any node, until it is Learned. A closed sale is seckill.ErrClosed.
 	Stop(ctx context.Context, stop seckill.Stop) error
 	// Stops returns those that the store has not learned of, as far as they can be read.
 	Stops(ctx context.Context) ([]seckill.Stop, error)
+	// Learned MUST NOT forget another stop of the sale.
 	Learned(ctx context.Context, stop seckill.Stop) error
 }
 
 // Pause stops a sale until Resume. A repeat changes nothing. While the store is away
 // it is an emergency stop.
 func (c *Changes) Pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.stop(ctx, id, false, c.pause)
+	return c.stop(ctx, id, false)
 }
 
 // End closes a sale for ever: an open one closes now. Tickets that were admitted
 // are honoured. While the store is away it is an emergency stop.
 func (c *Changes) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.stop(ctx, id, true, c.end)
-}
-
-func (c *Changes) pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, Pausing)
+	return c.stop(ctx, id, true)
 }
 
 // Pausing is the edit of Pause.
@@ -46,14 +44,13 @@ func Pausing(sale *seckill.Sale, _ time.Time) error {
 	return notEnded(sale)
 }
 
-func (c *Changes) end(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, func(sale *seckill.Sale, now time.Time) error {
-		if now = now.Truncate(time.Millisecond); !sale.Ended && now.After(sale.OpensAt) && now.Before(sale.ClosesAt) {
-			sale.ClosesAt = now
-		}
-		sale.Ended = true
-		return nil
-	})
+// ending is the edit of End.
+func ending(sale *seckill.Sale, now time.Time) error {
+	if now = now.Truncate(time.Millisecond); !sale.Ended && now.After(sale.OpensAt) && now.Before(sale.ClosesAt) {
+		sale.ClosesAt = now
+	}
+	sale.Ended = true
+	return nil
 }
 
 // notInForce is a change that the store has, and the gate does not have yet.
@@ -63,10 +60,10 @@ type notInForce struct{ error }
 func (e notInForce) Unwrap() error { return e.error }
 
 // stop has the store make the change, or else the gate stop the sale.
-func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool, change func(context.Context, seckill.SaleID) (seckill.Sale, error)) (seckill.Sale, error) {
+func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool) (seckill.Sale, error) {
 	soon, cancel := context.WithTimeout(ctx, stopWait)
 	defer cancel()
-	sale, err := change(soon, id)
+	sale, err := c.Change(soon, id, stopping(end))
 	if err == nil || errors.As(err, new(notInForce)) || !errors.Is(err, seckill.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 		return sale, err
 	}
@@ -80,28 +77,56 @@ func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool, change 
 	return c.catalog.stopped(id, end), nil
 }
 
-// learn brings emergency stops to the store. What the store knows already changes
-// nothing there: the unknown outcome of a stop is decided by repeating it.
-func (c *Changes) learn(ctx context.Context) error {
+// stopping is the edit of a stop.
+func stopping(end bool) Edit {
+	if end {
+		return ending
+	}
+	return Pausing
+}
+
+// learn brings emergency stops to the store: those of some sales, or all of them.
+func (c *Changes) learn(ctx context.Context, of ...seckill.SaleID) error {
 	stops, failed := c.keeper.gate.Stops(ctx)
 	for _, stop := range stops {
-		change := c.pause
-		if stop.End {
-			change = c.end
+		if len(of) > 0 && !slices.Contains(of, stop.Sale) {
+			continue
 		}
-		// The log names whoever asked for the stop, and not this node.
-		_, err := change(seckill.WithActor(ctx, stop.By), stop.Sale)
-		if err != nil && !errors.Is(err, seckill.ErrState) && !errors.Is(err, seckill.ErrNotFound) && !errors.Is(err, seckill.ErrClosed) {
+		if err := c.tell(ctx, stop); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("sale %s was stopped while the store was away, which the store does not know yet: %w", stop.Sale, err))
-			continue
 		}
-		if err := c.keeper.gate.Learned(ctx, stop); err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		c.keeper.log.Info("sale: the store has learned of an emergency stop", "sale", stop.Sale, "end", stop.End, "by", stop.By.Who, "stopped_at", stop.At)
 	}
 	return failed
+}
+
+// errTold says that the gate has forgotten a stop, since another node has told the store.
+var errTold = errors.New("the store knows of the stop")
+
+// tell brings an emergency stop to the store, and has the gate forget it. Several nodes may
+// do it: what the store knows already changes nothing there. But somebody may have resumed
+// the sale since another node told the store. So each asks the gate, while the sale is
+// locked in the store, whether the stop is still to be told: the gate forgets it before the
+// sale can be resumed (Resume).
+func (c *Changes) tell(ctx context.Context, stop seckill.Stop) error {
+	// The log names whoever asked for the stop, and not this node.
+	_, err := c.Change(seckill.WithActor(ctx, stop.By), stop.Sale, func(sale *seckill.Sale, now time.Time) error {
+		stops, err := c.keeper.gate.Stops(ctx)
+		if !slices.Contains(stops, stop) {
+			return cmp.Or(err, errTold)
+		}
+		return stopping(stop.End)(sale, now)
+	})
+	switch {
+	case errors.Is(err, errTold):
+		return nil
+	case err != nil && !errors.Is(err, seckill.ErrState) && !errors.Is(err, seckill.ErrNotFound) && !errors.Is(err, seckill.ErrClosed):
+		return err
+	}
+	if err := c.keeper.gate.Learned(ctx, stop); err != nil {
+		return err
+	}
+	c.keeper.log.Info("sale: the store has learned of an emergency stop", "sale", stop.Sale, "end", stop.End, "by", stop.By.Who, "stopped_at", stop.At)
+	return nil
 }
 
 // stopped shows a sale that the gate has stopped, from this node's copy.

@@ -154,3 +154,96 @@ func TestAStopThatCannotBeLearnedStopsNothingElse(t *testing.T) {
 		require.NoError(t, again.keep(ctx))
 	})
 }
+
+// A change that was stored just before an emergency stop, and comes to the gate after it,
+// does not undo it. Nor does a rebuild.
+func TestAChangeThatComesLateUndoesNoStop(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		require.NoError(t, h.keep(ctx))
+		sale := h.create()
+		waits, goOn := make(chan struct{}), make(chan struct{})
+		h.Changes.inForce = func(context.Context, bool) { close(waits); <-goOn }
+		changed := make(chan error)
+		go func() { _, err := h.Notice(ctx, sale.ID, "a notice"); changed <- err }()
+		<-waits
+		h.set(true, "update")
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		close(goOn)
+		require.NoError(t, <-changed)
+		h.Changes.inForce = nil
+		require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+		h.unsure.Store(true)
+		require.Error(t, h.keep(ctx))
+		require.NoError(t, h.Rebuild(ctx, sale.ID), "the store can be read")
+		require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+		h.set(false, "update")
+		require.NoError(t, h.keep(ctx))
+		require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+		_, err = h.Resume(ctx, sale.ID)
+		require.NoError(t, err)
+		require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+	})
+}
+
+// Who resumes a sale when the store is back has the last word, although the store had not
+// learned of the stop by then, and whichever node was about to tell it.
+func TestAResumedSaleIsNotStoppedByAnOldNote(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		require.NoError(t, h.keep(ctx))
+		sale := h.create()
+		h.set(true, "update")
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(false, "update")
+		about, err := h.gate.Stops(ctx) // what another node has read, and is about to tell the store
+		require.NoError(t, err)
+		require.Len(t, about, 1)
+		_, err = h.Resume(ctx, sale.ID)
+		require.NoError(t, err)
+		require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+		require.NoError(t, h.keep(ctx))
+		require.NoError(t, h.tell(ctx, about[0]))
+		require.Equal(t, "queued", h.verdict(sale.ID, "bob"))
+		stored, err := h.store.Sale(ctx, sale.ID)
+		require.NoError(t, err)
+		require.False(t, stored.Paused)
+	})
+}
+
+// While the gate does not answer nobody knows whether it has stopped the sale by itself: it
+// cannot be resumed then.
+func TestASaleIsNotResumedWhileTheGateIsAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		sale := h.create()
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(true, "states")
+		_, err = h.Resume(ctx, sale.ID)
+		require.ErrorIs(t, err, seckill.ErrUnavailable)
+		stored, err := h.store.Sale(ctx, sale.ID)
+		require.NoError(t, err)
+		require.True(t, stored.Paused)
+	})
+}
+
+// What stands in the gate of another store is not told to this one.
+func TestTheStopsOfAnotherStoreAreNotLearned(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		sale := h.create()
+		h.set(true, "update")
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(false, "update")
+		h.set(true, "belong")
+		h.unsure.Store(true)
+		require.Error(t, h.keep(ctx))
+		stored, err := h.store.Sale(ctx, sale.ID)
+		require.NoError(t, err)
+		require.False(t, stored.Paused)
+	})
+}

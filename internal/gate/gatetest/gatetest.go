@@ -41,6 +41,9 @@ type Gate interface {
 	Load(ctx context.Context, snapshots []seckill.Snapshot) error
 	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	Belong(ctx context.Context, store string) error
+	Stop(ctx context.Context, stop seckill.Stop) error
+	Stops(ctx context.Context) ([]seckill.Stop, error)
+	Learned(ctx context.Context, stop seckill.Stop) error
 	Lost() <-chan struct{}
 }
 
@@ -92,7 +95,7 @@ type behaviour struct {
 // Run holds a gate to what every gate must do. open returns a fresh gate that
 // admits at most limit tickets without an outcome (0: its default).
 func Run(t *testing.T, open func(t testing.TB, limit int) Subject) {
-	for _, b := range slices.Concat(admission, outcomes, units, rebuilds, lookups, looks) {
+	for _, b := range slices.Concat(admission, outcomes, units, rebuilds, stops, lookups, looks) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			b.test(NewWorld(t, open(t, b.limit), b.sale))

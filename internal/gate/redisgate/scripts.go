@@ -20,29 +20,35 @@ var luaFiles embed.FS
 // the only one that builds its keys and arguments; their order, and what comes back,
 // stands on top of the script. All but reserve run when Redis has no memory left: they
 // empty the outbox, bring units back, and close sales.
-var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, stop *rueidis.Lua }{
-	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always), lua("open", always), lua("aside", always), lua("disown", always), lua("stop", always),
+var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, stop, learned *rueidis.Lua }{
+	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always, "stopped"), lua("open", always, "stopped"), lua("aside", always), lua("disown", always),
+	lua("stop", always), lua("learned", always, "stopped"),
 }
 
 const always = "#!lua flags=allow-oom\n"
 
-// lua is a script with what all of them share before it. The flags come first.
-func lua(name, flags string) *rueidis.Lua {
-	script, err := luaFiles.ReadFile("lua/" + name + ".lua")
+// lua is a script with what all of them share before it, and what some of them do. The flags
+// come first.
+func lua(name, flags string, shared ...string) *rueidis.Lua {
+	text := flags + prelude()
+	for _, file := range append(shared, name) {
+		text += luaFile(file)
+	}
+	return rueidis.NewLuaScript(text)
+}
+
+func luaFile(name string) string {
+	text, err := luaFiles.ReadFile("lua/" + name + ".lua")
 	if err != nil {
 		panic(err) // it is built in
 	}
-	return rueidis.NewLuaScript(flags + prelude() + string(script))
+	return string(text)
 }
 
 // prelude names the states of a hold, and has the functions of lua/prelude.lua.
 func prelude() string {
-	functions, err := luaFiles.ReadFile("lua/prelude.lua")
-	if err != nil {
-		panic(err)
-	}
 	states := fmt.Sprintf("local PENDING, PLACED, REFUSED, RELEASED = '%s', '%s', '%s', '%s'\n", pending, placed, refused, released)
-	return states + string(functions)
+	return states + luaFile("prelude")
 }
 
 // reserveScript runs lua/reserve.lua for buyers of one sale. Redis decides nothing after
@@ -91,16 +97,16 @@ func (g *Gate) moveScript(ctx context.Context, m seckill.Move) ([]rueidis.RedisM
 
 // applyScript runs lua/apply.lua.
 func (g *Gate) applyScript(ctx context.Context, sale *seckill.Sale) ([]rueidis.RedisMessage, error) {
-	args := append([]string{decimal(sale.Version)}, versionFields(sale)...)
-	return g.call(ctx, sale.ID, scripts.apply, []string{g.saleKey(sale.ID)}, args)
+	args := append([]string{sale.ID.String(), decimal(sale.Version)}, versionFields(sale)...)
+	return g.call(ctx, sale.ID, scripts.apply, []string{g.saleKey(sale.ID), g.stopsKey(bucket(sale.ID))}, args)
 }
 
 // openScript runs lua/open.lua for a sale that this node has shut with the token, and whose
 // holds it has written aside. seq is the last admission number that was given.
 func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string, seq int64) ([]rueidis.RedisMessage, error) {
 	id := v.Sale.ID
-	args := append([]string{token, decimal(v.Sale.Epoch)}, openFields(v, seq)...)
-	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.newHoldsKey(id, token)}, args)
+	args := append([]string{token, id.String(), decimal(v.Sale.Epoch)}, openFields(v, seq)...)
+	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.newHoldsKey(id, token), g.stopsKey(bucket(id))}, args)
 }
 
 // asideScript runs lua/aside.lua for an entry of a bucket's outbox, and tells whether the
@@ -115,9 +121,27 @@ func (g *Gate) asideScript(ctx context.Context, b int, entry, kept string) (firs
 }
 
 // stopScript runs lua/stop.lua.
-func (g *Gate) stopScript(ctx context.Context, id seckill.SaleID, note, field string) error {
-	_, err := g.call(ctx, id, scripts.stop, []string{g.saleKey(id), g.stopsKey(bucket(id))}, []string{id.String(), note, field})
+func (g *Gate) stopScript(ctx context.Context, stop seckill.Stop, note string) error {
+	_, err := g.call(ctx, stop.Sale, scripts.stop, []string{g.saleKey(stop.Sale), g.stopsKey(bucket(stop.Sale))}, []string{stop.Sale.String(), note, stopField(stop)})
 	return err
+}
+
+// learnedScript runs lua/learned.lua.
+func (g *Gate) learnedScript(ctx context.Context, stop seckill.Stop) error {
+	at, err := stop.At.MarshalText()
+	if err != nil {
+		return err
+	}
+	_, err = g.run(ctx, bucket(stop.Sale), scripts.learned, []string{g.stopsKey(bucket(stop.Sale))}, []string{stop.Sale.String(), stopField(stop), string(at)})
+	return err
+}
+
+// stopField is the field of a sale that a stop keeps set.
+func stopField(stop seckill.Stop) string {
+	if stop.End {
+		return fieldEnded
+	}
+	return fieldPaused
 }
 
 // disownScript runs lua/disown.lua for a field of a hash, such as the hold of a buyer, and

@@ -7,22 +7,20 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"seckill"
 )
 
 // Stop stops a sale while the store is away: for all nodes, at once, also when Redis' memory
-// is full. A rebuild leaves the note of it as it is, so that the store learns of it before a
-// rebuild could open the sale again.
+// is full. Until the store has learned of it, neither a change nor a rebuild opens the sale
+// again.
 func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
 	note, err := json.Marshal(stop)
 	if err != nil {
 		return err
 	}
-	field := fieldPaused
-	if stop.End {
-		field = fieldEnded
-	}
-	if err := g.stopScript(ctx, stop.Sale, string(note), field); err != nil {
+	if err := g.stopScript(ctx, stop, string(note)); err != nil {
 		return err
 	}
 	g.flags.Clear(stop.Sale)
@@ -30,30 +28,30 @@ func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
 }
 
 // Stops returns the stops that the store has not learned of, of all masters that can be
-// reached.
+// reached; the sales of the others are closed.
 func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
-	ctx, cancel := g.bound(ctx)
-	defer cancel()
-	for b := range bucketCount {
-		client, gone := g.up(b)
+	if len(g.broken()) == bucketCount {
+		return nil, nil
+	}
+	var bad error
+	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
+		return c.B().Hgetall().Key(g.stopsKey(b)).Build()
+	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
+		notes, gone := answer.AsStrMap()
 		if gone != nil {
-			continue // its sales are closed
-		}
-		notes, gone := client.Do(ctx, client.B().Hgetall().Key(g.stopsKey(b)).Build()).AsStrMap()
-		if gone != nil {
-			err = errors.Join(err, g.fail(b, gone))
-			continue
+			return g.failed(b, gone)
 		}
 		for id, note := range notes {
 			var stop seckill.Stop
-			if bad := json.Unmarshal([]byte(note), &stop); bad != nil || stop.Sale.String() != id {
-				err = errors.Join(err, g.putStopAside(ctx, b, id, note))
+			if unread := json.Unmarshal([]byte(note), &stop); unread != nil || stop.Sale.String() != id {
+				bad = errors.Join(bad, g.putStopAside(ctx, b, id, note))
 				continue
 			}
 			all = append(all, stop)
 		}
-	}
-	return all, err
+		return nil
+	})
+	return all, errors.Join(err, bad)
 }
 
 // putStopAside keeps a note that cannot be read where a person finds it, with an alarm: it
@@ -74,15 +72,5 @@ func (g *Gate) putStopAside(ctx context.Context, b int, id, note string) error {
 
 // Learned forgets a stop that the store has learned of.
 func (g *Gate) Learned(ctx context.Context, stop seckill.Stop) error {
-	b := bucket(stop.Sale)
-	client, err := g.up(b)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := g.bound(ctx)
-	defer cancel()
-	if err := client.Do(ctx, client.B().Hdel().Key(g.stopsKey(b)).Field(stop.Sale.String()).Build()).Error(); err != nil {
-		return g.fail(b, err)
-	}
-	return nil
+	return g.learnedScript(ctx, stop)
 }

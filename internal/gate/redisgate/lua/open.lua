@@ -1,10 +1,13 @@
--- Opens a sale with a rebuilt state, if nobody has shut it again since.
+-- Opens a sale with a rebuilt state, if nobody has shut it again since. An emergency stop
+-- that the store has not learned of stays in force.
 --
 -- KEYS  1 sale (hash)   2 holds (hash)   3 released (set)   4 moves (hash)
 --       5 the new holds (hash with a time to live; missing if there are none)
--- ARGV  1 the token that shut it   2 epoch; then the fields of the sale, each with its value
+--       6 notes of stops (hash)
+-- ARGV  1 the token that shut it   2 the sale's id   3 epoch; then the fields of the sale, each with its value
 -- returns {"ok"}, {"newer"} when a newer epoch is in force, {"closed"} when another token shut it
-local sale, holds, released, moves, aside, token, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], tonumber(ARGV[2])
+local sale, holds, released, moves, aside, notes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local token, id, epoch = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local s = redis.call('HMGET', sale, 'shut', 'epoch')
 local shut, in_force = s[1], tonumber(s[2] or '0')
 if in_force >= epoch or shut ~= token then
@@ -18,5 +21,7 @@ if redis.call('EXISTS', aside) == 1 then
 end
 redis.call('HDEL', sale, 'shut')
 redis.call('HINCRBY', sale, 'freed', 1)
-redis.call('HSET', sale, 'open', 1, unpack(ARGV, 3))
+redis.call('HSET', sale, 'open', 1, unpack(ARGV, 4))
+local stop = stopped(notes, id)
+if stop then redis.call('HSET', sale, stop, 1) end
 return {'ok'}
