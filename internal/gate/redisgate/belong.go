@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/redis/rueidis"
+
 	"seckill"
 )
 
@@ -14,17 +16,26 @@ func (g *Gate) Belong(ctx context.Context, store string) (err error) {
 	g.foreign.Store(nil) // somebody may have mended it
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
+	var commands rueidis.Commands
+	var buckets []int
+	var client rueidis.Client
 	for b := range bucketCount {
-		client, gone := g.up(b)
+		c, gone := g.up(b)
 		if gone != nil {
 			err = gone
 			continue
 		}
-		key := g.storeKey(b)
-		answers := client.DoMulti(ctx, client.B().Setnx().Key(key).Value(store).Build(), client.B().Get().Key(key).Build())
-		tied, gone := answers[1].ToString()
+		client, buckets = c, append(buckets, b)
+		commands = append(commands, c.B().Setnx().Key(g.storeKey(b)).Value(store).Build(), c.B().Get().Key(g.storeKey(b)).Build())
+	}
+	if len(commands) == 0 {
+		return err
+	}
+	answers := client.DoMulti(ctx, commands...)
+	for i, b := range buckets {
+		tied, gone := answers[2*i+1].ToString()
 		if gone != nil {
-			err = g.fail(b, gone)
+			err = g.failed(b, gone)
 			continue
 		}
 		if tied != store {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,14 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	require.Contains(t, g.Degraded(), "maxmemory")
 	require.NoError(t, g.Ping(ctx), "it answers, and what makes room must go on")
 
+	t.Log("what got lost is sent again, and a relay that finds no group of readers makes it")
+	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Room: room(10), Log: slog.New(slog.DiscardHandler)}
+	require.NoError(t, sweeper.sweep(ctx, time.Now()))
+	sweeps, err := do(t, g, "GET", g.sweeperKey()).ToString()
+	require.NoError(t, err)
+	require.Equal(t, g.node, sweeps)
+	require.NoError(t, do(t, g, "XGROUP", "DESTROY", g.outboxKey(bucket(sale.ID)), outboxGroup).Error())
+
 	tickets, err := g.Unsent(ctx, 10)
 	require.NoError(t, err)
 	require.Len(t, tickets, 2)
@@ -105,6 +114,12 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	require.EqualValues(t, 6, cut.Left)
 	sale.Version, sale.Paused = 3, false
 	require.NoError(t, g.Apply(ctx, sale))
+
+	t.Log("it can be rebuilt without its buyers, which makes room")
+	_, err = g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	sale.Epoch, sale.Sold = 2, 1
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
 
 	t.Log("and be stopped while the store is away too")
 	stop := seckill.Stop{Sale: sale.ID, At: time.Now().UTC().Truncate(time.Millisecond), By: seckill.Actor{Who: "root"}}

@@ -137,6 +137,7 @@ func (g *Gate) outboxes(ctx context.Context, ask func(c rueidis.Client, bucket i
 }
 
 func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
+	var without []int // buckets that have no group of readers yet
 	g.mu.Lock()
 	rereadFrom := g.rereadFrom
 	g.mu.Unlock()
@@ -146,13 +147,14 @@ func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err
 			from = rereadFrom[b] // what this node has been given already, as Redis has noted
 		}
 		return c.B().Xreadgroup().Group(outboxGroup, g.node).Count(int64(max)).Streams().Key(g.outboxKey(b)).Id(from).Build()
-	}, func(c rueidis.Client, b int, answer rueidis.RedisResult) error {
+	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
 		streams, err := answer.AsXRead()
 		if rueidis.IsRedisNil(err) {
 			return nil
 		}
 		if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "NOGROUP") {
-			err = g.group(ctx, c, b)
+			without = append(without, b)
+			return nil
 		}
 		if err != nil {
 			g.noteLostAnswer(b, err)
@@ -165,7 +167,7 @@ func (g *Gate) take(ctx context.Context, max int) (tickets []seckill.Ticket, err
 		tickets, err = g.taken(ctx, tickets, b, entries)
 		return err
 	})
-	return tickets, err
+	return tickets, errors.Join(err, g.groups(ctx, without))
 }
 
 // noteLostAnswer notes that entries may have been given to this node in an answer that it
@@ -189,11 +191,21 @@ func (g *Gate) noteReread(b int, page []rueidis.XRangeEntry, max int) {
 	}
 }
 
-// group makes the group of readers, from the beginning of the stream.
-func (g *Gate) group(ctx context.Context, client rueidis.Client, b int) error {
-	err := client.Do(ctx, client.B().XgroupCreate().Key(g.outboxKey(b)).Group(outboxGroup).Id("0").Mkstream().Build()).Error()
-	if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "BUSYGROUP") {
-		return nil // another node was first
+// groups makes the groups of readers that buckets lack.
+func (g *Gate) groups(ctx context.Context, buckets []int) (err error) {
+	if len(buckets) == 0 {
+		return nil
+	}
+	client, err := g.up(buckets[0])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := g.bound(ctx)
+	defer cancel()
+	for i, answer := range g.groupScripts(ctx, client, buckets) {
+		if gone := answer.Error(); gone != nil {
+			err = g.failed(buckets[i], gone)
+		}
 	}
 	return err
 }
@@ -289,10 +301,15 @@ func (g *Gate) handBack(ctx context.Context) {
 	g.mu.Unlock()
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
+	var commands rueidis.Commands
+	var client rueidis.Client
 	for b, entries := range of {
-		if client, err := g.up(b); err == nil && len(entries) > 0 {
-			// If it fails they are claimed later.
-			client.Do(ctx, client.B().Xclaim().Key(g.outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime("0").Id(entries...).Idle(outboxClaim.Milliseconds()).Justid().Build())
+		if c, err := g.up(b); err == nil && len(entries) > 0 {
+			client = c
+			commands = append(commands, c.B().Xclaim().Key(g.outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime("0").Id(entries...).Idle(outboxClaim.Milliseconds()).Justid().Build())
 		}
+	}
+	if len(commands) > 0 {
+		client.DoMulti(ctx, commands...) // what fails is claimed later
 	}
 }

@@ -60,7 +60,7 @@ func TestEntriesOfALostAnswerAreReadAgain(t *testing.T) {
 	client, err := g.up(b)
 	require.NoError(t, err)
 	// Redis hands them out, and nobody hears of it.
-	require.NoError(t, g.group(ctx, client, b))
+	require.NoError(t, g.groups(ctx, []int{b}))
 	require.NoError(t, client.Do(ctx, client.B().Xreadgroup().Group(outboxGroup, g.node).Count(9).Streams().Key(g.outboxKey(b)).Id(">").Build()).Error())
 	gone, cancel := context.WithCancel(ctx)
 	cancel()

@@ -102,16 +102,9 @@ func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sale
 	wanted := map[seckill.SaleID]bool{}
 	buckets := map[int]bool{}
 	for _, id := range ids {
-		client, err := g.up(bucket(id))
-		if err != nil {
-			return nil, err
-		}
 		wanted[id], buckets[bucket(id)] = true, true
-		ctx, cancel := g.bound(ctx)
-		err = client.Do(ctx, client.B().Hset().Key(g.saleKey(id)).FieldValue().FieldValue(fieldOpen, "0").FieldValue(fieldShut, token).Build()).Error()
-		cancel()
-		if err != nil {
-			return nil, g.fail(bucket(id), err)
+		if err := g.shutScript(ctx, id, token); err != nil {
+			return nil, err
 		}
 		g.mu.Lock()
 		g.shut[id] = token

@@ -20,9 +20,9 @@ var luaFiles embed.FS
 // the only one that builds its keys and arguments; their order, and what comes back,
 // stands on top of the script. All but reserve run when Redis has no memory left: they
 // empty the outbox, bring units back, and close sales.
-var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, stop, learned *rueidis.Lua }{
+var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, stop, learned, group, lease, shut *rueidis.Lua }{
 	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always, "stopped"), lua("open", always, "stopped"), lua("aside", always), lua("disown", always),
-	lua("stop", always), lua("learned", always, "stopped"),
+	lua("stop", always), lua("learned", always, "stopped"), lua("group", always), lua("lease", always), lua("shut", always),
 }
 
 const always = "#!lua flags=allow-oom\n"
@@ -133,6 +133,31 @@ func (g *Gate) learnedScript(ctx context.Context, stop seckill.Stop) error {
 		return err
 	}
 	_, err = g.run(ctx, bucket(stop.Sale), scripts.learned, []string{g.stopsKey(bucket(stop.Sale))}, []string{stop.Sale.String(), stopField(stop), string(at)})
+	return err
+}
+
+// groupScripts runs lua/group.lua for buckets, together.
+func (g *Gate) groupScripts(ctx context.Context, client rueidis.Client, buckets []int) []rueidis.RedisResult {
+	each := make([]rueidis.LuaExec, len(buckets))
+	for i, b := range buckets {
+		each[i] = rueidis.LuaExec{Keys: []string{g.outboxKey(b)}, Args: []string{outboxGroup}}
+	}
+	return scripts.group.ExecMulti(ctx, client, each...)
+}
+
+// leaseScript runs lua/lease.lua for this node, and tells whether it holds the lease.
+func (g *Gate) leaseScript(ctx context.Context, b int, lease string, life time.Duration) (held bool, err error) {
+	answer, err := g.run(ctx, b, scripts.lease, []string{lease}, []string{g.node, decimal(life.Milliseconds())})
+	if err != nil {
+		return false, err
+	}
+	said, err := answer[0].ToString()
+	return said == "held", err
+}
+
+// shutScript runs lua/shut.lua.
+func (g *Gate) shutScript(ctx context.Context, id seckill.SaleID, token string) error {
+	_, err := g.run(ctx, bucket(id), scripts.shut, []string{g.saleKey(id)}, []string{token})
 	return err
 }
 

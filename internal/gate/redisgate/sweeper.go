@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"seckill"
 	"seckill/internal/duty"
 	"seckill/internal/gate"
@@ -60,22 +58,9 @@ func (s *Sweeper) Run(ctx context.Context) error {
 
 func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	g := s.Gate
-	client, err := g.up(0)
-	if err != nil {
-		return err
+	if held, err := g.leaseScript(ctx, 0, g.sweeperKey(), sweepLease); err != nil || !held {
+		return err // another node sweeps
 	}
-	lease := g.sweeperKey()
-	err = client.Do(ctx, client.B().Set().Key(lease).Value(g.node).Nx().PxMilliseconds(sweepLease.Milliseconds()).Build()).Error()
-	if rueidis.IsRedisNil(err) {
-		holder, err := client.Do(ctx, client.B().Get().Key(lease).Build()).ToString()
-		if err != nil || holder != g.node {
-			return nil // another node sweeps
-		}
-	} else if err != nil {
-		return g.fail(0, err)
-	}
-	client.Do(ctx, client.B().Pexpire().Key(lease).Milliseconds(sweepLease.Milliseconds()).Build())
-
 	room, err := s.Room(ctx)
 	if err != nil || room <= 0 {
 		return err
