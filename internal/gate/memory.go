@@ -247,6 +247,9 @@ func (m *Memory) Left(id seckill.SaleID) (left int64, ok bool) {
 	return max(0, s.left), true
 }
 
+// Refresh does nothing: Left is always of now.
+func (m *Memory) Refresh(context.Context, []seckill.SaleID) {}
+
 // Unsent waits for tickets that are to be sent to the queue and returns up to
 // max of them.
 func (m *Memory) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {

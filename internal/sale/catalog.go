@@ -35,6 +35,9 @@ type CatalogStore interface {
 type CatalogGate interface {
 	Now() time.Time
 	Left(id seckill.SaleID) (left int64, ok bool)
+	// Refresh is called before Left of several sales. It MUST wait for all of them together
+	// no longer than Left may for one, and Left MUST NOT wait again.
+	Refresh(ctx context.Context, ids []seckill.SaleID)
 }
 
 // Catalog shows sales to buyers, and to whoever runs the shop.
@@ -284,11 +287,7 @@ func (s *Catalog) list(ctx context.Context, key listKey, f func(context.Context)
 			s.mu.Unlock()
 		}
 	}
-	shown := make([]seckill.Sale, len(was.sales))
-	for i, sale := range was.sales {
-		shown[i] = s.show(sale, was.at)
-	}
-	return shown, was.next, nil
+	return s.showAll(ctx, was.sales, was.at), was.next, nil
 }
 
 // List shows up to max sales with ids below before (0: from the newest), newest
@@ -299,6 +298,20 @@ func (s *Catalog) List(ctx context.Context, before seckill.SaleID, max int) ([]s
 		return cachedList{sales: sales}, err
 	})
 	return sales, err
+}
+
+// showAll is show for several sales.
+func (s *Catalog) showAll(ctx context.Context, sales []seckill.Sale, at time.Time) []seckill.Sale {
+	ids := make([]seckill.SaleID, len(sales))
+	for i := range sales {
+		ids[i] = sales[i].ID
+	}
+	s.gate.Refresh(ctx, ids)
+	shown := make([]seckill.Sale, len(sales))
+	for i := range sales {
+		shown[i] = s.show(sales[i], at)
+	}
+	return shown
 }
 
 // show fills in what the gate knows. A copy that is older than it should be says of

@@ -136,8 +136,8 @@ func (s *Catalog) order(ctx context.Context, at time.Time) (snapshot, error) {
 		o.rest = begin.Behind(sales[hottest-1])
 	}
 	until := make(map[seckill.SaleID]time.Time, len(sales))
-	for _, sale := range sales {
-		until[sale.ID] = over(s.show(sale, time.Now()))
+	for _, sale := range s.showAll(ctx, sales, time.Now()) {
+		until[sale.ID] = over(sale)
 	}
 	slices.SortStableFunc(sales, func(a, b seckill.Sale) int { return until[a.ID].Compare(until[b.ID]) })
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package sale
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -151,5 +152,45 @@ func TestTheListIsShownWhileTheStoreIsAway(t *testing.T) {
 		require.Len(t, h.reads(10, nil), 1, "as it was read before")
 		_, _, err := h.Sections(t.Context(), "", 11)
 		require.Error(t, err, "nobody has read that page before")
+	})
+}
+
+// slowGate is a gate that takes a moment to say what is left of sales.
+type slowGate struct {
+	*faultyGate
+	asked map[seckill.SaleID]bool // for which nobody waits again
+}
+
+const slowLook = 100 * time.Millisecond
+
+func (g *slowGate) Refresh(_ context.Context, ids []seckill.SaleID) {
+	time.Sleep(slowLook)
+	for _, id := range ids {
+		g.asked[id] = true
+	}
+}
+
+func (g *slowGate) Left(id seckill.SaleID) (int64, bool) {
+	if !g.asked[id] {
+		time.Sleep(slowLook)
+	}
+	return g.faultyGate.Left(id)
+}
+
+// While the gate is slow a list waits for it once, and not for each of its sales.
+func TestAListWaitsOnceForASlowGate(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		for range 20 {
+			h.create()
+		}
+		h.Catalog.gate = &slowGate{h.gate, map[seckill.SaleID]bool{}}
+		began := time.Now()
+		sales, _, err := h.Sections(t.Context(), "", 20) // put in order by what is left, and shown
+		require.NoError(t, err)
+		require.Len(t, sales, 20)
+		require.Less(t, time.Since(began), 5*slowLook)
+		_, err = h.List(t.Context(), 0, 20)
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), 10*slowLook)
 	})
 }

@@ -244,3 +244,35 @@ func TestWhatIsLeftIsKnownHoweverSeldomItIsAsked(t *testing.T) {
 		return ok && left == 0
 	})
 }
+
+// While Redis hangs, who asks for many sales waits once, and not for each of them.
+func TestManySalesAreLookedAtTogether(t *testing.T) {
+	t.Parallel()
+	hangs := farAway(t)
+	g := runGateOf(t, Settings{Address: hangs.url, Outbox: 10}, "seckill:"+strings.ToLower(rand.Text()[:12])+":")
+	sale := onSale(t, g, 3)
+	ids := make([]seckill.SaleID, 100)
+	for i := range ids {
+		ids[i] = seckill.SaleID(i + 1)
+	}
+	left := func() (known int) {
+		g.Refresh(t.Context(), ids)
+		for _, id := range ids {
+			if left, ok := g.Left(id); ok && id == sale.ID && left == 3 {
+				known++
+			}
+		}
+		return known
+	}
+	until(t, "it is known what is left", func() bool { return left() == 1 })
+	hangs.stop()
+	for _, id := range ids {
+		v := g.view(id)
+		v.mu.Lock()
+		v.at = time.Time{}
+		v.mu.Unlock()
+	}
+	began := time.Now()
+	require.Zero(t, left())
+	require.Less(t, time.Since(began), time.Duration(len(ids))*lookWait/4)
+}

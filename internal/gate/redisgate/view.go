@@ -122,12 +122,8 @@ func (v *view) refresh(g *Gate) {
 func (g *Gate) Left(id seckill.SaleID) (left int64, ok bool) {
 	v := g.view(id)
 	v.refresh(g)
-	v.mu.Lock()
-	looking, old := v.looking, time.Since(v.at) >= viewLife
-	wait := lookWait - time.Since(v.began) // who comes while Redis hangs does not wait again
-	v.mu.Unlock()
-	if looking != nil && old && wait > 0 {
-		late := time.NewTimer(wait)
+	if looking, began := v.awaited(); looking != nil && time.Since(began) < lookWait { // who comes while Redis hangs does not wait again
+		late := time.NewTimer(lookWait - time.Since(began))
 		select {
 		case <-looking:
 		case <-late.C:
@@ -137,4 +133,41 @@ func (g *Gate) Left(id seckill.SaleID) (left int64, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.left, time.Since(v.at) < viewLife
+}
+
+// Refresh makes Left know of sales what it can within lookWait, for all of them together.
+func (g *Gate) Refresh(ctx context.Context, ids []seckill.SaleID) {
+	var looks []<-chan struct{}
+	for _, id := range ids {
+		v := g.view(id)
+		v.refresh(g)
+		if looking, began := v.awaited(); looking != nil && time.Since(began) < lookWait {
+			looks = append(looks, looking)
+		}
+	}
+	if len(looks) == 0 {
+		return
+	}
+	late := time.NewTimer(lookWait)
+	defer late.Stop()
+	for _, looking := range looks {
+		select {
+		case <-looking:
+		case <-late.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// awaited is the look that is under way, and when it began, where the last one is too old;
+// nil: there is nothing to wait for.
+func (v *view) awaited() (looking <-chan struct{}, began time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if time.Since(v.at) < viewLife {
+		return nil, began
+	}
+	return v.looking, v.began
 }
