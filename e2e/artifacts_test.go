@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,15 +22,13 @@ import (
 	"seckill/internal/stack/stacktest"
 )
 
-// metric reads one value of a node; labels as they are written there.
+// metric reads one value of a node; labels as they are written there. -1: it has none.
 func metric(t *testing.T, n *node.Node, name string) float64 {
 	t.Helper()
-	for line := range strings.Lines(metrics(t, n)) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
-			must(t, err)
-			return v
-		}
+	found, err := node.ReadMetrics(t.Context(), n.Ops, name)
+	must(t, err)
+	if v, ok := found[name]; ok {
+		return v
 	}
 	return -1
 }

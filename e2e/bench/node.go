@@ -13,13 +13,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the node's store
 
 	"seckill"
+	nodes "seckill/e2e/node"
 	"seckill/internal/account"
 	"seckill/internal/client"
 )
@@ -119,30 +119,9 @@ func (n *node) all(ctx context.Context, method, target, tokens string, count int
 
 // counts reads the placed outcomes and the tickets without one.
 func (n *node) counts(ctx context.Context) (placed, pending float64, err error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", n.ops+"/metrics", nil)
-	if err != nil {
-		return 0, 0, err
-	}
-	req.Header.Set("Accept-Encoding", "identity") // to compress it costs the node more than what is counted
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		switch name {
-		case `seckill_outcomes_total{outcome="placed"}`:
-			placed, err = strconv.ParseFloat(value, 64)
-		case "seckill_pending_tickets":
-			pending, err = strconv.ParseFloat(value, 64)
-		}
-		if err != nil {
-			return 0, 0, err
-		}
-	}
-	return placed, pending, lines.Err()
+	const outcomes, tickets = `seckill_outcomes_total{outcome="placed"}`, "seckill_pending_tickets"
+	found, err := nodes.ReadMetrics(ctx, n.ops, outcomes, tickets)
+	return found[outcomes], found[tickets], err
 }
 
 // profile writes a CPU profile of so many seconds to a file, if there is one.
@@ -199,22 +178,8 @@ func (n *node) report(ctx context.Context, target string) (seckill.Report, error
 	return r, err
 }
 
-// metric reads one number of the node; 0 if it has none of that name.
-func (n *node) metric(ctx context.Context, name string) (v float64) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ops+"/metrics", nil)
-	if err != nil {
-		return 0
-	}
-	r.Header.Set("Accept-Encoding", "identity")
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0
-	}
-	defer answer.Body.Close()
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			v, _ = strconv.ParseFloat(value, 64)
-		}
-	}
-	return v
+// metric reads one number of the node; 0 if it has none of that name, or does not answer.
+func (n *node) metric(ctx context.Context, name string) float64 {
+	found, _ := nodes.ReadMetrics(ctx, n.ops, name)
+	return found[name]
 }

@@ -321,6 +321,6 @@ func TestEachBrokenRuleIsFound(t *testing.T) {
 		t.Parallel()
 		ops := httptest.NewServer(http.NotFoundHandler())
 		defer ops.Close()
-		require.Contains(t, come(t, small, 8, url, ops.URL, patience), ruleForgetting+": the metric seckill_pending_tickets  is gone")
+		require.Contains(t, come(t, small, 8, url, ops.URL, patience), ruleForgetting+": the metric seckill_pending_tickets is gone")
 	})
 }

@@ -1,17 +1,16 @@
 package crowd
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"seckill"
+	nodes "seckill/e2e/node"
 	"seckill/internal/duty"
 )
 
@@ -316,24 +315,15 @@ func (c *Crowd) checkNothingPending(ctx context.Context, ops string) error {
 	if ops == "" {
 		return nil
 	}
-	const metric = "seckill_pending_tickets "
-	req, err := http.NewRequestWithContext(ctx, "GET", ops+"/metrics", nil)
+	const metric = "seckill_pending_tickets"
+	found, err := nodes.ReadMetrics(ctx, ops, metric)
 	if err != nil {
 		return err
 	}
-	res, err := c.client.http.Do(req)
-	if err != nil {
-		return err
+	if n, there := found[metric]; !there {
+		c.found(ruleForgetting, "the metric %s is gone", metric)
+	} else if n != 0 {
+		c.found(ruleForgetting, "%s %v", metric, n)
 	}
-	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if n, ok := strings.CutPrefix(lines.Text(), metric); ok {
-			if n != "0" {
-				c.found(ruleForgetting, "%s%s", metric, n)
-			}
-			return nil
-		}
-	}
-	c.found(ruleForgetting, "the metric %s is gone", metric)
 	return nil
 }

@@ -12,11 +12,9 @@ import (
 	"io"
 	mathrand "math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -193,25 +191,6 @@ func (n *Node) Log() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return strings.Join(n.lines[max(0, len(n.lines)-200):], "\n")
-}
-
-// Metric is the value of a metric, 0 where the node has none of that name.
-func (n *Node) Metric(ctx context.Context, name string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", n.Ops+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
-		}
-	}
-	return 0, nil
 }
 
 // Done is closed when the process has ended.
