@@ -101,7 +101,7 @@ func (s *Store) AccessRules(ctx context.Context, closed time.Duration) (rules ma
 		if err != nil {
 			return err
 		}
-		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(t.s.here().Add(min(-closed, time.Until(now)*0)))}, func(r scanner) error {
+		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(now.Add(-closed))}, func(r scanner) error {
 			var id seckill.SaleID
 			var text string
 			err := r.Scan(&id, &text)
