@@ -22,7 +22,7 @@ var luaFiles embed.FS
 // empty the outbox, bring units back, and close sales.
 var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, stop, learned, group, lease, shut *rueidis.Lua }{
 	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always, "stopped"), lua("open", always, "stopped"), lua("aside", always), lua("disown", always),
-	lua("stop", always), lua("learned", always, "stopped"), lua("group", always), lua("lease", always), lua("shut", always),
+	lua("stop", always), lua("learned", always, "stopped"), rueidis.NewLuaScriptNoSha(luaText("group", always)), lua("lease", always), lua("shut", always),
 }
 
 const always = "#!lua flags=allow-oom\n"
@@ -30,11 +30,15 @@ const always = "#!lua flags=allow-oom\n"
 // lua is a script with what all of them share before it, and what some of them do. The flags
 // come first.
 func lua(name, flags string, shared ...string) *rueidis.Lua {
+	return rueidis.NewLuaScript(luaText(name, flags, shared...))
+}
+
+func luaText(name, flags string, shared ...string) string {
 	text := flags + prelude()
 	for _, file := range append(shared, name) {
 		text += luaFile(file)
 	}
-	return rueidis.NewLuaScript(text)
+	return text
 }
 
 func luaFile(name string) string {
@@ -136,7 +140,8 @@ func (g *Gate) learnedScript(ctx context.Context, stop seckill.Stop) error {
 	return err
 }
 
-// groupScripts runs lua/group.lua for buckets, together.
+// groupScripts runs lua/group.lua for buckets, together. It is sent as it is: before a script
+// is named by its hash the client brings it to every master, and one of them may be gone.
 func (g *Gate) groupScripts(ctx context.Context, client rueidis.Client, buckets []int) []rueidis.RedisResult {
 	each := make([]rueidis.LuaExec, len(buckets))
 	for i, b := range buckets {
