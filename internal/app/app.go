@@ -65,7 +65,7 @@ type Node struct {
 
 	stopping atomic.Bool
 
-	weak          prometheus.Gauge       // settings that are weaker than promised
+	weak          *prometheus.GaugeVec   // settings that are weaker than promised
 	secretDiffers atomic.Pointer[string] // why this node does not fit to the others; nil: it does
 }
 

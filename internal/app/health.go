@@ -15,7 +15,7 @@ const healthFor = time.Second
 // each part, as this node sees it when it is asked, and how many settings of the engines
 // are weaker than promised.
 func (n *Node) registerHealth() {
-	n.weak = prometheus.NewGauge(prometheus.GaugeOpts{Name: "seckill_weak_settings", Help: "Settings of the engines, or of this node, that are weaker than what is promised; the log names them."})
+	n.weak = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "seckill_weak_settings", Help: "Settings of the engines that are weaker than what is promised; the log names them. It is there once the engines have been asked."}, nil)
 	n.metrics.MustRegister(n.weak)
 	var mu sync.Mutex
 	var at time.Time
@@ -42,5 +42,7 @@ func (n *Node) registerHealth() {
 	for _, role := range n.config.Run {
 		roles.WithLabelValues(role).Set(1)
 	}
-	n.metrics.MustRegister(roles)
+	n.metrics.MustRegister(roles, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_keeper_failing_seconds",
+		Help: "For how long the gate has not been up to date with the store, as this node sees it: changes of sales, stock moves or rebuilds wait; 0 when it is."},
+		func() float64 { return n.sales.Failing().Seconds() }))
 }

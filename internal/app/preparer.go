@@ -27,7 +27,7 @@ type preparer struct {
 	store  *store.Store
 	log    *slog.Logger
 	checks []func(context.Context) ([]string, error) // what is weaker than promised
-	weak   prometheus.Gauge                          // how many settings are; nil: nobody counts
+	weak   *prometheus.GaugeVec                      // without labels: how many settings are; there once it is known. nil: nobody counts
 }
 
 // Run prepares until it has worked, or ctx is done.
@@ -52,7 +52,7 @@ func (p *preparer) Run(ctx context.Context) error {
 // watch looks at the settings until ctx is done. A check whose part is away is made again
 // soon, and the others do not wait for it.
 func (p *preparer) watch(ctx context.Context) {
-	said := make([][]string, len(p.checks))
+	said, known := make([][]string, len(p.checks)), make([]bool, len(p.checks))
 	for ctx.Err() == nil {
 		pause := checkEvery
 		for i, check := range p.checks {
@@ -62,7 +62,11 @@ func (p *preparer) watch(ctx context.Context) {
 				continue
 			}
 			p.say(said[i], weak)
-			said[i] = weak
+			said[i], known[i] = weak, true
+		}
+		// None is a number that nobody knows before every part has been asked.
+		if found := len(slices.Concat(said...)); p.weak != nil && (found > 0 || !slices.Contains(known, false)) {
+			p.weak.WithLabelValues().Set(float64(found))
 		}
 		duty.Rest(ctx, pause)
 	}
@@ -79,8 +83,5 @@ func (p *preparer) say(before, now []string) {
 		if !slices.Contains(now, w) {
 			p.log.Info("as promised again, it was: " + w)
 		}
-	}
-	if p.weak != nil {
-		p.weak.Add(float64(len(now) - len(before)))
 	}
 }

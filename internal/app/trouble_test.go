@@ -104,9 +104,17 @@ func TestWhatBecomesWeakIsNoticed(t *testing.T) {
 			defer mu.Unlock()
 			weak = now
 		}
-		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "weak"})
+		gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weak"}, nil)
+		away := true
 		p := &preparer{log: slog.New(logged{slog.DiscardHandler, &mu, &kept}), weak: gauge, checks: []func(context.Context) ([]string, error){
-			func(context.Context) ([]string, error) { return nil, errors.New("it is away") },
+			func(context.Context) ([]string, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if away {
+					return nil, errors.New("it is away")
+				}
+				return nil, nil
+			},
 			func(context.Context) ([]string, error) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -117,13 +125,27 @@ func TestWhatBecomesWeakIsNoticed(t *testing.T) {
 		over := make(chan struct{})
 		go func() { defer close(over); p.watch(ctx) }()
 		value := func() float64 {
+			metrics := make(chan prometheus.Metric, 1)
+			if gauge.Collect(metrics); len(metrics) == 0 {
+				return -1
+			}
 			var m dto.Metric
-			require.NoError(t, gauge.Write(&m))
+			require.NoError(t, (<-metrics).Write(&m))
 			return m.Gauge.GetValue()
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Empty(t, lines())
+		require.EqualValues(t, -1, value(), "nobody knows whether all is well")
+		mu.Lock()
+		away = false
+		mu.Unlock()
+		time.Sleep(checkEvery)
+		synctest.Wait()
+		require.Zero(t, value())
+		mu.Lock()
+		away = true
+		mu.Unlock()
 		becomes("appendfsync is everysec")
 		time.Sleep(checkEvery)
 		synctest.Wait()
