@@ -192,6 +192,24 @@ func (j *journal) outbox(each func(seckill.Ticket, slot)) {
 	}
 }
 
+// oldest is how long the oldest ticket has waited for its outcome, 0 if none does.
+func (j *journal) oldest(now time.Time) time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	first := j.next
+	for _, s := range j.live {
+		if s.seq < first.seq {
+			first = s
+		}
+	}
+	for _, t := range first.tickets {
+		if t.ID != "" {
+			return max(0, now.Sub(seckill.TicketTime(t.ID)))
+		}
+	}
+	return 0
+}
+
 // send gives tickets to the relay, again or for the first time.
 func (j *journal) send(tickets []seckill.Ticket) {
 	j.mu.Lock()

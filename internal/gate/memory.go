@@ -413,5 +413,6 @@ func (m *Memory) Belong(ctx context.Context, store string) error {
 func (m *Memory) Register(r prometheus.Registerer) {
 	r.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_pending_tickets", Help: "Admitted tickets without an outcome."}, func() float64 { return float64(m.pending.Load()) }),
+		prometheus.NewGaugeFunc(OldestOpts, func() float64 { return m.journal.oldest(m.now()).Seconds() }),
 		m.journal.commits, m.journal.seconds, m.journal.aside)
 }

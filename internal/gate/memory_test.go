@@ -294,8 +294,11 @@ func TestTheGatesMetrics(t *testing.T) {
 	s := openTestMemory(t, 0)
 	w := gatetest.NewWorld(t, s, nil)
 	w.Admit("ann", 1)
+	m := s.Gate.(*Memory)
+	now := m.now
+	m.now = func() time.Time { return now().Add(time.Hour) }
 	r := prometheus.NewRegistry()
-	s.Gate.(*Memory).Register(r)
+	m.Register(r)
 	families, err := r.Gather()
 	require.NoError(t, err)
 	found := map[string]float64{}
@@ -303,6 +306,7 @@ func TestTheGatesMetrics(t *testing.T) {
 		found[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue() + float64(f.GetMetric()[0].GetHistogram().GetSampleCount())
 	}
 	assert.EqualValues(t, 1, found["seckill_pending_tickets"])
+	assert.InDelta(t, 3600, found["seckill_pending_oldest_seconds"], 600)
 	assert.GreaterOrEqual(t, found["seckill_journal_commit_tickets"], 1.0)
 	assert.GreaterOrEqual(t, found["seckill_journal_commit_seconds"], 1.0)
 }

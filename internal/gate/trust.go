@@ -30,6 +30,9 @@ func Sealed(seals *seckill.Seals, log *slog.Logger) Option {
 	return func(t *trust) { t.seals, t.log = seals, log }
 }
 
+// OldestOpts describe the gauge by which an alarm tells an outbox that stands still.
+var OldestOpts = prometheus.GaugeOpts{Name: "seckill_pending_oldest_seconds", Help: "How long the oldest admitted ticket has waited for its outcome; 0 when none waits."}
+
 // NewAside makes the counter of what was put aside because it could not be read, or
 // was not made by the gate: an alarm asks for its increase. where is what it was in.
 func NewAside(where string) prometheus.Counter {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,8 +63,8 @@ func (g *Gate) Run(ctx context.Context) error {
 	}
 }
 
-// count looks at the lengths of the outboxes, for the metric alone. What cannot be
-// reached keeps the length that it had.
+// count looks at the lengths of the outboxes and at their first entries, for the metrics
+// alone. What cannot be reached keeps what it had.
 func (g *Gate) count(ctx context.Context) {
 	_ = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
 		return c.B().Xlen().Key(g.outboxKey(b)).Build()
@@ -71,6 +72,19 @@ func (g *Gate) count(ctx context.Context) {
 		n, err := answer.AsInt64()
 		if err == nil {
 			g.lengths[b].Store(n)
+		}
+		return err
+	})
+	_ = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
+		return c.B().Xrange().Key(g.outboxKey(b)).Start("-").End("+").Count(1).Build()
+	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
+		first, err := answer.AsXRange()
+		switch {
+		case err == nil && len(first) == 0:
+			g.oldest[b].Store(0)
+		case err == nil:
+			ms, _, _ := strings.Cut(first[0].ID, "-")
+			g.oldest[b].Store(number(ms))
 		}
 		return err
 	})

@@ -203,14 +203,27 @@ func TestTheOutboxIsAMetric(t *testing.T) {
 	}
 	r := prometheus.NewRegistry()
 	other.Register(r)
-	until(t, "the other node counts them too", func() bool {
+	metric := func(name string) float64 {
 		all, err := r.Gather()
 		require.NoError(t, err)
 		for _, family := range all {
-			if family.GetName() == "seckill_pending_tickets" {
-				return family.Metric[0].Gauge.GetValue() == 3
+			if family.GetName() == name {
+				return family.Metric[0].Gauge.GetValue()
 			}
 		}
-		return false
+		return -1
+	}
+	until(t, "the other node counts them too", func() bool {
+		return metric("seckill_pending_tickets") == 3 && metric("seckill_pending_oldest_seconds") > 0
+	})
+	cut, err := g.Cut(t.Context(), sale.ID)
+	require.NoError(t, err)
+	var outcomes []seckill.Outcome
+	for _, ticket := range cut.Outbox {
+		outcomes = append(outcomes, seckill.Outcome{Ticket: ticket})
+	}
+	require.NoError(t, g.Finish(t.Context(), outcomes))
+	until(t, "nobody waits any more", func() bool {
+		return metric("seckill_pending_tickets") == 0 && metric("seckill_pending_oldest_seconds") == 0
 	})
 }

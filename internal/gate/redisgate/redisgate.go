@@ -103,6 +103,7 @@ type Gate struct {
 	added    duty.Signal // this node has written to the outbox
 
 	lengths [bucketCount]atomic.Int64 // of the outbox streams, at the last look
+	oldest  [bucketCount]atomic.Int64 // when their first entries were admitted, in ms since 1970; 0: there are none
 
 	lines lines
 	pacer *pacer
@@ -226,6 +227,15 @@ func (g *Gate) Register(r prometheus.Registerer) {
 				n += g.lengths[b].Load()
 			}
 			return float64(n)
+		}),
+		prometheus.NewGaugeFunc(gate.OldestOpts, func() float64 {
+			var most time.Duration
+			for b := range g.oldest {
+				if at := g.oldest[b].Load(); at != 0 {
+					most = max(most, g.now(b).Sub(time.UnixMilli(at)))
+				}
+			}
+			return most.Seconds()
 		}))
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_up", Help: "The share of Redis that answers: 1 is all of it, 0 none."}, func() float64 {
 		return 1 - float64(len(g.broken()))/bucketCount
