@@ -36,6 +36,8 @@ type Events interface {
 	Events(ctx context.Context, max int) ([]seckill.EventRow, error)
 	// OldestEvent MUST return when the oldest event happened, zero without any.
 	OldestEvent(ctx context.Context) (time.Time, error)
+	// Now MUST be the clock by which events happen, as far as it is known without asking.
+	Now() time.Time
 	// Sent MUST forget the rows. Others come from Events again.
 	Sent(ctx context.Context, rows []string) error
 	duty.Leases
@@ -141,7 +143,7 @@ func (a *Announcer) look(ctx context.Context) error {
 	a.looked = now
 	lag := 0.0
 	if !oldest.IsZero() {
-		lag = max(0, time.Since(oldest).Seconds())
+		lag = max(0, a.store.Now().Sub(oldest).Seconds())
 	}
 	a.queue.lag.Set(lag)
 	return nil

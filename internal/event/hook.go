@@ -151,7 +151,7 @@ func (h *hook) look(ctx context.Context) error {
 	h.looked = now
 	age, stopped := 0.0, 0.0
 	if v.Oldest != nil {
-		age = max(0, now.Sub(*v.Oldest).Seconds())
+		age = max(0, h.store.Now().Sub(*v.Oldest).Seconds())
 	}
 	if v.Stopped != nil {
 		stopped = 1

@@ -73,6 +73,8 @@ type Deliveries interface {
 	ReceiverState(ctx context.Context, receiver string) (seckill.ReceiverState, error)
 	Deliveries(ctx context.Context, f seckill.DeliveryFilter) ([]seckill.Delivery, error)
 	Replay(ctx context.Context, p seckill.Replay) (int, error)
+	// Now MUST be the clock by which events happen, as far as it is known without asking.
+	Now() time.Time
 	duty.Leases
 }
 
