@@ -114,6 +114,9 @@ func (n *Node) checks() (checks []func(context.Context) ([]string, error)) {
 	if n.redis != nil {
 		checks = append(checks, n.redis.Weak)
 	}
+	if n.rabbit != nil {
+		checks = append(checks, n.rabbit.broker.Weak)
+	}
 	if !n.config.Store.embedded() {
 		checks = append(checks, n.sameSecret)
 	}

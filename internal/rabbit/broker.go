@@ -52,6 +52,7 @@ type Broker struct {
 	// keptDeadLimit is the delivery limit of DeadQueue if an earlier version has made it
 	// with another limit than ours, else 0.
 	keptDeadLimit atomic.Int64
+	unseen        sync.Once // it was said that the queues' arguments cannot be seen
 
 	links  [ends]*link
 	own    ownership

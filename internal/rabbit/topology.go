@@ -126,29 +126,14 @@ func declare(ch *amqp.Channel, s Settings, kept int64) error {
 			return s.explain(err)
 		}
 	}
-	quorum := func(name, exchange, deadLetter string) error {
-		args := amqp.Table{
-			amqp.QueueTypeArg:     amqp.QueueTypeQuorum,
-			amqp.QueueMaxLenArg:   int64(s.MaxLength),
-			amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish,
-			deliveryLimitArg:      int64(parkedDeliveryLimit),
-		}
-		if deadLetter != "" {
-			args[deliveryLimitArg] = int64(s.DeliveryLimit)
-			if name == DeadQueue {
-				args[deliveryLimitArg] = cmp.Or(kept, int64(s.DeadLimit()))
-			}
-			args["x-dead-letter-exchange"] = DeadExchange
-			args["x-dead-letter-routing-key"] = deadLetter
-			args["x-dead-letter-strategy"] = "at-least-once"
-		}
-		if _, err := queue(name, true, false, false, false, args); err != nil || !s.Declare {
+	quorum := func(name, exchange string) error {
+		if _, err := queue(name, true, false, false, false, s.arguments(name, kept)); err != nil || !s.Declare {
 			return s.explain(err)
 		}
 		return s.explain(ch.QueueBind(name, name, exchange, false, nil))
 	}
 	// From the end to the beginning: no dead letter may find its queue missing.
-	if err := quorum(ParkedQueue, DeadExchange, ""); err != nil {
+	if err := quorum(ParkedQueue, DeadExchange); err != nil {
 		return err
 	}
 	if s.Declare {
@@ -156,10 +141,33 @@ func declare(ch *amqp.Channel, s Settings, kept int64) error {
 			return s.explain(err)
 		}
 	}
-	if err := quorum(DeadQueue, DeadExchange, ParkedQueue); err != nil {
+	if err := quorum(DeadQueue, DeadExchange); err != nil {
 		return err
 	}
-	return quorum(TicketQueue, TicketExchange, DeadQueue)
+	return quorum(TicketQueue, TicketExchange)
+}
+
+// deadLetters are where the messages of a queue go that failed too often.
+var deadLetters = map[string]string{TicketQueue: DeadQueue, DeadQueue: ParkedQueue}
+
+// arguments are those of a queue of the topology.
+func (s Settings) arguments(name string, kept int64) amqp.Table {
+	args := amqp.Table{
+		amqp.QueueTypeArg:     amqp.QueueTypeQuorum,
+		amqp.QueueMaxLenArg:   int64(s.MaxLength),
+		amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish,
+		deliveryLimitArg:      int64(parkedDeliveryLimit),
+	}
+	if to := deadLetters[name]; to != "" {
+		args[deliveryLimitArg] = int64(s.DeliveryLimit)
+		if name == DeadQueue {
+			args[deliveryLimitArg] = cmp.Or(kept, int64(s.DeadLimit()))
+		}
+		args["x-dead-letter-exchange"] = DeadExchange
+		args["x-dead-letter-routing-key"] = to
+		args["x-dead-letter-strategy"] = "at-least-once"
+	}
+	return args
 }
 
 // settings that end up as arguments of the queues.

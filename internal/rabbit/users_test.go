@@ -132,12 +132,15 @@ func testRights(t *testing.T, e *stack.Engine, as func(user string) rabbit.Setti
 		rabbittest.Eventually(t, downs(q, rabbit.Noticing))
 	}
 	rabbittest.Eventually(t, downs(publisher, rabbit.Announcing))
+	weak, err := publisher.broker.Weak(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, weak, "a user who may not see how the queues were made")
 	queuetest.Publish(t, publisher, tickets...)
 	queuetest.Collect(t, consumer, tickets)
 	consumer.Park(tickets[0], errors.New("scripted"))
 	rabbittest.Waits(t, rabbittest.Channel(t, as("seckill")), rabbit.ParkedQueue, 1, 0)
 	shop := rabbittest.Channel(t, as("seckill-shop"))
-	_, err := shop.QueueDeclare("shop.orders", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
+	_, err = shop.QueueDeclare("shop.orders", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
 	require.NoError(t, err)
 	require.NoError(t, shop.QueueBind("shop.orders", "order.*", rabbit.EventExchange, false, nil))
 	events := []seckill.EventMessage{{ID: tickets[0].ID + "-1", Type: "order.placed", Order: tickets[0].ID, At: tickets[0].At, Body: []byte("{}")}}

@@ -415,6 +415,23 @@ func TestMySQLSettingsAreChecked(t *testing.T) {
 	require.Contains(t, weak[0], "set innodb_flush_log_at_trx_commit = 1.")
 	require.Contains(t, weak[1], "set sync_binlog = 1.")
 
+	// What new sessions begin with is ours to say: the guards against an oversell stay.
+	for _, q := range []string{"unique_checks = 0", "check_constraint_checks = 0", "autocommit = 0"} {
+		set(q)
+	}
+	fresh := preparedMySQL(t, e.URL())
+	for _, db := range []*sql.DB{fresh.w, fresh.r} {
+		var unique, checks, commits bool
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT @@unique_checks, @@check_constraint_checks, @@autocommit").Scan(&unique, &checks, &commits))
+		require.Equal(t, [3]bool{true, true, true}, [3]bool{unique, checks, commits})
+	}
+	mustSettle(t, fresh, someTickets(sale.ID, 1)...)
+	_, err = fresh.w.ExecContext(t.Context(), "UPDATE sales SET sold = total + 1 WHERE id = ?", sale.ID)
+	require.ErrorIs(t, classMySQL(err), ErrTicket)
+	for _, q := range []string{"unique_checks = 1", "check_constraint_checks = 1", "autocommit = 1"} {
+		set(q)
+	}
+
 	// A server that only reads, as after a failover, is one that is not there.
 	set("read_only = 1")
 	_, err = s.Settle(t.Context(), someTickets(sale.ID, 1))

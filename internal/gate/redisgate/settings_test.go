@@ -3,8 +3,10 @@ package redisgate
 import (
 	"testing"
 
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
+	"seckill"
 	"seckill/internal/stack"
 	"seckill/internal/stack/stacktest"
 )
@@ -38,6 +40,20 @@ func TestWeakerSettingsAreNamed(t *testing.T) {
 		set(c.strong)
 		require.Empty(t, weak(), c.setting)
 	}
+}
+
+// A member of a cluster that is away is said, and what became weak on the others is too.
+func TestAMemberThatIsAwayHidesNoOther(t *testing.T) {
+	t.Parallel()
+	e := stacktest.Own(t, stack.KindRedis)
+	here, away := administers(t, e), administers(t, e)
+	require.NoError(t, here.Do(t.Context(), here.B().ConfigSet().ParameterValue().ParameterValue("appendfsync", "everysec").Build()).Error())
+	away.Close()
+	weak, err := weakOf(t.Context(), map[string]rueidis.Client{"a:1": away, "b:2": here})
+	require.NoError(t, err)
+	require.Equal(t, []string{"the settings of Redis at a:1 cannot be checked: it does not answer", "Redis at b:2 has appendfsync everysec; the promise needs appendfsync always"}, weak)
+	_, err = weakOf(t.Context(), map[string]rueidis.Client{"a:1": away})
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
 }
 
 // A user who may not look at the settings is told what to give it, in one line; the node
