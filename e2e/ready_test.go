@@ -34,11 +34,43 @@ const balancerWaits = 1900 * time.Millisecond
 
 // A balancer sends buyers to the nodes whose /readyz is 200 within a second. With RabbitMQ
 // dead and then MariaDB hanging it goes on sending them, and nobody is turned away: they are
-// admitted, and have their orders when the engine is back. The body says what is degraded.
+// admitted, and have their orders when the engine is back. Without Redis nobody is admitted,
+// and who has an order pays it. The body says what is degraded.
 func TestABalancerTurnsNobodyAwayWhileAnEngineIsGone(t *testing.T) {
-	e := startEngines(t, stack.KindRabbitMQ, stack.KindMariaDB)
+	e := startEngines(t, stack.KindRedis, stack.KindRabbitMQ, stack.KindMariaDB)
 	sale := admin(t, e.nodes[0]).creates(100_000, 1)
 	buyers := 0
+	unpaid := []string{}
+	for i := range 2 {
+		who := buyer(t, e.nodes[0], fmt.Sprint("payer ", i))
+		who.buys(sale, 1)
+		unpaid = append(unpaid, who.outcome(sale).Order)
+	}
+	must(t, e.redis.Kill())
+	for i, n := range e.nodes {
+		who := buyer(t, n, fmt.Sprint("payer ", i))
+		eventually(t, "the gate is gone, and the node says so", func() bool {
+			answer, err := (&client.Client{Server: n.Ops}).Do(t.Context(), "GET", "/readyz", nil)
+			must(t, err)
+			if answer.Status != http.StatusOK {
+				t.Fatalf("without the gate a balancer takes every node out: %d %s", answer.Status, answer.Body)
+			}
+			return strings.Contains(string(answer.Body), `"degraded":["gate: `)
+		})
+		if status, a, err := buyer(t, n, "nobody").try("POST", client.TicketPath(sale), nil); err != nil || status != http.StatusServiceUnavailable || a.Code != "unavailable" {
+			t.Errorf("without the gate a buyer is told %d %+v, %v", status, a, err)
+		}
+		who.does("GET", "/api/sales/"+sale, nil, http.StatusOK)
+		who.does("GET", client.TicketPath(sale), nil, http.StatusOK)
+		who.does("POST", "/api/orders/"+unpaid[i]+"/pay", nil, http.StatusOK)
+	}
+	must(t, e.redis.Start(t.Context()))
+	for _, n := range e.nodes {
+		eventually(t, "the gate is back", func() bool {
+			answer, err := (&client.Client{Server: n.Ops}).Do(t.Context(), "GET", "/readyz", nil)
+			return err == nil && !strings.Contains(string(answer.Body), "degraded")
+		})
+	}
 	for _, part := range []struct {
 		name   string
 		engine *stack.Engine

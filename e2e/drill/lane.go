@@ -201,7 +201,7 @@ func (l *lane) unsettled(ctx context.Context) (findings []string) {
 		}
 		body, _ := io.ReadAll(res.Body)
 		res.Body.Close()
-		if res.StatusCode != http.StatusOK {
+		if res.StatusCode != http.StatusOK || !strings.Contains(string(body), `"gate":"ok"`) {
 			findings = append(findings, fmt.Sprintf("node %d is not ready: %s", i, body))
 		}
 	}

@@ -77,18 +77,21 @@ func (n *Node) warnOps() {
 }
 
 // readyz says whether this node should get requests: whether it does what its roles are
-// there for. A node with the role api does as long as its gate answers: it admits buyers
-// whatever else is away, and a balancer that took every node out would turn away buyers
-// for nothing. A node without that role is ready while all that its roles need is there.
+// there for. A node with the role api does as long as its gate or its store answers: with
+// the one it admits buyers whatever else is away, with the other it shows sales and results
+// and takes payments, for which time runs on. A balancer that took every node out would turn
+// those people away for nothing. A node without that role is ready while all that its roles
+// need is there.
 // What is away or limited, and keeps nobody from being served, is named in degraded.
 func (n *Node) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), healthTime)
 	defer cancel()
 	parts := n.health(ctx)
-	ready := parts["node"] == "ok" && parts["gate"] == "ok"
+	ready := parts["gate"] == "ok" || parts["store"] == "ok"
 	if !n.config.has(RoleAPI) {
-		ready = ready && parts["store"] == "ok" && parts["queue"] == "ok"
+		ready = parts["gate"] == "ok" && parts["store"] == "ok" && parts["queue"] == "ok"
 	}
+	ready = ready && parts["node"] == "ok"
 	said, degraded := map[string]any{}, n.degraded()
 	for _, part := range []string{"gate", "queue", "store", "node"} {
 		if said[part] = parts[part]; parts[part] != "ok" {
