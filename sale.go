@@ -70,15 +70,15 @@ const (
 	LateRetake LatePayment = "retake" // it takes units again, if there are any; else it goes back
 )
 
-// Standing is who sees a sale in the shop.
-type Standing string
+// Shelf is who sees a sale in the shop.
+type Shelf string
 
-// The standings of a sale.
+// The shelves.
 const (
-	Published Standing = ""       // everybody; "published" in a request
-	Unlisted  Standing = "hidden" // whoever has its address, and may buy it
-	Draft     Standing = "draft"  // the people of the shop, and nobody can buy it
-	Deleted   Standing = "deleted"
+	Published Shelf = ""       // everybody; "published" in a request
+	Unlisted  Shelf = "hidden" // whoever has its address, and may buy it
+	Draft     Shelf = "draft"  // the people of the shop, and nobody can buy it
+	Deleted   Shelf = "deleted"
 )
 
 // Sale is an item offered at a price. Price and ListPrice are minor units of
@@ -118,8 +118,8 @@ type Sale struct {
 	// LatePayment says what becomes of money that comes for an order that has ended.
 	LatePayment LatePayment `json:"late_payment,omitempty"`
 
-	// Standing is who sees the sale; a draft is paused as well, so that no gate sells it.
-	Standing Standing `json:"shelf,omitempty"`
+	// Shelf is who sees the sale; a draft is paused as well, so that no gate sells it.
+	Shelf Shelf `json:"shelf,omitempty"`
 	// Notice is what its buyers are told; empty: nothing.
 	Notice string `json:"notice,omitempty"`
 
@@ -237,7 +237,7 @@ func (s *Sale) wrongs() (all []wrong) {
 	if window := [2]int64{opens, closes}; times && check(!s.OpensAt.Before(s.ClosesAt), "closes_at", window, "must be after opens_at") {
 		check(s.ClosesAt.Sub(s.OpensAt) > MaxWindow, "closes_at", window, "must be within 366 days of opens_at")
 	}
-	check(s.Standing != Published && s.Standing != Unlisted && s.Standing != Draft && s.Standing != Deleted, "shelf", s.Standing, "must be published, hidden or draft")
+	check(s.Shelf != Published && s.Shelf != Unlisted && s.Shelf != Draft && s.Shelf != Deleted, "shelf", s.Shelf, "must be published, hidden or draft")
 	check(utf8.RuneCountInString(s.Notice) > MaxNotice || !printable(s.Notice, "\n"), "notice", s.Notice, "must be at most %d printable characters", MaxNotice)
 	check(s.HoldSeconds < 1 || s.HoldSeconds > MaxHoldSeconds, "hold_seconds", s.HoldSeconds, "must be 1 to %d", MaxHoldSeconds)
 	return all

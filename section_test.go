@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhichShelfASaleStandsOn(t *testing.T) {
+func TestInWhichSectionASaleStands(t *testing.T) {
 	t.Parallel()
 	f, err := os.Open("testdata/sections.txt")
 	require.NoError(t, err)

@@ -110,7 +110,7 @@ is lost, the command says with which --key and times to send it again.`,
 				return c.CreateSale(ctx, client.NewSale{
 					Title: v.Title, Description: v.Description, Image: v.Image, Price: v.Price, ListPrice: v.ListPrice, Currency: v.Currency,
 					Total: v.Total, LimitPerBuyer: v.LimitPerBuyer, OpensAt: v.OpensAt, ClosesAt: v.ClosesAt, HoldSeconds: v.HoldSeconds,
-					LatePayment: v.LatePayment, Access: v.Access, Standing: v.Standing, Notice: v.Notice, Key: key,
+					LatePayment: v.LatePayment, Access: v.Access, Shelf: v.Shelf, Notice: v.Notice, Key: key,
 				})
 			})
 			if err != nil {
@@ -143,7 +143,7 @@ is lost, the command says with which --key and times to send it again.`,
 	f.StringVar((*string)(&v.LatePayment), "late-payment", "", "what becomes of money for an order that has ended: refund (it goes back; the default) or retake (it takes units again, if there are any)")
 	f.StringVar(&v.Notice, "notice", "", "what its buyers are told on its page")
 	f.StringVar(&key, "key", "", "the sale's `key`, to repeat a command whose answer was lost (default: a new one)")
-	f.StringVar((*string)(&v.Standing), "shelf", "", "who sees it: published (everybody), hidden (who has its address) or draft (nobody, until it is published)")
+	f.StringVar((*string)(&v.Shelf), "shelf", "", "who sees it: published (everybody), hidden (who has its address) or draft (nobody, until it is published)")
 	for _, name := range []string{"title", "price", "total"} {
 		cmd.MarkFlagRequired(name)
 	}

@@ -140,7 +140,7 @@ func (a *API) publish(w http.ResponseWriter, r *request) error {
 // unknown is red. That the sale is not published is no reason against publishing it.
 func (a *API) green(ctx context.Context, id seckill.SaleID) error {
 	v, err := a.Sales.Get(ctx, id)
-	if err != nil || v.Standing == seckill.Published {
+	if err != nil || v.Shelf == seckill.Published {
 		return err // a repeat changes nothing
 	}
 	if red := red(a.checks(ctx, v)); len(red) > 0 {
@@ -299,9 +299,9 @@ func (a *API) checkSale(ctx context.Context, sale seckill.Sale, add adds) {
 	default:
 		c.coded("opens", "in_s", wait.Seconds(), "for_s", sale.ClosesAt.Sub(sale.OpensAt).Seconds())
 	}
-	if sale.Standing == seckill.Draft {
+	if sale.Shelf == seckill.Draft {
 		add(checkPublished, checkBad, "draft", "published", "nobody can buy a draft").coded("draft").aged(age)
-	} else if sale.Standing == seckill.Unlisted {
+	} else if sale.Shelf == seckill.Unlisted {
 		add(checkPublished, checkWarn, "hidden", nil, "only who has its address finds it").coded("hidden").aged(age)
 	}
 	states, err := a.Live.Teller.Source.States(ctx, []seckill.SaleID{sale.ID})

@@ -207,7 +207,7 @@ func TestTheServerGoesWithoutARedCheckOrWithAReason(t *testing.T) {
 		require.NotContains(t, string(a.body), "published (", "that it is a draft is no reason against publishing it")
 		var still seckill.Sale
 		s.admin("GET", path, "").is(200).into(&still)
-		require.Equal(t, seckill.Draft, still.Standing)
+		require.Equal(t, seckill.Draft, still.Shelf)
 	}
 	awaitCheck := func(name, state string) {
 		t.Helper()

@@ -55,7 +55,7 @@ type number struct {
 // edits are what the switches of a sale do to it. One that is not here has nothing that
 // would refuse it.
 var edits = map[string]sale.Edit{
-	"pause": sale.Pausing, "resume": sale.Resuming, "hide": sale.Standing(seckill.Unlisted), "publish": sale.Standing(seckill.Published),
+	"pause": sale.Pausing, "resume": sale.Resuming, "hide": sale.Shelf(seckill.Unlisted), "publish": sale.Shelf(seckill.Published),
 }
 
 // previewing reports whether the request only wants to know what it would do. It is an

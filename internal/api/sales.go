@@ -98,7 +98,7 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 	if body.Price == nil {
 		return &seckill.FieldError{Field: "price", Must: "must be given, in minor units"}
 	}
-	stands, err := standing(body.Shelf)
+	on, err := shelf(body.Shelf)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (a *API) createSale(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	made, err := a.Sales.Create(r.Context(), seckill.Sale{
-		Standing: stands, Notice: body.Notice, Key: key,
+		Shelf: on, Notice: body.Notice, Key: key,
 		Title: body.Title, Description: body.Description, Image: body.Image, Price: *body.Price, ListPrice: body.ListPrice, Currency: body.Currency,
 		Total: body.Total, LimitPerBuyer: body.LimitPerBuyer, OpensAt: body.OpensAt, ClosesAt: body.ClosesAt, HoldSeconds: body.HoldSeconds, LatePayment: body.LatePayment, Access: body.Access,
 	})

@@ -10,9 +10,9 @@ import (
 	"seckill/internal/sale"
 )
 
-// standing reads the name of one; published is the empty one.
-func standing(name string) (seckill.Standing, error) {
-	switch s := seckill.Standing(name); s {
+// shelf reads the name of one; published is the empty one.
+func shelf(name string) (seckill.Shelf, error) {
+	switch s := seckill.Shelf(name); s {
 	case seckill.Draft, seckill.Unlisted, seckill.Published:
 		return s, nil
 	case "published":
@@ -53,7 +53,7 @@ func (a *API) copySale(w http.ResponseWriter, r *request) error {
 	made, err := a.Sales.Create(r.Context(), seckill.Sale{
 		Title: from.Title, Description: from.Description, Image: from.Image, Price: from.Price, ListPrice: from.ListPrice, Currency: from.Currency,
 		Total: max(1, from.Total), LimitPerBuyer: from.LimitPerBuyer, OpensAt: from.OpensAt, ClosesAt: from.ClosesAt, HoldSeconds: from.HoldSeconds,
-		LatePayment: from.LatePayment, Access: from.Access, Standing: seckill.Draft,
+		LatePayment: from.LatePayment, Access: from.Access, Shelf: seckill.Draft,
 	})
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ func TestADraftIsSeenByTheShopOnlyUntilItIsPublished(t *testing.T) {
 
 	var copied seckill.Sale
 	s.admin("POST", path+"/copy", "").is(201).into(&copied)
-	require.Equal(t, seckill.Draft, copied.Standing)
+	require.Equal(t, seckill.Draft, copied.Shelf)
 	require.Equal(t, "a draft", copied.Title)
 	gone := "/api/admin/sales/" + copied.ID.String()
 	s.admin("DELETE", gone, "").is(204)

@@ -24,7 +24,7 @@ type NewSale struct {
 	ClosesAt      time.Time           `json:"closes_at"`
 	HoldSeconds   int                 `json:"hold_seconds"`
 	LatePayment   seckill.LatePayment `json:"late_payment,omitempty"`
-	Standing      seckill.Standing    `json:"shelf,omitempty"`
+	Shelf         seckill.Shelf       `json:"shelf,omitempty"`
 	Notice        string              `json:"notice,omitempty"`
 	seckill.Access
 

@@ -32,13 +32,13 @@ type sold struct {
 	stuck map[seckill.SaleID]int64  // units on their way back to the gate, for ever
 	wave  map[seckill.SaleID]bool   // units come back at each moment
 	freed int64
-	over  map[seckill.SaleID]seckill.Standing // nobody watches it any more
+	over  map[seckill.SaleID]seckill.Shelf // nobody watches it any more
 	slow  map[seckill.SaleID]time.Duration
 	asked map[seckill.SaleID]int
 }
 
 func aSold() *sold {
-	return &sold{of: map[seckill.SaleID]int{}, left: map[seckill.SaleID]int64{}, gone: map[seckill.SaleID]string{}, away: map[seckill.SaleID]error{}, stuck: map[seckill.SaleID]int64{}, wave: map[seckill.SaleID]bool{}, over: map[seckill.SaleID]seckill.Standing{}, slow: map[seckill.SaleID]time.Duration{}, asked: map[seckill.SaleID]int{}}
+	return &sold{of: map[seckill.SaleID]int{}, left: map[seckill.SaleID]int64{}, gone: map[seckill.SaleID]string{}, away: map[seckill.SaleID]error{}, stuck: map[seckill.SaleID]int64{}, wave: map[seckill.SaleID]bool{}, over: map[seckill.SaleID]seckill.Shelf{}, slow: map[seckill.SaleID]time.Duration{}, asked: map[seckill.SaleID]int{}}
 }
 
 // set changes the sales while a balancer counts them.
@@ -67,7 +67,7 @@ func (s *sold) Sale(_ context.Context, id seckill.SaleID) (seckill.Sale, error) 
 	n := int64(s.of[id])
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return seckill.Sale{ID: id, Total: n + soldLeft, Sold: n, Standing: s.over[id]}, nil
+	return seckill.Sale{ID: id, Total: n + soldLeft, Sold: n, Shelf: s.over[id]}, nil
 }
 
 func (s *sold) Sales(context.Context, seckill.SaleID, int) ([]seckill.Sale, error) { return nil, nil }

@@ -152,7 +152,7 @@ func (s *Catalog) Get(ctx context.Context, id seckill.SaleID) (seckill.Sale, err
 		}
 	}
 	sale, err := ask(s, ctx, id.String(), ok && !was.changed, func(ctx context.Context) (seckill.Sale, error) { return s.store.Sale(ctx, id) })
-	if err == nil && sale.Standing == seckill.Deleted {
+	if err == nil && sale.Shelf == seckill.Deleted {
 		err = seckill.ErrNotFound
 	}
 	switch {

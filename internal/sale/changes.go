@@ -41,7 +41,7 @@ type Changes struct {
 func (c *Changes) Create(ctx context.Context, sale seckill.Sale) (seckill.Sale, error) {
 	sale.OpensAt, sale.ClosesAt = sale.OpensAt.UTC().Truncate(time.Millisecond), sale.ClosesAt.UTC().Truncate(time.Millisecond)
 	sale.Access = sale.Access.Complete()
-	sale.Paused = sale.Standing == seckill.Draft
+	sale.Paused = sale.Shelf == seckill.Draft
 	if err := sale.Validate(); err != nil {
 		return sale, err
 	}
@@ -134,7 +134,7 @@ func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (sale seckill.S
 
 // Resuming is the edit of Resume.
 func Resuming(sale *seckill.Sale, _ time.Time) error {
-	if sale.Standing == seckill.Draft {
+	if sale.Shelf == seckill.Draft {
 		return fmt.Errorf("sale %s is a draft: publish it: %w", sale.ID, seckill.ErrState)
 	}
 	sale.Paused = false

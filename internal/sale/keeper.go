@@ -172,7 +172,7 @@ func (k *Keeper) catchUp(ctx context.Context) error {
 	errs = append(errs, err)
 	for _, sale := range sales {
 		err := k.apply(ctx, sale)
-		if errors.Is(err, seckill.ErrClosed) && sale.Standing == seckill.Deleted {
+		if errors.Is(err, seckill.ErrClosed) && sale.Shelf == seckill.Deleted {
 			// The gate has nothing of it, and never will: a deleted sale is not rebuilt.
 			err = k.store.Applied(ctx, sale.ID, sale.Version)
 		} else if errors.Is(err, seckill.ErrClosed) {

@@ -30,7 +30,7 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	if err != nil {
 		return c, err
 	}
-	if before.Standing == seckill.Deleted {
+	if before.Shelf == seckill.Deleted {
 		return c, seckill.ErrNotFound
 	}
 	c = seckill.Balance{Sale: l.sale, At: l.Gate.Now().UTC().Truncate(time.Millisecond)}

@@ -76,8 +76,8 @@ func testBalance(t *testing.T, s *shop) {
 
 func testStanding(t *testing.T, s *shop) {
 	ctx := t.Context()
-	make := func(title, key string, standing seckill.Standing) (seckill.Sale, error) {
-		return s.CreateSale(ctx, seckill.Sale{Title: title, Price: 100, Currency: "CNY", Total: 10, LimitPerBuyer: 1, OpensAt: noon, ClosesAt: noon.Add(time.Hour), HoldSeconds: 60, Standing: standing, Notice: "hello", Key: key})
+	make := func(title, key string, shelf seckill.Shelf) (seckill.Sale, error) {
+		return s.CreateSale(ctx, seckill.Sale{Title: title, Price: 100, Currency: "CNY", Total: 10, LimitPerBuyer: 1, OpensAt: noon, ClosesAt: noon.Add(time.Hour), HoldSeconds: 60, Shelf: shelf, Notice: "hello", Key: key})
 	}
 	draft, err := make("a draft", "key", seckill.Draft)
 	require.NoError(t, err)
@@ -91,7 +91,7 @@ func testStanding(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	shown, err := make("shown", "", seckill.Published)
 	require.NoError(t, err)
-	deleted, err := s.UpdateSale(ctx, s.open(10).ID, func(v *seckill.Sale) error { v.Standing = seckill.Deleted; return nil })
+	deleted, err := s.UpdateSale(ctx, s.open(10).ID, func(v *seckill.Sale) error { v.Shelf = seckill.Deleted; return nil })
 	require.NoError(t, err)
 	on := func(all bool) (ids []seckill.SaleID) {
 		sales, err := s.Section(ctx, seckill.Place{Section: seckill.SectionOpen, At: noon.Add(time.Minute), Time: time.UnixMilli(0), All: all}, 1000)
@@ -122,7 +122,7 @@ func testSections(t *testing.T, s *shop) {
 		var flags, section string
 		_, err := fmt.Sscanf(line, "%d %d %d/%d %s %s", &opens, &closes, &sold, &total, &flags, &section)
 		require.NoError(t, err, line)
-		sale, err := s.CreateSale(ctx, seckill.Sale{Title: line, Price: 100, Currency: "CNY", Total: total, LimitPerBuyer: 1, HoldSeconds: 60, Standing: seckill.Published,
+		sale, err := s.CreateSale(ctx, seckill.Sale{Title: line, Price: 100, Currency: "CNY", Total: total, LimitPerBuyer: 1, HoldSeconds: 60, Shelf: seckill.Published,
 			OpensAt: noon.Add(time.Duration(opens) * time.Second), ClosesAt: noon.Add(time.Duration(closes) * time.Second)})
 		require.NoError(t, err)
 		require.NoError(t, s.write(ctx, "test", func(tx *tx) error {

@@ -21,7 +21,7 @@ func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
 	var opens, closes, retakes int64
 	var access string
 	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
-		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &s.Standing, &s.Notice, &retakes)
+		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &s.Shelf, &s.Notice, &retakes)
 	if err == nil {
 		s.Access = t.accessOf(s.ID, access)
 	}
@@ -43,7 +43,7 @@ func (s *Store) CreateSale(ctx context.Context, sale seckill.Sale) (seckill.Sale
 		}
 		res, err := t.result(ctx, `INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer,
 			opens_at, closes_at, hold_seconds, access, paused, shelf, notice) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.Total,
-			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, accessText(sale.Access), sale.Paused, sale.Standing, sale.Notice)
+			sale.LimitPerBuyer, ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, accessText(sale.Access), sale.Paused, sale.Shelf, sale.Notice)
 		if err == nil && sale.Access != (seckill.Access{}) {
 			err = t.touch(ctx, rulesState)
 		}
@@ -225,7 +225,7 @@ func (s *Store) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*
 		_, err := t.exec(ctx, `UPDATE sales SET title = ?, description = ?, image = ?, price = ?, list_price = ?, currency = ?, limit_per_buyer = ?,
 			opens_at = ?, closes_at = ?, hold_seconds = ?, paused = ?, ended = ?, version = ?, access = CASE WHEN ? THEN access ELSE ? END, shelf = ?, notice = ? WHERE id = ?`,
 			sale.Title, sale.Description, sale.Image, sale.Price, sale.ListPrice, sale.Currency, sale.LimitPerBuyer,
-			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, sale.Access.Unreadable, accessText(sale.Access), sale.Standing, sale.Notice, id)
+			ms(sale.OpensAt), ms(sale.ClosesAt), sale.HoldSeconds, sale.Paused, sale.Ended, sale.Version, sale.Access.Unreadable, accessText(sale.Access), sale.Shelf, sale.Notice, id)
 		if err == nil && (sale.Access != before.Access || sale.Access != (seckill.Access{})) {
 			err = t.touch(ctx, rulesState)
 		}

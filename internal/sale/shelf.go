@@ -11,7 +11,7 @@ import (
 // Public shows a sale to buyers, who do not see drafts.
 func (s *Catalog) Public(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	sale, err := s.Get(ctx, id)
-	if err == nil && sale.Standing == seckill.Draft {
+	if err == nil && sale.Shelf == seckill.Draft {
 		return seckill.Sale{}, seckill.ErrNotFound
 	}
 	return sale, err
@@ -19,24 +19,24 @@ func (s *Catalog) Public(ctx context.Context, id seckill.SaleID) (seckill.Sale, 
 
 // Publish shows a sale to everybody; a draft can be bought from then on, within its times.
 func (c *Changes) Publish(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, Standing(seckill.Published))
+	return c.Change(ctx, id, Shelf(seckill.Published))
 }
 
 // Hide takes a sale out of the list. Whoever has its address may buy it.
 func (c *Changes) Hide(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	return c.Change(ctx, id, Standing(seckill.Unlisted))
+	return c.Change(ctx, id, Shelf(seckill.Unlisted))
 }
 
-// Standing is the edit of Publish and Hide.
-func Standing(to seckill.Standing) Edit {
+// Shelf is the edit that puts a sale on a shelf, as Publish and Hide do.
+func Shelf(to seckill.Shelf) Edit {
 	return func(sale *seckill.Sale, _ time.Time) error {
-		if sale.Standing == seckill.Deleted {
+		if sale.Shelf == seckill.Deleted {
 			return seckill.ErrNotFound
 		}
-		if sale.Standing == seckill.Draft {
+		if sale.Shelf == seckill.Draft {
 			sale.Paused = false
 		}
-		sale.Standing = to
+		sale.Shelf = to
 		return nil
 	}
 }
@@ -58,7 +58,7 @@ func (c *Changes) Delete(ctx context.Context, id seckill.SaleID) (sale seckill.S
 		if sale.Seq > 0 || sale.Sold > 0 {
 			return bought(id)
 		}
-		sale.Standing = seckill.Deleted
+		sale.Shelf = seckill.Deleted
 		return nil
 	})
 }
