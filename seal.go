@@ -1,13 +1,16 @@
 package seckill
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -41,6 +44,7 @@ func (s *Seal) UnmarshalText(b []byte) error {
 // finds every ticket genuine: for gates in tests, which nobody writes to.
 type Seals struct {
 	keys   []*sealKey // the first one seals, all of them are accepted
+	notes  []*sealKey // the same, for notes of stops
 	prints []string
 }
 
@@ -60,11 +64,16 @@ func NewSeals(secrets ...[]byte) (*Seals, error) {
 		if err != nil {
 			return nil, err
 		}
+		note, err := hkdf.Key(sha256.New, secret, nil, "seckill stop seal", sha256.Size)
+		if err != nil {
+			return nil, err
+		}
 		print, err := hkdf.Key(sha256.New, secret, nil, "seckill secret fingerprint", 8)
 		if err != nil {
 			return nil, err
 		}
-		s.keys, s.prints = append(s.keys, NewMAC[[512]byte](key)), append(s.prints, hex.EncodeToString(print))
+		s.keys, s.notes = append(s.keys, NewMAC[[512]byte](key)), append(s.notes, NewMAC[[512]byte](note))
+		s.prints = append(s.prints, hex.EncodeToString(print))
 	}
 	if len(s.keys) == 0 {
 		return nil, errors.New("no secret to seal tickets with")
@@ -131,5 +140,52 @@ func seal(k *sealKey, t *Ticket) (s Seal) {
 		b = binary.BigEndian.AppendUint64(b, uint64(t.Version))
 	}
 	copy(s[:], d.Sum(append(b, t.Buyer...)))
+	return s
+}
+
+// ErrUnsealed is a note that nobody with a key has made.
+var ErrUnsealed = errors.New("the note has no seal of the gate")
+
+// sealBegin and sealEnd enclose the seal, the last member of a note. What stands before it is
+// sealed, as it is written there.
+const (
+	sealBegin = `,"seal":"`
+	sealEnd   = `"}`
+)
+
+// Note writes a stop as gates keep it: its JSON with a seal.
+func (s *Seals) Note(stop Stop) ([]byte, error) {
+	text, err := json.Marshal(stop)
+	if err != nil || s == nil {
+		return text, err
+	}
+	seal, err := noteSeal(s.notes[0], text[:len(text)-1]).MarshalText()
+	return slices.Concat(text[:len(text)-1], []byte(sealBegin), seal, []byte(sealEnd)), err
+}
+
+// ReadNote reads what Note has written. Without a seal of one of the keys the error is
+// ErrUnsealed.
+func (s *Seals) ReadNote(note []byte) (stop Stop, err error) {
+	if err := json.Unmarshal(note, &stop); err != nil || s == nil {
+		return stop, err
+	}
+	rest, closed := bytes.CutSuffix(note, []byte(sealEnd))
+	at := bytes.LastIndex(rest, []byte(sealBegin))
+	var seal Seal
+	if !closed || at < 0 || seal.UnmarshalText(rest[at+len(sealBegin):]) != nil {
+		return stop, ErrUnsealed
+	}
+	for _, k := range s.notes {
+		if want := noteSeal(k, rest[:at]); subtle.ConstantTimeCompare(want[:], seal[:]) == 1 {
+			return stop, nil
+		}
+	}
+	return stop, ErrUnsealed
+}
+
+func noteSeal(k *sealKey, text []byte) (s Seal) {
+	d := k.Take()
+	defer k.Put(d)
+	copy(s[:], d.Sum(text))
 	return s
 }

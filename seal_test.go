@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,4 +148,32 @@ func TestASealHoldsTheVersion(t *testing.T) {
 	old := aTicket()
 	require.NoError(t, old.Seal.UnmarshalText([]byte("yRfE8bMeVYzXlBpMNjKYzg")))
 	require.True(t, s.Genuine(&old))
+}
+
+func TestANoteOfAStopIsSealed(t *testing.T) {
+	t.Parallel()
+	of := func(secrets ...string) *Seals { return seals(t, secrets...) }
+	stop := Stop{Sale: 7, End: true, At: time.Date(2026, 11, 11, 12, 0, 0, 5, time.UTC), By: Actor{Who: "root", Intent: "\xff <&> \u2028"}}
+	text, err := of("one").Note(stop)
+	require.NoError(t, err)
+	read, err := of("two", "one").ReadNote(text)
+	require.NoError(t, err, "the one before is accepted while rotating")
+	stop.By.Intent = "\ufffd <&> \u2028"
+	require.Equal(t, stop, read)
+	_, err = of("two").ReadNote(text)
+	require.ErrorIs(t, err, ErrUnsealed)
+	for _, change := range [][2]string{{`"sale":"7"`, `"sale":"8"`}, {`"end":true`, `"end":false`}, {`"who":"root"`, `"who":"eve"`}} {
+		_, err = of("one").ReadNote([]byte(strings.Replace(string(text), change[0], change[1], 1)))
+		require.ErrorIs(t, err, ErrUnsealed, change[1])
+	}
+	ticket := Ticket{ID: "x"}
+	require.NotEqual(t, of("one").Make(&ticket), noteSeal(of("one").notes[0], []byte("x")), "its key is its own")
+	plain, err := (*Seals)(nil).Note(stop)
+	require.NoError(t, err)
+	_, err = (*Seals)(nil).ReadNote(plain)
+	require.NoError(t, err)
+	for _, bad := range []string{"", "x", "{}", "7", `{"sale":"7"}`, string(plain), string(text[:len(text)-2]), string(text) + " ", `{"sale":"7","seal":""}`} {
+		_, err = of("one").ReadNote([]byte(bad))
+		require.Error(t, err, bad)
+	}
 }

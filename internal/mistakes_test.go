@@ -16,7 +16,7 @@ import (
 // name exists.
 func TestEveryMistakeHasItsTest(t *testing.T) {
 	t.Parallel()
-	for page, rows := range map[string]int{"mistakes.md": 18, "drills.md": 31, "INVARIANTS.md": 15, "../SECURITY.md": 25} {
+	for page, rows := range map[string]int{"mistakes.md": 18, "drills.md": 31, "INVARIANTS.md": 15, "../SECURITY.md": 26} {
 		found := 0
 		for _, row := range rowsOf(t, page) {
 			found++

@@ -357,3 +357,24 @@ func TestADamagedFileOfStopsIsPutAside(t *testing.T) {
 	require.Empty(t, stops)
 	require.FileExists(t, file+".stops.aside")
 }
+
+// A stop that somebody has written into the file is not one of the gate's, and takes none of
+// the gate's away.
+func TestAForgedStopIsPutAside(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "gate.db")
+	mine := seckill.Stop{Sale: 1, At: time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC), By: seckill.Actor{Who: "root"}}
+	good, err := sealsOf(t, "a secret").Note(mine)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file+".stops", fmt.Appendf(nil, `[{"sale":"2","end":true,"by":{"who":"alice"}},%s]`, good), 0o600))
+	for _, aside := range []float64{1, 0} {
+		m, err := OpenMemory(t.Context(), file, 0, Sealed(sealsOf(t, "a secret"), slog.New(slog.DiscardHandler)))
+		require.NoError(t, err)
+		require.EqualValues(t, aside, asides(t, m))
+		stops, err := m.Stops(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []seckill.Stop{mine}, stops)
+		require.FileExists(t, file+".stops.aside")
+		require.NoError(t, m.Close())
+	}
+}

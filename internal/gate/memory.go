@@ -92,7 +92,7 @@ func openMemory(ctx context.Context, file string, limit int, gap time.Duration, 
 		sales: map[seckill.SaleID]*memorySale{}, lost: duty.NewSignal(),
 	}
 	var bad error
-	if m.stops, bad = openStops(file + ".stops"); bad != nil && !errors.Is(bad, errStops) {
+	if m.stops, bad = openStops(file+".stops", trust.seals); bad != nil && !errors.Is(bad, errStops) {
 		return nil, bad
 	}
 	var err error

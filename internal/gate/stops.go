@@ -15,15 +15,17 @@ import (
 // stops are emergency stops of the embedded gate, in a file of their own: they must
 // outlive the process, and are made once in a year.
 type stops struct {
-	file string
-	mu   sync.Mutex
-	all  []seckill.Stop
+	file  string
+	seals *seckill.Seals // nil: none are asked for
+	mu    sync.Mutex
+	all   []seckill.Stop
 }
 
-// openStops reads the stops of an earlier process. A file that cannot be read is put
-// aside: no node would start for it, and the store may know all that it said.
-func openStops(file string) (*stops, error) {
-	s := &stops{file: file}
+// openStops reads the stops of an earlier process. A file that cannot be read, or of which
+// the gate has not made everything, is put aside, and what is good of it is kept: no node
+// would start for it, and the store may know all that it said.
+func openStops(file string, seals *seckill.Seals) (*stops, error) {
+	s := &stops{file: file, seals: seals}
 	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil
@@ -31,22 +33,42 @@ func openStops(file string) (*stops, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(b, &s.all); err != nil {
-		s.all = nil
-		return s, errors.Join(errStops, os.Rename(file, file+".aside"))
+	var notes []json.RawMessage
+	bad := json.Unmarshal(b, &notes)
+	for _, note := range notes {
+		stop, err := seals.ReadNote(note)
+		if err != nil {
+			bad = errors.Join(bad, err)
+			continue
+		}
+		s.all = append(s.all, stop)
 	}
-	return s, nil
+	if bad == nil {
+		return s, nil
+	}
+	err = os.Rename(file, file+".aside")
+	if err == nil {
+		err = s.change(func(all []seckill.Stop) []seckill.Stop { return all })
+	}
+	return s, errors.Join(errStops, bad, err)
 }
 
 // errStops says that the file of stops could not be read, and is put aside.
-var errStops = errors.New("it holds no emergency stops")
+var errStops = errors.New("not all that it holds are emergency stops of this gate")
 
 // change changes the stops, on the disk first.
 func (s *stops) change(f func([]seckill.Stop) []seckill.Stop) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := f(slices.Clone(s.all))
-	b, err := json.Marshal(all)
+	notes := make([]json.RawMessage, len(all))
+	for i, stop := range all {
+		var err error
+		if notes[i], err = s.seals.Note(stop); err != nil {
+			return err
+		}
+	}
+	b, err := json.Marshal(notes)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 // is full. Until the store has learned of it, neither a change nor a rebuild opens the sale
 // again.
 func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
-	note, err := json.Marshal(stop)
+	note, err := g.seals.Note(stop)
 	if err != nil {
 		return err
 	}
@@ -42,9 +42,19 @@ func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
 			return g.failed(b, gone)
 		}
 		for id, note := range notes {
-			var stop seckill.Stop
-			if unread := json.Unmarshal([]byte(note), &stop); unread != nil || stop.Sale.String() != id {
-				bad = errors.Join(bad, g.putStopAside(ctx, b, id, note))
+			stop, why := g.seals.ReadNote([]byte(note))
+			if errors.Is(why, seckill.ErrUnsealed) && g.strangers != nil {
+				// A node with the next secret may have made it, and then learns of it.
+				if others, unknown := g.strangers(ctx); unknown != nil || others {
+					bad = errors.Join(bad, unknown)
+					continue
+				}
+			}
+			if why == nil && (stop.Sale.String() != id || bucket(stop.Sale) != b) {
+				why = errors.New("it is the note of another sale")
+			}
+			if why != nil {
+				bad = errors.Join(bad, g.putStopAside(ctx, b, id, note, why))
 				continue
 			}
 			all = append(all, stop)
@@ -54,11 +64,11 @@ func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
 	return all, errors.Join(err, bad)
 }
 
-// putStopAside keeps a note that cannot be read where a person finds it, with an alarm: it
-// may be that of a stop, and no node would be ready while it waits for the store.
-func (g *Gate) putStopAside(ctx context.Context, b int, id, note string) error {
+// putStopAside keeps a note that cannot be read, or that no gate has made, where a person
+// finds it, with an alarm: it may be that of a stop.
+func (g *Gate) putStopAside(ctx context.Context, b int, id, note string, why error) error {
 	sale, content := strings.ToValidUTF8(id[:min(len(id), 100)], "?"), strings.ToValidUTF8(note[:min(len(note), 1000)], "?")
-	kept, err := json.Marshal(map[string]string{"from": "stops", "entry": sale, "content": content, "why": "it is no note of a stop", "at": time.Now().UTC().Format(time.RFC3339)})
+	kept, err := json.Marshal(map[string]string{"from": "stops", "entry": sale, "content": content, "why": why.Error(), "at": time.Now().UTC().Format(time.RFC3339)})
 	if err != nil {
 		return err
 	}
@@ -66,7 +76,7 @@ func (g *Gate) putStopAside(ctx context.Context, b int, id, note string) error {
 		return err
 	}
 	g.asides["stops"].Inc()
-	g.log.Error("gate: the note of an emergency stop cannot be read and is put aside; see whether that sale should be stopped", "bucket", b, "sale", sale, "content", content)
+	g.log.Error("gate: the note of an emergency stop cannot be read, or no gate has made it, and is put aside; see whether that sale should be stopped", "bucket", b, "sale", sale, "content", content, "error", why)
 	return nil
 }
 

@@ -335,16 +335,42 @@ func TestADamagedStopStopsNoNode(t *testing.T) {
 	sale := onSale(t, g, 50)
 	stop := seckill.Stop{Sale: sale.ID, At: time.Now().UTC().Truncate(time.Second), By: seckill.Actor{Who: "root", Role: seckill.RoleAdmin}}
 	require.NoError(t, g.Stop(t.Context(), stop))
-	for id, note := range map[string]string{"17": "not a note", "x": "{}", "33": `{"sale":"1"}`, "\xff": "\xff\x00"} {
-		require.NoError(t, do(t, g, "HSET", g.stopsKey(bucket(sale.ID)), id, note).Error())
+	other, err := sealsOf(t, "another secret").Note(seckill.Stop{Sale: 49, End: true, At: stop.At, By: stop.By})
+	require.NoError(t, err)
+	mine, err := g.seals.Note(stop)
+	require.NoError(t, err)
+	away := bucket(sale.ID) + 1
+	for _, c := range []struct {
+		bucket   int
+		id, note string
+	}{
+		{1, "17", "not a note"}, {1, "x", "{}"}, {1, "33", `{"sale":"1"}`}, {1, "\xff", "\xff\x00"},
+		{1, "65", `{"sale":"65","end":true,"by":{"who":"alice"}}`}, {1, "81", `{"sale":"81","end":true,"by":{"who":"alice"},"seal":"AAAAAAAAAAAAAAAAAAAAAA"}`},
+		{1, "49", string(other)}, {1, "97", string(mine)}, {away, sale.ID.String(), string(mine)}, // it would be learned again and again
+	} {
+		require.NoError(t, do(t, g, "HSET", g.stopsKey(c.bucket), c.id, c.note).Error())
 	}
 	for range 2 {
 		stops, err := g.Stops(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []seckill.Stop{stop}, stops, "who asked is known, for the log")
-		require.EqualValues(t, 4, asides(t, g, "stops"))
+		require.EqualValues(t, 9, asides(t, g, "stops"))
 	}
 	kept, err := do(t, g, "LLEN", g.asideKey(bucket(sale.ID))).AsInt64()
 	require.NoError(t, err)
-	require.EqualValues(t, 4, kept)
+	require.EqualValues(t, 8, kept)
+
+	// A note of a node with the next secret waits for that node.
+	g.strangers = func(context.Context) (bool, error) { return true, nil }
+	require.NoError(t, do(t, g, "HSET", g.stopsKey(1), "49", string(other)).Error())
+	stops, err := g.Stops(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []seckill.Stop{stop}, stops)
+	ours := g.seals
+	g.seals = sealsOf(t, "another secret", "the tests' secret")
+	stops, err = g.Stops(t.Context())
+	require.NoError(t, err)
+	require.Len(t, stops, 2)
+	g.seals = ours
+	require.EqualValues(t, 9, asides(t, g, "stops"))
 }
