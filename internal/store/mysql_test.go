@@ -416,9 +416,7 @@ func TestMySQLSettingsAreChecked(t *testing.T) {
 	require.Contains(t, weak[1], "set sync_binlog = 1.")
 
 	// What new sessions begin with is ours to say: the guards against an oversell stay.
-	for _, q := range []string{"unique_checks = 0", "check_constraint_checks = 0", "autocommit = 0"} {
-		set(q)
-	}
+	set("unique_checks = 0, GLOBAL check_constraint_checks = 0, GLOBAL autocommit = 0")
 	fresh := preparedMySQL(t, e.URL())
 	for _, db := range []*sql.DB{fresh.w, fresh.r} {
 		var unique, checks, commits bool
@@ -428,9 +426,7 @@ func TestMySQLSettingsAreChecked(t *testing.T) {
 	mustSettle(t, fresh, someTickets(sale.ID, 1)...)
 	_, err = fresh.w.ExecContext(t.Context(), "UPDATE sales SET sold = total + 1 WHERE id = ?", sale.ID)
 	require.ErrorIs(t, classMySQL(err), ErrTicket)
-	for _, q := range []string{"unique_checks = 1", "check_constraint_checks = 1", "autocommit = 1"} {
-		set(q)
-	}
+	set("unique_checks = 1, GLOBAL check_constraint_checks = 1, GLOBAL autocommit = 1")
 
 	// A server that only reads, as after a failover, is one that is not there.
 	set("read_only = 1")
