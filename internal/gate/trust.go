@@ -37,7 +37,7 @@ var OldestOpts = prometheus.GaugeOpts{Name: "seckill_pending_oldest_seconds", He
 // was not made by the gate: an alarm asks for its increase. where is what it was in.
 func NewAside(where string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: "seckill_aside_total", ConstLabels: prometheus.Labels{"where": where},
-		Help: "Entries that could not be read, or were not made by the gate, and were put aside, by where they were: journal, outbox, holds, stops or store."})
+		Help: "Entries that could not be read, or were not made by the gate, and were put aside, by where they were: journal, outbox, holds, stops, keys (of Redis) or store."})
 }
 
 // journalForm is the version of the journal's rows: from the second one on every ticket

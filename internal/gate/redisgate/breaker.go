@@ -84,6 +84,9 @@ func (g *Gate) fail(bucket int, err error) error {
 	if err == nil {
 		return nil
 	}
+	if mistyped(err) {
+		g.wrong[bucket].Store(true) // Run looks at the keys of this bucket
+	}
 	if full(err) {
 		g.full.Store(time.Now().UnixNano())
 		return fmt.Errorf("gate: Redis at %s is full: nobody is admitted until outcomes have made room, or maxmemory is raised: %w: %w", g.where, seckill.ErrUnavailable, err)

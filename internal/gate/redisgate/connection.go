@@ -51,6 +51,13 @@ func (g *Gate) Run(ctx context.Context) error {
 				compared = time.Now()
 			}
 		}
+		for b := range bucketCount {
+			if g.wrong[b].Swap(false) {
+				if err := g.mendKeys(ctx, b); err != nil {
+					g.wrong[b].Store(true)
+				}
+			}
+		}
 		select {
 		case <-look.C:
 		case <-ctx.Done():

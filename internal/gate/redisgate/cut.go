@@ -43,7 +43,7 @@ func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest tim
 	cancel()
 	sale, err := answers[0].ToArray()
 	if err != nil {
-		return c, g.fail(b, err)
+		return c, g.failSale(ctx, id, err)
 	}
 	if open, _ := sale[0].ToString(); open != "1" {
 		g.lost.Send()
@@ -52,7 +52,7 @@ func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest tim
 	c.Open = true
 	for i, n := range []*int64{&c.Left, &c.Seq, &c.Epoch} {
 		if *n, err = sale[i+1].AsInt64(); err != nil {
-			return c, err
+			return c, g.damagedSale(ctx, id)
 		}
 	}
 	freed, _ := sale[4].ToString() // a state that nothing has freed has no such field
@@ -141,7 +141,7 @@ func about[T any](ctx context.Context, g *Gate, id seckill.SaleID, command func(
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	if v, err = read(client.Do(ctx, command(client))); err != nil {
-		return v, g.fail(bucket(id), err)
+		return v, g.failSale(ctx, id, err)
 	}
 	return v, nil
 }
@@ -151,6 +151,7 @@ func about[T any](ctx context.Context, g *Gate, id seckill.SaleID, command func(
 func (g *Gate) readHold(ctx context.Context, id seckill.SaleID, buyer, text string) (h seckill.Hold, ok bool, err error) {
 	state, t, err := parseHold(text)
 	if err != nil {
+		g.damagedHold(ctx, id, buyer, text, false)
 		return h, false, nil
 	}
 	if ok, err = g.believe(ctx, id, buyer, text); err != nil || !ok {

@@ -33,10 +33,10 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldFinished, fieldFreed).Build(),
 		client.B().Hget().Key(g.holdsKey(id)).Field(buyer).Build(),
 		// Read after the holds, since a rebuild may replace them in between.
-		client.B().Hget().Key(g.saleKey(id)).Field(fieldEpoch).Build())
+		client.B().Hmget().Key(g.saleKey(id)).Field(fieldEpoch, fieldMissing).Build())
 	sale, err := answers[0].AsStrSlice()
 	if err != nil {
-		return p, g.fail(bucket(id), err)
+		return p, g.failSale(ctx, id, err)
 	}
 	if sale[0] != "1" {
 		if g.known(id) != nil {
@@ -46,15 +46,18 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 	}
 	held, err := answers[1].ToString()
 	if rueidis.IsRedisNil(err) {
-		epoch, _ := answers[2].AsInt64() // 0 when it cannot be told: the store is asked
+		var epoch int64 // 0 when it cannot be told: the store is asked
+		if now, err := answers[2].AsStrSlice(); err == nil && now[1] != "1" {
+			epoch = number(now[0])
+		}
 		return p, gate.NoHold(epoch)
 	}
 	if err != nil {
-		return p, g.fail(bucket(id), err)
+		return p, g.failSale(ctx, id, err)
 	}
 	state, t, err := parseHold(held)
 	if err != nil {
-		g.damagedHold(id, buyer, held)
+		g.damagedHold(ctx, id, buyer, held, false)
 		return p, seckill.ErrNotFound // the store knows those that have an outcome
 	}
 	if state == refused || ticket != "" && t.ID != ticket {

@@ -64,7 +64,7 @@ func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold st
 		believed, err = g.settled(ctx, &t, state)
 	}
 	if err == nil && !believed {
-		g.disown(ctx, id, buyer, hold)
+		g.disown(ctx, id, buyer, hold, "no gate has written this hold", false)
 	}
 	return believed, err
 }
@@ -122,17 +122,17 @@ func uncheckable(id seckill.SaleID, err error) error {
 	return fmt.Errorf("gate: a hold of sale %s cannot be checked: %w: %w", id, seckill.ErrUnavailable, err)
 }
 
-// disown takes a hold away that no gate has written, and keeps it where a person finds
-// it. Several readers may find it at once: the first one counts it. If it has changed
-// meanwhile it is somebody else's to check.
-func (g *Gate) disown(ctx context.Context, id seckill.SaleID, buyer, hold string) {
-	why := "no gate has written this hold"
-	kept, _ := json.Marshal(map[string]string{"from": "holds", "sale": id.String(), "buyer": buyer, "content": hold, "why": why, "at": time.Now().UTC().Format(time.RFC3339)})
-	if first, err := g.disownScript(ctx, bucket(id), g.holdsKey(id), buyer, hold, string(kept)); err == nil && !first {
+// disown takes a hold away that cannot be read or that no gate has written, and keeps it
+// where a person finds it. Several readers may find it at once: the first one counts it. If it has changed
+// meanwhile it is somebody else's to check, unless this node has just written over it.
+func (g *Gate) disown(ctx context.Context, id seckill.SaleID, buyer, hold, why string, over bool) {
+	content := strings.ToValidUTF8(hold[:min(len(hold), 1000)], "?")
+	kept, _ := json.Marshal(map[string]string{"from": "holds", "sale": id.String(), "buyer": buyer, "content": content, "why": why, "at": time.Now().UTC().Format(time.RFC3339)})
+	if first, err := g.disownScript(ctx, bucket(id), g.holdsKey(id), buyer, hold, string(kept), over, g.saleKey(id)); err == nil && !first {
 		return
 	}
 	g.asides["holds"].Inc()
-	g.log.Error("gate: a hold is put aside", "sale", id, "buyer", buyer, "hold", strconv.QuoteToASCII(strings.ToValidUTF8(hold[:min(len(hold), 200)], "?")), "error", why)
+	g.log.Error("gate: a hold is put aside", "sale", id, "buyer", buyer, "hold", strconv.QuoteToASCII(content[:min(len(content), 200)]), "error", why)
 }
 
 // isFormed tells whether a sale's state at the gate was made by a version that seals its
@@ -151,6 +151,12 @@ func (g *Gate) isFormed(ctx context.Context, id seckill.SaleID) (bool, error) {
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	form, err := client.Do(ctx, client.B().Hget().Key(g.saleKey(id)).Field(fieldForm).Build()).ToString()
+	if mistyped(err) { // no version has made it, so what has no seal in it is not believed
+		if closed := g.damagedSale(ctx, id); !errors.Is(closed, seckill.ErrClosed) {
+			return false, closed
+		}
+		return true, nil
+	}
 	if err != nil && !rueidis.IsRedisNil(err) {
 		return false, g.fail(bucket(id), err)
 	}

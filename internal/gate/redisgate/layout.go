@@ -87,6 +87,7 @@ const (
 	fieldLeft     = "left"     // units; below 0 while units that were sold already are on their way here
 	fieldSeq      = "seq"      // the last admission number given
 	fieldFinished = "finished" // the highest admission number with an outcome
+	fieldMissing  = "missing"  // 1: a hold was put aside since the last rebuild, so whoever has none may have a ticket
 	fieldFreed    = "freed"    // counts what frees buyers: while it stands, a placed ticket is still its buyer's newest
 )
 
@@ -103,6 +104,16 @@ func versionFields(s *seckill.Sale) []string {
 func openFields(v *seckill.Snapshot, seq int64) []string {
 	return append(versionFields(&v.Sale), fieldEpoch, decimal(v.Sale.Epoch), fieldLeft, decimal(v.Left()),
 		fieldSeq, decimal(seq), fieldFinished, decimal(v.Sale.Seq), fieldRetired, bit(v.Sale.Retired), fieldForm, holdForm)
+}
+
+// lastSeq is the highest admission number from which a state goes on: one call admits
+// maxAsks buyers at most, and the last of them has seckill.MaxSeq at most.
+const lastSeq = seckill.MaxSeq - maxAsks
+
+// readable tells whether a field is a number, as number_read in lua/prelude.lua does.
+func readable(s string) bool {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return err == nil && s[0] != '+' && n <= seckill.MaxSeq && n >= -seckill.MaxSeq
 }
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }

@@ -3,6 +3,7 @@ package redisgate
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -28,7 +29,7 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 			continue
 		}
 		client, asked = c, append(asked, &sales[i])
-		commands = append(commands, c.B().Hmget().Key(g.saleKey(sales[i].ID)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq, fieldForm).Build())
+		commands = append(commands, c.B().Hmget().Key(g.saleKey(sales[i].ID)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq, fieldForm, fieldLimit, fieldFinished, fieldOpens, fieldCloses, fieldLeft).Build())
 	}
 	if len(asked) == 0 {
 		return nil, err
@@ -39,8 +40,15 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 	for i, answer := range client.DoMulti(ctx, commands...) {
 		sale := asked[i]
 		s, gone := answer.AsStrSlice()
-		if gone != nil {
+		if gone != nil && !mistyped(gone) {
 			err = g.failed(bucket(sale.ID), gone)
+			continue
+		}
+		if gone != nil || s[0] == "1" && damaged(s, sale) {
+			if closed := g.damagedSale(ctx, sale.ID); !errors.Is(closed, seckill.ErrClosed) {
+				err = closed
+			}
+			ids, known = append(ids, sale.ID), append(known, sale.ID)
 			continue
 		}
 		state := seckill.GateState{Open: s[0] == "1", Epoch: number(s[1]), Retired: s[2] == "1", Version: number(s[3]), Seq: number(s[4])}
@@ -58,6 +66,24 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 	}
 	g.flags.Add(known...)
 	return ids, err
+}
+
+// damaged tells whether the state of an open sale has a number that is none, or hardly any
+// admission numbers left although the store has.
+func damaged(s []string, sale *seckill.Sale) bool {
+	for i, n := range s {
+		switch i {
+		case 1, 3, 4, 6, 7: // epoch, version, seq, limit, finished
+			if !readable(n) || number(n) < 0 {
+				return true
+			}
+		case 8, 9, 10: // opens, closes, left
+			if !readable(n) {
+				return true
+			}
+		}
+	}
+	return number(s[4]) > lastSeq && sale.Seq <= lastSeq
 }
 
 // States returns what the gate says of the sales that it has open. With an error it is
@@ -83,6 +109,10 @@ func (g *Gate) States(ctx context.Context, ids []seckill.SaleID) (_ map[seckill.
 	all := make(map[seckill.SaleID]seckill.GateState, len(asked))
 	for i, answer := range client.DoMulti(ctx, commands...) {
 		s, gone := answer.AsStrSlice()
+		if mistyped(gone) {
+			_ = g.damagedSale(ctx, asked[i]) // it is not open
+			continue
+		}
 		if gone != nil {
 			err = g.failed(bucket(asked[i]), gone)
 			continue
@@ -103,7 +133,12 @@ func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sale
 	buckets := map[int]bool{}
 	for _, id := range ids {
 		wanted[id], buckets[bucket(id)] = true, true
-		if err := g.shutScript(ctx, id, token); err != nil {
+		err := g.shutScript(ctx, id, token)
+		if mistyped(err) {
+			_ = g.damagedSale(ctx, id)
+			err = g.shutScript(ctx, id, token)
+		}
+		if err != nil {
 			return nil, err
 		}
 		g.mu.Lock()
@@ -159,7 +194,9 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 			final = append(final, entry)
 			return
 		}
-		seq = max(seq, t.Seq)
+		if t.Seq <= lastSeq { // or the sale would have hardly any numbers left
+			seq = max(seq, t.Seq)
+		}
 		g.mu.Lock()
 		delete(g.sent, t.ID) // it is sent again, by whichever node claims it
 		g.mu.Unlock()

@@ -15,6 +15,7 @@
 //	stops.go                    emergency stops, while the store is away
 //	board.go                    what each node tells the others of itself
 //	trust.go    holds.go        what is in the outbox and in the holds, and is not the gate's
+//	damaged.go                  keys and numbers that no gate has written
 //	belong.go      settings.go  whose Redis this is, and whether it keeps what it is told
 //	once.go                     what may happen once among all nodes: a solved challenge
 package redisgate
@@ -104,6 +105,7 @@ type Gate struct {
 
 	lengths [bucketCount]atomic.Int64 // of the outbox streams, at the last look
 	oldest  [bucketCount]atomic.Int64 // when their first entries were admitted, in ms since 1970; 0: there are none
+	wrong   [bucketCount]atomic.Bool  // a key of the bucket, or of a sale there, was of another type than gates make
 
 	lines lines
 	pacer *pacer
@@ -159,7 +161,7 @@ func Open(s Settings) (*Gate, error) {
 	g := &Gate{
 		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout,
 		limit: s.Outbox, node: s.Node, log: s.Log, seals: s.Seals, outcome: s.Outcome, strangers: s.Strangers,
-		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds"), "stops": gate.NewAside("stops")},
+		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds"), "stops": gate.NewAside("stops"), "keys": gate.NewAside("keys")},
 		lost:   duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
 		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{}, formed: map[seckill.SaleID]struct{}{},
 	}
@@ -220,7 +222,7 @@ func (g *Gate) now(bucket int) time.Time {
 
 // Register makes the gate's metrics.
 func (g *Gate) Register(r prometheus.Registerer) {
-	r.MustRegister(g.asides["outbox"], g.asides["holds"], g.asides["stops"],
+	r.MustRegister(g.asides["outbox"], g.asides["holds"], g.asides["stops"], g.asides["keys"],
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_pending_tickets", Help: "Admitted tickets without an outcome, as this node last saw them."}, func() float64 {
 			var n int64
 			for b := range g.lengths {

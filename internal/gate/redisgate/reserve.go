@@ -182,13 +182,15 @@ func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) er
 		return fmt.Errorf("gate: reserve answered %d of %d: %w", len(each), len(some), seckill.ErrUnavailable)
 	}
 	g.pacer.waiting[b].Store(waiting)
-	g.damagedHolds(id, answer[4])
 	for i, a := range some {
 		a.answer, a.err = a.read(&each[i], limit)
 		if a.err == nil && a.answer.Verdict == seckill.Queued {
 			g.added.Send()
 		}
 	}
+	g.damagedHolds(ctx, id, answer[4], func(buyer string) bool {
+		return slices.ContainsFunc(some, func(a *ask) bool { return a.buyer == buyer && a.answer.Ticket == a.ticket && a.answer.Ticket != "" })
+	})
 	return nil
 }
 

@@ -20,9 +20,9 @@ var luaFiles embed.FS
 // the only one that builds its keys and arguments; their order, and what comes back,
 // stands on top of the script. All but reserve run when Redis has no memory left: they
 // empty the outbox, bring units back, and close sales.
-var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, stop, learned, group, lease, shut *rueidis.Lua }{
+var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, damaged, stop, learned, group, lease, shut *rueidis.Lua }{
 	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always, "stopped"), lua("open", always, "stopped"), lua("aside", always), lua("disown", always),
-	lua("stop", always), lua("learned", always, "stopped"), rueidis.NewLuaScriptNoSha(luaText("group", always)), lua("lease", always), lua("shut", always),
+	lua("damaged", always), lua("stop", always), lua("learned", always, "stopped"), rueidis.NewLuaScriptNoSha(luaText("group", always)), lua("lease", always), lua("shut", always),
 }
 
 const always = "#!lua flags=allow-oom\n"
@@ -49,10 +49,12 @@ func luaFile(name string) string {
 	return string(text)
 }
 
-// prelude names the states of a hold, and has the functions of lua/prelude.lua.
+// prelude names the states of a hold and the ends of numbers, and has the functions of
+// lua/prelude.lua.
 func prelude() string {
 	states := fmt.Sprintf("local PENDING, PLACED, REFUSED, RELEASED = '%s', '%s', '%s', '%s'\n", pending, placed, refused, released)
-	return states + luaFile("prelude")
+	ends := fmt.Sprintf("local MAX_SEQ, LAST_SEQ = %d, %d\n", int64(seckill.MaxSeq), int64(lastSeq))
+	return states + ends + luaFile("prelude")
 }
 
 // reserveScript runs lua/reserve.lua for buyers of one sale. Redis decides nothing after
@@ -157,6 +159,10 @@ func (g *Gate) leaseScript(ctx context.Context, b int, lease string, life time.D
 		return false, err
 	}
 	said, err := answer[0].ToString()
+	if said == "endless" {
+		g.asides["keys"].Inc()
+		g.log.Error("gate: a lease did not end by itself, so nobody has worked; it ends now", "key", lease, "after", life)
+	}
 	return said == "held", err
 }
 
@@ -174,10 +180,15 @@ func stopField(stop seckill.Stop) string {
 	return fieldPaused
 }
 
-// disownScript runs lua/disown.lua for a field of a hash, such as the hold of a buyer, and
-// tells whether it was still there.
-func (g *Gate) disownScript(ctx context.Context, b int, hash, field, content, kept string) (first bool, err error) {
-	answer, err := g.run(ctx, b, scripts.disown, []string{hash, g.asideKey(b)}, []string{field, content, kept, strconv.Itoa(asideMost)})
+// disownScript runs lua/disown.lua for a field of a hash, and tells whether it was still
+// there. sale is the key of the sale, if the field is the hold of a buyer; over says that the
+// caller has written another hold over it.
+func (g *Gate) disownScript(ctx context.Context, b int, hash, field, content, kept string, over bool, sale ...string) (first bool, err error) {
+	args := []string{field, content, kept, strconv.Itoa(asideMost), ""}
+	if over {
+		args[4] = "over"
+	}
+	answer, err := g.run(ctx, b, scripts.disown, append([]string{hash, g.asideKey(b)}, sale...), args)
 	if err != nil {
 		return false, err
 	}
@@ -185,10 +196,32 @@ func (g *Gate) disownScript(ctx context.Context, b int, hash, field, content, ke
 	return said == "aside", err
 }
 
+// damagedScript runs lua/damaged.lua for keys of a bucket with the types that they should
+// have, and tells whether this was the first one to find something, and what. id is 0 if
+// they are not of one sale.
+func (g *Gate) damagedScript(ctx context.Context, b int, id seckill.SaleID, keys, types []string) (first bool, found string, err error) {
+	args := []string{"", time.Now().UTC().Format(time.RFC3339), strconv.Itoa(asideMost)}
+	if id != 0 {
+		args[0] = id.String()
+	}
+	answer, err := g.run(ctx, b, scripts.damaged, append([]string{g.asideKey(b)}, keys...), append(args, types...))
+	if err != nil {
+		return false, "", err
+	}
+	if said, err := answer[0].ToString(); err != nil || said != "aside" {
+		return false, "", err
+	}
+	found, err = answer[1].ToString()
+	return true, found, err
+}
+
 // call runs a script on a sale. That the sale is closed, or was rebuilt, is an error, and
-// wakes whoever rebuilds sales.
+// wakes whoever rebuilds sales. So does a state that is damaged: it is closed.
 func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {
 	answer, err := g.run(ctx, bucket(id), script, keys, args)
+	if mistyped(err) {
+		return nil, g.damagedSale(ctx, id)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -200,6 +233,8 @@ func (g *Gate) call(ctx context.Context, id seckill.SaleID, script *rueidis.Lua,
 			g.lost.Send()
 		}
 		return nil, gate.Closed(id)
+	case "damaged":
+		return nil, g.damagedSale(ctx, id)
 	case "stale":
 		g.lost.Send() // or the gate missed a rebuild
 		return nil, gate.Stale(id)

@@ -72,7 +72,7 @@ func (g *Gate) putStopAside(ctx context.Context, b int, id, note string, why err
 	if err != nil {
 		return err
 	}
-	if first, err := g.disownScript(ctx, b, g.stopsKey(b), id, note, string(kept)); err != nil || !first {
+	if first, err := g.disownScript(ctx, b, g.stopsKey(b), id, note, string(kept), false); err != nil || !first {
 		return err
 	}
 	g.asides["stops"].Inc()

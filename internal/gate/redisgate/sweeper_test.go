@@ -173,3 +173,27 @@ func TestOneNodeSweeps(t *testing.T) {
 	until(t, "the other node sweeps", func() bool { return slices.Equal(ann, second.at(now)) })
 	require.Empty(t, first.at(now.Add(time.Hour)))
 }
+
+// A lease that does not end, or is another kind of key, would keep every node from sweeping
+// for ever.
+func TestALeaseThatDoesNotEndStopsNoSweeper(t *testing.T) {
+	t.Parallel()
+	for name, leaves := range map[string][]string{"without an end": {"SET", "", "gone"}, "with a far end": {"SET", "", "gone", "PX", "86400000"}, "another type": {"SADD", "", "gone"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := newSweeping(t)
+			leaves[1] = s.gate.sweeperKey()
+			require.NoError(t, do(t, s.gate, leaves...).Error())
+			sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: room(0), Log: slog.New(slog.DiscardHandler)}
+			for range 2 {
+				if err := sweeper.sweep(t.Context(), time.Now()); err != nil {
+					require.ErrorIs(t, err, seckill.ErrUnavailable)
+				}
+			}
+			until(t, "it is counted", func() bool { return asides(t, s.gate, "keys") == 1 })
+			ends := s.redis("PTTL", s.gate.sweeperKey())
+			require.LessOrEqual(t, ends, sweepLease.Milliseconds())
+			require.NotEqual(t, int64(-1), ends)
+		})
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -94,11 +93,17 @@ func (g *Gate) named(ctx context.Context, b int, of []found) (all []naming, err 
 	}
 	all = make([]naming, len(of))
 	for i, answer := range client.DoMulti(ctx, commands...) {
+		f := of[i]
 		held, err := answer.ToString()
+		if mistyped(err) { // of one sale: the others' entries do not wait for it
+			if closed := g.damagedSale(ctx, f.Sale); !errors.Is(closed, seckill.ErrClosed) {
+				return nil, closed
+			}
+			continue
+		}
 		if err != nil && !rueidis.IsRedisNil(err) {
 			return nil, g.fail(b, err)
 		}
-		f := of[i]
 		state, t, unreadable := parseHold(held)
 		if unreadable != nil {
 			continue
@@ -135,19 +140,19 @@ func (g *Gate) putAside(ctx context.Context, b int, entry, content string, why e
 	g.log.Error("gate: an entry of the outbox is put aside", "bucket", b, "entry", entry, "content", content, "error", why)
 }
 
-// damagedHolds rings the alarm for holds that a script could not read: pairs of buyer
-// and hold.
-func (g *Gate) damagedHolds(id seckill.SaleID, said rueidis.RedisMessage) {
+// damagedHolds puts holds aside that a script could not read: pairs of buyer and hold. The
+// sale's next rebuild gives those buyers their holds back. over tells whether the script has
+// written a new hold over that of a buyer.
+func (g *Gate) damagedHolds(ctx context.Context, id seckill.SaleID, said rueidis.RedisMessage, over func(buyer string) bool) {
 	pairs, err := said.AsStrSlice()
 	if err != nil {
 		return
 	}
 	for i := 0; i+1 < len(pairs); i += 2 {
-		g.damagedHold(id, pairs[i], pairs[i+1])
+		g.damagedHold(ctx, id, pairs[i], pairs[i+1], over(pairs[i]))
 	}
 }
 
-func (g *Gate) damagedHold(id seckill.SaleID, buyer, hold string) {
-	g.asides["holds"].Inc()
-	g.log.Error("gate: a buyer's hold cannot be read and is ignored; rebuild the sale to mend it", "sale", id, "buyer", buyer, "hold", strconv.QuoteToASCII(hold[:min(len(hold), 200)]))
+func (g *Gate) damagedHold(ctx context.Context, id seckill.SaleID, buyer, hold string, over bool) {
+	g.disown(ctx, id, buyer, hold, "it cannot be read: rebuild the sale, which makes it anew", over)
 }

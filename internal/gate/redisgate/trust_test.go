@@ -71,6 +71,7 @@ func forgeries(genuine []string) map[string][]string {
 		"too many units":      {"t", id() + ",1,100000,1," + now + ",eve", "s", genuine[3]},
 		"no buyer":            {"t", id() + ",1,1,1," + now + ",", "s", genuine[3]},
 		"doubled":             genuine,
+		"holds of no kind":    {"t", id() + ",17,1,1," + now + ",eve"},
 	}
 }
 
@@ -91,6 +92,7 @@ func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
 			for _, fields := range bad {
 				require.NoError(t, do(t, g, append([]string{"XADD", g.outboxKey(bucket(sale.ID)), "*"}, fields...)...).Error())
 			}
+			require.NoError(t, do(t, g, "SET", g.holdsKey(17), "x").Error())
 			want = append(want, admit(t, g, sale.ID, "bob"))
 			var got []seckill.Ticket
 			switch reader {
@@ -115,7 +117,7 @@ func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
 				require.Zero(t, cut.Aside, "counted before the outbox is read")
 				cut, err = g.Cut(t.Context(), sale.ID)
 				require.NoError(t, err)
-				require.EqualValues(t, len(bad), cut.Aside)
+				require.EqualValues(t, len(bad)+1, cut.Aside)
 			case "sweeper":
 				got, err = swept(t, g, bucket(sale.ID))
 				require.NoError(t, err)
@@ -127,9 +129,10 @@ func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
 			}
 			require.ElementsMatch(t, want, ids)
 			require.EqualValues(t, len(bad), asides(t, g, "outbox"))
+			require.EqualValues(t, 1, asides(t, g, "keys"))
 			kept, err := do(t, g, "LLEN", g.asideKey(bucket(sale.ID))).AsInt64()
 			require.NoError(t, err)
-			require.EqualValues(t, len(bad), kept)
+			require.EqualValues(t, len(bad)+1, kept)
 			left, err := do(t, g, "XLEN", g.outboxKey(bucket(sale.ID))).AsInt64()
 			require.NoError(t, err)
 			require.EqualValues(t, len(want), left)
@@ -233,7 +236,8 @@ func TestAnEntryThatNobodyWaitsForIsPutAside(t *testing.T) {
 }
 
 // A hold that cannot be read stops neither those who ask with its buyer, nor the
-// outcomes of the others; each look at it is counted.
+// outcomes of the others. Whoever sees it first puts it aside, with one alarm; then its buyer
+// is not told that there never was a ticket.
 func TestADamagedHoldStopsNobody(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(hold string) string{
@@ -268,13 +272,26 @@ func TestADamagedHoldStopsNobody(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, p.Final)
 			}
-			_, err = g.Find(t.Context(), sale.ID, "bob", "")
-			require.ErrorIs(t, err, seckill.ErrNotFound)
-			require.NotErrorIs(t, err, seckill.ErrNoTicket, "the store knows")
+			for range 2 {
+				_, err = g.Find(t.Context(), sale.ID, "bob", "")
+				require.ErrorIs(t, err, seckill.ErrNotFound)
+				require.NotErrorIs(t, err, seckill.ErrNoTicket, "the store knows")
+			}
+			_, err = g.Holds(t.Context(), sale.ID, []string{"bob"})
+			require.NoError(t, err)
 			require.NoError(t, g.Release(t.Context(), seckill.Return{Sale: sale.ID, Epoch: sale.Epoch, Tickets: tickets}))
-			require.NotZero(t, asides(t, g, "holds"))
+			require.EqualValues(t, 1, asides(t, g, "holds"))
+			kept, err := do(t, g, "LLEN", g.asideKey(bucket(sale.ID))).AsInt64()
+			require.NoError(t, err)
+			require.EqualValues(t, 1, kept)
 			admit(t, g, sale.ID, "bob")
 			admit(t, g, sale.ID, "ann")
+			require.NoError(t, do(t, g, "HSET", holds, "dan", damage(hold)).Error())
+			admit(t, g, sale.ID, "dan") // over the damaged hold
+			require.EqualValues(t, 2, asides(t, g, "holds"))
+			kept, err = do(t, g, "LLEN", g.asideKey(bucket(sale.ID))).AsInt64()
+			require.NoError(t, err)
+			require.EqualValues(t, 2, kept)
 		})
 	}
 }
@@ -284,22 +301,22 @@ func TestLargeAdmissionNumbersAreExact(t *testing.T) {
 	t.Parallel()
 	g := freshGate(t, 100)
 	sale := onSale(t, g, 50)
-	require.NoError(t, do(t, g, "HSET", g.saleKey(sale.ID), "seq", strconv.FormatInt(seckill.MaxSeq-2, 10)).Error())
+	require.NoError(t, do(t, g, "HSET", g.saleKey(sale.ID), "seq", strconv.FormatInt(lastSeq-1, 10)).Error())
 	admit(t, g, sale.ID, "ann")
 	admit(t, g, sale.ID, "bob")
 	tickets, err := g.Unsent(t.Context(), 10)
 	require.NoError(t, err)
 	require.Len(t, tickets, 2)
-	require.EqualValues(t, seckill.MaxSeq-1, tickets[0].Seq)
-	require.EqualValues(t, seckill.MaxSeq, tickets[1].Seq)
+	require.EqualValues(t, int64(lastSeq), tickets[0].Seq)
+	require.EqualValues(t, int64(lastSeq+1), tickets[1].Seq)
 	require.NoError(t, g.Finish(t.Context(), []seckill.Outcome{{Ticket: tickets[0]}, {Ticket: tickets[1]}}))
 	cut, err := g.Cut(t.Context(), sale.ID)
 	require.NoError(t, err)
-	require.EqualValues(t, seckill.MaxSeq, cut.Seq)
+	require.EqualValues(t, int64(lastSeq+1), cut.Seq)
 	for _, field := range []string{"seq", "finished"} {
 		v, err := do(t, g, "HGET", g.saleKey(sale.ID), field).ToString()
 		require.NoError(t, err)
-		require.Equal(t, strconv.FormatInt(seckill.MaxSeq, 10), v)
+		require.Equal(t, strconv.FormatInt(lastSeq+1, 10), v)
 	}
 }
 

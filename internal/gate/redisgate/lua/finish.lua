@@ -6,11 +6,12 @@
 -- ARGV  1 the channel on which nodes hear of it; then for each ticket: buyer, ticket, quantity, and what
 --       became of it: "placed", "returns" (refused, its units come back here) or "void"
 --       (refused because the store had none: its units do not exist)
--- returns {"closed"} or {"ok", left, the buyers and their holds that cannot be read, which stay as they are}
+-- returns {"closed"}, {"damaged"} when a number of the sale's is none, or {"ok", left, the buyers and their holds that cannot be read, which stay as they are}
 local sale, holds, outbox, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local s = redis.call('HMGET', sale, 'open', 'finished', 'left')
-local open, was_finished, left = s[1], tonumber(s[2] or '0'), tonumber(s[3])
+local s = redis.call('HMGET', sale, 'open', 'finished', 'left', 'freed')
+local open, was_finished, left = s[1], count_read(s[2]), number_read(s[3])
 if open ~= '1' then return {'closed'} end
+if not (was_finished and left and count_read(s[4] or '0')) then return {'damaged'} end
 local buyers = {}
 for at = 2, #ARGV, 4 do buyers[#buyers + 1] = ARGV[at] end
 local held = redis.call('HMGET', holds, unpack(buyers))

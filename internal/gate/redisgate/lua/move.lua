@@ -5,11 +5,12 @@
 --
 -- KEYS  1 sale (hash)   2 moves (hash)
 -- ARGV  1 id   2 delta   3 epoch
--- returns {"closed"}, {"stale"} or {"applied" | "refused", left}
+-- returns {"closed"}, {"damaged"} when a number of the sale's is none, {"stale"} or {"applied" | "refused", left}
 local sale, moves, id, delta, epoch = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 local s = redis.call('HMGET', sale, 'open', 'left', 'epoch')
 local open, left, in_force = s[1], s[2], s[3]
 if open ~= '1' then return {'closed'} end
+if not (number_read(left) and count_read(in_force)) then return {'damaged'} end
 if in_force ~= epoch then return {'stale'} end
 local move = delta .. ':' .. id
 local decided = redis.call('HGET', moves, move)

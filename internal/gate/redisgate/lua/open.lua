@@ -8,8 +8,9 @@
 -- returns {"ok"}, {"newer"} when a newer epoch is in force, {"closed"} when another token shut it
 local sale, holds, released, moves, aside, notes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, id, epoch = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local s = redis.call('HMGET', sale, 'shut', 'epoch')
-local shut, in_force = s[1], tonumber(s[2] or '0')
+local stop = stopped(notes, id)
+local s = redis.call('HMGET', sale, 'shut', 'epoch', 'freed')
+local shut, in_force, freed = s[1], count_read(s[2]) or 0, count_read(s[3])
 if in_force >= epoch or shut ~= token then
   redis.call('UNLINK', aside)
   return {in_force >= epoch and 'newer' or 'closed'}
@@ -19,9 +20,10 @@ if redis.call('EXISTS', aside) == 1 then
   redis.call('RENAME', aside, holds)
   redis.call('PERSIST', holds)
 end
-redis.call('HDEL', sale, 'shut')
-redis.call('HINCRBY', sale, 'freed', 1)
+redis.call('HDEL', sale, 'shut', 'missing')
+-- What nodes remember goes by freed: it must not begin where it has been before.
+freed = (freed or tonumber(redis.call('TIME')[1])) + 1
+redis.call('HSET', sale, 'freed', whole(freed))
 redis.call('HSET', sale, 'open', 1, unpack(ARGV, 4))
-local stop = stopped(notes, id)
 if stop then redis.call('HSET', sale, stop, 1) end
 return {'ok'}

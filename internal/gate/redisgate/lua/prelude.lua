@@ -21,6 +21,18 @@ local function hold_write(state, ticket, quantity, seq, entry, seal)
   return '2' .. hold .. ',' .. seal
 end
 
+-- A number in a sale's hash is whole, and has no more digits than every language reads. Of
+-- anything else number_read returns nothing, and count_read of what is below 0 either: such a
+-- state is damaged, and decides nothing until it is rebuilt. readable in layout.go is the same.
+local function number_read(text)
+  local n = text and string.find(text, '^%-?%d+$') and tonumber(text)
+  if n and n <= MAX_SEQ and n >= -MAX_SEQ then return n end
+end
+local function count_read(text)
+  local n = number_read(text)
+  if n and n >= 0 then return n end
+end
+
 -- An outbox entry has the field t: ticket, sale, quantity, admission number, time (ms
 -- since 1970) and buyer; and s, the form and the seal, which Go writes and reads, and the
 -- version of the sale in force.

@@ -5,12 +5,15 @@
 --
 -- KEYS  1 sale (hash)   2 holds (hash)   3 released (set)   4 outbox (stream)
 -- ARGV  1 epoch; then for each ticket: ticket, buyer, quantity
--- returns {"closed"}, {"stale"} or {"ok", left, the buyers and their holds that cannot be read, which stay as they are}
+-- returns {"closed"}, {"damaged"} when a number of the sale's is none, {"stale"} or {"ok", left, the buyers and their holds that cannot be read, which stay as they are}
 local sale, holds, released, outbox, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
-local s = redis.call('HMGET', sale, 'open', 'epoch')
+local s = redis.call('HMGET', sale, 'open', 'epoch', 'left', 'freed')
 local open, in_force = s[1], s[2]
 if open ~= '1' then return {'closed'} end
+if not (count_read(in_force) and number_read(s[3]) and count_read(s[4] or '0')) then return {'damaged'} end
 if in_force ~= epoch then return {'stale'} end
+redis.call('XLEN', outbox) -- fails here, before anything is written, if a key is of another type
+redis.call('HLEN', holds)
 local returned, damaged = 0, {}
 for at = 2, #ARGV, 3 do
   local ticket, buyer, units = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])

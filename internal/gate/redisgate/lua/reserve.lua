@@ -8,7 +8,8 @@
 --       4 the time after which nobody waits for the answer: the buyers have been told
 --         that nothing is known, and may have been told since that there is no ticket
 --       then for each buyer: buyer, quantity, id for a new ticket, its form and seal
--- returns {"late"} when that time is over, {"closed"} when the state is missing or shut,
+-- returns {"late"} when that time is over, {"closed"} when the state is missing or shut or
+--         has hardly any admission numbers left, {"damaged"} when a number of it is none,
 --         or {"ok", limit per buyer, entries in the outbox, an answer for each, the buyers and
 --         their holds that cannot be read}. Such a hold counts as none, since the store lets
 --         nobody have two orders. An answer is the units left
@@ -23,10 +24,12 @@ if not now then
 end
 if now > latest then return {'late'} end
 local s = redis.call('HMGET', sale, 'open', 'opens', 'closes', 'paused', 'ended', 'limit', 'left', 'seq', 'version')
-local open, opens, closes, paused, ended = s[1], tonumber(s[2]), tonumber(s[3]), s[4] == '1', s[5] == '1'
-local limit, left, seq = tonumber(s[6]), tonumber(s[7]), tonumber(s[8])
-local version = ',' .. (s[9] or '0')
+local open, opens, closes, paused, ended = s[1], number_read(s[2]), number_read(s[3]), s[4] == '1', s[5] == '1'
+local limit, left, seq, in_force = count_read(s[6]), number_read(s[7]), count_read(s[8]), count_read(s[9])
 if open ~= '1' then return {'closed'} end
+if not (opens and closes and limit and left and seq and in_force) then return {'damaged'} end
+if seq > LAST_SEQ then return {'closed'} end
+local version = ',' .. whole(in_force)
 local waiting = redis.call('XLEN', outbox)
 
 -- The verdict of the sale itself, whoever asks: none while it admits.
