@@ -110,6 +110,7 @@ func (n *Node) settler() *settle.Settler {
 	if n.rabbit != nil {
 		s.Refused = n.rabbit.queue.Park
 	}
+	s.Resent = n.redis != nil // by the sweeper
 	return s
 }
 
@@ -147,6 +148,10 @@ func vouched(p *seckill.Progress, t *seckill.Ticket) bool {
 	return !p.Final && held.ID == t.ID && held.Quantity == t.Quantity && held.Seq == t.Seq && held.At.Sub(t.At).Abs() < sameMoment
 }
 
+// triedLife is how long it is remembered that a node has tried a dead letter: longer than all
+// nodes may be away between two tries.
+const triedLife = 7 * 24 * time.Hour
+
 // deadSettler settles dead letters, one at a time; nil with the embedded queue.
 func (n *Node) deadSettler() *settle.Settler {
 	if n.rabbit == nil {
@@ -154,6 +159,12 @@ func (n *Node) deadSettler() *settle.Settler {
 	}
 	s, dead := n.settler(), n.rabbit.queue.Dead()
 	s.Queue, s.Batch, s.Last = dead, 1, dead.Last
+	if n.redis != nil {
+		s.Tried = func(ctx context.Context, ticket string) (before bool, err error) {
+			first, err := n.redis.Once(ctx, "dead letter "+ticket, triedLife)
+			return !first, err
+		}
+	}
 	return s
 }
 

@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -154,6 +155,66 @@ func TestADamagedSaleStopsNoOther(t *testing.T) {
 		stop()
 		require.Len(t, s.acked, 12)
 		require.Equal(t, seckill.ReasonPoison, s.finished[last].Reason)
+	})
+}
+
+// That a ticket comes for the last time is believed only if it was noted that it was tried
+// before; while nobody can tell, nothing becomes of it. A store that fails meanwhile is no try.
+func TestWhatTheQueueSaysOfItsLastDeliveryIsNoProof(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(3)
+		s := newStage(all...)
+		s.store = calls(times(2, errDown))
+		away, noted := 3, map[string]bool{all[1].ID: true}
+		stop := s.run(t, func(v *Settler) {
+			v.Batch = 1
+			v.Last = func(ticket string) bool { return ticket != all[2].ID }
+			v.Tried = func(_ context.Context, ticket string) (bool, error) {
+				if away > 0 {
+					away--
+					return false, errDown
+				}
+				before := noted[ticket]
+				noted[ticket] = true
+				return before, nil
+			}
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stop()
+		require.Len(t, s.acked, 3)
+		assert.True(t, s.finished[all[0].ID].Placed(), "the count was made up")
+		assert.Equal(t, seckill.ReasonPoison, s.finished[all[1].ID].Reason)
+		assert.True(t, s.finished[all[2].ID].Placed())
+		assert.True(t, noted[all[2].ID])
+	})
+}
+
+// Where the gate sends tickets again, those of a damaged sale beyond what a settler keeps are
+// forgotten, and nobody else waits for them.
+func TestTooManyTicketsOfADamagedSaleStopNoOtherWhereTheyAreSentAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(300)
+		for i := range all {
+			all[i].Sale = seckill.SaleID(1 + i%3)
+		}
+		s := newStage(all...)
+		s.damaged = 1
+		stop := s.run(t, func(v *Settler) {
+			v.keeps, v.Resent, v.Batch = 50, true, 30
+			v.Damaged = func(err error) (seckill.SaleID, bool) { return s.damaged, errors.Is(err, errDamaged) }
+		})
+		synctest.Wait()
+		s.mu.Lock()
+		require.Len(t, s.finished, 200)
+		require.Len(t, s.acked, 300)
+		s.damaged = 0
+		s.mu.Unlock()
+		time.Sleep(lateEvery)
+		synctest.Wait()
+		stop()
+		require.Greater(t, len(s.finished), 200, "those that were kept")
+		require.LessOrEqual(t, len(s.finished), 250)
 	})
 }
 

@@ -55,8 +55,9 @@ const (
 	minPause = 20 * time.Millisecond
 	maxPause = 5 * time.Second
 	// lateEvery is how long a settler waits before it tries the tickets again whose sale
-	// could not be read, and lateMost how many of them it keeps, some 250 bytes each. With
-	// more it holds their batch, and so everybody's, until the row is mended.
+	// could not be read, and lateMost how many of them it keeps, some 250 bytes each. More
+	// are forgotten if they are sent again (Resent). Else it holds their batch, and so
+	// everybody's, until the row is mended.
 	lateEvery = 5 * time.Second
 	lateMost  = 100_000
 	// finishTime is how long a settler that stops may take for its last batches.
@@ -81,8 +82,15 @@ type Settler struct {
 	// ticket is genuine.
 	Genuine func(ctx context.Context, ticket *seckill.Ticket) bool
 	// Last reports that a ticket which came as the only one of its batch will not be
-	// delivered again. Then it is refused without another try. nil: never.
+	// delivered again. Then it is refused without another try, if it has been tried before.
+	// nil: never.
 	Last func(ticket string) bool
+	// Tried notes, so that it outlives the node, that a ticket which came as the only one of
+	// its batch is tried now, and tells whether that was noted before. What Last says may have
+	// been made up by somebody who can write to the queue. nil: what Last says is believed.
+	Tried func(ctx context.Context, ticket string) (before bool, err error)
+	// Resent says that the gate sends tickets again that have no outcome after a while.
+	Resent bool
 	// Refused hears of every ticket that was refused as poison, that no version of its
 	// sale would have admitted, or that was put aside, and why. It MUST NOT wait. nil:
 	// nobody.
@@ -196,15 +204,43 @@ func (s *Settler) receive(ctx, work context.Context, batches chan<- decided) {
 // settle has the store decide a batch, for as long as that takes.
 func (s *Settler) settle(work context.Context, tickets []seckill.Ticket, done func(settled bool) error, batches chan<- decided) {
 	var outcomes []seckill.Outcome
-	err := s.insist(work, "the store does not settle the batch", func() (err error) {
-		outcomes, err = s.decide(work, tickets)
+	var last bool
+	err := s.insist(work, "nobody can tell whether the ticket was tried before", func() (err error) {
+		last, err = s.last(work, tickets)
 		return err
 	})
+	if err == nil {
+		err = s.insist(work, "the store does not settle the batch", func() (err error) {
+			if last {
+				outcomes, err = s.refuse(work, tickets[0], errLast)
+			} else {
+				outcomes, err = s.decide(work, tickets)
+			}
+			return err
+		})
+	}
 	if err != nil {
 		s.stopped(len(tickets), done, err)
 		return
 	}
 	batches <- decided{outcomes, done}
+}
+
+// last tells whether the only ticket of a batch is to be refused untried. Where nobody can
+// tell whether it was tried before, that is an error only if it would be refused.
+func (s *Settler) last(ctx context.Context, tickets []seckill.Ticket) (bool, error) {
+	if len(tickets) != 1 || s.Last == nil {
+		return false, nil
+	}
+	last := s.Last(tickets[0].ID)
+	if s.Tried == nil {
+		return last, nil
+	}
+	before, err := s.Tried(ctx, tickets[0].ID)
+	if !last {
+		return false, nil
+	}
+	return before, err
 }
 
 // finish brings the outcomes of a batch to the gate, and then acknowledges it.
@@ -287,9 +323,6 @@ var errLast = errors.New("it was delivered again and again and never settled: pe
 // each half by itself, and so on: a single ticket that is still rejected is refused, and
 // the others are not harmed.
 func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]seckill.Outcome, error) {
-	if len(tickets) == 1 && s.Last != nil && s.Last(tickets[0].ID) {
-		return s.refuse(ctx, tickets[0], errLast)
-	}
 	crash.Here("5-before-store", true)
 	outcomes, err := s.Store.Settle(ctx, tickets)
 	if others, waits := s.wait(tickets, err); waits {
@@ -314,7 +347,8 @@ func (s *Settler) decide(ctx context.Context, tickets []seckill.Ticket) ([]secki
 }
 
 // wait keeps those of the tickets whose sale the store cannot read, and returns the others.
-// ok is false if the error is not about a sale, or if there are too many to keep.
+// If there are too many to keep, it forgets those that are sent again. ok is false if the
+// error is not about a sale, or if there are too many to keep and nobody sends them again.
 func (s *Settler) wait(tickets []seckill.Ticket, err error) (others []seckill.Ticket, ok bool) {
 	if err == nil || s.Damaged == nil {
 		return tickets, false
@@ -323,17 +357,19 @@ func (s *Settler) wait(tickets []seckill.Ticket, err error) (others []seckill.Ti
 	if !ok {
 		return tickets, false
 	}
-	if len(s.late)+len(tickets) > cmp.Or(s.keeps, lateMost) {
+	full := len(s.late)+len(tickets) > cmp.Or(s.keeps, lateMost)
+	if full && !s.Resent {
 		return tickets, false
 	}
 	for _, t := range tickets {
-		if t.Sale == sale {
-			s.late[t.ID] = t
-		} else {
+		switch {
+		case t.Sale != sale:
 			others = append(others, t)
+		case !full:
+			s.late[t.ID] = t
 		}
 	}
-	s.Log.Error("settle: the tickets of a sale wait, since its row in the store cannot be read", "sale", sale, "tickets", len(tickets)-len(others), "error", err)
+	s.Log.Error("settle: the tickets of a sale wait, since its row in the store cannot be read", "sale", sale, "tickets", len(tickets)-len(others), "sent_again", full, "error", err)
 	return others, len(others) < len(tickets)
 }
 

@@ -181,6 +181,9 @@ func (s *stage) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 	return nil
 }
 
+// tried are the dead letters that nodes have tried, as the gate remembers them.
+var tried sync.Map
+
 // settles runs a settler of dead letters as a node does.
 func settles(t *testing.T, q *node, s *stage) {
 	t.Helper()
@@ -188,6 +191,10 @@ func settles(t *testing.T, q *node, s *stage) {
 	settler := &settle.Settler{
 		Queue: dead, Store: s, Gate: s, Poison: func(err error) bool { return errors.Is(err, errPoison) }, Batch: 1,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Last: dead.Last, Refused: q.Park,
+		Tried: func(_ context.Context, ticket string) (bool, error) {
+			_, before := tried.LoadOrStore(ticket, true)
+			return before, nil
+		},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
@@ -321,6 +328,23 @@ func TestAGoodDeadLetterIsPlaced(t *testing.T) {
 	for _, o := range node.finished {
 		require.True(t, o.Placed())
 	}
+}
+
+// Somebody who can write there may send a copy of a ticket with a count of failed deliveries
+// that they have made up: it is placed, whatever the count says.
+func TestACountThatSomebodyMadeUpRefusesNobody(t *testing.T) {
+	t.Parallel()
+	s := rabbittest.Fresh(t)
+	ticket := queuetest.Some(1)[0]
+	q := connected(t, run(t, s, rabbit.DeadLetters))
+	body, err := encode(ticket)
+	require.NoError(t, err)
+	ch := rabbittest.Channel(t, s)
+	require.NoError(t, ch.Publish(rabbit.DeadExchange, rabbit.DeadQueue, true, false, amqp.Publishing{Body: body, Headers: amqp.Table{"x-delivery-count": int64(s.DeadLimit())}}))
+	node := stage{told: make(chan seckill.Outcome, 1)}
+	settles(t, q, &node)
+	require.True(t, (<-node.told).Placed())
+	require.Empty(t, node.refused)
 }
 
 // A dead letters' queue that an earlier version made keeps its limit: the node works
