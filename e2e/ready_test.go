@@ -2,16 +2,10 @@ package e2e
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	bigendian "encoding/binary"
-	"errors"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -207,9 +201,30 @@ func forgery(i int, sale string) (body string, ticket bool) {
 	message := func(quantity, seq, seal string) string {
 		return fmt.Sprintf(`{"id":%q,"sale":%q,"buyer":"forger %d","quantity":%s,"seq":%s,"at":%q%s}`, id, sale, i, quantity, seq, at, seal)
 	}
-	switch i % 6 {
-	case 5:
-		return message("1", "1", `,"seal":"`+everybodysSeal(id, sale, fmt.Sprint("forger ", i), at)+`"`), true
+	sealed := func(by *seckill.Seals, t seckill.Ticket) string {
+		number, err := seckill.ParseSaleID(sale)
+		if err != nil {
+			panic(err)
+		}
+		t.ID, t.Sale, t.Buyer, t.Quantity = id, number, fmt.Sprint("forger ", i), 1
+		if t.Seal = node.EverybodysSeal(t); by != nil {
+			t.Seal = by.Make(&t)
+		}
+		b, err := json.Marshal(t)
+		if err != nil {
+			panic(err)
+		}
+		return string(b)
+	}
+	switch i % 7 {
+	case 5: // with the key that is derived from an empty secret
+		return sealed(nil, seckill.Ticket{Seq: 1, At: time.Now().UTC()}), true
+	case 6: // the seal of what was asked for, which stands in every hold, without a number
+		seals, err := seckill.NewSeals(node.Secret)
+		if err != nil {
+			panic(err)
+		}
+		return sealed(seals, seckill.Ticket{At: time.UnixMilli(0).UTC()}), true
 	case 0:
 		return message("1", "9007199254740993000", ""), false // beyond what a double holds
 	case 1:
@@ -220,25 +235,4 @@ func forgery(i int, sale string) (body string, ticket bool) {
 		return message("1", "9007199254740991", `,"seal":"AAECAwQFBgcICQoLDA0ODw"`), true
 	}
 	return "{" + message("1", "1", ""), false // damaged
-}
-
-// everybodysSeal is the seal of a ticket of one unit with the number 1, made with the key that
-// is derived from an empty secret: who has set no previous one accepts none.
-func everybodysSeal(id, sale, buyer, at string) string {
-	key, err := hkdf.Key(sha256.New, nil, nil, "seckill ticket seal", sha256.Size)
-	if err != nil {
-		panic(err) // of a hash that does not exist
-	}
-	moment, err1 := time.Parse(time.RFC3339Nano, at)
-	number, err2 := strconv.ParseUint(sale, 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		panic(err)
-	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(id))
-	for _, n := range []uint64{number, 1, 1, uint64(moment.UnixMilli())} {
-		mac.Write(bigendian.BigEndian.AppendUint64(nil, n))
-	}
-	mac.Write([]byte(buyer))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }

@@ -19,11 +19,13 @@ import (
 )
 
 // A forger may write to RabbitMQ and to Redis and has not the secret. In one round it
-// writes 1,000 things that no gate has made, each of which must ring an alarm.
+// writes 1,000 things that no gate has made and damages what the gate has, and each of that
+// must ring an alarm.
 const (
 	forgedMessages = 400 // into the queue of tickets
 	forgedEntries  = 350 // into the outbox
 	forgedHolds    = 250 // of buyers who ask for a ticket then
+	forgedStates   = 5   // numbers of the sale, and keys of another type, one after the other
 	copied         = 100 // genuine messages, sent once more: a queue may do that itself, and no alarm rings
 
 	ticketQueue = "seckill.tickets"
@@ -36,6 +38,8 @@ const (
 	copyLimit  = 20 * time.Second // for so many genuine messages to come by
 )
 
+const keysAlarm = `seckill_aside_total{where="keys"}`
+
 // alarms are the counters that the forgeries must raise, by what was forged.
 var alarms = []struct {
 	what    string
@@ -46,6 +50,7 @@ var alarms = []struct {
 	{"messages", false, forgedMessages, []string{"seckill_settle_aside_total", "seckill_queue_unreadable_total"}},
 	{"entries of the outbox", true, forgedEntries, []string{`seckill_aside_total{where="outbox"}`}},
 	{"holds", false, forgedHolds, []string{`seckill_aside_total{where="holds"}`}},
+	{"keys and numbers", false, forgedStates, []string{keysAlarm}},
 }
 
 // forge is the fault of a round in which somebody forges. It returns when every forgery
@@ -87,19 +92,27 @@ func (r *round) forge(ctx context.Context, _ *plan, begun, ended func()) error {
 // alarmed is what the alarms have counted on both nodes.
 func (l *lane) alarmed(ctx context.Context) (all []int64, err error) {
 	for _, a := range alarms {
-		var sum int64
-		for _, n := range l.nodes {
-			for _, name := range a.metrics {
-				v, err := n.Metric(ctx, name)
-				if err != nil {
-					return nil, err
-				}
-				sum += int64(v)
-			}
+		sum, err := l.sum(ctx, a.metrics...)
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, sum)
 	}
 	return all, nil
+}
+
+// sum is that of metrics over both nodes.
+func (l *lane) sum(ctx context.Context, names ...string) (sum int64, err error) {
+	for _, n := range l.nodes {
+		for _, name := range names {
+			v, err := n.Metric(ctx, name)
+			if err != nil {
+				return 0, err
+			}
+			sum += int64(v)
+		}
+	}
+	return sum, nil
 }
 
 // counted waits until the alarms have counted every forgery.
@@ -165,9 +178,13 @@ func (r *round) forgeMessages(ctx context.Context, ch *amqp.Channel, genuine []s
 	if err := ch.Confirm(false); err != nil {
 		return err
 	}
+	seals, err := seckill.NewSeals(node.Secret)
+	if err != nil {
+		return err
+	}
 	var bodies []string
 	for i := range forgedMessages {
-		bodies = append(bodies, forgedMessage(i, genuine[i%len(genuine)]))
+		bodies = append(bodies, forgedMessage(i, genuine[i%len(genuine)], seals))
 	}
 	for _, t := range genuine {
 		b, err := json.Marshal(t)
@@ -193,8 +210,8 @@ func (r *round) forgeMessages(ctx context.Context, ch *amqp.Channel, genuine []s
 }
 
 // forgedMessage is the i-th message that no gate has made, from one that it has.
-func forgedMessage(i int, t seckill.Ticket) string {
-	switch i % 8 {
+func forgedMessage(i int, t seckill.Ticket, seals *seckill.Seals) string {
+	switch i % 10 {
 	case 0: // a new ticket, without a seal
 		t.ID, t.Buyer, t.Seal = seckill.NewTicketID(time.Now()), "forger", seckill.Seal{}
 	case 1: // a new ticket, with the seal of another
@@ -207,9 +224,15 @@ func forgedMessage(i int, t seckill.Ticket) string {
 		t.At = t.At.Add(-24 * time.Hour)
 	case 5: // far out of range
 		t.Seq = seckill.MaxSeq + 1000
+	case 8: // a new ticket, sealed with the key that is derived from an empty secret
+		t.ID, t.Version = seckill.NewTicketID(time.Now()), 0
+		t.Seal = node.EverybodysSeal(t)
+	case 9: // the seal of what was asked for, which stands in every hold, without a number
+		t.Seq, t.At, t.Version = 0, time.UnixMilli(0).UTC(), 0
+		t.Seal = seals.Make(&t)
 	}
 	b, _ := json.Marshal(t) // never fails
-	switch i % 8 {
+	switch i % 10 {
 	case 6: // cut
 		b = b[:len(b)/2]
 	case 7: // not JSON
@@ -253,6 +276,43 @@ func (r *round) forgeRedis(ctx context.Context, genuine []seckill.Ticket) error 
 		if got := v.Buy(ctx, r.url(i%nodes)); got.Status != 202 {
 			return fmt.Errorf("%v, whose hold was forged, is answered %v", v, got)
 		}
+	}
+	return r.damage(ctx, c, sale)
+}
+
+// damage puts text in the place of numbers, and another kind of key in the place of one, one
+// after the other: each time the sale is closed and rebuilt while people buy.
+func (r *round) damage(ctx context.Context, c rueidis.Client, sale seckill.SaleID) error {
+	tag := fmt.Sprintf("seckill:{%d}:", sale%buckets)
+	state, holds, stops := tag+"sale:"+sale.String(), tag+"holds:"+sale.String(), tag+"stops"
+	for _, command := range [forgedStates][]string{
+		{"HSET", state, "left", "x"}, {"HDEL", state, "finished"}, {"HSET", state, "seq", fmt.Sprint(int64(seckill.MaxSeq))}, {"SET", holds, "x"}, {"SET", stops, "x"},
+	} {
+		if err := r.rings(ctx, c, command); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rings does a command until the alarm has counted it: while the sale is rebuilt for another
+// reason, the rebuild mends it without a word.
+func (r *round) rings(ctx context.Context, c rueidis.Client, command []string) error {
+	ctx, cancel := context.WithTimeout(ctx, alarmLimit)
+	defer cancel()
+	before, err := r.sum(ctx, keysAlarm)
+	for now, looks := before, 0; err == nil && now == before; looks++ {
+		if looks%20 == 0 {
+			if err := c.Do(ctx, c.B().Arbitrary(command...).Build()).Error(); err != nil {
+				return err
+			}
+		}
+		if err = duty.Rest(ctx, alarmPause); err == nil {
+			now, err = r.sum(ctx, keysAlarm)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%v rings no alarm: %w", command, err)
 	}
 	return nil
 }

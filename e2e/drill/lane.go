@@ -176,7 +176,7 @@ func (l *lane) settled(ctx context.Context, forged bool) (findings []string) {
 	for i, log := range l.logs {
 		for line := range strings.Lines(log.String()) {
 			complains := strings.Contains(line, `"level":"ERROR"`) || !strings.HasPrefix(line, "{")
-			if complains && !(forged && (strings.Contains(line, "is put aside") || strings.Contains(line, "hold cannot be read"))) {
+			if complains && !(forged && strings.Contains(line, "is put aside")) {
 				findings = append(findings, fmt.Sprintf("node %d complains: %s", i, strings.TrimSpace(line)))
 			}
 		}
