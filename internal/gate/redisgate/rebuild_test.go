@@ -22,9 +22,12 @@ func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
 	ctx := t.Context()
 	sale := onSale(t, g, 5)
 	admin := administers(t, e)
-	rebuild := func() error {
+	shut := func() map[seckill.SaleID][]seckill.Ticket {
 		outbox, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
 		require.NoError(t, err)
+		return outbox
+	}
+	load := func(outbox map[seckill.SaleID][]seckill.Ticket) error {
 		sale.Epoch++
 		held := seckill.Ticket{ID: seckill.NewTicketID(time.Now()), Sale: sale.ID, Buyer: "ann", Quantity: 1, Seq: 1}
 		return g.Load(ctx, []seckill.Snapshot{{Sale: sale, Active: []seckill.Ticket{held}, Outbox: outbox[sale.ID]}})
@@ -39,14 +42,15 @@ func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
 		}
 		return all
 	}
+	outbox := shut()
 	may(t, admin, "-eval", "-evalsha")
-	require.Error(t, rebuild(), "it writes the holds aside, and does not come to the step that opens")
+	require.Error(t, load(outbox), "it writes the holds aside, and does not come to the step that opens")
 	aside := lives("*holds*:*:*")
 	require.Len(t, aside, 1)
 	require.Positive(t, aside[0])
 	require.LessOrEqual(t, aside[0], asideLife)
 	may(t, admin, "+eval", "+evalsha")
-	require.NoError(t, rebuild())
+	require.NoError(t, load(shut()))
 	require.Equal(t, []time.Duration{-time.Millisecond}, lives("*holds:1"), "the holds of an open sale stay")
 }
 
