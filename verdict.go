@@ -6,7 +6,8 @@ package seckill
 // Adding one means changing, in this order: the constants and names below; the rule in
 // Sale.Admit, its twin in internal/gate/redisgate/lua/reserve.lua, and lines for both in
 // internal/gate/gatetest/admission.txt; api/answer.go (status and body); api/openapi.json;
-// docs/http-api.md; and the storefront's words.
+// docs/http-api.md; the words of the storefront and of the console
+// (internal/web/console/words/*/pages.json).
 type Verdict uint8
 
 // The verdicts.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,8 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/stretchr/testify/require"
+
+	"seckill"
 )
 
 // document is the OpenAPI document and its router, read once.
@@ -135,6 +138,13 @@ func TestTheDocumentKnowsEveryCode(t *testing.T) {
 		ours = append(ours, code)
 	}
 	require.ElementsMatch(t, ours, documented)
+	buys := doc.Paths.Value("/api/sales/{sale}/ticket").Post.Responses
+	for _, v := range seckill.Verdicts()[1:] { // the first one is no problem
+		status := strconv.Itoa(kinds[v.String()].Status)
+		body, err := json.Marshal(buys.Value(status).Value)
+		require.NoError(t, err)
+		require.Contains(t, string(body), strconv.Quote(v.String()), "the buy route does not document %s", v)
+	}
 }
 
 func TestTheDocumentIsServed(t *testing.T) {

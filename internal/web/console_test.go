@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"seckill"
 )
 
 func TestConsoleRoutes(t *testing.T) {
@@ -47,6 +49,9 @@ func TestTheConsolesWordsAreCompleteInBothLanguages(t *testing.T) {
 		require.NotEmpty(t, other, key)
 	}
 	require.Len(t, en, len(zh), "words that are not in Chinese")
+	for _, v := range seckill.Verdicts() {
+		require.NotEmpty(t, en["verdict."+v.String()], "no words for the verdict %s", v)
+	}
 	// Every button can be pressed, asks in words what it does, and tells what was done.
 	acts := regexp.MustCompile(`(?:of|simple)\('(\w+)'|name: '(\w+)', ask|name: go \? '(\w+)' : '(\w+)'`)
 	named := 0
