@@ -7,11 +7,11 @@ import (
 
 // Request is a buyer who asks for units of a sale, and what the gate knows at that moment.
 type Request struct {
-	Quantity int       // units wanted
-	Held     int       // units of the buyer's active ticket in this sale, 0: none
-	Now      time.Time // by the gate's clock
-	Left     int64     // units at the gate; below 0 while units that were sold already are on their way to it
-	Room     bool      // the outbox takes another ticket
+	Quantity    int       // units wanted
+	Held        int       // units of the buyer's active ticket in this sale, 0: none
+	Now         time.Time // by the gate's clock
+	Left        int64     // units at the gate; below 0 while units that were sold already are on their way to it
+	OutboxTakes bool      // the outbox takes another ticket
 }
 
 // Repeat reports whether the buyer asks for the ticket that it has.
@@ -42,7 +42,7 @@ func (s *Sale) Admit(r *Request) (Verdict, error) {
 		return Limit, nil
 	case r.Left < int64(r.Quantity):
 		return SoldOut, nil
-	case !r.Room:
+	case !r.OutboxTakes:
 		return Busy, nil
 	}
 	return Queued, nil

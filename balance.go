@@ -43,7 +43,7 @@ type Balance struct {
 	Sale    SaleID    `json:"sale"`
 	OK      *bool     `json:"ok"`                 // nothing is broken, as of At; nil: not counted yet
 	At      time.Time `json:"at,omitzero"`        // of the last count, by the gate's clock
-	Walked  time.Time `json:"walked_at,omitzero"` // since when each active order has been held against the gate; zero: not all have been
+	Walked  time.Time `json:"walked_at,omitzero"` // since when each active order has been compared with the gate; zero: not all have been
 	Partial bool      `json:"partial,omitempty"`  // something was left out, as Says says
 	Says    string    `json:"says,omitempty"`     // why there is no newer count, or no whole one
 	*Sums             // nil: not counted yet
@@ -117,7 +117,7 @@ type Fate struct {
 	Returning bool // its units are on their way back
 }
 
-// Weigh holds a cut of the gate against the sums of the store that were read after it, as
+// Weigh compares a cut of the gate with the sums of the store that were read after it, as
 // Examine does ticket by ticket. steady says that nothing was moved between the two: no
 // units came back, no stock moved, no rebuild began. Then the units add up although the
 // sale goes on: what was admitted before the cut is pending or settled. whole says that the
@@ -171,7 +171,7 @@ func Mismatch(order Ticket, h Hold, held bool) (b Breach, ok bool) {
 }
 
 // Mislaid is what is wrong with a ticket that the gate holds as pending or placed, by what
-// the store says of it; ok is false if nothing is. waits tells whether the ticket is in
+// the store says of it; ok is false if nothing is. waits reports whether the ticket is in
 // the outbox.
 func Mislaid(h Hold, f Fate, known, waits bool) (b Breach, ok bool) {
 	b.Ticket, b.Buyer = h.ID, h.Buyer

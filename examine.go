@@ -89,7 +89,7 @@ func unexplained(money []Money) (all []Breach) {
 	return all
 }
 
-// Examine holds a gate and the store against each other, ticket by ticket: it is the rule of
+// Examine compares a gate with the store, ticket by ticket: it is the rule of
 // the audit. Weights.Weigh does it by sums, and shares its inequalities (where).
 // cut was taken before v, and v.Outcomes holds those of the cut's outbox. atRest says
 // that nothing was on its way and that the gate did not change from before v until

@@ -144,7 +144,7 @@ type Sale struct {
 	Retired bool `json:"-"`
 }
 
-// Window tells whether the sale admits buyers at the gate's time now: Queued if
+// Window reports whether the sale admits buyers at the gate's time now: Queued if
 // so, else the verdict that says why not. It is the part of Admit that does not depend
 // on the buyer.
 func (s *Sale) Window(now time.Time) Verdict {

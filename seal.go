@@ -95,7 +95,7 @@ func (s *Seals) Make(t *Ticket) Seal {
 	return seal(s.keys[0], t)
 }
 
-// Genuine tells whether the ticket carries a seal of all of its fields, made with one of
+// Genuine reports whether the ticket carries a seal of all of its fields, made with one of
 // the keys. A ticket without an admission number is not genuine: its seal says no more than
 // that somebody asked, and stands in every hold for all who read the gate's Redis.
 func (s *Seals) Genuine(t *Ticket) bool {
@@ -124,7 +124,7 @@ func (s *Seals) Asked(t Ticket) bool {
 func seal(k *sealKey, t *Ticket) (s Seal) {
 	d := k.Take()
 	defer k.Put(d)
-	b := d.Room[:0]
+	b := d.Buf[:0]
 	if t.Version != 0 {
 		b = append(b, 3)
 	}

@@ -15,7 +15,7 @@ import (
 	"seckill/internal/stack"
 )
 
-// ofMoney tells whether a moment is one that payments come to, not the crowd.
+// ofMoney reports whether a moment is one that payments come to, not the crowd.
 func ofMoney(moment string) bool { return moment >= "13-" && len(moment) > 2 && moment[2] == '-' }
 
 // dieAtMoney kills a node at a moment of somebody's money. After the restart the

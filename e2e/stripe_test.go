@@ -25,7 +25,7 @@ import (
 	"seckill/e2e/node"
 )
 
-// ofStripe tells whether a moment is one that only a provider comes to whose payments can be
+// ofStripe reports whether a moment is one that only a provider comes to whose payments can be
 // ended.
 func ofStripe(moment string) bool { return moment == "13-before-closed" }
 

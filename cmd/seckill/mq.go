@@ -91,7 +91,7 @@ const (
 	plain = "\x1b[0m"
 )
 
-// colourful tells whether to paint: on a terminal, unless NO_COLOR says anything.
+// colourful reports whether to paint: on a terminal, unless NO_COLOR says anything.
 func colourful(terminal bool, noColor string) bool { return terminal && noColor == "" }
 
 func showExhibits(exhibits []rabbit.Exhibit, colour bool) string {

@@ -204,7 +204,7 @@ func await[V any](b *Tab, what, function string, args ...any) (v V) {
 }
 
 // Remember keeps every text that an element has from now on, as long as the page is open:
-// was(selector, text) tells whether it had that one.
+// was(selector, text) reports whether it had that one.
 func (b *Tab) Remember(selector string) {
 	b.t.Helper()
 	await[bool](b, "to watch "+selector, fmt.Sprintf(`(selector) => {

@@ -191,7 +191,7 @@ func (c *Crowd) buyWhatIsLeft(ctx context.Context, b *buyer) error {
 	}
 }
 
-// checkAll holds the logs against what the node says at rest.
+// checkAll compares the logs with what the node says at rest.
 func (c *Crowd) checkAll(ctx context.Context) error {
 	active := map[*sale]int64{}
 	for _, b := range c.buyers {
@@ -281,7 +281,7 @@ func (c *Crowd) check(ctx context.Context, b *buyer) error {
 	return nil
 }
 
-// checkWindows holds the times of admission against those at which the sale was
+// checkWindows compares the times of admission with those at which the sale was
 // paused: it is somewhere between the request and its answer. A ticket's id has the
 // time at which a node made it, which may have waited for the gate.
 func (c *Crowd) checkWindows() {

@@ -80,7 +80,7 @@ func (c *Crowd) mayHear(b *buyer) bool {
 	return c.defends(b.sale) && (b.barred || most >= defences.TriesPerBuyer)
 }
 
-// checkAdmitted holds a ticket that the buyer was given against what the sale asks.
+// checkAdmitted compares a ticket that the buyer was given with what the sale asks.
 func (c *Crowd) checkAdmitted(b *buyer, t *ticket) {
 	if !c.defends(b.sale) || b.id == c.buyerID(nAllowed) || t.asked.IsZero() {
 		return

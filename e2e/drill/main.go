@@ -11,7 +11,7 @@
 // (faults.go). The third lets each engine hang, be slow and be full, while visitors ask
 // every route of a page with a bound on the time (routes.go). In all, a crowd of buyers and an administrator (package crowd) works
 // on new sales meanwhile; then everything stays up, the crowd drives what it began
-// to its end, and its log is held against the nodes.
+// to its end, and its log is compared with the nodes.
 //
 // The seed decides who buys what and what breaks when; the machine decides what the
 // nodes are doing at that moment, so a seed is a scenario and not a replay.

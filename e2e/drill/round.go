@@ -240,7 +240,7 @@ func (r *round) admittedSince(t time.Time) bool {
 	return !slices.Contains(yes[:], false)
 }
 
-// judge holds the visits against what is promised while a part is away.
+// judge compares the visits with what is promised while a part is away.
 func (r *round) judge(res *result) {
 	res.visits = len(r.visits)
 	most := lossTime

@@ -250,7 +250,7 @@ type told struct {
 	refused int // 503
 }
 
-// judge holds the answers against what is promised.
+// judge compares the answers with what is promised.
 func (q *inquiry) judge(p *plan, begun, ended time.Time) (all map[string]told, findings []string) {
 	all = map[string]told{}
 	for _, a := range q.answers {

@@ -196,7 +196,7 @@ func (n *Node) Log() string {
 // Done is closed when the process has ended.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
-// IsReady tells whether the node has been ready.
+// IsReady reports whether the node has been ready.
 func (n *Node) IsReady() bool {
 	select {
 	case <-n.ready:
@@ -206,7 +206,7 @@ func (n *Node) IsReady() bool {
 	}
 }
 
-// Killed tells whether an ended process was killed, rather than exited.
+// Killed reports whether an ended process was killed, rather than exited.
 func (n *Node) Killed() bool {
 	<-n.done
 	status, ok := n.cmd.ProcessState.Sys().(syscall.WaitStatus)

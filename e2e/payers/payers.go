@@ -3,7 +3,7 @@
 // reorders, loses and delays what it tells, lies, and gives back unasked (lies.go), its
 // receiver of webhooks, and an administrator who gives back whole orders and parts.
 //
-// The shop keeps its own books. Finish holds them against those of the node.
+// The shop keeps its own books. Finish compares them with those of the node.
 package payers
 
 import (
@@ -350,7 +350,7 @@ func (p *Payers) live(ctx context.Context) {
 	}
 }
 
-// Finish waits until nothing is due any more, and holds the shop's books against the
+// Finish waits until nothing is due any more, and compares the shop's books with the
 // node's. What it finds is empty when every cent is explained.
 func (p *Payers) Finish(ctx context.Context) (found []string) {
 	bad := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }

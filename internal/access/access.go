@@ -161,9 +161,9 @@ type Nodes interface {
 	// Once MUST return true for the first caller with that name within ttl, and for no
 	// other one on any node.
 	Once(ctx context.Context, name string, ttl time.Duration) (first bool, err error)
-	// Hold MUST make whoever has that name wait on all other nodes for so long, if wait is not
+	// Delay MUST make whoever has that name wait on all other nodes for so long, if wait is not
 	// 0, and return for how long another node makes them wait.
-	Hold(ctx context.Context, name string, wait time.Duration) (left time.Duration, err error)
+	Delay(ctx context.Context, name string, wait time.Duration) (left time.Duration, err error)
 	// Distinct MUST add the member, unless it is empty, to those of that name, and return
 	// about how many different ones there are. They may be forgotten when ttl has passed
 	// since the last one.
@@ -242,13 +242,13 @@ func (k key) sum(b []byte, parts ...[]byte) []byte {
 	return b
 }
 
-// sum returns the MAC of the parts, until the desk is used again.
-func sum(d *seckill.Desk[[]byte], parts [][]byte) []byte {
-	d.Room = d.Room[:0]
+// sum returns the MAC of the parts, until the scratch is used again.
+func sum(d *seckill.Scratch[[]byte], parts [][]byte) []byte {
+	d.Buf = d.Buf[:0]
 	for _, p := range parts {
-		d.Room = append(d.Room, p...)
+		d.Buf = append(d.Buf, p...)
 	}
-	return d.Sum(d.Room)
+	return d.Sum(d.Buf)
 }
 
 // signed reports whether any of the keys has made the MAC.

@@ -158,7 +158,7 @@ func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string
 	}
 	err := g.solved(ctx, kind, about, who, s)
 	switch {
-	case errors.Is(err, ErrWrong) && !errors.Is(err, errStale):
+	case errors.Is(err, ErrWrong) && !errors.Is(err, errNoGuess):
 		g.scores.failed(who, now)
 		g.wrong(ctx, who, now)
 	default: // the solution was right, or it was refused for another reason (too late, sent twice): it does not count as a wrong guess
@@ -170,9 +170,9 @@ func (g *Guard) Solved(ctx context.Context, kind seckill.Challenge, about string
 	return err
 }
 
-// errStale is a challenge that is over, used, somebody else's or none of ours: nothing
+// errNoGuess is a challenge that is over, used, somebody else's or none of ours: nothing
 // that says that the answer was wrong. An answer may have been lost and sent again.
-var errStale = fmt.Errorf("%w", ErrWrong)
+var errNoGuess = fmt.Errorf("%w", ErrWrong)
 
 func (g *Guard) solved(ctx context.Context, kind seckill.Challenge, about string, who Asker, s Solution) error {
 	read := s.Formula != "" && s.Answer != ""
@@ -202,37 +202,37 @@ func (g *Guard) worked(ctx context.Context, about, payload string) error {
 	raw, err := base64.StdEncoding.DecodeString(payload)
 	var p altcha.Payload
 	if err != nil || json.Unmarshal(raw, &p) != nil || p.Algorithm != string(altcha.SHA256) {
-		return errStale
+		return errNoGuess
 	}
 	params := altcha.ExtractParams(p)
 	expires, err := strconv.ParseInt(params.Get("expires"), 10, 64)
 	if err != nil || !g.Now().Before(time.Unix(expires, 0).Add(leeway)) {
-		return errStale
+		return errNoGuess
 	}
 	for _, k := range g.work {
 		if ok, err := altcha.VerifySolutionSafe(p, k.text(), false); err == nil && ok {
 			if params.Get("about") != k.subject(about) {
-				return errStale
+				return errNoGuess
 			}
 			return g.first(ctx, "work "+p.Challenge, time.Unix(expires, 0))
 		}
 	}
-	return errStale
+	return errNoGuess
 }
 
 // calculated checks the answer of a formula.
 func (g *Guard) calculated(ctx context.Context, about, name, answer string) error {
 	b, err := strict.DecodeString(name)
 	if err != nil || len(b) != formulaSize || len(answer) > 16 {
-		return errStale
+		return errNoGuess
 	}
 	head, ours, mac := b[:formulaHead], b[formulaHead:formulaHead+macSize], b[formulaHead+macSize:]
 	if !g.answers.signed(ours, head, []byte(about)) {
-		return errStale
+		return errNoGuess
 	}
 	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(b[nonceSize:])))
 	if !g.Now().Before(expires.Add(leeway)) {
-		return errStale
+		return errNoGuess
 	}
 	// Used up before it is looked at: a formula is answered once, or all its answers could be tried.
 	if err := g.first(ctx, "formula "+base64.RawURLEncoding.EncodeToString(b[:nonceSize]), expires); err != nil {
@@ -251,7 +251,7 @@ func (g *Guard) first(ctx context.Context, name string, expires time.Time) error
 		return fmt.Errorf("access: whether a challenge is used: %w", err)
 	}
 	if !first {
-		return errStale
+		return errNoGuess
 	}
 	return nil
 }

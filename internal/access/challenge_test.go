@@ -198,7 +198,7 @@ func (gone) Once(context.Context, string, time.Duration) (bool, error) {
 	return false, seckill.ErrUnavailable
 }
 
-func (gone) Hold(context.Context, string, time.Duration) (time.Duration, error) {
+func (gone) Delay(context.Context, string, time.Duration) (time.Duration, error) {
 	return 0, seckill.ErrUnavailable
 }
 

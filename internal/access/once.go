@@ -46,8 +46,8 @@ func (m *memory) Once(_ context.Context, name string, ttl time.Duration) (bool, 
 	return true, nil
 }
 
-// Hold implements Nodes: the scores of this node know who waits.
-func (m *memory) Hold(context.Context, string, time.Duration) (time.Duration, error) { return 0, nil }
+// Delay implements Nodes: the scores of this node know who waits.
+func (m *memory) Delay(context.Context, string, time.Duration) (time.Duration, error) { return 0, nil }
 
 // Distinct implements Nodes: what other nodes have seen is nothing.
 func (m *memory) Distinct(context.Context, string, string, time.Duration) (int, error) { return 0, nil }

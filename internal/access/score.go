@@ -283,7 +283,7 @@ func (g *Guard) wait(ctx context.Context, who Asker, now time.Time) time.Duratio
 		return wait
 	}
 	name, _ := guesser(who)
-	wait, err := g.Nodes.Hold(ctx, name, 0)
+	wait, err := g.Nodes.Delay(ctx, name, 0)
 	if err != nil {
 		return 0 // this node's own wait must do
 	}
@@ -298,7 +298,7 @@ func (g *Guard) wrong(ctx context.Context, who Asker, now time.Time) {
 	g.scores.wrongs(who, n, now)
 	// What this node waits for may be an answer that is still looked at, and may be right.
 	if wait := waitAfter(float32(n), free); wait > 0 {
-		g.Nodes.Hold(ctx, name, wait) // where nobody can tell the others, this node's wait must do
+		g.Nodes.Delay(ctx, name, wait) // where nobody can tell the others, this node's wait must do
 	}
 }
 

@@ -282,7 +282,7 @@ func newTogether() *together {
 	return &together{memory: *newMemory(), members: map[string]map[string]bool{}, held: map[string]time.Time{}}
 }
 
-func (m *together) Hold(_ context.Context, name string, wait time.Duration) (time.Duration, error) {
+func (m *together) Delay(_ context.Context, name string, wait time.Duration) (time.Duration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if wait > 0 {

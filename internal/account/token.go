@@ -229,16 +229,16 @@ func (v *Verifier) parse(token string, s *secret) (claims, error) {
 		_, err := v.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.key, nil })
 		return c, err
 	}
-	desk := s.mac.Take()
-	defer s.mac.Put(desk)
-	d := &desk.Room
+	scratch := s.mac.Take()
+	defer s.mac.Put(scratch)
+	d := &scratch.Buf
 	d.token = append(d.token[:0], token...)
 	signed := len(token) - len(signature) - 1
 	var err error
 	if d.given, err = base64.RawURLEncoding.AppendDecode(d.given[:0], d.token[signed+1:]); err != nil {
 		return claims{}, err
 	}
-	if !hmac.Equal(d.given, desk.Sum(d.token[:signed])) {
+	if !hmac.Equal(d.given, scratch.Sum(d.token[:signed])) {
 		return claims{}, jwt.ErrTokenSignatureInvalid
 	}
 	if d.claim, err = base64.RawURLEncoding.AppendDecode(d.claim[:0], d.token[signed-len(body):signed]); err != nil {

@@ -227,7 +227,7 @@ func retryAfter(err error) string {
 // seldom lets one line a second through: an outage meets every request.
 type seldom struct{ last, unsaid atomic.Int64 }
 
-// next tells whether to say it now, and how often it was not said since.
+// next reports whether to say it now, and how often it was not said since.
 func (s *seldom) next(now time.Time) (unsaid int64, ok bool) {
 	last := s.last.Load()
 	if now.UnixNano()-last < int64(time.Second) || !s.last.CompareAndSwap(last, now.UnixNano()) {

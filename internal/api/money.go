@@ -406,7 +406,7 @@ func (a *API) books(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// differences holds the provider's statement against the books.
+// differences compares the provider's statement with the books.
 func (a *API) differences(w http.ResponseWriter, r *request) error {
 	from, to, _, err := r.period()
 	if err != nil {

@@ -42,7 +42,7 @@ var document = sync.OnceValues(func() (*openapi3.T, routers.Router) {
 	return doc, router
 })
 
-// conforms holds a request and its answer against the document: the answer
+// conforms compares a request and its answer with the document: the answer
 // always, the request when it was accepted.
 func conforms(t testing.TB, c call, a *answer) {
 	t.Helper()

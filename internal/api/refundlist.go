@@ -42,7 +42,7 @@ func (a *API) listRefunds(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, newList(all, limit, func(f seckill.Refund) string { return fmt.Sprintf("%d_%s", f.MadeAt.UnixMilli(), f.ID) }))
 }
 
-// validRefundID tells whether s can be the id of a refund: ours, an administrator's, or, of one
+// validRefundID reports whether s can be the id of a refund: ours, an administrator's, or, of one
 // that was told without its payment, its event.
 func validRefundID(s string) bool {
 	return s != "" && len(s) <= seckill.MaxReference && seckill.Printable(s)

@@ -110,7 +110,7 @@ func newRooms(c Config, m *room.Metrics) rooms {
 	}
 }
 
-// of is the room of a request; buying tells whether it is a purchase.
+// of is the room of a request; buying reports whether it is a purchase.
 func (r *rooms) of(q *http.Request, buying bool) *room.Room {
 	path := q.URL.Path
 	rest, api := strings.CutPrefix(path, "/api/")

@@ -319,7 +319,7 @@ func (c call) request() *http.Request {
 	return r
 }
 
-// do sends a request and holds it and its answer against the OpenAPI document.
+// do sends a request and compares it and its answer with the OpenAPI document.
 func (s *system) do(c call) *answer {
 	s.t.Helper()
 	w := s.raw(c)

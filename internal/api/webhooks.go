@@ -54,7 +54,7 @@ func (a *API) listDeliveries(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, newList(some(all), limit, func(d seckill.Delivery) string { return d.Event }))
 }
 
-// eventID tells whether s can be the id of an event.
+// eventID reports whether s can be the id of an event.
 func eventID(s string) bool { return s != "" && len(s) <= 32 && seckill.Printable(s) }
 
 // replay sends a receiver again what it had, or what had been given up for it, and starts

@@ -180,7 +180,7 @@ const (
 	strangersTime = 2 * time.Second // for asking the store
 )
 
-// strangers tells whether other nodes have a secret that is not known here, so that what they
+// strangers reports whether other nodes have a secret that is not known here, so that what they
 // have sealed looks forged. All who want to know it share one question, and each waits for the
 // answer as long as they like.
 type strangers struct {
@@ -215,9 +215,9 @@ func (s *strangers) there(ctx context.Context) (bool, error) {
 	}
 }
 
-// room is how many tickets the sweeper may put into the queue. While the queue holds more than
+// capacity is how many tickets the sweeper may put into the queue. While the queue holds more than
 // a batch, tickets are late and not lost, so nothing needs to be sent again.
-func (n *Node) room(context.Context) (int, error) {
+func (n *Node) capacity(context.Context) (int, error) {
 	limit := n.config.Limits.Queue
 	if !n.config.Queue.embedded() {
 		limit = n.config.RabbitMQ.MaxLength

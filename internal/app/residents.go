@@ -62,7 +62,7 @@ func (n *Node) residents() []resident {
 			run: (&duty.Trimmer{Leases: n.store, What: "lists of buyers and tries of old sales", Keep: n.config.Limits.Retention, Trim: n.store.TrimAccess, Log: n.log}).Run},
 		{name: "relay", role: RoleRelay, run: (&gate.Relay{Outbox: n.gate, Queue: n.queue, Log: n.log}).Run},
 		{name: "sweeper of the outbox", role: RoleRelay, needs: "--gate redis", present: redis, exclusive: "all",
-			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Room: n.room, Log: n.log}).Run},
+			run: (&redisgate.Sweeper{Gate: n.redis, Queue: n.queue, Capacity: n.capacity, Log: n.log}).Run},
 		{name: "settler", role: RoleSettle, stored: true, run: n.settler().Run},
 		{name: "settler of dead letters", role: RoleSettle, needs: "--queue amqp", present: rabbit, stored: true, run: n.deadSettler().Run},
 		{name: "announcer of events", role: RoleRelay, needs: "--queue amqp and rabbitmq.events", present: rabbit && n.config.RabbitMQ.Events, stored: true, exclusive: "all", run: n.announcer().Run},
@@ -117,7 +117,7 @@ func (n *Node) settler() *settle.Settler {
 // vouchTime is how long the gate may take to say whether it knows a ticket.
 const vouchTime = 3 * time.Second
 
-// genuine tells whether a gate admitted the ticket: its seal is valid, or the gate has the
+// genuine reports whether a gate admitted the ticket: its seal is valid, or the gate has the
 // same ticket pending (0.1.0 sent it, or a node with the next secret). While the gate is
 // away the answer is no; genuine tickets come again from the outbox.
 func (n *Node) genuine(ctx context.Context, t *seckill.Ticket) bool {
@@ -137,7 +137,7 @@ func (n *Node) genuine(ctx context.Context, t *seckill.Ticket) bool {
 // sameMoment is how far apart Redis' two readings of its clock may be when it admits.
 const sameMoment = 50 * time.Millisecond
 
-// vouched tells whether a pending ticket that the gate holds is the one of a message in
+// vouched reports whether a pending ticket that the gate holds is the one of a message in
 // everything that its outcome depends on, the time of admission included: somebody who
 // has seen a message could send it again with another time, and so have it refused.
 func vouched(p *seckill.Progress, t *seckill.Ticket) bool {

@@ -28,7 +28,7 @@ type Lease struct {
 	holder string    // who has it when we have not
 }
 
-// Held tells whether this node holds the lease, and asks for it when it is time to: the
+// Held reports whether this node holds the lease, and asks for it when it is time to: the
 // holder when a third of Life is over, others every Standby.
 func (l *Lease) Held(ctx context.Context) (bool, error) {
 	now := time.Now()

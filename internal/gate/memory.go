@@ -176,7 +176,7 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 	now := m.now()
 	a.Left = max(0, s.left)
 	held := s.holds[buyer]
-	r := seckill.Request{Quantity: quantity, Held: held.units(), Now: now, Left: s.left, Room: m.pending.Load() < m.limit}
+	r := seckill.Request{Quantity: quantity, Held: held.units(), Now: now, Left: s.left, OutboxTakes: m.pending.Load() < m.limit}
 	if a.Verdict, err = s.sale.Admit(&r); err != nil || a.Verdict != seckill.Queued {
 		return a, nil, err
 	}

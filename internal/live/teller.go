@@ -39,7 +39,7 @@ type Source interface {
 	States(ctx context.Context, ids []seckill.SaleID) (map[seckill.SaleID]seckill.GateState, error)
 	// Balances are those that this node has counted. It MUST NOT wait.
 	Balances() map[seckill.SaleID]seckill.Balance
-	// Listeners tells whether the node takes tickets from a shared queue; nil: it has none.
+	// Listeners reports whether the node takes tickets from a shared queue; nil: it has none.
 	Listeners() *bool
 }
 

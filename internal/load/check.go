@@ -30,7 +30,7 @@ const (
 	ruleActive       = "active orders"
 )
 
-// check holds the log of the run against the servers and makes the report.
+// check compares the log of the run with the servers and makes the report.
 // after is the audit at rest, nil without an admin token.
 func (r *run) check(ctx context.Context, after *seckill.Report) (*Report, error) {
 	// From here on an unpaid order of this run may have expired, and its units
@@ -256,7 +256,7 @@ func (r *run) checkOwnerOnly(ctx context.Context, cl *caller, b *buyer) {
 	}
 }
 
-// checkSale holds the units placed in this run against the sale and the audit.
+// checkSale compares the units placed in this run with the sale and the audit.
 func (r *run) checkSale(after *seckill.Report, units int64, expiry bool, checked func(rule, detail string, args ...any), skipped func(rule, why string)) {
 	total := r.sale.Total
 	if after != nil {

@@ -392,7 +392,7 @@ func TestReportPageStandsAlone(t *testing.T) {
 	}
 }
 
-// Their processor time is read from the operations listeners, and held against
+// Their processor time is read from the operations listeners, and compared with
 // the load's own.
 func TestEffortOfBothSides(t *testing.T) {
 	t.Parallel()

@@ -125,7 +125,7 @@ type Difference struct {
 	Theirs    *seckill.Booking `json:"theirs,omitempty"`
 }
 
-// Differences holds the provider's statement from from until before to against our
+// Differences compares the provider's statement from from until before to with our
 // books, line by line. A line that the two date differently is no difference.
 func (p *Payments) Differences(ctx context.Context, from, to time.Time) ([]Difference, error) {
 	theirs, err := p.Provider.Statement(ctx, from, to)

@@ -96,7 +96,7 @@ func (p *Payments) Takes(field string, amount int64, currency string) error {
 
 // Shared is a provider whose account may have payments of others.
 type Shared interface {
-	// Ours tells whether a payment was started here.
+	// Ours reports whether a payment was started here.
 	Ours(ctx context.Context, reference string) (bool, error)
 }
 
@@ -267,7 +267,7 @@ func (p *Payments) Pay(ctx context.Context, id, buyer string) (seckill.Order, *s
 	return o, c, err
 }
 
-// over tells whether a checkout has ended by itself.
+// over reports whether a checkout has ended by itself.
 func (p *Payments) over(c seckill.Checkout) bool {
 	l, ok := p.Provider.(Lasting)
 	if !ok {

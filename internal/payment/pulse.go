@@ -13,7 +13,7 @@ const (
 	skewWarn   = time.Second
 )
 
-// Pulse runs on every node and holds its clock against the store's. A node that takes
+// Pulse runs on every node and compares its clock with the store's. A node that takes
 // payments also tells the store that buyers can pay, so that an outage is noticed and given
 // back.
 type Pulse struct {

@@ -137,7 +137,7 @@ func (s *Stripe) Start(ctx context.Context, o seckill.Order, checkout string) (u
 	return v.URL, v.ID, nil
 }
 
-// keptError tells whether Stripe keeps an error as the answer of its idempotency key, for
+// keptError reports whether Stripe keeps an error as the answer of its idempotency key, for
 // a day at least. What it answers while it is busy with the same key, or with too much, it
 // does not keep.
 func keptError(err error) bool {

@@ -14,7 +14,7 @@ var (
 	Own      = own
 )
 
-// Owned tells whether the broker may be used, and what is closed when that has changed.
+// Owned reports whether the broker may be used, and what is closed when that has changed.
 func (b *Broker) Owned() (held bool, changed <-chan struct{}) { return b.own.now() }
 
 // StartAtFirst has every end connect to the first address first.

@@ -18,7 +18,7 @@ var (
 	errOwner = fmt.Errorf("%s is not held any more, which keeps other nodes off the queue", AloneQueue)
 )
 
-// ownership tells whether this process may use the queue. Without OnlyNode it always may.
+// ownership reports whether this process may use the queue. Without OnlyNode it always may.
 type ownership struct {
 	mu      sync.Mutex
 	held    bool
@@ -36,7 +36,7 @@ func (o *ownership) set(held bool) {
 	o.changes = make(chan struct{})
 }
 
-// now tells whether this process may use the queue, and returns a channel that is closed
+// now reports whether this process may use the queue, and returns a channel that is closed
 // when that has changed.
 func (o *ownership) now() (held bool, changed <-chan struct{}) {
 	o.mu.Lock()
@@ -75,7 +75,7 @@ func (b *Broker) OnlyNode(ctx context.Context, patience time.Duration) error {
 	b.own.news = duty.NewSignal()
 	run, b.own.release = context.WithCancel(run)
 	l.use()
-	l.serve = b.serveAlone
+	l.serve = b.serveOnly
 	b.owning.Go(func() { l.run(run) })
 	var late <-chan time.Time
 	for {
@@ -111,11 +111,11 @@ func own(ch *amqp.Channel, s Settings) error {
 	return s.explain(err)
 }
 
-// serveAlone is a session that holds AloneQueue until the session is lost. It consumes
+// serveOnly is a session that holds AloneQueue until the session is lost. It consumes
 // from the queue only to be told when somebody deletes it. When the broker is silent, the
 // client ends the connection after one and a half heartbeats; the broker gives the queue
 // to another node after two, so this node has stopped by then.
-func (b *Broker) serveAlone(ctx context.Context, session *Session) error {
+func (b *Broker) serveOnly(ctx context.Context, session *Session) error {
 	ch, err := session.conn.Channel()
 	if err != nil {
 		return err

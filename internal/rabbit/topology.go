@@ -65,7 +65,7 @@ const (
 // ticket is tried alone at least as often as with others.
 func (s Settings) DeadLimit() int { return 2*s.DeliveryLimit + 2 }
 
-// lastTry tells whether a dead letter whose delivery failed so often is delivered
+// lastTry reports whether a dead letter whose delivery failed so often is delivered
 // for the last time: if it fails again, the broker parks it. kept is the limit of a
 // queue that an earlier version has made, 0 for a queue with DeadLimit.
 //
@@ -78,7 +78,7 @@ func (s Settings) lastTry(failed, kept int64) bool {
 	return kept > 0 && failed == kept || failed >= int64(s.DeadLimit())
 }
 
-// LastTry tells whether a delivery of DeadQueue is the last one: if it fails too, the
+// LastTry reports whether a delivery of DeadQueue is the last one: if it fails too, the
 // broker parks the message.
 func (b *Broker) LastTry(d *Delivery) bool {
 	return b.Settings.lastTry(d.Failed, b.keptDeadLimit.Load())

@@ -34,8 +34,8 @@ const (
 	balanceRow     = 3 * time.Microsecond  // a row that is read, of the store or of the gate
 	balanceTime    = 10 * time.Second      // of one look
 	balanceOutbox  = 20_000                // tickets without an outcome, beyond which they are not read
-	balanceSlice   = 5_000                 // active orders held against the gate in one count; the others follow in the next ones
-	balanceHolds   = 1_000                 // holds of the gate held against the store in one count
+	balanceSlice   = 5_000                 // active orders compared with the gate in one count; the others follow in the next ones
+	balanceHolds   = 1_000                 // holds of the gate compared with the store in one count
 	balancePage    = 1_000                 // rows of one question
 	balanceFound   = 100                   // tickets that break a rule and are asked for again in each count
 	balanceKept    = 256                   // counts that are told
@@ -179,7 +179,7 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 		id, due = 0, b.others
 	}
 	if due.After(now) {
-		b.tellOldest(sales)
+		b.setOldest(sales)
 		return due.Sub(now)
 	}
 	other := id == 0
@@ -212,7 +212,7 @@ func (b *Balancer) turn(ctx context.Context) (rest time.Duration) {
 			p.counted = now
 		}
 	}
-	b.tellOldest(sales)
+	b.setOldest(sales)
 	return min(max(cost*balanceOthers, balanceLeast*took), balanceRest)
 }
 
@@ -234,11 +234,11 @@ func (b *Balancer) drop(id seckill.SaleID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.counts, id)
-	b.tellRed()
+	b.setRed()
 }
 
-// tellRed says how many sales do not add up. It is called with the lock.
-func (b *Balancer) tellRed() {
+// setRed says how many sales do not add up. It is called with the lock.
+func (b *Balancer) setRed() {
 	red := 0
 	for _, c := range b.counts {
 		if c.OK != nil && !*c.OK {
@@ -295,8 +295,8 @@ func (b *Balancer) limit(watched []seckill.Sale) {
 	b.places = kept
 }
 
-// tellOldest says how old the oldest count of the watched sales is.
-func (b *Balancer) tellOldest(watched []seckill.Sale) {
+// setOldest says how old the oldest count of the watched sales is.
+func (b *Balancer) setOldest(watched []seckill.Sale) {
 	oldest := time.Now()
 	for _, s := range watched {
 		if p := b.places[s.ID]; p != nil && p.counted.Before(oldest) {
@@ -331,7 +331,7 @@ func (b *Balancer) keep(c seckill.Balance, err error) {
 			b.Log.Info("balance: the units of a sale add up again", "sale", c.Sale)
 		}
 	}
-	b.tellRed()
+	b.setRed()
 	for len(b.counts) > balanceKept { // the oldest green one goes
 		var oldest seckill.Balance
 		for _, c := range b.counts {

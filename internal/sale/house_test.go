@@ -64,7 +64,7 @@ type faultyGate struct {
 	lostNow chan struct{}
 }
 
-var gateCalls = []string{"apply", "move", "cut", "shut", "load", "stale"}
+var gateCalls = []string{"apply", "move", "cut", "shut", "load", "outdated"}
 
 func (g *faultyGate) Apply(ctx context.Context, sale seckill.Sale) error {
 	return g.try("apply", func() error { return g.Memory.Apply(ctx, sale) })
@@ -90,7 +90,7 @@ func (g *faultyGate) Load(ctx context.Context, all []seckill.Snapshot) error {
 }
 
 func (g *faultyGate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckill.SaleID, err error) {
-	err = g.try("stale", func() (err error) { ids, err = g.Memory.Outdated(ctx, sales); return err })
+	err = g.try("outdated", func() (err error) { ids, err = g.Memory.Outdated(ctx, sales); return err })
 	return ids, err
 }
 
@@ -194,7 +194,7 @@ func (h *house) create() seckill.Sale {
 	return sale
 }
 
-// keeps runs the keeper until stop; ready tells whether the gate has its state.
+// keeps runs the keeper until stop; ready reports whether the gate has its state.
 func (h *house) keeps() (stop func(), ready func() bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

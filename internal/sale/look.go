@@ -21,7 +21,7 @@ type look struct {
 
 func (l *look) read(rows int, each time.Duration) { l.cost += time.Duration(rows) * each }
 
-// look counts the sums, and holds orders and holds against one another.
+// look counts the sums, and compares orders with holds.
 func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	ctx, cancel := context.WithTimeout(ctx, balanceTime)
 	defer cancel()
@@ -77,14 +77,14 @@ func (l *look) look(ctx context.Context) (c seckill.Balance, err error) {
 	if c.Violations = breaches; w.Sale.Retired {
 		return c, nil // the gate has forgotten its buyers
 	}
-	held, err := l.heldAgainst(ctx, &cut, c.At)
+	held, err := l.byTicket(ctx, &cut, c.At)
 	c.Violations = append(c.Violations, held...)
 	return c, err
 }
 
-// heldAgainst holds orders and the gate's holds against one another, ticket by ticket:
+// byTicket compares orders with the gate's holds, ticket by ticket:
 // those of the suspects, and a slice of the others.
-func (l *look) heldAgainst(ctx context.Context, cut *seckill.Cut, now time.Time) (all []seckill.Breach, err error) {
+func (l *look) byTicket(ctx context.Context, cut *seckill.Cut, now time.Time) (all []seckill.Breach, err error) {
 	add := func(some []seckill.Breach) {
 		for _, v := range some {
 			if !slices.ContainsFunc(all, same(v)) {
@@ -157,7 +157,7 @@ func (l *look) suspected() (buyers []string) {
 	return slices.Compact(buyers)
 }
 
-// orders holds active orders against what the gate has of their buyers.
+// orders compares active orders with what the gate has of their buyers.
 func (l *look) orders(ctx context.Context, active []seckill.Ticket) (breaches []seckill.Breach, err error) {
 	l.read(2*len(active), balanceRow)
 	buyers := make([]string, len(active))

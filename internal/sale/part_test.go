@@ -20,7 +20,7 @@ func TestAPartOfTheGateIsGone(t *testing.T) {
 		h.set(true, "apply")
 		_, err := h.Pause(context.Background(), sale.ID)
 		require.Error(t, err)
-		h.lose(true, "stale") // it says what it knows, and that this is not all
+		h.lose(true, "outdated") // it says what it knows, and that this is not all
 		h.gate.lostNow <- struct{}{}
 		synctest.Wait()
 		h.set(false, "apply")

@@ -114,7 +114,7 @@ func TestAChangeOfARetiredSaleIsBroughtLater(t *testing.T) {
 		synctest.Wait()
 		require.False(t, h.knows(sale.ID, "ann"))
 
-		calls := []string{"shut", "apply", "stale", "move"}
+		calls := []string{"shut", "apply", "outdated", "move"}
 		h.set(true, calls...)
 		reopens := time.Now().Add(time.Hour)
 		_, err = h.Patch(t.Context(), sale.ID, Patch{ClosesAt: &reopens})

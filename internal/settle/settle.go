@@ -77,7 +77,7 @@ type Settler struct {
 	Log     *slog.Logger
 	Batch   int // most tickets in one transaction, 0 for mostBatch
 
-	// Genuine tells whether the gate has admitted a ticket, and MUST NOT wait for long. A
+	// Genuine reports whether the gate has admitted a ticket, and MUST NOT wait for long. A
 	// ticket that it has not is put aside. It clears what nobody can vouch for. nil: every
 	// ticket is genuine.
 	Genuine func(ctx context.Context, ticket *seckill.Ticket) bool
@@ -86,7 +86,7 @@ type Settler struct {
 	// nil: never.
 	Last func(ticket string) bool
 	// Tried notes, so that it outlives the node, that a ticket which came as the only one of
-	// its batch is tried now, and tells whether that was noted before. What Last says may have
+	// its batch is tried now, and reports whether that was noted before. What Last says may have
 	// been made up by somebody who can write to the queue. nil: what Last says is believed.
 	Tried func(ctx context.Context, ticket string) (before bool, err error)
 	// Resent says that the gate sends tickets again that have no outcome after a while.
@@ -226,7 +226,7 @@ func (s *Settler) settle(work context.Context, tickets []seckill.Ticket, done fu
 	batches <- decided{outcomes, done}
 }
 
-// last tells whether the only ticket of a batch is to be refused untried. Where nobody can
+// last reports whether the only ticket of a batch is to be refused untried. Where nobody can
 // tell whether it was tried before, that is an error only if it would be refused.
 func (s *Settler) last(ctx context.Context, tickets []seckill.Ticket) (bool, error) {
 	if len(tickets) != 1 || s.Last == nil {
@@ -260,9 +260,9 @@ func (s *Settler) finish(work context.Context, b decided) {
 	}
 	for _, o := range b.outcomes {
 		if o.Reason == seckill.ReasonNotAdmitted {
-			s.Log.Error("settle: the ticket is refused, since it was not to be admitted", "ticket", o.Ticket.ID, "sale", o.Ticket.Sale, "error", errTerms)
+			s.Log.Error("settle: the ticket is refused, since it was not to be admitted", "ticket", o.Ticket.ID, "sale", o.Ticket.Sale, "error", errNotAdmitted)
 			if s.Refused != nil {
-				s.Refused(o.Ticket, errTerms)
+				s.Refused(o.Ticket, errNotAdmitted)
 			}
 		}
 	}
@@ -313,8 +313,8 @@ func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []secki
 	return genuine
 }
 
-// errTerms is why a ticket is refused although it carries the gate's seal.
-var errTerms = errors.New("no version of its sale would have admitted it: it is outside of the window, or above the limit")
+// errNotAdmitted is why a ticket is refused although it carries the gate's seal.
+var errNotAdmitted = errors.New("no version of its sale would have admitted it: it is outside of the window, or above the limit")
 
 // errLast is why a ticket is refused that its queue would not deliver again.
 var errLast = errors.New("it was delivered again and again and never settled: perhaps every node that tries it dies")

@@ -55,7 +55,7 @@ type spec struct {
 	// parent is set for a server that ends its children only when it is asked to
 	// end: then our death asks it instead of killing it.
 	parent bool
-	// settled tells whether a kill would lose nothing that was acknowledged. No
+	// settled reports whether a kill would lose nothing that was acknowledged. No
 	// function: it never would.
 	settled func(ctx context.Context, e *Engine) (bool, error)
 	// namespace makes a namespace that the user sees nothing else from, and says

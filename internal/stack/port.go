@@ -69,7 +69,7 @@ func claim(number int) (*port, error) {
 	return p, nil
 }
 
-// vacant tells whether a server can listen on the port.
+// vacant reports whether a server can listen on the port.
 func (p *port) vacant() error {
 	l, err := net.Listen("tcp4", net.JoinHostPort(loopback, strconv.Itoa(p.number)))
 	if err != nil {

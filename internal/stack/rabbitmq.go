@@ -264,7 +264,7 @@ func (e *Engine) console(ctx context.Context, method, path, user, password strin
 	return nil
 }
 
-// rabbitSettled tells whether all quorum queues are registered on the disk.
+// rabbitSettled reports whether all quorum queues are registered on the disk.
 //
 // RabbitMQ keeps which queue has which log in a table that it writes after half
 // a second without changes (fixed later: github.com/rabbitmq/ra/pull/443). A

@@ -62,7 +62,7 @@ func readable[T any](ctx context.Context, t *tx, table, query string, args []any
 	}
 }
 
-// unreadableRow tells whether an error is about what a row holds. All others are about
+// unreadableRow reports whether an error is about what a row holds. All others are about
 // the connection, among them that the caller went away while the row was scanned.
 func unreadableRow(err error) bool {
 	var d *damaged

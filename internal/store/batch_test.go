@@ -45,13 +45,13 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		tickets := rapid.SliceOfN(anyTicket, 0, 30).Draw(t, "tickets")
-		k := known{outcomes: rapid.MapOf(rapid.StringMatching(`t1?[0-9]`), reason).Draw(t, "outcomes"), active: map[activeKey]bool{}, terms: map[seckill.SaleID]terms{}}
+		k := known{outcomes: rapid.MapOf(rapid.StringMatching(`t1?[0-9]`), reason).Draw(t, "outcomes"), active: map[activeKey]bool{}, sales: map[seckill.SaleID]saleRow{}}
 		limits := map[seckill.SaleID]int{4: seckill.MaxQuantity}
 		left, active, outcomes := map[seckill.SaleID]int64{}, map[activeKey]bool{}, map[string]seckill.Reason{}
 		for id := range seckill.SaleID(3) { // sale 4 does not exist
 			n := rapid.Int64Range(0, 8).Draw(t, "left")
 			limit := rapid.IntRange(1, 3).Draw(t, "the highest limit it ever had")
-			k.terms[id+1], left[id+1], limits[id+1] = terms{left: n, Terms: seckill.Terms{Closes: time.Now(), Limit: limit}}, n, limit
+			k.sales[id+1], left[id+1], limits[id+1] = saleRow{left: n, Terms: seckill.Terms{Closes: time.Now(), Limit: limit}}, n, limit
 			if rapid.Bool().Draw(t, "someone holds an order") {
 				m := activeKey{id + 1, buyer.Draw(t, "who")}
 				k.active[m], active[m] = true, true

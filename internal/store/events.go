@@ -66,9 +66,9 @@ func (t *tx) writeEvents(ctx context.Context, orders []seckill.Order, now time.T
 	return t.writeEventsAs(ctx, step, kind, orders, now)
 }
 
-// tellPart leaves an event about a part of a paid order that was given back. Its id
+// writePartEvent leaves an event about a part of a paid order that was given back. Its id
 // comes between those of the order's paying and of its end.
-func (t *tx) tellPart(ctx context.Context, o seckill.Order, now time.Time) error {
+func (t *tx) writePartEvent(ctx context.Context, o seckill.Order, now time.Time) error {
 	if !t.s.keeps() {
 		return nil
 	}
@@ -133,7 +133,7 @@ func (t *tx) writeEventsAs(ctx context.Context, step, kind string, orders []seck
 	return nil
 }
 
-// alike tells whether orders differ in nothing but their ids, as far as an event
+// alike reports whether orders differ in nothing but their ids, as far as an event
 // tells of them.
 func alike(a, b seckill.Order) bool {
 	a.ID, a.Ticket, a.Buyer, a.Title, a.Image = b.ID, b.Ticket, b.Buyer, b.Title, b.Image
@@ -265,7 +265,7 @@ type keptEvents struct {
 	orders   []string
 }
 
-// paid tells whether a payment holds the orders, or held them.
+// paid reports whether a payment holds the orders, or held them.
 func (k *keptEvents) paid() bool {
 	return k.order.State == seckill.Paid || k.order.State == seckill.Refunded
 }

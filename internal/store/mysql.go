@@ -280,7 +280,7 @@ func checkVersion(version string) error {
 
 func isOn(v string) bool { return v == "1" || strings.EqualFold(v, "ON") }
 
-// weakMySQL holds the server's settings against what is promised.
+// weakMySQL compares the server's settings with what is promised.
 func weakMySQL(ctx context.Context, s *Store) ([]string, error) {
 	v, err := s.variables(ctx, "innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog", "innodb_doublewrite", "tidb_enable_check_constraint")
 	if err != nil {

@@ -80,16 +80,16 @@ func (s *Store) waiting(ctx context.Context, f seckill.RefundFilter) (all []seck
 		and("(seen_at < ? OR seen_at = ? AND event < ?)", ms(f.Before.MadeAt), ms(f.Before.MadeAt), f.Before.ID)
 	}
 	err = s.ask(ctx, "early refunds", func(t *tx) error {
-		all, err = readable(ctx, t, "callbacks", "SELECT "+toldColumns+" FROM callbacks WHERE "+where+" ORDER BY seen_at DESC, event DESC LIMIT ?", append(args, f.Max), scanTold)
+		all, err = readable(ctx, t, "callbacks", "SELECT "+callbackColumns+" FROM callbacks WHERE "+where+" ORDER BY seen_at DESC, event DESC LIMIT ?", append(args, f.Max), scanCallback)
 		return err
 	})
 	return all, err
 }
 
-const toldColumns = "event, provider, order_id, reference, amount, currency, seen_at, became"
+const callbackColumns = "event, provider, order_id, reference, amount, currency, seen_at, became"
 
-// scanTold reads a callback as a refund.
-func scanTold(r scanner) (f seckill.Refund, err error) {
+// scanCallback reads a callback as a refund.
+func scanCallback(r scanner) (f seckill.Refund, err error) {
 	var at int64
 	err = r.Scan(&f.ID, &f.Provider, &f.Order, &f.Reference, &f.Amount, &f.Currency, &at, &f.State)
 	f.MadeAt, f.By = fromMS(at), f.Provider
@@ -99,9 +99,9 @@ func scanTold(r scanner) (f seckill.Refund, err error) {
 // disown notes that a refund which was told without its payment is of none of ours. If that
 // payment is told after all, the refund is entered with it.
 func (t *tx) disown(ctx context.Context, event string) (f seckill.Refund, err error) {
-	err = t.one(ctx, "SELECT "+toldColumns+" FROM callbacks WHERE provider IN ('shop', 'stripe') AND event = ? AND type = 'refunded' AND became IN ('"+becameEarly+"', '"+becameForeign+"')"+t.lock,
+	err = t.one(ctx, "SELECT "+callbackColumns+" FROM callbacks WHERE provider IN ('shop', 'stripe') AND event = ? AND type = 'refunded' AND became IN ('"+becameEarly+"', '"+becameForeign+"')"+t.lock,
 		[]any{event}, func(r scanner) (err error) {
-			f, err = scanTold(r)
+			f, err = scanCallback(r)
 			return err
 		})
 	if err != nil || f.State == seckill.RefundForeign {

@@ -139,7 +139,7 @@ func (t *tx) refund(ctx context.Context, f seckill.RefundRequest) (o seckill.Ord
 	}
 	o.RefundedAmount += amount
 	o.ReturnedUnits += back
-	if err := t.tellPart(ctx, o, now); err != nil {
+	if err := t.writePartEvent(ctx, o, now); err != nil {
 		return o, err
 	}
 	if back > 0 {
@@ -427,7 +427,7 @@ func (t *tx) unasked(ctx context.Context, p seckill.Payment, c seckill.Callback,
 	if held && f.Units == 0 {
 		o := orders[0]
 		o.RefundedAmount += c.Amount
-		if err := t.tellPart(ctx, o, now); err != nil {
+		if err := t.writePartEvent(ctx, o, now); err != nil {
 			return err
 		}
 	}

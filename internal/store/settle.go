@@ -17,8 +17,8 @@ type activeKey struct {
 	buyer string
 }
 
-// terms is what a batch needs to know of a sale.
-type terms struct {
+// saleRow is what a batch needs to know of a sale.
+type saleRow struct {
 	price, left int64
 	currency    string
 	hold        time.Duration
@@ -70,7 +70,7 @@ func (t *tx) termsOf(ctx context.Context, v version) (terms seckill.Terms, ok bo
 type known struct {
 	outcomes map[string]seckill.Reason // by ticket id
 	active   map[activeKey]bool
-	terms    map[seckill.SaleID]terms
+	sales    map[seckill.SaleID]saleRow
 	versions map[version]seckill.Terms // that are known, of those that the tickets name
 	now      time.Time                 // by the store's clock
 }
@@ -92,7 +92,7 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 		}
 		if !decided {
 			m := activeKey{t.Sale, t.Buyer}
-			sale, exists := k.terms[t.Sale]
+			sale, exists := k.sales[t.Sale]
 			terms := &sale.Terms
 			if by, known := k.versions[version{t.Sale, t.Version}]; known {
 				terms = &by
@@ -162,7 +162,7 @@ func (s *Store) settle(ctx context.Context, tickets []seckill.Ticket, careful bo
 		var fresh []int
 		var sold, seq map[seckill.SaleID]int64
 		outcomes, fresh, sold, seq = decide(tickets, k)
-		if err := t.insert(ctx, outcomes, fresh, k.terms, k.now); err != nil {
+		if err := t.insert(ctx, outcomes, fresh, k.sales, k.now); err != nil {
 			return err
 		}
 		// In order of sale id, so that two batches never wait for each other.
@@ -209,7 +209,7 @@ func (s *Store) Refuse(ctx context.Context, ticket seckill.Ticket, reason seckil
 // known reads what decide needs: always the terms of the sales; with careful
 // set also the outcomes and active orders that exist, with the sales locked.
 func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) (known, error) {
-	k := known{outcomes: map[string]seckill.Reason{}, active: map[activeKey]bool{}, terms: map[seckill.SaleID]terms{}, versions: map[version]seckill.Terms{}}
+	k := known{outcomes: map[string]seckill.Reason{}, active: map[activeKey]bool{}, sales: map[seckill.SaleID]saleRow{}, versions: map[version]seckill.Terms{}}
 	buyers := map[seckill.SaleID][]any{}
 	var ids []any
 	for _, ticket := range tickets {
@@ -235,12 +235,12 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 	}
 	for _, sale := range sorted(buyers) {
 		err := t.rows(ctx, "SELECT s.price, s.total - s.sold, s.currency, s.hold_seconds, "+widest+", "+t.s.dialect.clock+" FROM sales s LEFT JOIN terms w ON w.sale = s.id WHERE s.id = ?"+lock, []any{sale}, func(r scanner) error {
-			var s terms
+			var s saleRow
 			var opens, closes, now int64
 			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold, &opens, &closes, &s.Limit, &now)
 			s.hold *= time.Second
 			s.Opens, s.Closes = fromMS(opens), fromMS(closes)
-			k.terms[sale], k.now = s, fromMS(now)
+			k.sales[sale], k.now = s, fromMS(now)
 			return err
 		})
 		if err != nil {
@@ -298,7 +298,7 @@ const stateRefused = "refused"
 // insert writes the outcomes with the given indices, in order of ticket id: two
 // transactions with the same tickets then meet at the first of them, and one
 // waits, instead of each holding what the other wants.
-func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int, sales map[seckill.SaleID]terms, now time.Time) error {
+func (t *tx) insert(ctx context.Context, outcomes []seckill.Outcome, fresh []int, sales map[seckill.SaleID]saleRow, now time.Time) error {
 	slices.SortFunc(fresh, func(a, b int) int { return strings.Compare(outcomes[a].Ticket.ID, outcomes[b].Ticket.ID) })
 	var placed []seckill.Order
 	var free []seckill.Order // they are paid from the start

@@ -76,7 +76,7 @@ func (t *tx) bounced(ctx context.Context, c seckill.Callback, p seckill.Payment,
 	return becameBounced, nil
 }
 
-// overBy tells whether a refund has reached the buyer by another way than the one that
+// overBy reports whether a refund has reached the buyer by another way than the one that
 // bounced: by hand, as another refund of the provider's, or later.
 func (t *tx) overBy(ctx context.Context, c seckill.Callback, f seckill.Refund) (over bool, err error) {
 	if f.State != seckill.RefundDone {
@@ -91,14 +91,14 @@ func (t *tx) overBy(ctx context.Context, c seckill.Callback, f seckill.Refund) (
 	return t.told(ctx, f, c.At)
 }
 
-// told tells whether the provider has said that a refund was given back later than at after.
+// told reports whether the provider has said that a refund was given back later than at after.
 func (t *tx) told(ctx context.Context, f seckill.Refund, after time.Time) (told bool, err error) {
 	err = t.rows(ctx, "SELECT 1 FROM callbacks WHERE provider = ? AND reference IN (?, ?) AND (reference = ? OR own = ?) AND type = ? AND became = ? AND at > ? LIMIT 1",
 		[]any{f.Provider, f.ID, f.Reference, f.ID, f.ID, string(seckill.GivenBack), becameRefund, ms(after)}, func(scanner) error { told = true; return nil })
 	return told, err
 }
 
-// cameBack tells whether a refund, by the provider's own id of it or else by ours, is known
+// cameBack reports whether a refund, by the provider's own id of it or else by ours, is known
 // to have come back, at since or later.
 func (t *tx) cameBack(ctx context.Context, provider seckill.Provider, name string, since time.Time) (back bool, err error) {
 	err = t.rows(ctx, "SELECT at FROM bounces WHERE provider = ? AND own = ?", []any{provider, name}, func(s scanner) error {

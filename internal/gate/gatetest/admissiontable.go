@@ -89,7 +89,7 @@ func (c *Case) after() time.Duration {
 func (c *Case) Rule() string {
 	opens := time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)
 	sale := c.sale(opens)
-	r := seckill.Request{Quantity: c.Wants, Now: opens.Add(c.after()), Left: c.Left, Room: !c.Full}
+	r := seckill.Request{Quantity: c.Wants, Now: opens.Add(c.after()), Left: c.Left, OutboxTakes: !c.Full}
 	if c.Has == "pending" || c.Has == "placed" {
 		r.Held = c.Units
 	}

@@ -19,9 +19,9 @@ var rebuilds = []behaviour{
 			w.Settle(seckill.ReasonNone, ann, bob)
 			w.Clock.Advance(2 * time.Hour)
 			retired := func() []seckill.SaleID {
-				stale, err := w.Outdated(ctx, []seckill.Sale{*sale})
+				outdated, err := w.Outdated(ctx, []seckill.Sale{*sale})
 				require.NoError(w.t, err)
-				return stale
+				return outdated
 			}
 			require.Empty(w.t, retired())
 			sale.Retired = true
@@ -94,10 +94,10 @@ var rebuilds = []behaviour{
 		},
 	},
 	{
-		name: "a sale is stale when it is missing, shut, or of another epoch",
+		name: "a sale is outdated when it is missing, shut, or of another epoch",
 		test: func(w *World) {
 			ctx := context.Background()
-			stale := func(want ...seckill.SaleID) {
+			outdated := func(want ...seckill.SaleID) {
 				w.t.Helper()
 				missing := w.Sale
 				missing.ID = 99
@@ -105,14 +105,14 @@ var rebuilds = []behaviour{
 				require.NoError(w.t, err)
 				require.ElementsMatch(w.t, want, got)
 			}
-			stale(99)
+			outdated(99)
 			w.Store.sales[SaleID].sale.Epoch++ // a rebuild that did not come to its end
-			stale(SaleID, 99)
+			outdated(SaleID, 99)
 			w.Rebuild()
-			stale(99)
+			outdated(99)
 			_, err := w.Shut(ctx, w.Store.all())
 			require.NoError(w.t, err)
-			stale(SaleID, 99)
+			outdated(SaleID, 99)
 		},
 	},
 	{
@@ -217,19 +217,19 @@ var rebuilds = []behaviour{
 		},
 	},
 	{
-		name: "a state that has not come as far as what is settled has lost something, and is stale",
+		name: "a state that has not come as far as what is settled has lost something, and is outdated",
 		test: func(w *World) {
 			w.Settle(seckill.ReasonNone, w.Admit("ann", 1))
 			w.Admit("bob", 1) // the gate is ahead: that is not settled yet
 			sale := w.Store.sales[SaleID].sale
-			stale := func() []seckill.SaleID {
+			outdated := func() []seckill.SaleID {
 				ids, err := w.Outdated(context.Background(), []seckill.Sale{sale})
 				require.NoError(w.t, err)
 				return ids
 			}
-			require.Empty(w.t, stale())
+			require.Empty(w.t, outdated())
 			sale.Seq = 3
-			require.Equal(w.t, []seckill.SaleID{SaleID}, stale())
+			require.Equal(w.t, []seckill.SaleID{SaleID}, outdated())
 		},
 	},
 	{

@@ -123,7 +123,7 @@ func (g *Gate) failed(bucket int, err error) error {
 	return g.fail(bucket, err)
 }
 
-// full tells whether Redis refuses what would need more memory. What frees memory still
+// full reports whether Redis refuses what would need more memory. What frees memory still
 // runs, so the breaker stays as it is.
 func full(err error) bool {
 	e, answered := rueidis.IsRedisErr(err)

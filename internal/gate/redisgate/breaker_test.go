@@ -48,7 +48,7 @@ func TestACallerWithoutTimeOpensNoBreaker(t *testing.T) {
 		},
 		"once":     func() { _, _ = g.Once(late, "a formula", time.Minute) },
 		"unsent":   func() { _, _ = g.Unsent(late, 10) },
-		"hold":     func() { _, _ = g.Hold(late, "ann", 0) },
+		"delay":    func() { _, _ = g.Delay(late, "ann", 0) },
 		"distinct": func() { _, _ = g.Distinct(late, "a network", "ann", time.Minute) },
 	} {
 		for i := range bucketCount {
@@ -90,7 +90,7 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	require.NoError(t, g.Ping(ctx), "it answers, and what makes room must go on")
 
 	t.Log("what got lost is sent again, and a relay that finds no group of readers makes it")
-	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Room: room(10), Log: slog.New(slog.DiscardHandler)}
+	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Capacity: capacity(10), Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, sweeper.sweep(ctx, time.Now()))
 	sweeps, err := do(t, g, "GET", g.sweeperKey()).ToString()
 	require.NoError(t, err)

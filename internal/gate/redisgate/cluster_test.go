@@ -186,9 +186,9 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 		require.Len(t, g.broken(), len(lost))
 		require.NoError(t, g.Ping(t.Context()))
 		require.NoError(t, g.Belong(t.Context(), "ours"))
-		stale, err := g.Outdated(t.Context(), h.sales)
+		outdated, err := g.Outdated(t.Context(), h.sales)
 		require.ErrorIs(t, err, seckill.ErrUnavailable)
-		require.Empty(t, stale)
+		require.Empty(t, outdated)
 		_, err = g.Weak(t.Context())
 		require.ErrorIs(t, err, seckill.ErrUnavailable)
 		h.finishes(before) // those of the lost part too: nobody waits for it

@@ -15,10 +15,10 @@ import (
 // in the place of a number. The scripts decide nothing by such a state, and what no gate has
 // written goes, with an alarm: a sale is closed and rebuilt, and no other sale waits for it.
 
-// mistyped tells whether Redis says that a key is of another type than gates make.
+// mistyped reports whether Redis says that a key is of another type than gates make.
 func mistyped(err error) bool { return says(err, "WRONGTYPE ") }
 
-// says tells whether an error is an answer of Redis of one of these kinds.
+// says reports whether an error is an answer of Redis of one of these kinds.
 func says(err error, kinds ...string) bool {
 	var e *rueidis.RedisError
 	if !errors.As(err, &e) {

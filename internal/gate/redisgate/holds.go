@@ -29,7 +29,7 @@ func (g *Gate) asked(t seckill.Ticket) seckill.Seal {
 	return g.seals.Make(&t)
 }
 
-// believe tells whether a hold, which can be read, is the gate's. One that is not is put
+// believe reports whether a hold, which can be read, is the gate's. One that is not is put
 // aside, with an alarm. The error says that nobody can tell now.
 func (g *Gate) believe(ctx context.Context, id seckill.SaleID, buyer, hold string) (bool, error) {
 	return g.believeFor(ctx, id, buyer, hold, nil)
@@ -69,7 +69,7 @@ func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold st
 	return believed, err
 }
 
-// waits tells whether the outbox has the ticket of a pending hold, sealed.
+// waits reports whether the outbox has the ticket of a pending hold, sealed.
 func (g *Gate) waits(ctx context.Context, t *seckill.Ticket, at string, read *found) (bool, error) {
 	b := bucket(t.Sale)
 	if at == noEntry {
@@ -99,7 +99,7 @@ func (g *Gate) waits(ctx context.Context, t *seckill.Ticket, at string, read *fo
 	return in.ID == t.ID && in.Sale == t.Sale && in.Buyer == t.Buyer && in.Quantity == t.Quantity && in.Seq == t.Seq && g.seals.Asked(in), nil
 }
 
-// settled tells whether the store has the outcome that a hold says.
+// settled reports whether the store has the outcome that a hold says.
 func (g *Gate) settled(ctx context.Context, t *seckill.Ticket, state string) (bool, error) {
 	if g.outcome == nil {
 		return false, nil
@@ -135,7 +135,7 @@ func (g *Gate) disown(ctx context.Context, id seckill.SaleID, buyer, hold, why s
 	g.log.Error("gate: a hold is put aside", "sale", id, "buyer", buyer, "hold", strconv.QuoteToASCII(content[:min(len(content), 200)]), "error", why)
 }
 
-// isFormed tells whether a sale's state at the gate was made by a version that seals its
+// isFormed reports whether a sale's state at the gate was made by a version that seals its
 // holds. What a node has seen once it goes by, whatever Redis says later.
 func (g *Gate) isFormed(ctx context.Context, id seckill.SaleID) (bool, error) {
 	g.mu.Lock()

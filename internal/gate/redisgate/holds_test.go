@@ -185,16 +185,16 @@ func TestAStateOfAnEarlierVersionIsRebuilt(t *testing.T) {
 	t.Parallel()
 	g := freshGate(t, 100)
 	sale := onSale(t, g, 50)
-	stale, err := g.Outdated(t.Context(), []seckill.Sale{sale})
+	outdated, err := g.Outdated(t.Context(), []seckill.Sale{sale})
 	require.NoError(t, err)
-	require.Empty(t, stale)
+	require.Empty(t, outdated)
 	require.NoError(t, do(t, g, "HDEL", g.saleKey(sale.ID), fieldForm).Error())
 	id := seckill.NewTicketID(time.Now())
 	require.NoError(t, do(t, g, "HSET", g.holdsKey(sale.ID), "ann", "o"+id+",1,5,-").Error())
-	stale, err = g.Outdated(t.Context(), []seckill.Sale{sale})
+	outdated, err = g.Outdated(t.Context(), []seckill.Sale{sale})
 	require.NoError(t, err)
-	require.Equal(t, []seckill.SaleID{sale.ID}, stale)
-	_, err = g.Shut(t.Context(), stale)
+	require.Equal(t, []seckill.SaleID{sale.ID}, outdated)
+	_, err = g.Shut(t.Context(), outdated)
 	require.NoError(t, err)
 	sale.Epoch++
 	active := seckill.Ticket{ID: id, Sale: sale.ID, Buyer: "ann", Quantity: 1, Seq: 5}
@@ -207,7 +207,7 @@ func TestAStateOfAnEarlierVersionIsRebuilt(t *testing.T) {
 	require.Equal(t, hold(placed, &active, noEntry, g.asked(active)), held)
 }
 
-// A buyer whose hold must be held against the store does not wait for a store that hangs.
+// A buyer whose hold must be compared with the store does not wait for a store that hangs.
 func TestNobodyWaitsForTheStoreWithoutABound(t *testing.T) {
 	t.Parallel()
 	hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }

@@ -57,8 +57,8 @@ func (g *Gate) nodesKey() string { return g.tag(0) + "nodes" }
 // onceKey is a string that ends by itself: what has happened once on some node.
 func (g *Gate) onceKey(bucket int, name string) string { return g.tag(bucket) + "once:" + name }
 
-// holdKey is a string that ends by itself: somebody has to wait until it does.
-func (g *Gate) holdKey(bucket int, name string) string { return g.tag(bucket) + "hold:" + name }
+// delayKey is a string that ends by itself: somebody has to wait until it does.
+func (g *Gate) delayKey(bucket int, name string) string { return g.tag(bucket) + "hold:" + name }
 
 // distinctKey is a HyperLogLog that ends by itself: what nodes have seen of a kind.
 func (g *Gate) distinctKey(bucket int, name string) string { return g.tag(bucket) + "distinct:" + name }
@@ -110,7 +110,7 @@ func openFields(v *seckill.Snapshot, seq int64) []string {
 // maxAsks buyers at most, and the last of them has seckill.MaxSeq at most.
 const lastSeq = seckill.MaxSeq - maxAsks
 
-// readable tells whether a field is a number, as number_read in lua/prelude.lua does.
+// readable reports whether a field is a number, as number_read in lua/prelude.lua does.
 func readable(s string) bool {
 	n, err := strconv.ParseInt(s, 10, 64)
 	return err == nil && s[0] != '+' && n <= seckill.MaxSeq && n >= -seckill.MaxSeq

@@ -153,12 +153,12 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 	require.NoError(t, do(t, g, "XADD", g.outboxKey(1), "*", "what", "ever").Error())
 	_, err = g.take(ctx, 1)
 	require.NoError(t, err)
-	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Room: room(0)}
+	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Capacity: capacity(0)}
 	require.NoError(t, sweeper.sweep(ctx, time.Now()))
 	require.NoError(t, g.Tell(ctx, "node", []byte("{}")))
 	_, err = g.Once(ctx, "formula x", time.Minute)
 	require.NoError(t, err)
-	_, err = g.Hold(ctx, "ann", time.Minute)
+	_, err = g.Delay(ctx, "ann", time.Minute)
 	require.NoError(t, err)
 	_, err = g.Distinct(ctx, "a network", "ann", time.Hour)
 	require.NoError(t, err)

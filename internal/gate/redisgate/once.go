@@ -30,9 +30,9 @@ func (g *Gate) Once(ctx context.Context, name string, ttl time.Duration) (first 
 	}
 }
 
-// Hold makes whoever has that name wait on all nodes for so long, if wait is not 0, and
+// Delay makes whoever has that name wait on all nodes for so long, if wait is not 0, and
 // returns how long they have to wait now.
-func (g *Gate) Hold(ctx context.Context, name string, wait time.Duration) (left time.Duration, err error) {
+func (g *Gate) Delay(ctx context.Context, name string, wait time.Duration) (left time.Duration, err error) {
 	b := int(crc32.ChecksumIEEE([]byte(name)) % bucketCount)
 	client, err := g.up(b)
 	if err != nil {
@@ -40,7 +40,7 @@ func (g *Gate) Hold(ctx context.Context, name string, wait time.Duration) (left 
 	}
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
-	key := g.holdKey(b, name)
+	key := g.delayKey(b, name)
 	if wait > 0 {
 		err := client.Do(ctx, client.B().Set().Key(key).Value("1").PxMilliseconds(max(1, wait.Milliseconds())).Build()).Error()
 		return wait, g.fail(b, err)

@@ -46,12 +46,12 @@ func TestWhoWaitsWaitsOnAllNodes(t *testing.T) {
 	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
 	b := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
 	left := func(name string, wait time.Duration) time.Duration {
-		left, err := b.Hold(t.Context(), name, wait)
+		left, err := b.Delay(t.Context(), name, wait)
 		require.NoError(t, err)
 		return left
 	}
 	require.Zero(t, left("ann", 0))
-	_, err := a.Hold(t.Context(), "ann", time.Minute)
+	_, err := a.Delay(t.Context(), "ann", time.Minute)
 	require.NoError(t, err)
 	require.InDelta(t, time.Minute, left("ann", 0), float64(30*time.Second))
 	require.Zero(t, left("bob", 0))

@@ -10,9 +10,9 @@ import (
 	"seckill"
 )
 
-// maxTold is the most outcomes told in one call: a function of Lua takes no more than some
+// finishMost is the most outcomes in one call: a function of Lua takes no more than some
 // thousand arguments.
-const maxTold = 1024
+const finishMost = 1024
 
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
@@ -27,7 +27,7 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 		bySale[id] = append(bySale[id], o)
 	}
 	for id, all := range bySale {
-		for some := range slices.Chunk(all, maxTold) {
+		for some := range slices.Chunk(all, finishMost) {
 			err := g.finish(ctx, id, some)
 			if !known[id] && errors.Is(err, seckill.ErrClosed) {
 				continue // neither store nor gate knows the sale: there is nobody to tell

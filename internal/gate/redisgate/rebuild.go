@@ -68,7 +68,7 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 	return ids, err
 }
 
-// damaged tells whether the state of an open sale has a number that is none, or hardly any
+// damaged reports whether the state of an open sale has a number that is none, or hardly any
 // admission numbers left although the store has.
 func damaged(s []string, sale *seckill.Sale) bool {
 	for i, n := range s {

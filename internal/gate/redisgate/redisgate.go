@@ -62,7 +62,7 @@ type Settings struct {
 	// Outcome is what the store says of a ticket, for a hold without a seal that is known
 	// here; nil: nobody can be asked.
 	Outcome func(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error)
-	// Strangers tells whether other nodes have a secret that is not known here; nil: none.
+	// Strangers reports whether other nodes have a secret that is not known here; nil: none.
 	Strangers func(ctx context.Context) (bool, error)
 	Log       *slog.Logger
 }

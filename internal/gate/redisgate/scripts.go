@@ -115,7 +115,7 @@ func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string
 	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.newHoldsKey(id, token), g.stopsKey(bucket(id))}, args)
 }
 
-// asideScript runs lua/aside.lua for an entry of a bucket's outbox, and tells whether the
+// asideScript runs lua/aside.lua for an entry of a bucket's outbox, and reports whether the
 // entry was still there.
 func (g *Gate) asideScript(ctx context.Context, b int, entry, kept string) (first bool, err error) {
 	answer, err := g.run(ctx, b, scripts.aside, []string{g.outboxKey(b), g.asideKey(b)}, []string{entry, kept, strconv.Itoa(asideMost), outboxGroup})
@@ -152,7 +152,7 @@ func (g *Gate) groupScripts(ctx context.Context, client rueidis.Client, buckets 
 	return scripts.group.ExecMulti(ctx, client, each...)
 }
 
-// leaseScript runs lua/lease.lua for this node, and tells whether it holds the lease.
+// leaseScript runs lua/lease.lua for this node, and reports whether it holds the lease.
 func (g *Gate) leaseScript(ctx context.Context, b int, lease string, life time.Duration) (held bool, err error) {
 	answer, err := g.run(ctx, b, scripts.lease, []string{lease}, []string{g.node, decimal(life.Milliseconds())})
 	if err != nil {
@@ -180,8 +180,8 @@ func stopField(stop seckill.Stop) string {
 	return fieldPaused
 }
 
-// disownScript runs lua/disown.lua for a field of a hash, and tells whether it was still
-// there. sale is the key of the sale, if the field is the hold of a buyer; over says that the
+// disownScript runs lua/disown.lua for a field of a hash, and reports whether it was
+// still there. sale is the key of the sale, if the field is the hold of a buyer; over says that the
 // caller has written another hold over it.
 func (g *Gate) disownScript(ctx context.Context, b int, hash, field, content, kept string, over bool, sale ...string) (first bool, err error) {
 	args := []string{field, content, kept, strconv.Itoa(asideMost), ""}
@@ -197,7 +197,7 @@ func (g *Gate) disownScript(ctx context.Context, b int, hash, field, content, ke
 }
 
 // damagedScript runs lua/damaged.lua for keys of a bucket with the types that they should
-// have, and tells whether this was the first one to find something, and what. id is 0 if
+// have, and reports whether this was the first one to find something, and what. id is 0 if
 // they are not of one sale.
 func (g *Gate) damagedScript(ctx context.Context, b int, id seckill.SaleID, keys, types []string) (first bool, found string, err error) {
 	args := []string{"", time.Now().UTC().Format(time.RFC3339), strconv.Itoa(asideMost)}

@@ -33,10 +33,10 @@ type resend struct {
 type Sweeper struct {
 	Gate  *Gate
 	Queue gate.Publisher
-	// Room is how many tickets the queue can take. While the queue has a backlog there is
+	// Capacity is how many tickets the queue can take. While the queue has a backlog there is
 	// none: old tickets wait in it, and sending them again would only lengthen it.
-	Room func(ctx context.Context) (int, error)
-	Log  *slog.Logger
+	Capacity func(ctx context.Context) (int, error)
+	Log      *slog.Logger
 }
 
 // Run sweeps until ctx is done.
@@ -61,14 +61,14 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 	if held, err := g.leaseScript(ctx, 0, g.sweeperKey(), sweepLease); err != nil || !held {
 		return err // another node sweeps
 	}
-	room, err := s.Room(ctx)
-	if err != nil || room <= 0 {
+	capacity, err := s.Capacity(ctx)
+	if err != nil || capacity <= 0 {
 		return err
 	}
 	seen, whole := map[string]bool{}, true
 	for b := range bucketCount {
 		var old []found
-		most := min(room, sweepAtOnce)
+		most := min(capacity, sweepAtOnce)
 		until := strconv.FormatInt(g.now(b).Add(-sweepAfter).UnixMilli(), 10)
 		read := map[string]string{}
 		for from := "-"; len(old) < most; {
@@ -106,7 +106,7 @@ func (s *Sweeper) sweep(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		room -= len(confirmed)
+		capacity -= len(confirmed)
 	}
 	if err != nil || !whole { // a ticket that was not looked at keeps its pause
 		return err

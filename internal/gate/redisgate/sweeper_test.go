@@ -38,7 +38,7 @@ func (q *queue) Publish(_ context.Context, tickets []seckill.Ticket) ([]seckill.
 }
 
 // room says that the queue can take n tickets.
-func room(n int) func(context.Context) (int, error) {
+func capacity(n int) func(context.Context) (int, error) {
 	return func(context.Context) (int, error) { return n, nil }
 }
 
@@ -58,7 +58,7 @@ func newSweeping(t *testing.T) (s *sweeping, another func() *sweeping) {
 func (s *sweeping) at(now time.Time) []string {
 	s.Helper()
 	s.queue.got = nil
-	sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: room(s.room), Log: slog.New(slog.DiscardHandler)}
+	sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Capacity: capacity(s.room), Log: slog.New(slog.DiscardHandler)}
 	require.NoError(s, sweeper.sweep(s.Context(), now))
 	return gatetest.IDs(s.queue.got)
 }
@@ -123,7 +123,7 @@ func TestTheSweeperSendsNoMoreThanTheQueueHasRoomFor(t *testing.T) {
 		require.Empty(t, s.at(now), "a backlog is no loss")
 	}
 	down := errors.New("the store is down")
-	failing := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: func(context.Context) (int, error) { return 1, down }, Log: slog.New(slog.DiscardHandler)}
+	failing := &Sweeper{Gate: s.gate, Queue: &s.queue, Capacity: func(context.Context) (int, error) { return 1, down }, Log: slog.New(slog.DiscardHandler)}
 	require.ErrorIs(t, failing.sweep(t.Context(), now), down)
 	require.Empty(t, s.queue.got, "nobody knows whether there is room")
 
@@ -184,7 +184,7 @@ func TestALeaseThatDoesNotEndStopsNoSweeper(t *testing.T) {
 			s, _ := newSweeping(t)
 			leaves[1] = s.gate.sweeperKey()
 			require.NoError(t, do(t, s.gate, leaves...).Error())
-			sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Room: room(0), Log: slog.New(slog.DiscardHandler)}
+			sweeper := &Sweeper{Gate: s.gate, Queue: &s.queue, Capacity: capacity(0), Log: slog.New(slog.DiscardHandler)}
 			for range 2 {
 				if err := sweeper.sweep(t.Context(), time.Now()); err != nil {
 					require.ErrorIs(t, err, seckill.ErrUnavailable)

@@ -141,7 +141,7 @@ func (g *Gate) putAside(ctx context.Context, b int, entry, content string, why e
 }
 
 // damagedHolds puts holds aside that a script could not read: pairs of buyer and hold. The
-// sale's next rebuild gives those buyers their holds back. over tells whether the script has
+// sale's next rebuild gives those buyers their holds back. over reports whether the script has
 // written a new hold over that of a buyer.
 func (g *Gate) damagedHolds(ctx context.Context, id seckill.SaleID, said rueidis.RedisMessage, over func(buyer string) bool) {
 	pairs, err := said.AsStrSlice()

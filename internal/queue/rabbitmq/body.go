@@ -37,7 +37,7 @@ func encode(t seckill.Ticket) ([]byte, error) {
 	return append(b, '}'), err
 }
 
-// plain tells whether a text stands in JSON as it is.
+// plain reports whether a text stands in JSON as it is.
 func plain(s string) bool {
 	for _, c := range []byte(s) {
 		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {

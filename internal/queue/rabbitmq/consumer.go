@@ -117,7 +117,7 @@ func (c *consumer) receive(ctx context.Context, max int) ([]seckill.Ticket, func
 }
 
 // take makes a batch of up to max tickets from the stream, or of none if there
-// are not enough; some tells whether there is any.
+// are not enough; some reports whether there is any.
 func (c *consumer) take(max, enough int) (b *batch, some bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -94,7 +94,7 @@ func readParked(m rabbit.Delivery) Parked {
 	return p
 }
 
-// Sealed tells whether the message is a ticket with a gate's seal. Whether the seal is
+// Sealed reports whether the message is a ticket with a gate's seal. Whether the seal is
 // genuine is found by who settles it.
 func (p *Parked) Sealed() bool { return p.Ticket != nil && p.Ticket.Seal != seckill.Seal{} }
 

@@ -111,7 +111,7 @@ func (d *Dead) Receive(ctx context.Context, max int) (tickets []seckill.Ticket, 
 // about a second ago. Tickets that a node holds do not count.
 func (q *Queue) Depth() int { return q.broker.Depth() }
 
-// Ping tells whether the tickets' ends in use are connected and answered lately.
+// Ping reports whether the tickets' ends in use are connected and answered lately.
 func (q *Queue) Ping(ctx context.Context) error { return q.broker.Ping(ctx) }
 
 // StartListeners lets the node take tickets, at once or when it is connected.

@@ -278,7 +278,7 @@ func Fails(t testing.TB, b *rabbit.Broker, e rabbit.End) {
 	})
 }
 
-// Tried tells whether what Ping says is the result of a try to connect.
+// Tried reports whether what Ping says is the result of a try to connect.
 func Tried(ping error) error {
 	if text := fmt.Sprint(ping); strings.Contains(text, "not started") || strings.Contains(text, "not connected yet") {
 		return ping

@@ -9,7 +9,7 @@ import { chart } from './chart.js';
 
 const kept = 600_000; // ms of steps that are kept
 const silence = 4_000; // ms without an event after which the stream counts as lost
-const stale = 10_000; // ms after which a figure is not taken for a current one
+const oldAfter = 10_000; // ms after which a figure is not taken for a current one
 
 export function live(root, { id, admin }) {
   let stream = null;
@@ -68,7 +68,7 @@ export function live(root, { id, admin }) {
     tries = 0;
     state = { mode: 'stream', news, at: stopwatch() };
     const mine = news.sales?.find((of) => String(of.id) === id) ?? {};
-    step(Date.parse(news.at), mine, isKnown(mine.age_ms) && mine.age_ms > stale);
+    step(Date.parse(news.at), mine, isKnown(mine.age_ms) && mine.age_ms > oldAfter);
     for (const mark of news.marks ?? []) marks.set(`${mark.at} ${mark.what}`, mark);
     drawParts(news.parts);
     drawAll();
