@@ -219,10 +219,10 @@ func TestAGateOfAnotherStoreIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newHouse(t), newHouse(t)
 	sale := ours.create()
-	require.NoError(t, ours.restore(t.Context()))
+	require.NoError(t, ours.keep(t.Context()))
 	wrong := New(theirs.store, ours.gate, slog.New(slog.DiscardHandler), Options{})
 	theirs.create() // it has the same id
-	require.ErrorContains(t, wrong.restore(t.Context()), "another store")
+	require.ErrorContains(t, wrong.keep(t.Context()), "another store")
 	require.Equal(t, "queued", ours.verdict(sale.ID, "ann"))
 }
 

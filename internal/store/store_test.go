@@ -116,6 +116,7 @@ type shop struct {
 func newShop(t testing.TB, s *Store) *shop {
 	shop := &shop{Store: s, t: t, at: noon}
 	s.now = shop.clock
+	s.skew.Store(0) // as Prepare has measured it, of another clock
 	return shop
 }
 
