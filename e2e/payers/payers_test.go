@@ -96,8 +96,8 @@ func pays(t *testing.T, ofNode, ofShop bug, finish time.Duration) []string {
 	shop := between(t, p, p.at, ofShop)
 	c := app.Defaults()
 	c.DataDir, c.Listen, c.OpsListen, c.Auth.Secret = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0", secret
-	c.Payment.Provider, c.Payment.Secret, c.Payment.RefundURL = seckill.ProviderShop, Secret, shop+"/refunds"
-	c.Webhooks = []app.Webhook{{Name: "books", URL: shop + "/hooks", Secret: Secret}}
+	c.Payment.Provider, c.Payment.Secret, c.Payment.RefundURL = seckill.ProviderShop, Secret, seckill.Endpoint(shop+"/refunds")
+	c.Webhooks = []app.Webhook{{Name: "books", URL: seckill.Endpoint(shop + "/hooks"), Secret: Secret}}
 	n, err := app.Open(t.Context(), c, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	running, stop := context.WithCancel(context.Background())

@@ -18,6 +18,7 @@ import (
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 
+	"seckill"
 	"seckill/internal/duty"
 )
 
@@ -31,11 +32,11 @@ const (
 
 // IssuerSettings name a foreign issuer of tokens.
 type IssuerSettings struct {
-	Iss     string `koanf:"iss" help:"a foreign issuer whose tokens name buyers, and nothing else: what they carry as iss; empty: there is none"`
-	Aud     string `koanf:"aud" help:"what its tokens must carry as aud"`
-	KeyFile string `koanf:"key_file" help:"its public key (PEM)"`
-	Kid     string `koanf:"kid" help:"what its tokens must carry as kid, with auth.issuer.key_file; empty: it is not looked at"`
-	JWKSURL string `koanf:"jwks_url" help:"where its public keys are (a JWKS), instead of auth.issuer.key_file: https, or a loopback address; while it is away the keys read last stay in force"`
+	Iss     string           `koanf:"iss" help:"a foreign issuer whose tokens name buyers, and nothing else: what they carry as iss; empty: there is none"`
+	Aud     string           `koanf:"aud" help:"what its tokens must carry as aud"`
+	KeyFile string           `koanf:"key_file" help:"its public key (PEM)"`
+	Kid     string           `koanf:"kid" help:"what its tokens must carry as kid, with auth.issuer.key_file; empty: it is not looked at"`
+	JWKSURL seckill.Endpoint `koanf:"jwks_url" help:"where its public keys are (a JWKS), instead of auth.issuer.key_file: https, or a loopback address; while it is away the keys read last stay in force"`
 }
 
 // Check says what is wrong with the settings.
@@ -53,7 +54,7 @@ func (s IssuerSettings) Check() error {
 	case s.JWKSURL == "":
 		return nil
 	}
-	u, err := url.Parse(s.JWKSURL)
+	u, err := url.Parse(string(s.JWKSURL))
 	if err != nil || u.Host == "" {
 		return fmt.Errorf("auth.issuer.jwks_url: %q is no address", s.JWKSURL)
 	}
@@ -162,13 +163,13 @@ var straight = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) 
 func (i *Issuer) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, keysTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.settings.JWKSURL, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, string(i.settings.JWKSURL), nil)
 	if err != nil {
-		return err
+		return seckill.HideEndpoint(err)
 	}
 	res, err := straight.Do(req)
 	if err != nil {
-		return err
+		return seckill.HideEndpoint(err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, keysMost+1))

@@ -167,7 +167,7 @@ func TestTheKeysOfAnIssuerAreCopies(t *testing.T) {
 	says(body(jwks(t, map[string]foreign{"k1": one})))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1); (*answer.Load())(w, r) }))
 	t.Cleanup(server.Close)
-	issuer, err := NewIssuer(IssuerSettings{Iss: "https://id.shop.example", Aud: "seckill", JWKSURL: server.URL}, slog.New(slog.DiscardHandler))
+	issuer, err := NewIssuer(IssuerSettings{Iss: "https://id.shop.example", Aud: "seckill", JWKSURL: seckill.Endpoint(server.URL)}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.True(t, issuer.JWKS())
 	v, err := NewVerifier(Checks{Issuer: issuer}, theSecret)

@@ -123,7 +123,7 @@ func newSystemOf(t testing.TB, outbox int, settings store.Settings, options ...f
 	settler := &settle.Settler{Queue: s.settling, Store: s.store, Gate: s.gate, Log: logger, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 	stopping, stopWaits := context.WithCancel(context.Background())
 	s.stop = stopWaits
-	hooks := event.NewWebhooks([]event.Receiver{{Name: theReceiver, URL: "https://erp.shop.example/hooks", Types: []string{"order.paid", "order.placed"}}}, s.store, logger, nil)
+	hooks := event.NewWebhooks([]event.Receiver{{Name: theReceiver, URL: "https://erp.shop.example/hooks?key=hush", Types: []string{"order.paid", "order.placed"}}}, s.store, logger, nil)
 	config := Config{
 		Gate: s.gate, Store: s.store, Sales: s.sales, Orders: orders, Money: s.store, Webhooks: hooks, Accounts: s.accounts, Tokens: tokens,
 		Access: s.guard, Lists: s.store, People: s.store,

@@ -33,7 +33,7 @@ func TestWebhooksAreSeenAndReplayed(t *testing.T) {
 		return receivers.Items[0]
 	}
 	v := look()
-	require.Equal(t, []any{theReceiver, "https://erp.shop.example/hooks", int64(2), int64(0)}, []any{v.Name, v.URL, v.Waiting, v.Failed})
+	require.Equal(t, []any{theReceiver, "https://erp.shop.example/hooks?(hidden)", int64(2), int64(0)}, []any{v.Name, v.URL, v.Waiting, v.Failed})
 	require.NotNil(t, v.Oldest)
 	var one struct {
 		Items []seckill.Delivery

@@ -79,13 +79,13 @@ type Config struct {
 		PreviousSecret     seckill.Secret `koanf:"previous_secret" help:"still accepted for callbacks: of payment.previous_provider, or, without one, of payment.provider while its secret is changed"`
 		PreviousSecretFile string         `koanf:"previous_secret_file" help:"a file that holds payment.previous_secret"`
 
-		Key          seckill.Secret `koanf:"key" help:"Stripe's API key (sk_… or rk_…)"`
-		KeyFile      string         `koanf:"key_file" help:"a file that holds payment.key"`
-		URL          string         `koanf:"url" help:"where a buyer pays at the shop ({order}, {payment}, {amount} and {currency} are filled in), or where Stripe sends the buyer back to ({order}); empty: the order's page"`
-		RefundURL    string         `koanf:"refund_url" help:"where the shop is asked for refunds, signed; empty: it reads the list of refunds that are due"`
-		StatementURL string         `koanf:"statement_url" help:"where the shop says what it took and gave back, for the books"`
-		Grace        time.Duration  `koanf:"grace" help:"how much longer an order is kept once its payment has been started"`
-		OutageCredit time.Duration  `koanf:"outage_credit" help:"the most time in a day that buyers get back because the store or all nodes were away; 0: none"`
+		Key          seckill.Secret   `koanf:"key" help:"Stripe's API key (sk_… or rk_…)"`
+		KeyFile      string           `koanf:"key_file" help:"a file that holds payment.key"`
+		URL          string           `koanf:"url" help:"where a buyer pays at the shop ({order}, {payment}, {amount} and {currency} are filled in), or where Stripe sends the buyer back to ({order}); empty: the order's page"`
+		RefundURL    seckill.Endpoint `koanf:"refund_url" help:"where the shop is asked for refunds, signed; empty: it reads the list of refunds that are due"`
+		StatementURL seckill.Endpoint `koanf:"statement_url" help:"where the shop says what it took and gave back, for the books"`
+		Grace        time.Duration    `koanf:"grace" help:"how much longer an order is kept once its payment has been started"`
+		OutageCredit time.Duration    `koanf:"outage_credit" help:"the most time in a day that buyers get back because the store or all nodes were away; 0: none"`
 	} `koanf:"payment"`
 
 	Webhooks []Webhook `koanf:"webhooks" help:"servers of the shop that are told of orders, signed, each {name, url, secret or secret_file, previous_secret or previous_secret_file while it is changed, types}; in the environment the same list as JSON. All nodes have the same"`
@@ -433,6 +433,8 @@ func (c Config) Show() ([]byte, error) {
 	for _, key := range k.Keys() {
 		switch v := k.Get(key).(type) {
 		case seckill.Secret:
+			k.Set(key, v.String())
+		case seckill.Endpoint:
 			k.Set(key, v.String())
 		case Address:
 			k.Set(key, v.String())

@@ -289,7 +289,9 @@ const hush = "do-not-tell-anybody"
 func TestSecretsDoNotShow(t *testing.T) {
 	t.Parallel()
 	c, err := LoadConfig("", []string{"SECKILL_AUTH_SECRET=" + hush, "SECKILL_AUTH_PREVIOUS_SECRET=" + hush,
-		`SECKILL_WEBHOOKS=[{"name":"erp","url":"https://shop.example/","secret":"` + hush + `"}]`,
+		`SECKILL_WEBHOOKS=[{"name":"erp","url":"https://shop.example/","secret":"` + hush + `"},{"name":"books","url":"https://` + hush + `@shop.example/hooks?key=` + hush + `","secret":"` + hush + `"}]`,
+		"SECKILL_PAYMENT_REFUND_URL=https://shop.example/refunds?key=" + hush, "SECKILL_PAYMENT_STATEMENT_URL=https://books:" + hush + "@shop.example/statement",
+		"SECKILL_AUTH_ISSUER_ISS=https://id.shop.example", "SECKILL_AUTH_ISSUER_AUD=seckill", "SECKILL_AUTH_ISSUER_JWKS_URL=https://id.shop.example/keys?key=" + hush,
 		"SECKILL_GATE=redis://buyer:" + hush + "@localhost:6379/1", "SECKILL_QUEUE=amqp://sender:" + hush + "@localhost:5672/shop", "SECKILL_STORE=mysql://keeper:" + hush + "@localhost:3306/shop",
 	}, nil)
 	require.NoError(t, err)
@@ -300,11 +302,13 @@ func TestSecretsDoNotShow(t *testing.T) {
 		require.Contains(t, string(shown), address, "all of an address but its password")
 	}
 	require.Contains(t, string(shown), "token_life: 24h0m0s")
-	require.Contains(t, string(shown), "url: https://shop.example/")
+	for _, url := range []string{"url: https://shop.example/", "url: https://(hidden)@shop.example/hooks?(hidden)", "refund_url: https://shop.example/refunds?(hidden)", "statement_url: https://(hidden)@shop.example/statement", "jwks_url: https://id.shop.example/keys?(hidden)"} {
+		require.Contains(t, string(shown), url+"\n")
+	}
 
 	var log bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
-		slog.New(h).Info("x", "secret", c.Auth.Secret, "auth", c.Auth, "config", c, "pointer", &c, "gate", c.Gate, "queue", c.Queue, "store", c.Store, "rabbitmq", c.RabbitMQ)
+		slog.New(h).Info("x", "secret", c.Auth.Secret, "auth", c.Auth, "config", c, "pointer", &c, "gate", c.Gate, "queue", c.Queue, "store", c.Store, "rabbitmq", c.RabbitMQ, "webhooks", c.Webhooks, "refunds", c.Payment.RefundURL)
 	}
 	asJSON, err := json.Marshal(c)
 	require.NoError(t, err)
@@ -442,7 +446,7 @@ func FuzzLoadConfig(f *testing.F) {
 			require.Equal(t, *secrets[0] == "", *secrets[1] == "")
 			*secrets[1] = *secrets[0]
 		}
-		if c.Gate.String() == string(c.Gate) && c.Queue.String() == string(c.Queue) && c.Store.String() == string(c.Store) && c.RabbitMQ.Password == "" {
+		if c.Gate.String() == string(c.Gate) && c.Queue.String() == string(c.Queue) && c.Store.String() == string(c.Store) && c.RabbitMQ.Password == "" && !strings.Contains(string(shown), seckill.Hidden) {
 			require.Empty(t, cmp.Diff(c, again), string(shown))
 		}
 	})

@@ -72,7 +72,7 @@ func (c *Config) provider() (payment.Provider, error) {
 		if before, ok := former.(*payment.Shop); ok && c.Payment.PreviousProvider == "" {
 			also = append(also, before)
 		}
-		shop, err := payment.NewShop(string(secret), c.Payment.URL, c.Payment.RefundURL, c.Payment.StatementURL, also...)
+		shop, err := payment.NewShop(string(secret), c.Payment.URL, string(c.Payment.RefundURL), string(c.Payment.StatementURL), also...)
 		if err != nil {
 			return nil, fmt.Errorf("payment.secret (%s): %w", EnvName("payment.secret"), err)
 		}

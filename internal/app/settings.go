@@ -61,6 +61,8 @@ func writeSetting(w io.Writer, name string, v reflect.Value) {
 	switch {
 	case v.Type() == reflect.TypeFor[seckill.Secret]():
 		fmt.Fprintf(w, "%s=%q\n", name, v.String())
+	case v.Type() == reflect.TypeFor[seckill.Endpoint]():
+		fmt.Fprintf(w, "%s=%s\n", name, v.String())
 	case strings.HasSuffix(name, "_file") && v.String() != "":
 		text, err := os.ReadFile(v.String())
 		fmt.Fprintf(w, "%s=%x %v\n", name, sha256.Sum256(text), err != nil)

@@ -17,10 +17,10 @@ import (
 // Webhook is an address of the shop to which the node sends events of orders, of these types or,
 // without any, of all, each signed with the secret.
 type Webhook struct {
-	Name       string         `koanf:"name"`
-	URL        string         `koanf:"url"`
-	Secret     seckill.Secret `koanf:"secret"`
-	SecretFile string         `koanf:"secret_file"`
+	Name       string           `koanf:"name"`
+	URL        seckill.Endpoint `koanf:"url"`
+	Secret     seckill.Secret   `koanf:"secret"`
+	SecretFile string           `koanf:"secret_file"`
 
 	PreviousSecret     seckill.Secret `koanf:"previous_secret"` // signs too, while the secret is changed
 	PreviousSecretFile string         `koanf:"previous_secret_file"`
@@ -53,7 +53,7 @@ func (c *Config) checkWebhooks() error {
 	}
 	names := map[string]bool{}
 	for _, w := range c.Webhooks {
-		u, err := url.Parse(w.URL)
+		u, err := url.Parse(string(w.URL))
 		switch {
 		case !webhookName.MatchString(w.Name):
 			return fmt.Errorf("%q is no name: want 1 to 32 of a to z, 0 to 9 and -", w.Name)
@@ -78,7 +78,7 @@ func (c *Config) checkWebhooks() error {
 // signature proves who sends, and hides nothing.
 func (c *Config) weakWebhooks() (weak []string) {
 	for _, w := range c.Webhooks {
-		if u, err := url.Parse(w.URL); err == nil && u.Scheme == "http" && elsewhere(u.Hostname()) {
+		if u, err := url.Parse(string(w.URL)); err == nil && u.Scheme == "http" && elsewhere(u.Hostname()) {
 			weak = append(weak, fmt.Sprintf("webhooks: %q is on another machine and told without TLS: write https://", w.Name))
 		}
 	}
@@ -99,7 +99,7 @@ func (c *Config) hookTypes() (types []string) {
 func shownWebhooks(list []Webhook) []map[string]any {
 	all := make([]map[string]any, len(list))
 	for i, w := range list {
-		all[i] = map[string]any{"name": w.Name, "url": w.URL, "secret": w.Secret.String(), "secret_file": w.SecretFile, "previous_secret": w.PreviousSecret.String(), "previous_secret_file": w.PreviousSecretFile, "types": w.Types}
+		all[i] = map[string]any{"name": w.Name, "url": w.URL.String(), "secret": w.Secret.String(), "secret_file": w.SecretFile, "previous_secret": w.PreviousSecret.String(), "previous_secret_file": w.PreviousSecretFile, "types": w.Types}
 	}
 	return all
 }
@@ -123,7 +123,7 @@ func (n *Node) openWebhooks() error {
 		if err != nil {
 			return fmt.Errorf("webhooks (%s): %s: %w", EnvName("webhooks"), w.Name, err)
 		}
-		receivers = append(receivers, event.Receiver{Name: w.Name, URL: w.URL, Types: w.Types, Signer: signer})
+		receivers = append(receivers, event.Receiver{Name: w.Name, URL: string(w.URL), Types: w.Types, Signer: signer})
 	}
 	n.webhooks = event.NewWebhooks(receivers, n.store, n.log, n.metrics)
 	return nil

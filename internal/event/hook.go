@@ -3,12 +3,10 @@ package event
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -204,7 +202,7 @@ func (h *hook) try(ctx context.Context, d seckill.Delivery) seckill.DeliveryTry 
 func (h *hook) post(ctx context.Context, d seckill.Delivery) (code int, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.to.URL, bytes.NewReader(d.Body))
 	if err != nil {
-		return 0, err
+		return 0, seckill.HideEndpoint(err)
 	}
 	now := time.Now()
 	signature, err := h.to.Signer.Sign(d.Event, now, d.Body)
@@ -217,11 +215,7 @@ func (h *hook) post(ctx context.Context, d seckill.Delivery) (code int, err erro
 	}
 	resp, err := h.client.Do(r)
 	if err != nil {
-		var with *url.Error // the address may carry a secret
-		if errors.As(err, &with) {
-			err = with.Err
-		}
-		return 0, err
+		return 0, seckill.HideEndpoint(err)
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, hookAnswer) // so that the connection can be used again

@@ -219,7 +219,7 @@ func (w *Webhooks) Receivers(ctx context.Context) ([]seckill.ReceiverState, erro
 		if err != nil {
 			return nil, err
 		}
-		v.Name, v.URL, v.Types = r.Name, r.URL, r.Types
+		v.Name, v.URL, v.Types = r.Name, seckill.Endpoint(r.URL).String(), r.Types
 		if len(v.Types) == 0 {
 			v.Types = seckill.EventTypes
 		}

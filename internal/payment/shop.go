@@ -166,7 +166,7 @@ func (s *Shop) Statement(ctx context.Context, from, to time.Time) ([]seckill.Boo
 	}
 	u, err := url.Parse(s.Statements)
 	if err != nil {
-		return nil, err
+		return nil, seckill.HideEndpoint(err)
 	}
 	q := u.Query()
 	q.Set("from", from.UTC().Format(time.RFC3339))
@@ -189,14 +189,14 @@ func (s *Shop) Statement(ctx context.Context, from, to time.Time) ([]seckill.Boo
 func (s *Shop) call(ctx context.Context, method, at, id string, body []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, seckill.HideEndpoint(err)
 	}
 	if err := Sign(r, s.signer, id, body); err != nil {
 		return nil, err
 	}
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the shop cannot be reached: %w", seckill.HideEndpoint(err))
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, shopAnswer))

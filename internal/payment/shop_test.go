@@ -76,6 +76,22 @@ func TestAShopsRedirectIsNotFollowed(t *testing.T) {
 	require.Zero(t, elsewhere.Load())
 }
 
+// What cannot be called is not named with its whole address: that may carry a secret, and
+// operators see why a refund waits.
+func TestAShopThatIsAwayShowsNoSecret(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	shop, err := NewShop(aSecret, "", closed.URL+"/?key=hush", closed.URL+"/statement?key=hush")
+	require.NoError(t, err)
+	_, err = shop.Refund(t.Context(), seckill.Refund{ID: "r", Order: anOrder.ID, Amount: 5, Currency: "CNY"})
+	require.ErrorContains(t, err, "the shop cannot be reached: dial tcp")
+	require.NotContains(t, err.Error(), "hush")
+	_, err = shop.Statement(t.Context(), time.Now(), time.Now())
+	require.ErrorContains(t, err, "the shop cannot be reached: dial tcp")
+	require.NotContains(t, err.Error(), "hush")
+}
+
 // What a spreadsheet would take for a formula is text, whoever wrote it.
 func TestBooksHoldNoFormulas(t *testing.T) {
 	t.Parallel()
