@@ -101,6 +101,7 @@ func TestNginxTriesAnotherNodeOnce(t *testing.T) {
 		{"GET /api/sales", "all nodes break off", always, 2, 503, "1"},
 		{buy, "a node is frozen", silent, 2, 200, ""},
 		{pay, "a node is frozen", silent, 2, 200, ""},
+		{"POST /api/admin/sales/1/pause", "a node is frozen", silent, 2, 200, ""},
 		{"GET /api/sales/1/ticket", "a node is frozen", silent, 2, 200, ""},
 		{"GET /api/orders", "a node is frozen", silent, 2, 200, ""},
 		{register, "a node is frozen", silent, 1, 503, "1"},

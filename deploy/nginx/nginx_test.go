@@ -209,7 +209,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\s*proxy_next_upstream\s+(.*);`).FindAllStringSubmatch(shipped(t, "seckill.conf"), -1) {
 		rules = append(rules, m[1])
 	}
-	require.Equal(t, []string{"error timeout", "error timeout non_idempotent", "error timeout non_idempotent", "error"}, rules)
+	require.Equal(t, []string{"error timeout", "error timeout non_idempotent", "error timeout non_idempotent", "error", "error timeout non_idempotent"}, rules)
 }
 
 // Each node is listed twice: first as one that is left alone when it fails, then
