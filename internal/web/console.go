@@ -59,6 +59,7 @@ func Console() http.Handler {
 		}
 		shells[language(r)][missingPage].missing(w, r)
 	}
+	const everythingElse = "/"
 	mux := http.NewServeMux()
 	for _, p := range desks {
 		if p.pattern == "" {
@@ -83,7 +84,13 @@ func Console() http.Handler {
 	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/console/", http.StatusMovedPermanently)
 	})
-	mux.HandleFunc("/", missing)
+	mux.HandleFunc(everythingElse, func(w http.ResponseWriter, r *http.Request) {
+		if to := withoutSlash(mux, r, everythingElse); to != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			http.Redirect(w, r, to, http.StatusMovedPermanently)
+			return
+		}
+		missing(w, r)
+	})
 	return protected(mux)
 }
 

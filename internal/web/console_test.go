@@ -15,7 +15,7 @@ func TestConsoleRoutes(t *testing.T) {
 	t.Parallel()
 	h := Both(nil)
 	for path, status := range map[string]int{
-		"/": 200, "/console/": 200, "/console": 301, "/console/new": 200, "/console/sale/1": 200, "/console/sale/0": 404, "/console/sale/x": 404, "/console/orders": 200,
+		"/": 200, "/console/": 200, "/console": 301, "/console/new": 200, "/console/orders/": 301, "/console/sale/1/": 301, "/console/nothing/": 404, "/console/static/": 404, "/console/sale/1": 200, "/console/sale/0": 404, "/console/sale/x": 404, "/console/orders": 200,
 		"/console/order/" + anOrder: 200, "/console/order/" + strings.ToLower(anOrder): 200, "/console/order/1": 404, "/console/people": 200, "/console/engines": 200,
 		"/console/log": 200, "/console/me": 200, "/console/login": 200, "/console/nowhere": 404, "/console/static/x/desk.js": 200, "/console/static/x/sale.html": 404,
 		"/console/static/x/challenge.js": 404,

@@ -159,13 +159,9 @@ func Handler(sale Sale) http.Handler {
 				http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 				return
 			}
-		} else if to := strings.TrimRight(r.URL.Path, "/"); to != r.URL.Path && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") {
-			// Whoever types an address may end it with a slash.
-			get.URL.Path, get.URL.RawPath = to, ""
-			if _, pattern := mux.Handler(get); pattern != missingPattern && !strings.HasPrefix(to, "/static") {
-				http.Redirect(w, r, get.URL.RequestURI(), http.StatusMovedPermanently)
-				return
-			}
+		} else if to := withoutSlash(mux, r, missingPattern); to != "" {
+			http.Redirect(w, r, to, http.StatusMovedPermanently)
+			return
 		}
 		s.missing(w, r)
 	})
@@ -278,4 +274,19 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// withoutSlash is where an address leads that somebody has typed with a slash at its end;
+// empty: nowhere but to the pattern of what is missing.
+func withoutSlash(mux *http.ServeMux, r *http.Request, missing string) string {
+	to := strings.TrimRight(r.URL.Path, "/")
+	if to == r.URL.Path || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.Contains(to, "/static") {
+		return ""
+	}
+	get := r.Clone(r.Context())
+	get.Method, get.URL.Path, get.URL.RawPath = http.MethodGet, to, ""
+	if _, pattern := mux.Handler(get); pattern == missing {
+		return ""
+	}
+	return get.URL.RequestURI()
 }
