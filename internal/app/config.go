@@ -63,7 +63,7 @@ type Config struct {
 		MaxInFlight    int           `koanf:"max_in_flight" help:"purchases served at once, and as many requests of other kinds, which have rooms of their own; beyond it the answer is busy"`
 		MaxWaits       int           `koanf:"max_waits" help:"requests that wait for an outcome at once; beyond it they are answered at once"`
 		PollAfter      time.Duration `koanf:"poll_after" help:"when a queued buyer is told to ask again"`
-		Hashes         int           `koanf:"hashes" help:"passwords hashed at once; 0: half of the cores"`
+		Hashes         int           `koanf:"hashes" help:"passwords hashed at once; 0: half of the cores. One more for browsers that have logged in with the name before"`
 		LoginTries     int           `koanf:"login_tries" help:"logins in a minute by name and address together, ten times as many by name alone; beyond it they are slowed down"`
 		AddressTries   int           `koanf:"address_tries" help:"in a minute by address: new accounts, beyond it they are refused; failed logins, beyond it they are slowed down"`
 		DrainDelay     time.Duration `koanf:"drain_delay" help:"how long a stopping node answers on while /readyz says no, for the balancer to notice"`
@@ -240,7 +240,7 @@ func LoadConfig(path string, environ []string, flags *pflag.FlagSet) (Config, er
 func named(err error) error {
 	switch e := err.(type) {
 	case *mapstructure.DecodeError:
-		return fmt.Errorf("%s (%s): %w", e.Name(), EnvName(e.Name()), e.Unwrap())
+		return fmt.Errorf("%s (%s): %w", e.Name(), EnvName(e.Name()), sayWhatToWrite(e.Name(), e.Unwrap()))
 	case interface{ Unwrap() []error }:
 		var errs []error
 		for _, err := range e.Unwrap() {
@@ -249,6 +249,42 @@ func named(err error) error {
 		return errors.Join(errs...)
 	case interface{ Unwrap() error }:
 		return named(e.Unwrap())
+	}
+	return err
+}
+
+// sayWhatToWrite turns an error of the decoder from Go's words into the user's: which value
+// the setting takes. What it was given is not repeated, since it may be a secret.
+func sayWhatToWrite(key string, err error) error {
+	var wanted reflect.Type
+	eachSetting(reflect.ValueOf(Defaults()), "", func(name string, v reflect.Value) {
+		if name == key {
+			wanted = v.Type()
+		}
+	})
+	var other *mapstructure.UnconvertibleTypeError
+	if wanted == nil && errors.As(err, &other) { // a part of a list
+		wanted = other.Expected.Type()
+	}
+	switch wanted {
+	case nil, reflect.TypeFor[[]Webhook]():
+		return err // it has its own words
+	case reflect.TypeFor[time.Duration]():
+		return errors.New("must be a duration with its unit, such as 90s, 10m or 24h")
+	case reflect.TypeFor[slog.Level]():
+		return errors.New("must be debug, info, warn or error")
+	}
+	switch wanted.Kind() {
+	case reflect.Int, reflect.Int64:
+		return errors.New("must be a whole number, such as 500")
+	case reflect.Float64:
+		return errors.New("must be a number, such as 0.5")
+	case reflect.Bool:
+		return errors.New("must be true or false")
+	case reflect.String:
+		return errors.New("must be a text")
+	case reflect.Slice:
+		return errors.New("must be a list of texts, or one text with commas")
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -238,6 +239,9 @@ func TestAFileThatIsNoneIsAnError(t *testing.T) {
 	}
 }
 
+// goWords are what an error says that was meant for a programmer.
+var goWords = regexp.MustCompile(`strconv|slog|time: |unconvertible|cannot parse`)
+
 func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
 	t.Parallel()
 	for key, bads := range map[string][]string{
@@ -272,7 +276,17 @@ func TestABadValueNamesItsKeyAndItsVariable(t *testing.T) {
 			_, err := LoadConfig("", []string{EnvName(key) + "=" + bad}, nil)
 			require.Error(t, err, "%s=%s", key, bad)
 			require.Contains(t, err.Error(), key+" ("+EnvName(key)+")", "%s=%s", key, bad)
+			require.NotRegexp(t, goWords, err.Error(), "%s=%s", key, bad)
 		}
+	}
+	for content, say := range map[string]string{
+		"limits: {batch: x}": "must be a whole number, such as 500", "http: {poll_after: y}": "must be a duration with its unit, such as 90s, 10m or 24h", "http: {poll_after: [1s]}": "must be a duration",
+		"demo: perhaps": "must be true or false", "log: {level: loud}": "must be debug, info, warn or error", "listen: [a]": "must be a text", "run: {a: b}": "run",
+		"rabbitmq: {publish_retry: {multiplier: x}}": "must be a number, such as 0.5", "webhooks: [{name: [a], url: https://h, secret: s}]": "must be a text", "webhooks: [5]": "webhooks",
+	} {
+		_, err := LoadConfig(write(t, content), nil, nil)
+		require.ErrorContains(t, err, say, content)
+		require.NotRegexp(t, goWords, err.Error(), content)
 	}
 	t.Log("all of them at once")
 	_, err := LoadConfig("", []string{"SECKILL_LIMITS_BATCH=0", "SECKILL_LOG_FORMAT=xml"}, nil)
