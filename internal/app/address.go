@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -101,11 +102,14 @@ func (c *Config) weakTransport() (weak []string) {
 	say := func(setting string, a Address, mend string) {
 		weak = append(weak, fmt.Sprintf("%s (%s) is on another machine and reached %s", setting, a, mend))
 	}
-	if u, err := url.Parse(string(c.Gate)); err == nil && !c.Gate.embedded() && elsewhere(u.Hostname()) {
+	if u, err := url.Parse(string(c.Gate)); err == nil && !c.Gate.embedded() && (elsewhere(u.Hostname()) || slices.ContainsFunc(u.Query()["addr"], hostElsewhere)) {
+		q := u.Query()
+		verifies, err := strconv.ParseBool(q.Get("skip_verify"))
+		verifies = !q.Has("skip_verify") || err == nil && !verifies || q.Has("ca") // with its CA the certificate is checked, whatever skip_verify says
 		switch {
 		case u.Scheme != "rediss":
 			say("gate", c.Gate, "without TLS: write rediss://, with redis.ca_file if its CA is your own")
-		case u.Query().Has("skip_verify"):
+		case !verifies:
 			say("gate", c.Gate, "by TLS that believes any certificate: take skip_verify away, and name its CA in redis.ca_file")
 		}
 	}
@@ -118,23 +122,38 @@ func (c *Config) weakTransport() (weak []string) {
 				hosts = append(hosts, host)
 			}
 		}
-		for _, host := range hosts {
-			if elsewhere(host) {
-				say("queue", c.Queue, "without TLS: write amqps://, with rabbitmq.ca_file if its CA is your own")
-				break
-			}
+		if slices.ContainsFunc(hosts, elsewhere) {
+			say("queue", c.Queue, "without TLS: write amqps://, with rabbitmq.ca_file if its CA is your own")
 		}
 	}
 	if u, err := url.Parse(string(c.Store)); err == nil && !c.Store.embedded() && elsewhere(u.Hostname()) {
-		switch tls := u.Query().Get("tls"); {
-		case u.Query().Has("ca"), tls == "true":
-		case tls == "skip-verify", tls == "preferred":
+		tls := u.Query().Get("tls")
+		on, err := strconv.ParseBool(tls)
+		switch {
+		case u.Query().Has("ca"), err == nil && on:
+		case strings.EqualFold(tls, "skip-verify"):
 			say("store", c.Store, "by TLS that believes any certificate (tls="+tls+"): write tls=true, or name its CA in mysql.ca_file")
+		case strings.EqualFold(tls, "preferred"):
+			say("store", c.Store, "by TLS that believes any certificate, and without TLS where the server offers none (tls="+tls+"): write tls=true, or name its CA in mysql.ca_file")
 		default:
 			say("store", c.Store, "without TLS: write ?tls=true behind the address, or name its CA in mysql.ca_file")
 		}
 	}
+	for _, part := range []struct {
+		setting string
+		at      seckill.Endpoint
+	}{{"payment.refund_url", c.Payment.RefundURL}, {"payment.statement_url", c.Payment.StatementURL}} {
+		if u, err := url.Parse(string(part.at)); err == nil && u.Scheme == "http" && elsewhere(u.Hostname()) {
+			weak = append(weak, fmt.Sprintf("%s (%s) is on another machine and asked without TLS: write https://", part.setting, part.at))
+		}
+	}
 	return weak
+}
+
+// hostElsewhere is elsewhere for a host with its port.
+func hostElsewhere(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err != nil || elsewhere(host)
 }
 
 // elsewhere reports whether a host is not this machine.

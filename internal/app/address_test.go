@@ -70,7 +70,12 @@ func TestEnginesElsewhereWithoutTLSAreNamed(t *testing.T) {
 		"elsewhere":        {"redis://10.0.0.1", "amqp://mq", "mysql://a@db/d", []string{"rediss://", "amqps://", "tls=true"}},
 		"with TLS":         {"rediss://10.0.0.1", "amqps://mq", "mysql://a@db/d?tls=true", nil},
 		"believes anybody": {"rediss://10.0.0.1?skip_verify=true", "amqps://mq", "mysql://a@db/d?tls=skip-verify", []string{"skip_verify", "any certificate"}},
-		"falls back":       {"memory", "memory", "mysql://a@db/d?tls=preferred", []string{"any certificate"}},
+		"falls back":       {"memory", "memory", "mysql://a@db/d?tls=preferred", []string{"any certificate, and without TLS where the server offers none"}},
+		"other words":      {"rediss://10.0.0.1?skip_verify=false", "amqps://mq", "mysql://a@db/d?tls=1", nil},
+		"with a CA":        {"rediss://10.0.0.1?skip_verify=true&ca=/x.pem", "amqps://mq", "mysql://a@db/d?tls=True", nil},
+		"off":              {"rediss://10.0.0.1?skip_verify", "amqps://mq", "mysql://a@db/d?tls=0", []string{"skip_verify", "tls=true"}},
+		"another member":   {"redis://127.0.0.1?addr=10.0.0.2:6379&addr=127.0.0.1:2", "memory", "sqlite:/x", []string{"rediss://"}},
+		"members here":     {"redis://127.0.0.1?addr=127.0.0.1:2&addr=[::1]:3&addr=:4", "memory", "sqlite:/x", nil},
 	} {
 		config, err := LoadConfig("", []string{"SECKILL_GATE=" + c.gate, "SECKILL_QUEUE=" + c.queue, "SECKILL_STORE=" + c.store}, nil)
 		require.NoError(t, err, name)
@@ -80,6 +85,17 @@ func TestEnginesElsewhereWithoutTLSAreNamed(t *testing.T) {
 			require.Contains(t, weak[i], want, name)
 		}
 	}
+}
+
+func TestTheShopsServerElsewhereWithoutTLSIsNamed(t *testing.T) {
+	t.Parallel()
+	c := Defaults()
+	c.Payment.RefundURL, c.Payment.StatementURL = "http://shop.internal/refunds?key=hush", "http://127.0.0.1/statement"
+	weak := c.weakTransport()
+	require.Len(t, weak, 1)
+	require.Contains(t, weak[0], "payment.refund_url (http://shop.internal/refunds?(hidden)) is on another machine")
+	c.Payment.RefundURL = "https://shop.internal/refunds"
+	require.Empty(t, c.weakTransport())
 }
 
 // Files that an earlier version, or a folder of another mode, has left open are
