@@ -27,22 +27,28 @@ type newAccount struct {
 	Captcha  string `json:"captcha"`
 }
 
-func (a *API) register(w http.ResponseWriter, r *request) error {
-	address := network(a.client(r.Request))
-	if a.limits.hashing.Full(address) {
+func (a *API) register(w http.ResponseWriter, r *request) (err error) {
+	address, from := network(a.client(r.Request)), side(a.client(r.Request))
+	if a.limits.hashing.all.Full(from) {
 		return errHashing
 	}
 	var c newAccount
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
 	}
-	if !a.limits.registrations.allow(address) {
+	back, ok := a.limits.registrations.take(address)
+	if !ok {
 		return errTooMany
 	}
+	defer func() {
+		if errors.Is(err, seckill.ErrBusy) || errors.Is(err, seckill.ErrUnavailable) {
+			back() // the fault is ours
+		}
+	}()
 	if err := a.mayRegister(r, c.Invite, solution{c.Work, c.Formula, c.Answer, c.Captcha}); err != nil {
 		return err
 	}
-	done, err := a.read(r.Context(), address, time.Now().Add(loginWait))
+	done, err := a.read(r.Context(), from, "", time.Now().Add(loginWait))
 	if err != nil {
 		return err
 	}
@@ -64,21 +70,21 @@ func (a *API) register(w http.ResponseWriter, r *request) error {
 // login lets the right password in, whoever else tries. Who has tried too often is
 // slowed down: their passwords are looked at one after another, at a pace.
 func (a *API) login(w http.ResponseWriter, r *request) error {
-	address := network(a.client(r.Request))
-	if a.limits.hashing.Full(address) {
-		return errHashing
-	}
+	address, from := network(a.client(r.Request)), side(a.client(r.Request))
 	var c loginBody
 	if err := decode(w, r.Request, &c, false); err != nil {
 		return err
 	}
-	coder := pair(c.Name, "", "")
+	device := a.limits.devices.knows(r.Request, c.Name)
+	if a.limits.hashing.of(from, device).Full(from) {
+		return errHashing
+	}
+	coder := pair(c.Name, "", device) // whoever has only the password keeps no known device out
 	if c.Code != "" && a.limits.codes.over(coder) {
 		return errTooMany
 	}
-	device := a.limits.devices.knows(r.Request, c.Name)
 	until := time.Now().Add(loginWait)
-	done, err := a.read(r.Context(), address, until)
+	done, err := a.read(r.Context(), from, device, until)
 	if err != nil {
 		return err
 	}
@@ -97,7 +103,7 @@ func (a *API) login(w http.ResponseWriter, r *request) error {
 				}
 			}
 			var leave func(time.Duration)
-			if leave, kept = enterUntil(r.Context(), a.limits.hashing, address, until); kept != nil {
+			if leave, kept = enterUntil(r.Context(), a.limits.hashing.of(from, device), from, until); kept != nil {
 				return kept
 			}
 			// A try is counted only here, after the wait for a place, so a thousand guesses at

@@ -75,6 +75,15 @@ func (a *API) trusted(addr netip.Addr) bool {
 // IPv6, since whoever has one IPv6 address has all of its /64.
 func network(addr netip.Addr) string { return access.Network(addr).String() }
 
+// side is who takes turns with others where logins wait: an address with IPv4, its /48 with
+// IPv6, since whoever has one IPv6 network may have 65,536 of a /64.
+func side(addr netip.Addr) string {
+	if addr = addr.Unmap(); addr.Is4() {
+		return network(addr)
+	}
+	return neighbourhood(addr)
+}
+
 // neighbourhood is the larger network that an address is in, a /24 with IPv4 and a /48 with
 // IPv6: what one renter of addresses has as a rule.
 func neighbourhood(addr netip.Addr) string {

@@ -20,7 +20,25 @@ const (
 	// A crowd that logs in must not be a crowd at the store.
 	accountReads = 16
 	readsWaiting = 128
+
+	// Places beside those, for browsers that have logged in with the name before: however many
+	// networks a crowd comes from, it does not keep them out.
+	knownHashes  = 1
+	knownReads   = 4
+	knownWaiting = 64 // in front of each of the two
 )
+
+// reserved is a room with another one beside it that only known devices enter.
+type reserved struct{ all, known *room.Fair }
+
+// of is the room for a login from that side, and from that device if it has logged in with
+// the name before: it takes the other room where it would wait in this one.
+func (r reserved) of(side, device string) *room.Fair {
+	if device != "" && r.all.Crowded() && !r.known.Full(side) {
+		return r.known
+	}
+	return r.all
+}
 
 // hashesByCores is how many passwords are hashed at once where nobody says: half
 // of the cores, for purchases have the others.
@@ -51,10 +69,10 @@ func (a *API) hash(leave func(rest time.Duration), work func()) {
 	work()
 }
 
-// read has an account read at the store in a place of its own, in turn by network, which is
+// read has an account read at the store in a place of its own, in turn by side, which is
 // given back by done, at the latest when the password is hashed.
-func (a *API) read(ctx context.Context, address string, until time.Time) (done func(), err error) {
-	leave, err := enterUntil(ctx, a.limits.reading, address, until)
+func (a *API) read(ctx context.Context, side, device string, until time.Time) (done func(), err error) {
+	leave, err := enterUntil(ctx, a.limits.reading.of(side, device), side, until)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +92,7 @@ func enterUntil(ctx context.Context, place *room.Fair, side string, until time.T
 // hashes is where the password of a request is hashed: account.Accounts.In.
 func (a *API) hashes(r *request) func(work func()) error {
 	return func(work func()) error {
-		leave, err := a.limits.hashing.Enter(r.Context(), network(a.client(r.Request)))
+		leave, err := a.limits.hashing.all.Enter(r.Context(), side(a.client(r.Request)))
 		if err == nil {
 			a.hash(leave, work)
 		}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -85,12 +86,50 @@ func TestALoginThatWaitsForTheStoreHasNoPlaceOfHashing(t *testing.T) {
 		}
 		pass(time.Second)
 		began := time.Now()
-		leave, err := s.api.limits.hashing.Enter(t.Context(), "192.0.2.9/32")
+		leave, err := s.api.limits.hashing.all.Enter(t.Context(), "192.0.2.9/32")
 		require.NoError(t, err)
 		require.Zero(t, time.Since(began), "the place is free")
 		leave(0)
 		g.Wait()
 	})
+}
+
+// Whoever comes from ever new networks keeps nobody out: an IPv6 site counts as one side, and a
+// browser that has logged in with the name before has places that nobody else can take.
+func TestADeviceGetsInBesideACrowdFromManyNetworks(t *testing.T) {
+	t.Parallel()
+	for crowd, from := range map[string]string{"of one site": "[2001:db8:0:%x::1]:1", "from anywhere": "[2001:db8:%x::1]:1"} {
+		synctest.Test(t, func(t *testing.T) {
+			offTheMinute()
+			s := newSystem(t, func(c *Config) { c.Hashes, c.AddressTries, c.DeviceSecrets = 1, 2, [][]byte{[]byte(theSecret)} })
+			known := (&http.Response{Header: s.enter("register", takenName, goodPassword).is(201).header}).Cookies()
+			leave, err := s.api.limits.hashing.all.Enter(t.Context(), "a hash that takes long")
+			require.NoError(t, err)
+			var g sync.WaitGroup
+			for i := range 2 * hashWaiting {
+				g.Go(func() {
+					body := fmt.Sprintf(`{"name":"somebody %d","password":"wrong horse battery"}`, i)
+					s.do(call{method: "POST", path: "/api/login", body: body, from: fmt.Sprintf(from, i+1)}).problem(503, "busy")
+				})
+			}
+			synctest.Wait()
+			began := time.Now()
+			c := call{method: "POST", path: "/api/login", body: fmt.Sprintf(`{"name":%q,"password":%q}`, takenName, goodPassword)}
+			for _, k := range known {
+				if k.Name == deviceCookie {
+					c.header = []string{"Cookie", k.Name + "=" + k.Value}
+				}
+			}
+			s.do(c).is(200)
+			require.Zero(t, time.Since(began), "%s: at once", crowd)
+
+			s.enter("register", newcomer, goodPassword).problem(503, "busy")
+			require.Equal(t, crowd == "of one site", time.Since(began) > 0, "%s: whoever comes from elsewhere has a turn", crowd)
+			g.Wait()
+			leave(0)
+			s.enter("register", newcomer, goodPassword).is(201) // a try that ended as busy was none
+		})
+	}
 }
 
 // While buyers come in numbers a place of hashing rests, and never for long.
@@ -117,7 +156,7 @@ func TestAllThatALoginWaitsForHasOneBound(t *testing.T) {
 		for range 2 { // from here on it has to take the slow lane
 			s.enter("login", takenName, goodPassword)
 		}
-		leave, err := s.api.limits.hashing.Enter(t.Context(), "somebody else")
+		leave, err := s.api.limits.hashing.all.Enter(t.Context(), "somebody else")
 		require.NoError(t, err)
 		began := time.Now()
 		s.enter("login", takenName, goodPassword).problem(503, "busy")

@@ -14,8 +14,9 @@ const lanesMax = 10_000 // lanes that are remembered
 
 // lanes are the slow lanes of those who have tried too often.
 type lanes struct {
-	mu  *sync.Mutex
-	all map[string]*lane
+	mu    *sync.Mutex
+	all   map[string]*lane
+	rooms *room.Metrics
 }
 
 // lane lets one after another through, at a pace, each larger network in its turn.
@@ -32,7 +33,7 @@ func (l *lanes) of(key string, pace, wait time.Duration, waiting int) *lane {
 		if len(l.all) >= lanesMax {
 			clear(l.all)
 		}
-		one = &lane{room.NewLane(1, waiting, wait), pace, wait}
+		one = &lane{l.rooms.Lane("login_lanes", 1, waiting, wait), pace, wait}
 		l.all[key] = one
 	}
 	return one

@@ -26,16 +26,16 @@ const (
 
 // limits of logins and registrations.
 type limits struct {
-	reading       *room.Fair // whose account is read before, in front of hashing
-	hashing       *room.Fair // who has a password hashed
-	registrations *failures  // by address
-	pairs         *failures  // tries by name and address, right ones too
-	failedPairs   *failures  // wrong ones by name and address
-	names         *failures  // tries by name, from all addresses
-	addresses     *failures  // wrong ones by address
-	codes         *failures  // wrong codes of a second factor, and old passwords, by name or by buyer
-	refusals      *failures  // that are noted, by who was refused
-	allRefusals   *failures  // of buyers, and of people of the shop
+	reading       reserved  // whose account is read before, in front of hashing
+	hashing       reserved  // who has a password hashed
+	registrations *failures // by address
+	pairs         *failures // tries by name and address, right ones too
+	failedPairs   *failures // wrong ones by name and address
+	names         *failures // tries by name, from all addresses
+	addresses     *failures // wrong ones by address
+	codes         *failures // wrong codes of a second factor, and old passwords, by name or by buyer
+	refusals      *failures // that are noted, by who was refused
+	allRefusals   *failures // of buyers, and of people of the shop
 	devices       devices
 	lanes         lanes
 	counting      *sync.Mutex // look, then count
@@ -43,12 +43,12 @@ type limits struct {
 
 func newLimits(c Config, rooms *room.Metrics) limits {
 	return limits{
-		reading:       room.NewFair("account_reads", accountReads, readsWaiting, loginWait, rooms),
-		hashing:       room.NewFair("logins", c.Hashes, hashWaiting*c.Hashes, hashWait, rooms),
+		reading:       reserved{room.NewFair("account_reads", accountReads, readsWaiting, loginWait, rooms), room.NewFair("known_account_reads", knownReads, knownWaiting, loginWait, rooms)},
+		hashing:       reserved{room.NewFair("logins", c.Hashes, hashWaiting*c.Hashes, hashWait, rooms), room.NewFair("known_logins", knownHashes, knownWaiting, hashWait, rooms)},
 		registrations: newFailures(c.AddressTries), pairs: newFailures(c.LoginTries), failedPairs: newFailures(c.LoginTries), names: newFailures(nameFactor * c.LoginTries), addresses: newFailures(c.AddressTries),
 		codes:    newFailures(c.LoginTries),
 		refusals: newFailures(refusalsOfOne), allRefusals: newFailures(refusalsOfAll),
-		devices: newDevices(c.DeviceSecrets), lanes: lanes{mu: &sync.Mutex{}, all: map[string]*lane{}}, counting: &sync.Mutex{},
+		devices: newDevices(c.DeviceSecrets), lanes: lanes{mu: &sync.Mutex{}, all: map[string]*lane{}, rooms: rooms}, counting: &sync.Mutex{},
 	}
 }
 
@@ -129,6 +129,19 @@ func (f *failures) over(key string) bool {
 
 func (f *failures) count(key string) {
 	f.Counter().Increment(key, time.Now().UTC().Truncate(failureWindow))
+}
+
+// take is allow, and back takes what was counted away again.
+func (f *failures) take(key string) (back func(), ok bool) {
+	if !f.allow(key) {
+		return nil, false
+	}
+	minute := time.Now().UTC().Truncate(failureWindow)
+	return func() {
+		if minute.Equal(time.Now().UTC().Truncate(failureWindow)) { // a counter of a minute that is over cannot be changed
+			_ = f.Counter().IncrementBy(key, minute, -1)
+		}
+	}, true
 }
 
 // allow counts one if it is not too many.

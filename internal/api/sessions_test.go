@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -213,7 +214,7 @@ func TestOnesOwnPassword(t *testing.T) {
 
 func TestASecondFactorAtTheLogin(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, noting, func(c *Config) { c.LoginTries = 5 })
+	s := newSystem(t, noting, func(c *Config) { c.LoginTries, c.DeviceSecrets = 5, [][]byte{[]byte(theSecret)} })
 	_, err := s.accounts.Register(t.Context(), "boss", goodPassword, seckill.RoleAdmin)
 	require.NoError(t, err)
 	token, _ := s.login("boss", goodPassword, "")
@@ -269,6 +270,10 @@ func TestASecondFactorAtTheLogin(t *testing.T) {
 		return a.status == http.StatusTooManyRequests
 	}, 60*time.Second, time.Millisecond)
 	require.LessOrEqual(t, tries, 30)
+	until := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+	a = s.do(call{method: "POST", path: "/api/login", body: fmt.Sprintf(`{"name":"boss","password":%q,"code":"000000"}`, goodPassword),
+		header: []string{"Cookie", deviceCookie + "=" + until + ".1." + sign(s.api.limits.devices.keys[0], "boss", until, "1")}})
+	require.Contains(t, string(a.is(401).body), `"code":"second_factor"`, "a browser that has logged in before is not kept out by others")
 	s.awaitLog("&what=login", func(e seckill.LogEntry) bool { return e.Result == "second_factor" })
 	s.admin("POST", "/api/admin/people/boss/password", `{"password":"`+goodPassword+`2","remove_second_factor":true}`).is(200)
 	require.NotContains(t, string(s.admin("GET", "/api/admin/log", "").is(200).body), goodPassword, "no password is in the log")

@@ -29,8 +29,7 @@ type Fair struct {
 // NewFair makes a room with places, in front of which at most waiting wait, each at
 // most for wait.
 func NewFair(name string, places, waiting int, wait time.Duration, m *Metrics) *Fair {
-	f := NewLane(places, waiting, wait)
-	f.full, f.busy = full(name), m.busy.WithLabelValues(name)
+	f := m.Lane(name, places, waiting, wait)
 	count := func(n *int) func() float64 {
 		return func() float64 {
 			f.mu.Lock()
@@ -49,8 +48,23 @@ func NewLane(places, waiting int, wait time.Duration) *Fair {
 	return &Fair{full: full("lane"), places: places, waiting: waiting, wait: wait, busy: unseen, sides: map[string][]chan struct{}{}}
 }
 
+// Lane is NewLane for one of many rooms of one name, which count together who was turned
+// away.
+func (m *Metrics) Lane(name string, places, waiting int, wait time.Duration) *Fair {
+	f := NewLane(places, waiting, wait)
+	f.full, f.busy = full(name), m.busy.WithLabelValues(name)
+	return f
+}
+
 // unseen counts for nobody.
 var unseen = prometheus.NewCounter(prometheus.CounterOpts{Name: "unseen"})
+
+// Crowded reports whether somebody waits for a place.
+func (f *Fair) Crowded() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.queued > 0
+}
 
 // Full reports whether somebody from that side would be turned away at once.
 func (f *Fair) Full(side string) bool {
