@@ -75,6 +75,7 @@ var (
 	errBadJSON   = errors.New("bad JSON")
 	errTooLarge  = errors.New("body too large")
 	errMediaType = errors.New("media type")
+	errTitle     = errors.New("the store is away and this node has no copy of the sale to hold its title against: pause the sale, which needs no title")
 	errTooMany   = errors.New("too many tries")
 	errSlowed    = fmt.Errorf("%w: others are before this one", errTooMany)
 )
@@ -89,6 +90,8 @@ func code(err error) (code, detail string) {
 	switch {
 	case errors.As(err, &field):
 		return "invalid_field", field.Error()
+	case errors.Is(err, errTitle):
+		return "unavailable", errTitle.Error()
 	case errors.Is(err, seckill.ErrNotFound):
 		return "not_found", ""
 	case errors.Is(err, seckill.ErrState):

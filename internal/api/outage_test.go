@@ -235,3 +235,22 @@ func TestABuyOfAnUnknownSaleWaitsForAHangingStoreWithABound(t *testing.T) {
 		s.as(otherName, "POST", ticketPath(999), "").problem(404, "not_found")
 	})
 }
+
+// An end cannot be undone, so its title is checked, or a person hears at once what can be done.
+func TestAnEndWhoseTitleCannotBeCheckedSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		h := hanging{s.store, new(atomic.Bool)}
+		h.hangs.Store(true)
+		s.api.Sales = sale.New(h, s.gate, s.api.Log, sale.Options{}) // a node that has just started, without copies
+		began := time.Now()
+		a := s.admin("POST", s.adminPath(s.open.ID, "end"), `{"title":"`+s.open.Title+`"}`)
+		a.problem(503, "unavailable")
+		require.Contains(t, string(a.body), "pause the sale, which needs no title")
+		require.LessOrEqual(t, time.Since(began), titleWait)
+		h.hangs.Store(false)
+		pass(10 * time.Second)
+		s.admin("POST", s.adminPath(s.open.ID, "end"), `{"title":"another"}`).problem(422, "invalid_field")
+	})
+}

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -230,13 +232,22 @@ func (a *API) end(w http.ResponseWriter, r *request) error {
 	return a.switched(w, r, id, "end", (*sale.Sales).End)
 }
 
+// titleWait is how long an end waits for the store to check its title: as long as the stop
+// itself would.
+const titleWait = 3 * time.Second
+
 // checkTitle is for what must not happen to another sale than the person means, who has
 // typed its title; a program may leave it out.
 func (a *API) checkTitle(r *request, id seckill.SaleID, title *string) error {
 	if title == nil {
 		return nil
 	}
-	v, err := a.Sales.Get(r.Context(), id)
+	ctx, cancel := context.WithTimeout(r.Context(), titleWait)
+	defer cancel()
+	v, err := a.Sales.Get(ctx, id)
+	if errors.Is(err, seckill.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errTitle, err)
+	}
 	if err != nil {
 		return err
 	}
