@@ -184,7 +184,13 @@ func TestIDsThatNoSaleHasCostLittle(t *testing.T) {
 			all.Wait()
 		}
 		require.LessOrEqual(t, store.asked.Load(), int64(time.Since(began)/newestGap)+2, "10,000 requests")
+		for i := range 30 {
+			require.True(t, sales.Missing(t.Context(), seckill.SaleID(1000+i)))
+		}
+		require.Empty(t, sales.Keeper.closed, "they do not wake the keeper, which would look at every sale")
 		made := h.create()
+		require.False(t, sales.Missing(t.Context(), made.ID))
+		require.Len(t, sales.Keeper.closed, 1, "one that exists does")
 		found, err := sales.Get(t.Context(), made.ID)
 		require.NoError(t, err)
 		require.Equal(t, made.ID, found.ID)
