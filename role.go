@@ -1,6 +1,7 @@
 package seckill
 
 import (
+	"context"
 	"slices"
 	"time"
 )
@@ -25,6 +26,17 @@ func HasRole(role, least string) bool {
 	have, need := slices.Index(roles, role), slices.Index(roles, least)
 	return have >= 0 && need >= 0 && have >= need
 }
+
+type patientKey struct{}
+
+// WithPatience returns a context in which what is read waits for others like it, so that it
+// keeps no buyer waiting: lists and searches of people of the shop.
+func WithPatience(ctx context.Context) context.Context {
+	return context.WithValue(ctx, patientKey{}, true)
+}
+
+// Patient reports whether the context is one of WithPatience.
+func Patient(ctx context.Context) bool { return ctx.Value(patientKey{}) != nil }
 
 // Account is who may log in. Hash is an encoded argon2id hash; Buyer is the id
 // that tickets and orders carry.

@@ -20,7 +20,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -123,7 +122,6 @@ type API struct {
 	routes      []route
 	origins     origins
 	rooms       rooms
-	waits       atomic.Int64
 	idPrefix    string
 	pollAfter   string
 	limits      limits
@@ -363,6 +361,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), bound)
 			defer cancel()
 			r = r.WithContext(ctx)
+		}
+		if a.rooms.patient(place) {
+			r = r.WithContext(seckill.WithPatience(r.Context()))
 		}
 		a.mux.ServeHTTP(w, r)
 	}

@@ -13,6 +13,7 @@ import (
 //
 //	buying    POST …/ticket                 http.max_in_flight places
 //	results   GET …/ticket, waits included; passes and challenges: as many
+//	waits     of those, who wait for an outcome: http.max_waits; beyond it they are answered at once
 //	pages     sales, pages and their files, who one is, logout: as many
 //	orders    orders and tickets, read and cancelled: a quarter of that
 //	payments  POST …/pay and what providers tell: as many; who asks for orders again and again keeps no money out
@@ -25,10 +26,10 @@ import (
 //	streams   consoles that watch: streamPlaces
 //	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
-	buying, results, pages, orders, payments, bodies, accounts *room.Room
-	admin, stops, undos, streams, downloads                    *room.Room
-	audits                                                     *room.Fair
-	patience                                                   time.Duration
+	buying, results, pages, orders, payments, bodies, accounts, waits *room.Room
+	admin, stops, undos, streams, downloads                           *room.Room
+	audits                                                            *room.Fair
+	patience                                                          time.Duration
 }
 
 const (
@@ -99,12 +100,18 @@ func (r *rooms) bound(place *room.Room) time.Duration {
 	return 0
 }
 
+// patient reports whether what is read for a request in that room waits for others like it.
+// Whoever stops a sale waits for no list.
+func (r *rooms) patient(place *room.Room) bool {
+	return place == r.admin || place == r.streams || place == r.downloads
+}
+
 func newRooms(c Config, m *room.Metrics) rooms {
 	most := c.MaxInFlight
 	return rooms{
 		patience: c.Patience,
 		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
-		payments: room.New("payments", max(1, most/4), m), bodies: room.New("bodies", bodyPlaces, m),
+		payments: room.New("payments", max(1, most/4), m), bodies: room.New("bodies", bodyPlaces, m), waits: room.New("waits", c.MaxWaits, m),
 		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), stops: room.New("stops", stopPlaces, m), undos: room.New("undos", undoPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"io"
 	"net/http/httptest"
 	"os"
@@ -73,6 +74,43 @@ func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 		}
 		s.still(before)
 	})
+}
+
+// patientMoney and patientStore note who reads patiently.
+type patientMoney struct {
+	Money
+	is *sync.Map
+}
+
+func (m patientMoney) AllOrders(ctx context.Context, f seckill.OrderFilter) ([]seckill.Order, error) {
+	m.is.Store("people", seckill.Patient(ctx))
+	return m.Money.AllOrders(ctx, f)
+}
+
+type patientStore struct {
+	Store
+	is *sync.Map
+}
+
+func (s patientStore) Orders(ctx context.Context, buyer, before string, most int) ([]seckill.Order, error) {
+	s.is.Store("buyers", seckill.Patient(ctx))
+	return s.Store.Orders(ctx, buyer, before, most)
+}
+
+// The store's connections are for buyers first.
+func TestPeopleOfTheShopReadPatiently(t *testing.T) {
+	t.Parallel()
+	var patient sync.Map
+	s := newSystem(t, func(c *Config) {
+		c.Money, c.Store = patientMoney{c.Money, &patient}, patientStore{c.Store, &patient}
+	})
+	s.admin("GET", "/api/admin/orders", "").is(200)
+	s.as(ownerName, "GET", "/api/orders", "").is(200)
+	for who, want := range map[string]bool{"people": true, "buyers": false} {
+		is, asked := patient.Load(who)
+		require.True(t, asked, who)
+		require.Equal(t, want, is, who)
+	}
 }
 
 // deadlined is an answer that knows until when it may be written, and its request read.

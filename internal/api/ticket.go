@@ -106,10 +106,10 @@ func (a *API) find(r *request, sale seckill.SaleID, ticket string) (seckill.Prog
 
 // await waits for the outcome of p, until the time is up or the node stops.
 func (a *API) await(r *request, p seckill.Progress, wait time.Duration) (seckill.Progress, error) {
-	defer a.waits.Add(-1)
-	if a.waits.Add(1) > int64(a.MaxWaits) {
+	if a.rooms.waits.Enter() != nil {
 		return p, nil // answer what is: the client asks again
 	}
+	defer a.rooms.waits.Leave()
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	defer context.AfterFunc(a.Stopping, cancel)()

@@ -20,6 +20,7 @@ import (
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/order"
 	"seckill/internal/queue"
+	"seckill/internal/room"
 	"seckill/internal/sale"
 	"seckill/internal/settle"
 	"seckill/internal/store"
@@ -57,7 +58,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	n.metrics.MustRegister(asides)
 	n.store, err = store.Open(ctx, c.storeURL(), store.Settings{
 		Exclusive: c.Embedded(), Connections: c.MySQL.Connections, Retention: c.Limits.Retention, Credit: c.Payment.OutageCredit,
-		HookTypes: c.hookTypes(), KeepEvents: !c.Queue.embedded() && c.RabbitMQ.Events,
+		Rooms: room.NewMetrics(n.metrics), HookTypes: c.hookTypes(), KeepEvents: !c.Queue.embedded() && c.RabbitMQ.Events,
 		Aside: func(table, id string, why error) {
 			asides.Inc()
 			n.log.Error("store: a row cannot be read and is put aside", "table", table, "id", id, "error", why)
@@ -66,6 +67,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.metrics.MustRegister(n.store.Collectors()...)
 	if c.Embedded() && !c.Store.embedded() {
 		if n.only, err = takeStore(ctx, n.store, n.log); err != nil {
 			return err

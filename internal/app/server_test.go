@@ -126,6 +126,32 @@ func node(t *testing.T, c Config, log slog.Handler) (n *Node, stop func() error)
 	return n, stop
 }
 
+// Whatever has a bound shows how full it is.
+func TestEveryBoundHasAMetric(t *testing.T) {
+	t.Parallel()
+	c := Defaults()
+	c.DataDir = t.TempDir()
+	n, _ := node(t, c, slog.DiscardHandler)
+	families, err := n.metrics.Gather()
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			for _, l := range m.Label {
+				seen[f.GetName()+" "+l.GetValue()] = true
+			}
+		}
+	}
+	for _, name := range []string{"buying", "results", "waits", "pages", "orders", "payments", "bodies", "accounts", "admin", "stops", "undos", "streams", "downloads", "logins", "known_logins",
+		"account_reads", "known_account_reads", "payment_starts", "store_reads_of_people"} {
+		require.True(t, seen["seckill_room_places "+name], name)
+		require.True(t, seen["seckill_room_taken "+name], name)
+	}
+	for _, pool := range []string{"write", "read"} {
+		require.True(t, seen["go_sql_max_open_connections "+pool], pool)
+	}
+}
+
 func status(t *testing.T, url string) int {
 	t.Helper()
 	res, err := http.Get(url)

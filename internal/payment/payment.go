@@ -22,6 +22,7 @@ import (
 	"seckill"
 	"seckill/internal/crash"
 	"seckill/internal/duty"
+	"seckill/internal/room"
 )
 
 // Errors of callbacks.
@@ -218,8 +219,9 @@ type Payments struct {
 	lateAfter seckill.PaymentCursor // of the retaker: where its next turn begins
 	endAfter  string                // of the ender: the same
 
-	mu     sync.Mutex
-	starts map[string]*start // payments that are being started, by checkout
+	mu       sync.Mutex
+	starts   map[string]*start // payments that are being started, by checkout
+	starting *room.Room        // has a place for each of them
 }
 
 // start is one call to the provider, for all who ask for the same checkout.
@@ -231,7 +233,8 @@ type start struct {
 
 // New returns the payments of a store at a provider.
 func New(c Config) *Payments {
-	return &Payments{Config: c, metrics: newMetrics(c.Metrics), due: duty.NewSignal(), late: duty.NewSignal(), starts: map[string]*start{}}
+	return &Payments{Config: c, metrics: newMetrics(c.Metrics), due: duty.NewSignal(), late: duty.NewSignal(), starts: map[string]*start{},
+		starting: room.New("payment_starts", startsMost, room.NewMetrics(c.Metrics))}
 }
 
 // Limits of a call to a provider.
@@ -284,7 +287,7 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 	p.mu.Lock()
 	s := p.starts[checkout]
 	if s == nil {
-		if len(p.starts) >= startsMost {
+		if p.starting.Enter() != nil {
 			p.mu.Unlock()
 			return "", ErrBusy
 		}
@@ -306,6 +309,7 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 			}
 			p.mu.Lock()
 			delete(p.starts, checkout)
+			p.starting.Leave()
 			p.mu.Unlock()
 			close(s.done)
 		}()

@@ -28,6 +28,7 @@ import (
 
 	"seckill"
 	"seckill/internal/duty"
+	"seckill/internal/room"
 )
 
 //go:embed migrations
@@ -56,6 +57,8 @@ type Settings struct {
 	// Aside hears of every row that could not be read and was put aside: its table and
 	// its id (see aside.go); nil: nobody hears of it.
 	Aside func(table, id string, why error)
+	// Rooms count who waits; nil: nobody counts.
+	Rooms *room.Metrics
 }
 
 // Store is one database. It is safe for concurrent use. Every method that
@@ -64,7 +67,8 @@ type Settings struct {
 type Store struct {
 	settings Settings
 
-	w, r    *sql.DB // that writes and that reads; SQLite: one connection writes
+	w, r    *sql.DB    // that writes and that reads; SQLite: one connection writes
+	patient *room.Fair // a place for each connection that reads for people of the shop, see seckill.WithPatience
 	dialect dialect
 	where   string // for messages: what was opened, without secrets
 	// mostEligible is maxEligible, and less in tests.
@@ -128,6 +132,15 @@ var (
 // A SQLite store is ready for use. A MySQL store may be down when it is opened:
 // Prepare must succeed before it is used.
 func Open(ctx context.Context, url string, settings Settings) (*Store, error) {
+	s, err := open(ctx, url, settings)
+	if err != nil {
+		return nil, err
+	}
+	s.patient = patientRoom(s.r.Stats().MaxOpenConnections, settings.Rooms)
+	return s, nil
+}
+
+func open(ctx context.Context, url string, settings Settings) (*Store, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch {
 	case scheme == "sqlite" && rest != "":
@@ -269,13 +282,13 @@ func (s *Store) write(ctx context.Context, what string, f func(*tx) error) error
 
 // read runs f in one snapshot. It locks nothing and waits for nobody.
 func (s *Store) read(ctx context.Context, what string, f func(*tx) error) error {
-	err := s.use(func() error { return s.transact(ctx, s.r, s.dialect.view, "", f) })
+	err := s.reading(ctx, func() error { return s.transact(ctx, s.r, s.dialect.view, "", f) })
 	return named(what, err)
 }
 
 // ask runs f, which asks one statement: that is a snapshot by itself.
 func (s *Store) ask(ctx context.Context, what string, f func(*tx) error) error {
-	err := s.use(func() error {
+	err := s.reading(ctx, func() error {
 		t := &tx{s: s, db: s.r, q: s.r}
 		err := f(t)
 		if err == nil {
