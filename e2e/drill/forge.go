@@ -25,6 +25,7 @@ const (
 	forgedMessages = 400 // into the queue of tickets
 	forgedEntries  = 350 // into the outbox
 	forgedHolds    = 250 // of buyers who ask for a ticket then
+	forgedStops    = 40  // notes of emergency stops
 	forgedStates   = 5   // numbers of the sale, and keys of another type, one after the other
 	copied         = 100 // genuine messages, sent once more: a queue may do that itself, and no alarm rings
 
@@ -50,7 +51,7 @@ var alarms = []struct {
 	{"messages", false, forgedMessages, []string{"seckill_settle_aside_total", "seckill_queue_unreadable_total"}},
 	{"entries of the outbox", true, forgedEntries, []string{`seckill_aside_total{where="outbox"}`}},
 	{"holds", false, forgedHolds, []string{`seckill_aside_total{where="holds"}`}},
-	{"keys and numbers", false, forgedStates, []string{keysAlarm}},
+	{"notes of stops", true, forgedStops, []string{`seckill_aside_total{where="stops"}`}},
 }
 
 // forge is the fault of a round in which somebody forges. It returns when every forgery
@@ -79,6 +80,10 @@ func (r *round) forge(ctx context.Context, _ *plan, begun, ended func()) error {
 		return err
 	}
 	if err := r.counted(ctx, before); err != nil {
+		return err
+	}
+	// A rebuild takes entries away whose tickets have their outcome: so they are counted first.
+	if err := r.damage(ctx); err != nil {
 		return err
 	}
 	// What was put aside waits for a person, who drops it.
@@ -267,6 +272,11 @@ func (r *round) forgeRedis(ctx context.Context, genuine []seckill.Ticket) error 
 		buyers = append(buyers, v)
 		commands = append(commands, c.B().Arbitrary("HSET").Keys(holds).Args(v.ID(), forgedHold(i)).Build())
 	}
+	stops := fmt.Sprintf("seckill:{%d}:stops", sale%buckets)
+	for i := range forgedStops { // not of the sale: a note that nobody has read yet holds a sale that is rebuilt
+		id := fmt.Sprint(int64(sale) + buckets*int64(1000+i))
+		commands = append(commands, c.B().Arbitrary("HSET").Keys(stops).Args(id, forgedStop(i, id)).Build())
+	}
 	for _, answer := range c.DoMulti(ctx, commands...) {
 		if err := answer.Error(); err != nil {
 			return err
@@ -277,12 +287,21 @@ func (r *round) forgeRedis(ctx context.Context, genuine []seckill.Ticket) error 
 			return fmt.Errorf("%v, whose hold was forged, is answered %v", v, got)
 		}
 	}
-	return r.damage(ctx, c, sale)
+	return nil
 }
 
 // damage puts text in the place of numbers, and another kind of key in the place of one, one
 // after the other: each time the sale is closed and rebuilt while people buy.
-func (r *round) damage(ctx context.Context, c rueidis.Client, sale seckill.SaleID) error {
+func (r *round) damage(ctx context.Context) error {
+	c, err := r.redis()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r.damaged.from = time.Now()
+	// The last of them is open again within two looks of the keeper.
+	defer func() { r.damaged.to = time.Now().Add(2 * time.Second) }()
+	sale := r.people.Visited()
 	tag := fmt.Sprintf("seckill:{%d}:", sale%buckets)
 	state, holds, stops := tag+"sale:"+sale.String(), tag+"holds:"+sale.String(), tag+"stops"
 	for _, command := range [forgedStates][]string{
@@ -315,6 +334,20 @@ func (r *round) rings(ctx context.Context, c rueidis.Client, command []string) e
 		return fmt.Errorf("%v rings no alarm: %w", command, err)
 	}
 	return nil
+}
+
+// forgedStop is the i-th note of a stop that no gate has made.
+func forgedStop(i int, sale string) string {
+	note := fmt.Sprintf(`{"sale":%q,"end":true,"at":"2026-11-28T00:00:00Z","by":{"who":"forger","role":"admin"}`, sale)
+	switch i % 4 {
+	case 0:
+		return note + "}"
+	case 1:
+		return note + `,"seal":"AAECAwQFBgcICQoLDA0ODw"}`
+	case 2:
+		return note // cut
+	}
+	return "\x00\xff"
 }
 
 // forgedEntry is the i-th entry that no gate has made, as fields of XADD, from a ticket

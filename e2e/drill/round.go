@@ -29,6 +29,7 @@ type round struct {
 	visits       []visit
 	results      []visit
 	stalls       []span // of this machine
+	damaged      span   // in which a forger damages sales, each of which is closed for a moment
 }
 
 // visit is one of a certain node.
@@ -254,6 +255,9 @@ func (r *round) judge(res *result) {
 	stalled := func(v visit) bool {
 		return slices.ContainsFunc(r.stalls, func(s span) bool { return v.Sent.Before(s.to) && v.Done.After(s.from) })
 	}
+	closed := func(v visit) bool {
+		return v.Status == 503 && v.RetryAfter != "" && v.Sent.Before(r.damaged.to) && v.Done.After(r.damaged.from)
+	}
 	for _, v := range r.visits {
 		if stalled(v) {
 			res.unjudged++
@@ -273,6 +277,7 @@ func (r *round) judge(res *result) {
 			case v.Took() > most:
 				found(fmt.Sprintf("a buyer is answered within %v of the loss", most), v)
 			}
+		case closed(v):
 		case v.Status != 202:
 			found("buyers are admitted", v)
 		case r.routes && v.Took() > most:
@@ -295,7 +300,7 @@ func (r *round) judge(res *result) {
 	}
 	for _, v := range r.results {
 		switch {
-		case r.part == "" && r.hits[v.node], stalled(v):
+		case r.part == "" && r.hits[v.node], stalled(v), closed(v):
 		case v.Status != 200:
 			found("a result can be asked for", v)
 		}
