@@ -9,7 +9,11 @@
 // process that started it, kill -9 included. Temporary folders go at the end too;
 // those of a killed process go when the next one is made.
 //
-// Tests take engines from package stacktest below it, which is no part of the binary.
+// Tests take engines from package stacktest below it, which is no part of the binary. A few
+// things that only tests ask for are here all the same, since they are made of what an
+// engine keeps to itself: clusters ([Cluster]), engines that another process runs ([Borrow]),
+// namespaces ([Engine.Namespace]), a command to Redis ([Engine.AskRedis]), what is installed
+// ([Installed]) and MariaDB with TLS ([TLS]).
 package stack
 
 import (
