@@ -48,7 +48,7 @@ type Seals struct {
 	prints []string
 }
 
-// sealKey is a key. The room is for what is sealed: a buyer has 64 characters, 256 bytes, at
+// sealKey is a key. The buffer is for what is sealed: a buyer has 64 characters, 256 bytes, at
 // most.
 type sealKey = MAC[[512]byte]
 

@@ -179,7 +179,7 @@ func (s *scores) guess(who Asker, now time.Time) (wait time.Duration) {
 		}
 		v.forget(now)
 		v.wrong++
-		v.hold(free, now)
+		v.delay(free, now)
 	})
 	return max(0, wait)
 }
@@ -193,8 +193,8 @@ func waitAfter(wrong, free float32) time.Duration {
 	return time.Duration(min(float64(wrongWaitMost), float64(wrongWait)*math.Exp2(over-1)))
 }
 
-// hold makes whoever gave more wrong answers than are free wait from now on.
-func (v *suspicion) hold(free float32, now time.Time) {
+// delay makes whoever gave more wrong answers than are free wait from now on.
+func (v *suspicion) delay(free float32, now time.Time) {
 	if wait := waitAfter(v.wrong, free); wait > 0 {
 		v.until = now.UnixNano() + int64(wait)
 	}
@@ -207,7 +207,7 @@ func (s *scores) wrongs(who Asker, n int, now time.Time) {
 	s.buyers.use(name, func(v *suspicion) {
 		if float32(n) > v.wrong {
 			v.wrong = float32(n)
-			v.hold(free, now)
+			v.delay(free, now)
 		}
 	})
 }

@@ -208,7 +208,7 @@ type secret struct {
 	mac *seckill.MAC[checking]
 }
 
-// checking is the room in which a token is checked.
+// checking has the buffers with which a token is checked.
 type checking struct {
 	token, given, claim []byte
 	claims              claims
