@@ -34,17 +34,23 @@ func (a *API) audit(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(heavyBound + writeMargin))
+	leave, err := a.rooms.askers.Enter(r.Context(), r.who.Buyer)
+	if err != nil {
+		return err
+	}
+	defer leave(0)
 	key := id.String()
 	audited, err, _ := a.audits.asking.Do(key, func() (any, error) {
 		// Others wait for this audit, so it goes on when its first caller goes.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), heavyBound)
 		defer cancel()
+		defer context.AfterFunc(a.Stopping, cancel)()
 		next, err := a.audits.lanes[uint64(id)%uint64(len(a.audits.lanes))].Enter(ctx, key)
 		if err != nil {
 			return nil, err
 		}
 		defer next(0)
-		leave, err := a.rooms.audits.Enter(ctx, r.who.Buyer)
+		leave, err := a.rooms.audits.Enter(ctx, key)
 		if err != nil {
 			return nil, err
 		}

@@ -54,7 +54,7 @@ func TestWhoAsksWhileASaleIsAuditedSharesTheNextAudit(t *testing.T) {
 		}
 		ask(openUnits)
 		s.admin("POST", s.adminPath(s.open.ID, "stock"), `{"id":"more","delta":7}`).is(200)
-		for range 20 {
+		for range askerPlaces - 1 {
 			ask(openUnits + 7)
 		}
 		require.EqualValues(t, 1, outbox.read.Load(), "the others wait for the first audit")
@@ -63,8 +63,18 @@ func TestWhoAsksWhileASaleIsAuditedSharesTheNextAudit(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 3, outbox.read.Load())
 		ask(openUnits + 7) // the second audit has begun: this one waits for a third
+
+		t.Log("who waits for audits takes no more places than these from those who do something else")
+		s.admin("GET", s.adminPath(s.open.ID, "audit"), "").problem(503, "busy")
 		close(outbox.next)
 		all.Wait()
-		require.EqualValues(t, 6, outbox.read.Load(), "three audits for 22 who asked")
+		require.EqualValues(t, 6, outbox.read.Load(), "three audits for 17 who asked")
+
+		t.Log("nobody waits for an audit of a node that stops")
+		outbox.next = make(chan struct{})
+		all.Go(func() { s.admin("GET", s.adminPath(s.open.ID, "audit"), "").problem(503, "unavailable") })
+		synctest.Wait()
+		s.stop()
+		all.Wait()
 	})
 }

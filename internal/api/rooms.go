@@ -23,12 +23,13 @@ import (
 //	stops     POST …/pause, …/end           stopPlaces: whoever stops a sale waits for no list
 //	undos     POST …/undo                   undoPlaces: which pauses a sale as well
 //	audits    heavy, within admin           auditPlaces; one audit of a sale at a time: audits
+//	askers    who waits for an audit        askerPlaces, within admin: they leave room for the others
 //	streams   consoles that watch: streamPlaces
 //	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
 	buying, results, pages, orders, payments, bodies, accounts, waits *room.Room
 	admin, stops, undos, streams, downloads                           *room.Room
-	audits                                                            *room.Fair
+	audits, askers                                                    *room.Fair
 	patience                                                          time.Duration
 }
 
@@ -43,6 +44,7 @@ const (
 	auditPlaces    = 2  // on a node: each reads all that a sale has at the gate and in the store, or a period's books
 	auditWaiting   = 32 // in front of them
 	auditWait      = 10 * time.Second
+	askerPlaces    = 16
 
 	// storePatience is the longest that a request of a buyer waits for the store, in all:
 	// pages, orders, payments and logins. Then the answer is 503, and it is asked again.
@@ -113,7 +115,7 @@ func newRooms(c Config, m *room.Metrics) rooms {
 		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
 		payments: room.New("payments", max(1, most/4), m), bodies: room.New("bodies", bodyPlaces, m), waits: room.New("waits", c.MaxWaits, m),
 		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), stops: room.New("stops", stopPlaces, m), undos: room.New("undos", undoPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
-		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m),
+		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m), askers: room.NewFair("askers", askerPlaces, askerPlaces, auditWait, m),
 	}
 }
 
