@@ -35,11 +35,13 @@ func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest tim
 		return c, err
 	}
 	asked, cancel := g.bound(ctx)
+	began := time.Now()
 	answers := client.DoMulti(asked,
 		client.B().Hmget().Key(g.saleKey(id)).Field(fieldOpen, fieldLeft, fieldSeq, fieldEpoch, fieldFreed).Build(),
 		client.B().Llen().Key(g.asideKey(b)).Build(),
 		client.B().Xrevrange().Key(g.outboxKey(b)).End("+").Start("-").Count(1).Build(),
 		client.B().Xlen().Key(g.outboxKey(b)).Build())
+	trip := time.Since(began)
 	cancel()
 	sale, err := answers[0].ToArray()
 	if err != nil {
@@ -67,17 +69,26 @@ func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest tim
 	if c.Partial = waiting > int64(most); c.Partial || len(last) == 0 {
 		return c, nil
 	}
-	if rest = min(rest, longestRest/time.Duration(waiting)); waiting <= restAfter {
-		rest = 0
-	} else if until, ok := ctx.Deadline(); ok {
-		rest = min(rest, time.Until(until)/3/time.Duration(waiting))
-	}
-	err = g.entries(ctx, b, last[0].ID, lookSize, rest*lookSize, func(_ string, t seckill.Ticket) {
+	size := min(lookSize*(1+int(trip/lookTrip)), pageSize)
+	pause := time.Duration(size) * restOf(ctx, rest, time.Duration(waiting))
+	err = g.entries(ctx, b, last[0].ID, size, pause, func(_ string, t seckill.Ticket) {
 		if t.Sale == id && t.Seq <= c.Seq {
 			c.Outbox = append(c.Outbox, t)
 		}
 	})
 	return c, err
+}
+
+// restOf is how long to rest for each of so many entries, if it would be rest.
+func restOf(ctx context.Context, rest, waiting time.Duration) time.Duration {
+	if waiting <= restAfter {
+		return 0
+	}
+	whole := min(rest*waiting, longestRest)
+	if until, ok := ctx.Deadline(); ok {
+		whole = min(whole, time.Until(until)/3)
+	}
+	return whole / waiting
 }
 
 // Holds returns what the gate holds for buyers of a sale. One that cannot be read, or

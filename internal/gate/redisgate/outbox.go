@@ -25,21 +25,24 @@ const (
 	claimEvery  = 2 * time.Second
 
 	// Whoever only looks at an outbox reads it in smaller pages, since Redis serves nobody
-	// while it writes one. A whole cut of more than restAfter entries rests lookRest for each
-	// of them, and in all no longer than longestRest or a third of the time that its caller
-	// has left: buyers need the processors more.
+	// while it writes one: of lookSize entries, and of as many more for each lookTrip that an
+	// answer takes to come. A whole cut of more than restAfter entries takes lookRest for each
+	// of them, and rests for what is left of that; in all no longer than longestRest or a third
+	// of the time that its caller has left. Buyers need the processors more.
 	lookSize    = 25
+	lookTrip    = 500 * time.Microsecond
 	restAfter   = 20_000
 	lookRest    = 70 * time.Microsecond
 	longestRest = 20 * time.Second
 )
 
-// entries reads an outbox stream up to the entry to, in pages of so many entries with a
-// rest after each. What is not a ticket of the gate is put aside. If two entries have one
+// entries reads an outbox stream up to the entry to, in pages of so many entries, each of
+// which takes so long at least. What is not a ticket of the gate is put aside. If two entries have one
 // ticket, the first is kept: see read.
-func (g *Gate) entries(ctx context.Context, b int, to string, size int, rest time.Duration, each func(entry string, t seckill.Ticket)) error {
+func (g *Gate) entries(ctx context.Context, b int, to string, size int, pace time.Duration, each func(entry string, t seckill.Ticket)) error {
 	seen := map[string]string{} // entry by ticket
 	for from := "-"; ; {
+		began := time.Now()
 		page, err := g.page(ctx, b, from, to, size)
 		if err != nil {
 			return err
@@ -55,7 +58,7 @@ func (g *Gate) entries(ctx context.Context, b int, to string, size int, rest tim
 			return nil
 		}
 		from = "(" + page[len(page)-1].ID
-		if rest > 0 {
+		if rest := pace - time.Since(began); rest > 0 {
 			if err := duty.Rest(ctx, rest); err != nil {
 				return err
 			}

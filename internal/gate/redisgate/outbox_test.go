@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -225,5 +227,31 @@ func TestTheOutboxIsAMetric(t *testing.T) {
 	require.NoError(t, g.Finish(t.Context(), outcomes))
 	until(t, "nobody waits any more", func() bool {
 		return metric("seckill_pending_tickets") == 0 && metric("seckill_pending_oldest_seconds") == 0
+	})
+}
+
+// Somebody who looks at a long outbox rests for each entry, never longer than is good for an
+// answer, and leaves most of the time of who asked for reading.
+func TestALookRestsWithinTheTimeOfWhoAsks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		soon, cancel := context.WithTimeout(ctx, 6*time.Second)
+		defer cancel()
+		for _, tt := range []struct {
+			ctx     context.Context
+			waiting time.Duration
+			all     time.Duration
+		}{
+			{ctx, 0, 0}, // the last entry went between two questions
+			{ctx, restAfter, 0},
+			{ctx, 100_000, 100_000 * lookRest},
+			{ctx, 10_000_000, longestRest},
+			{soon, 25_000, 25_000 * lookRest},
+			{soon, 300_000, 2 * time.Second},
+		} {
+			rest := restOf(tt.ctx, lookRest, tt.waiting)
+			require.InDelta(t, tt.all, rest*tt.waiting, float64(tt.waiting), "%d wait", tt.waiting)
+		}
 	})
 }
