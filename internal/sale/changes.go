@@ -154,7 +154,8 @@ func (c *Changes) Renew(ctx context.Context, id seckill.SaleID) (sale seckill.Sa
 	if sale, err = c.store.Sale(ctx, id); err != nil {
 		return sale, err
 	}
-	if err := c.keeper.learnStops(ctx, id); err != nil { // one of another sale is no reason to keep this one
+	// That the sale is closed is why somebody rebuilds it. A stop stays in force then.
+	if err := c.keeper.learnStops(ctx, id); err != nil && !errors.Is(err, seckill.ErrClosed) {
 		return sale, err
 	}
 	end, err := c.keeper.lead(ctx)

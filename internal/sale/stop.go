@@ -102,24 +102,38 @@ func (c *Changes) learn(ctx context.Context, of ...seckill.SaleID) error {
 // errTold says that the gate has forgotten a stop, since another node has told the store.
 var errTold = errors.New("the store knows of the stop")
 
-// tell brings an emergency stop to the store, and has the gate forget it. Several nodes may
-// do it: what the store knows already changes nothing there. But somebody may have resumed
+// tell brings an emergency stop to the store, and has the gate forget it once the store's
+// version with the stop is in force at the gate. A gate that is closed keeps the stop: an
+// earlier rebuild, which knows nothing of it, may open the sale. Several nodes may do it: what
+// the store knows already changes nothing there. But somebody may have resumed
 // the sale since another node told the store. So each asks the gate, while the sale is
 // locked in the store, whether the stop is still to be told: the gate forgets it before the
 // sale can be resumed (Resume).
 func (c *Changes) tell(ctx context.Context, stop seckill.Stop) error {
-	// The log names whoever asked for the stop, and not this node.
-	_, err := c.Change(seckill.WithActor(ctx, stop.By), stop.Sale, func(sale *seckill.Sale, now time.Time) error {
-		stops, err := c.keeper.gate.Stops(ctx)
-		if !slices.Contains(stops, stop) {
-			return cmp.Or(err, errTold)
-		}
-		return stopping(stop.End)(sale, now)
-	})
+	ctx = seckill.WithActor(ctx, stop.By) // the log names whoever asked for the stop, and not this node
+	sale, err := c.store.Sale(ctx, stop.Sale)
+	switch {
+	case err != nil:
+	case sale.Ended || sale.Paused && !stop.End: // it has been told before: no further version is made
+		err = c.keeper.apply(ctx, sale)
+	default:
+		sale, err = c.Change(ctx, stop.Sale, func(sale *seckill.Sale, now time.Time) error {
+			stops, err := c.keeper.gate.Stops(ctx)
+			if !slices.Contains(stops, stop) {
+				return cmp.Or(err, errTold)
+			}
+			return stopping(stop.End)(sale, now)
+		})
+	}
 	switch {
 	case errors.Is(err, errTold):
 		return nil
-	case err != nil && !errors.Is(err, seckill.ErrState) && !errors.Is(err, seckill.ErrNotFound) && !errors.Is(err, seckill.ErrClosed):
+	case errors.Is(err, seckill.ErrNotFound), errors.Is(err, seckill.ErrClosed) && sale.Shelf == seckill.Deleted:
+		// No rebuild opens such a sale.
+	case err != nil:
+		if errors.Is(err, seckill.ErrClosed) {
+			c.keeper.unsure.Store(true) // it must be open before the gate can forget the stop
+		}
 		return err
 	}
 	if err := c.keeper.gate.Learned(ctx, stop); err != nil {

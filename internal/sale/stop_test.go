@@ -213,6 +213,65 @@ func TestAResumedSaleIsNotStoppedByAnOldNote(t *testing.T) {
 	})
 }
 
+// A stop that meets a sale that is closed for a rebuild is not forgotten: the rebuild has read
+// the store before the store learned of the stop, and opens the sale.
+func TestARebuildThatKnowsNothingOfAStopUndoesNone(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		require.NoError(t, h.keep(ctx))
+		sale := h.create()
+		h.set(true, "update")
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(false, "update")
+		outbox, err := h.gate.Shut(ctx, []seckill.SaleID{sale.ID}) // of another node
+		require.NoError(t, err)
+		early, err := h.store.Snapshot(ctx, []seckill.SaleID{sale.ID}, outbox)
+		require.NoError(t, err)
+		for range 3 {
+			require.ErrorIs(t, h.learnStops(ctx), seckill.ErrClosed)
+			stored, err := h.store.Sale(ctx, sale.ID)
+			require.NoError(t, err)
+			require.True(t, stored.Paused)
+			require.Equal(t, sale.Version+1, stored.Version, "one version, however often it is told")
+		}
+		_, err = h.Resume(ctx, sale.ID)
+		require.ErrorIs(t, err, seckill.ErrClosed)
+		require.NoError(t, h.gate.Load(ctx, early))
+		require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+
+		require.NoError(t, h.keep(ctx))
+		stops, err := h.gate.Stops(ctx)
+		require.NoError(t, err)
+		require.Empty(t, stops)
+		require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+		_, err = h.Resume(ctx, sale.ID)
+		require.NoError(t, err)
+		require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+
+		t.Log("a person may rebuild such a sale")
+		h.set(true, "update")
+		_, err = h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(false, "update")
+		_, err = h.gate.Shut(ctx, []seckill.SaleID{sale.ID})
+		require.NoError(t, err)
+		_, err = h.Renew(ctx, sale.ID)
+		require.NoError(t, err)
+		require.Equal(t, "paused", h.verdict(sale.ID, "bob"))
+
+		t.Log("what nobody rebuilds any more is forgotten")
+		_, err = h.gate.Shut(ctx, []seckill.SaleID{sale.ID})
+		require.NoError(t, err)
+		_, err = h.store.Store.UpdateSale(ctx, sale.ID, func(sale *seckill.Sale) error { sale.Shelf = seckill.Deleted; return nil })
+		require.NoError(t, err)
+		require.NoError(t, h.learnStops(ctx))
+		stops, err = h.gate.Stops(ctx)
+		require.NoError(t, err)
+		require.Empty(t, stops)
+	})
+}
+
 // While the gate does not answer nobody knows whether it has stopped the sale by itself: it
 // cannot be resumed then.
 func TestASaleIsNotResumedWhileTheGateIsAway(t *testing.T) {
