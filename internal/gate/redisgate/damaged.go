@@ -32,6 +32,18 @@ func says(err error, kinds ...string) bool {
 	return false
 }
 
+// ofScript reports whether a script failed in its middle, as by a number that is too large.
+// Redis names the line of the script then. The client leaves out the kind ERR: what begins
+// with another one, in capitals, is about Redis or a key, and so is a script that Redis cannot read.
+func ofScript(err error) bool {
+	var e *rueidis.RedisError
+	if !errors.As(err, &e) || !strings.Contains(e.Error(), "user_script:") || strings.HasPrefix(e.Error(), "Error compiling script") {
+		return false
+	}
+	kind, _, _ := strings.Cut(e.Error(), " ")
+	return kind != strings.ToUpper(kind)
+}
+
 // failSale is fail for a command about a sale: if a key of it is of another type, the sale
 // is closed and rebuilt.
 func (g *Gate) failSale(ctx context.Context, id seckill.SaleID, err error) error {

@@ -3,6 +3,7 @@ package redisgate
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"testing"
@@ -136,6 +137,49 @@ func TestADamagedSaleIsRebuiltAndStopsNoOther(t *testing.T) {
 			require.EqualValues(t, len(damages(g, sale.ID)), kept)
 		})
 	}
+}
+
+// A script that fails for one sale keeps the outcomes of no other sale waiting. One that fails for
+// all sales of a batch of several may fail for every sale: none of the batch counts as told.
+func TestAScriptThatFailsForOneSaleStopsNoOther(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	other := sale
+	other.ID = 17
+	mend(t, g, &sale, &other)
+	fails := func(id seckill.SaleID, buyer string) seckill.Outcome {
+		ticket := seckill.Ticket{ID: admit(t, g, id, buyer), Sale: id, Buyer: buyer, Quantity: math.MaxInt}
+		return seckill.Outcome{Ticket: ticket, Reason: seckill.ReasonLimit}
+	}
+	ann := seckill.Ticket{ID: admit(t, g, other.ID, "ann"), Sale: other.ID, Buyer: "ann", Quantity: 1}
+	require.NoError(t, g.Finish(t.Context(), []seckill.Outcome{fails(sale.ID, "ann"), {Ticket: ann}}))
+	p, err := g.Find(t.Context(), other.ID, "ann", ann.ID)
+	require.NoError(t, err)
+	require.True(t, p.Final)
+	require.NoError(t, g.Finish(t.Context(), []seckill.Outcome{fails(sale.ID, "bob")}), "nor does it stop what comes after it")
+	require.EqualValues(t, 2, asides(t, g, "keys"))
+	require.ErrorIs(t, g.Finish(t.Context(), []seckill.Outcome{fails(sale.ID, "cid"), fails(other.ID, "cid")}), seckill.ErrUnavailable)
+	require.EqualValues(t, 2, asides(t, g, "keys"))
+}
+
+func TestWhatRedisRefusesIsNoScriptThatFails(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 1)
+	key := g.onceKey(0, "text")
+	require.NoError(t, do(t, g, "SET", key, "text").Error())
+	for command, fails := range map[string]bool{
+		"return redis.call('INCR', KEYS[1])":     true,
+		"return 1 + nil":                         true,
+		"return +":                               false, // for every sale
+		"return redis.call('LPUSH', KEYS[1], 1)": false, // WRONGTYPE
+		"return {err = 'max number of clients'}": false,
+	} {
+		err := do(t, g, "EVAL", command, "1", key).Error()
+		require.Error(t, err, command)
+		require.Equal(t, fails, ofScript(g.fail(0, err)), err)
+	}
+	require.False(t, ofScript(do(t, g, "NOSUCHCOMMAND").Error()))
 }
 
 // Go and the scripts read the same numbers.

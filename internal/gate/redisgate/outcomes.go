@@ -18,7 +18,8 @@ const finishMost = 1024
 // frees its buyer and returns its units once, unless the store had none. While
 // the sale is closed it fails, since the rebuild has to read the outcomes first. Outcomes
 // for a part of a cluster that is gone are kept until it is back, and are no error:
-// those for the other parts must not wait for it.
+// those for the other parts must not wait for it. Nor do they wait for a sale for which alone
+// the script fails; one that fails for all sales of a batch of several says something about Redis.
 func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed error) {
 	bySale, known := map[seckill.SaleID][]seckill.Outcome{}, map[seckill.SaleID]bool{}
 	for _, o := range outcomes {
@@ -26,6 +27,7 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 		known[id] = known[id] || o.Reason != seckill.ReasonNoSale
 		bySale[id] = append(bySale[id], o)
 	}
+	told, amiss := false, map[seckill.SaleID]error{}
 	for id, all := range bySale {
 		for some := range slices.Chunk(all, finishMost) {
 			err := g.finish(ctx, id, some)
@@ -34,17 +36,24 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 			}
 			switch {
 			case err == nil:
+				told = true
 			case g.apart(bucket(id)):
 				g.keepUntold(bucket(id), some)
-			case says(err, "ERR "):
-				// The script failed for this sale alone. No other one waits for it: the sweeper sends
-				// its tickets again, and settling tells the gate again.
-				g.asides["keys"].Inc()
-				g.log.Error("gate: outcomes cannot be told for one sale", "sale", id, "tickets", len(some), "error", err)
+			case ofScript(err):
+				amiss[id] = err
 			default:
 				failed = err
 			}
 		}
+	}
+	for id, err := range amiss {
+		if len(amiss) > 1 && !told {
+			failed = err
+			continue
+		}
+		// The sweeper sends its tickets again, and settling tells the gate again.
+		g.asides["keys"].Inc()
+		g.log.Error("gate: outcomes cannot be told for one sale", "sale", id, "tickets", len(bySale[id]), "error", err)
 	}
 	g.waiters.Wake(outcomes)
 	return failed
