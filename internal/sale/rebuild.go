@@ -22,7 +22,7 @@ const (
 // RebuildGate has states of sales that can be outdated, and are then made anew.
 type RebuildGate interface {
 	// Outdated MUST return the sales whose state is missing, shut, of another epoch
-	// than the one given, lacks what is settled, or is to be retired.
+	// than the one given, lacks what is settled or a hold, or is to be retired.
 	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	// Lost receives a token when sales may be outdated at the gate.
 	Lost() <-chan struct{}

@@ -182,6 +182,37 @@ func TestWhatRedisRefusesIsNoScriptThatFails(t *testing.T) {
 	require.False(t, ofScript(do(t, g, "NOSUCHCOMMAND").Error()))
 }
 
+// A sale that lacks a hold, since it was put aside, is rebuilt once: nothing else takes the
+// entry of that buyer's ticket out of the outbox once it has its outcome.
+func TestAHoldThatWasPutAsideComesBackWithARebuild(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	admit(t, g, sale.ID, "ann")
+	tickets, err := g.Unsent(t.Context(), 10)
+	require.NoError(t, err)
+	require.NoError(t, do(t, g, "HSET", g.holdsKey(sale.ID), "ann", "no hold").Error())
+	require.NoError(t, g.Finish(t.Context(), []seckill.Outcome{{Ticket: tickets[0]}}))
+	entries := func() int64 {
+		n, err := do(t, g, "XLEN", g.outboxKey(bucket(sale.ID))).AsInt64()
+		require.NoError(t, err)
+		return n
+	}
+	require.EqualValues(t, 1, entries())
+	outdated, err := g.Outdated(t.Context(), []seckill.Sale{sale})
+	require.NoError(t, err)
+	require.Equal(t, []seckill.SaleID{sale.ID}, outdated)
+	outbox, err := g.Shut(t.Context(), outdated)
+	require.NoError(t, err)
+	sale.Epoch, sale.Sold, sale.Seq = 2, 1, tickets[0].Seq
+	require.NoError(t, g.Load(t.Context(), []seckill.Snapshot{{Sale: sale, Active: tickets, Outbox: outbox[sale.ID], Outcomes: map[string]seckill.Reason{tickets[0].ID: seckill.ReasonNone}}}))
+	require.Zero(t, entries())
+	p, err := g.Find(t.Context(), sale.ID, "ann", "")
+	require.NoError(t, err)
+	require.True(t, p.Final)
+	require.Empty(t, mend(t, g, &sale), "once")
+}
+
 // Go and the scripts read the same numbers.
 func TestANumberIsANumberForBoth(t *testing.T) {
 	t.Parallel()

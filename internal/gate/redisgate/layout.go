@@ -87,7 +87,7 @@ const (
 	fieldLeft     = "left"     // units; below 0 while units that were sold already are on their way here
 	fieldSeq      = "seq"      // the last admission number given
 	fieldFinished = "finished" // the highest admission number with an outcome
-	fieldMissing  = "missing"  // 1: a hold was put aside since the last rebuild, so whoever has none may have a ticket
+	fieldMissing  = "missing"  // 1: a hold was put aside since the last rebuild, so whoever has none may have a ticket; the sale is to be rebuilt
 	fieldFreed    = "freed"    // counts what frees buyers: while it stands, a placed ticket is still its buyer's newest
 )
 

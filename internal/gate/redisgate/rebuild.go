@@ -29,7 +29,7 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 			continue
 		}
 		client, asked = c, append(asked, &sales[i])
-		commands = append(commands, c.B().Hmget().Key(g.saleKey(sales[i].ID)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq, fieldForm, fieldLimit, fieldFinished, fieldOpens, fieldCloses, fieldLeft).Build())
+		commands = append(commands, c.B().Hmget().Key(g.saleKey(sales[i].ID)).Field(fieldOpen, fieldEpoch, fieldRetired, fieldVersion, fieldSeq, fieldForm, fieldLimit, fieldFinished, fieldOpens, fieldCloses, fieldLeft, fieldMissing).Build())
 	}
 	if len(asked) == 0 {
 		return nil, err
@@ -55,7 +55,9 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 		if s[5] == holdForm {
 			g.noteFormed(sale.ID)
 		}
-		if state.Outdated(sale) || s[5] != holdForm { // of an earlier version: its holds are sealed by a rebuild
+		// A state of an earlier version is rebuilt, which seals its holds. So is one that lacks a
+		// hold: the outcome of that buyer's ticket takes no entry out of the outbox.
+		if state.Outdated(sale) || s[5] != holdForm || s[11] == "1" {
 			ids = append(ids, sale.ID)
 		}
 		if known = append(known, sale.ID); sale.Retired {
