@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"database/sql/driver"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
@@ -77,6 +80,73 @@ func (s *swallower) carry(to io.Writer, from io.Reader) {
 		if _, err := to.Write(piece[:n]); err != nil {
 			return
 		}
+	}
+}
+
+// Whoever goes away in the middle of a transaction leaves its connection to the next one.
+func TestWhoGoesAwayCostsNoConnection(t *testing.T) {
+	t.Parallel()
+	s := preparedMySQL(t, stacktest.Fresh(t, stacktest.Shared(t, stack.KindMariaDB)))
+	sale := aSale(t, s, 10)
+	s.w.SetMaxOpenConns(1)
+	connection := func() (id int) {
+		require.NoError(t, s.w.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
+		return id
+	}
+	first := connection()
+	for range 5 {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := s.UpdateSale(ctx, sale.ID, func(v *seckill.Sale) error { v.Title = "another"; cancel(); return nil })
+		require.Error(t, err)
+	}
+	require.Equal(t, first, connection())
+	is, err := s.Sale(t.Context(), sale.ID)
+	require.NoError(t, err)
+	require.Equal(t, sale.Title, is.Title)
+}
+
+// ends is a connection on which the ends of transactions fail as told. Its other methods are nil.
+type ends struct {
+	serverConn
+	fails map[string]error
+	sent  []string
+}
+
+func (e *ends) ExecContext(ctx context.Context, statement string, _ []driver.NamedValue) (driver.Result, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	e.sent = append(e.sent, statement)
+	return nil, e.fails[statement]
+}
+
+func (e *ends) Close() error { e.sent = append(e.sent, "close"); return nil }
+
+// A connection is kept when its server has said that the transaction has ended, and closed when
+// nobody knows.
+func TestAConnectionIsKeptWhenItsTransactionHasEnded(t *testing.T) {
+	t.Parallel()
+	deadlock := &mysql.MySQLError{Number: errDeadlock}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		end   func(driver.Tx) error
+		ctx   context.Context
+		fails map[string]error
+		sent  []string
+	}{
+		{driver.Tx.Commit, t.Context(), nil, []string{"COMMIT"}},
+		{driver.Tx.Commit, t.Context(), map[string]error{"COMMIT": deadlock}, []string{"COMMIT", "ROLLBACK"}},
+		{driver.Tx.Commit, t.Context(), map[string]error{"COMMIT": deadlock, "ROLLBACK": deadlock}, []string{"COMMIT", "ROLLBACK", "close"}},
+		{driver.Tx.Commit, t.Context(), map[string]error{"COMMIT": io.ErrUnexpectedEOF}, []string{"COMMIT", "close"}},
+		{driver.Tx.Rollback, t.Context(), nil, []string{"ROLLBACK"}},
+		{driver.Tx.Rollback, over, nil, []string{"ROLLBACK"}},
+		{driver.Tx.Rollback, t.Context(), map[string]error{"ROLLBACK": io.ErrUnexpectedEOF}, []string{"ROLLBACK", "close"}},
+	} {
+		conn := &ends{fails: c.fails}
+		first := cmp.Or(c.fails["COMMIT"], c.fails["ROLLBACK"])
+		require.Equal(t, first, c.end(boundTx{c.ctx, conn}))
+		require.Equal(t, c.sent, conn.sent)
 	}
 }
 
