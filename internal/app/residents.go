@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -160,9 +161,9 @@ func (n *Node) deadSettler() *settle.Settler {
 	s, dead := n.settler(), n.rabbit.queue.Dead()
 	s.Queue, s.Batch, s.Last = dead, 1, dead.Last
 	if n.redis != nil {
+		life := rand.Text() // what this node has tried since its start it has not died of
 		s.Tried = func(ctx context.Context, ticket string) (before bool, err error) {
-			first, err := n.redis.Once(ctx, "dead letter "+ticket, triedLife)
-			return !first, err
+			return n.redis.Tried(ctx, "dead letter "+ticket, life, triedLife)
 		}
 	}
 	return s

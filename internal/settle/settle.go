@@ -86,7 +86,8 @@ type Settler struct {
 	// nil: never.
 	Last func(ticket string) bool
 	// Tried notes, so that it outlives the node, that a ticket which came as the only one of
-	// its batch is tried now, and reports whether that was noted before. What Last says may have
+	// its batch is tried now, and reports whether another settler, or one of this node before its
+	// start, noted that before. It is asked again when its answer got lost. What Last says may have
 	// been made up by somebody who can write to the queue. nil: what Last says is believed.
 	Tried func(ctx context.Context, ticket string) (before bool, err error)
 	// Resent says that the gate sends tickets again that have no outcome after a while.

@@ -82,12 +82,21 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 		admit(t, g, sale.ID, buyer)
 	}
 	require.Empty(t, g.Degraded())
+	_, err = g.Tried(ctx, "dead letter x", "a node that died", time.Minute)
+	require.NoError(t, err)
 	memory("1")
 	_, err = g.Reserve(ctx, sale.ID, "cid", 1)
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
 	require.ErrorContains(t, err, "maxmemory")
 	require.Contains(t, g.Degraded(), "maxmemory")
 	require.NoError(t, g.Ping(ctx), "it answers, and what makes room must go on")
+
+	t.Log("no dead letter waits until there is room, and what was noted counts")
+	for name, noted := range map[string]bool{"dead letter x": true, "dead letter y": false} {
+		before, err := g.Tried(ctx, name, "this node", time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, noted, before, name)
+	}
 
 	t.Log("what got lost is sent again, and a relay that finds no group of readers makes it")
 	sweeper := &Sweeper{Gate: g, Queue: &queue{}, Capacity: capacity(10), Log: slog.New(slog.DiscardHandler)}

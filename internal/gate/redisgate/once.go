@@ -12,28 +12,59 @@ import (
 // false for every other one. It is not about tickets: what must happen once among the
 // nodes, and may be forgotten after ttl, is kept here and not in the store.
 func (g *Gate) Once(ctx context.Context, name string, ttl time.Duration) (first bool, err error) {
-	b := int(crc32.ChecksumIEEE([]byte(name)) % bucketCount)
+	_, noted, err := g.note(ctx, name, "1", ttl)
+	return err == nil && !noted, err
+}
+
+// Tried notes for ttl that what has that name is tried by somebody, and reports whether it was
+// noted of somebody else before. So an answer that got lost may be asked for again. While Redis
+// is full nothing can be noted: then it says what was noted before.
+func (g *Gate) Tried(ctx context.Context, name, by string, ttl time.Duration) (before bool, err error) {
+	was, noted, err := g.note(ctx, name, by, ttl)
+	if err == nil || !says(err, "OOM ") {
+		return noted && was != by, err
+	}
+	b := nameBucket(name)
 	client, err := g.up(b)
 	if err != nil {
 		return false, err
 	}
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
-	answer := client.Do(ctx, client.B().Set().Key(g.onceKey(b, name)).Value("1").Nx().PxMilliseconds(max(1, ttl.Milliseconds())).Build())
-	switch err := answer.Error(); {
-	case err == nil:
-		return true, nil
-	case rueidis.IsRedisNil(err):
+	was, err = client.Do(ctx, client.B().Get().Key(g.onceKey(b, name)).Build()).ToString()
+	if rueidis.IsRedisNil(err) {
 		return false, nil
+	}
+	return err == nil && was != by, g.fail(b, err)
+}
+
+// note keeps a value under a name for ttl, unless there is one: was is that one.
+func (g *Gate) note(ctx context.Context, name, value string, ttl time.Duration) (was string, noted bool, err error) {
+	b := nameBucket(name)
+	client, err := g.up(b)
+	if err != nil {
+		return "", false, err
+	}
+	ctx, cancel := g.bound(ctx)
+	defer cancel()
+	was, err = client.Do(ctx, client.B().Set().Key(g.onceKey(b, name)).Value(value).Nx().Get().PxMilliseconds(max(1, ttl.Milliseconds())).Build()).ToString()
+	switch {
+	case rueidis.IsRedisNil(err):
+		return "", false, nil
+	case mistyped(err): // somebody else's key: it is there
+		return "", true, nil
 	default:
-		return false, g.fail(b, err)
+		return was, err == nil, g.fail(b, err)
 	}
 }
+
+// nameBucket is where that is which has a name and belongs to no sale.
+func nameBucket(name string) int { return int(crc32.ChecksumIEEE([]byte(name)) % bucketCount) }
 
 // Delay makes whoever has that name wait on all nodes for so long, if wait is not 0, and
 // returns how long they have to wait now.
 func (g *Gate) Delay(ctx context.Context, name string, wait time.Duration) (left time.Duration, err error) {
-	b := int(crc32.ChecksumIEEE([]byte(name)) % bucketCount)
+	b := nameBucket(name)
 	client, err := g.up(b)
 	if err != nil {
 		return 0, err
@@ -55,7 +86,7 @@ func (g *Gate) Delay(ctx context.Context, name string, wait time.Duration) (left
 // Distinct adds the member, unless it is empty, to those of that name, and returns about how
 // many different ones all nodes have added. They are forgotten ttl after the last one.
 func (g *Gate) Distinct(ctx context.Context, name, member string, ttl time.Duration) (n int, err error) {
-	b := int(crc32.ChecksumIEEE([]byte(name)) % bucketCount)
+	b := nameBucket(name)
 	client, err := g.up(b)
 	if err != nil {
 		return 0, err

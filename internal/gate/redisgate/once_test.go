@@ -41,6 +41,29 @@ func TestOnceIsOnceOnAllNodes(t *testing.T) {
 	}, 20*time.Second, 10*time.Millisecond, "what is over may come again")
 }
 
+// Whoever does not hear the answer asks again, and has not been there before. Somebody else has.
+func TestWhoAsksAgainHasNotTriedBefore(t *testing.T) {
+	t.Parallel()
+	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
+	b := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
+	tried := func(g *Gate, name, by string) bool {
+		before, err := g.Tried(t.Context(), name, by, time.Minute)
+		require.NoError(t, err)
+		return before
+	}
+	for range 2 {
+		require.False(t, tried(a, "dead letter x", "a"))
+		require.True(t, tried(b, "dead letter x", "b"))
+		require.False(t, tried(b, "dead letter y", "b"))
+	}
+	first, err := a.Once(t.Context(), "dead letter z", time.Minute) // as earlier versions noted it
+	require.NoError(t, err)
+	require.True(t, first)
+	require.True(t, tried(a, "dead letter z", "a"))
+	require.NoError(t, do(t, a, "SADD", a.onceKey(nameBucket("dead letter s"), "dead letter s"), "x").Error())
+	require.True(t, tried(a, "dead letter s", "a"), "whatever is there")
+}
+
 func TestWhoWaitsWaitsOnAllNodes(t *testing.T) {
 	t.Parallel()
 	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
