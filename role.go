@@ -35,8 +35,17 @@ func WithPatience(ctx context.Context) context.Context {
 	return context.WithValue(ctx, patientKey{}, true)
 }
 
+// WithoutPatience returns a context in which what is read waits for nobody, whoever asked first:
+// the answer is shared with buyers.
+func WithoutPatience(ctx context.Context) context.Context {
+	return context.WithValue(ctx, patientKey{}, false)
+}
+
 // Patient reports whether the context is one of WithPatience.
-func Patient(ctx context.Context) bool { return ctx.Value(patientKey{}) != nil }
+func Patient(ctx context.Context) bool {
+	patient, _ := ctx.Value(patientKey{}).(bool)
+	return patient
+}
 
 // Account is who may log in. Hash is an encoded argon2id hash; Buyer is the id
 // that tickets and orders carry.

@@ -100,10 +100,11 @@ const (
 var errHangs = fmt.Errorf("the store does not answer in time: %w", seckill.ErrUnavailable)
 
 // ask asks the store a question that all who have it meanwhile share, and does not
-// wait for the answer without a bound. copied says that there is a copy to show.
+// wait for the answer without a bound. copied says that there is a copy to show. Buyers may
+// share it, so it does not wait behind searches of whoever of the shop asked first.
 func ask[T any](s *Catalog, ctx context.Context, key string, copied bool, f func(context.Context) (T, error)) (answer T, err error) {
 	said := s.asking.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+		ctx, cancel := context.WithTimeout(seckill.WithoutPatience(context.WithoutCancel(ctx)), storeTime)
 		defer cancel()
 		return f(ctx)
 	})

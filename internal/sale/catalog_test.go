@@ -55,6 +55,37 @@ func TestANoticeHastensWhatHappensAnyway(t *testing.T) {
 	})
 }
 
+// patientReads are sales read from a store that notes whether somebody reads patiently.
+type patientReads struct {
+	*faultyStore
+	patient atomic.Bool
+}
+
+func (p *patientReads) Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	p.patient.Store(p.patient.Load() || seckill.Patient(ctx))
+	return p.faultyStore.Sale(ctx, id)
+}
+
+func (p *patientReads) Section(ctx context.Context, at seckill.Place, max int) ([]seckill.Sale, error) {
+	p.patient.Store(p.patient.Load() || seckill.Patient(ctx))
+	return p.faultyStore.Section(ctx, at, max)
+}
+
+// A buyer who shares a question that somebody of the shop has asked first does not wait behind
+// slow searches for its answer.
+func TestWhatBuyersShareWaitsForNoSearch(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		store := &patientReads{faultyStore: h.store}
+		sales := New(store, h.gate, slog.New(slog.DiscardHandler), Options{})
+		people := seckill.WithPatience(t.Context())
+		_, err := sales.Get(people, h.create().ID)
+		require.NoError(t, err)
+		_, _, err = sales.Sections(people, "", 10)
+		require.NoError(t, err)
+		require.False(t, store.patient.Load())
+	})
+}
+
 // hanging is a store that answers nothing while it hangs, and counts its questions.
 type hanging struct {
 	*faultyStore
