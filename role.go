@@ -29,22 +29,30 @@ func HasRole(role, least string) bool {
 
 type patientKey struct{}
 
+// Patience is that of people of the shop for what they read: lists and searches.
+type Patience struct {
+	Who  string // each person has their turn
+	Long bool   // an audit, books, a download: it keeps nobody's search waiting
+}
+
 // WithPatience returns a context in which what is read waits for others like it, so that it
-// keeps no buyer waiting: lists and searches of people of the shop.
-func WithPatience(ctx context.Context) context.Context {
-	return context.WithValue(ctx, patientKey{}, true)
+// keeps no buyer waiting.
+func WithPatience(ctx context.Context, p Patience) context.Context {
+	return context.WithValue(ctx, patientKey{}, &p)
 }
 
 // WithoutPatience returns a context in which what is read waits for nobody, whoever asked first:
 // the answer is shared with buyers.
 func WithoutPatience(ctx context.Context) context.Context {
-	return context.WithValue(ctx, patientKey{}, false)
+	return context.WithValue(ctx, patientKey{}, (*Patience)(nil))
 }
 
-// Patient reports whether the context is one of WithPatience.
-func Patient(ctx context.Context) bool {
-	patient, _ := ctx.Value(patientKey{}).(bool)
-	return patient
+// PatienceOf returns the patience of a context of WithPatience, and whether it is one.
+func PatienceOf(ctx context.Context) (p Patience, patient bool) {
+	if p, _ := ctx.Value(patientKey{}).(*Patience); p != nil {
+		return *p, true
+	}
+	return Patience{}, false
 }
 
 // Account is who may log in. Hash is an encoded argon2id hash; Buyer is the id

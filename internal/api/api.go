@@ -362,9 +362,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
-		if a.rooms.patient(place) {
-			r = r.WithContext(seckill.WithPatience(r.Context()))
-		}
 		a.mux.ServeHTTP(w, r)
 	}
 }
@@ -451,6 +448,7 @@ func (a *API) authorized(to audience, w http.ResponseWriter, r *http.Request, id
 		}
 		req.who = who
 		if to >= viewers {
+			req.Request = r.WithContext(patiently(r, who.Buyer))
 			return a.asPerson(leastRole[to], w, req, serve)
 		}
 	}

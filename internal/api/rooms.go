@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
 
+	"seckill"
 	"seckill/internal/room"
 )
 
@@ -102,11 +104,18 @@ func (r *rooms) bound(place *room.Room) time.Duration {
 	return 0
 }
 
-// patient reports whether what is read for a request in that room waits for others like it.
-// Whoever stops a sale waits for no list.
-func (r *rooms) patient(place *room.Room) bool {
-	return place == r.admin || place == r.streams || place == r.downloads
+// patiently is the context in which a request of a person of the shop reads. Lists and searches
+// wait for others like them; who changes something, such as stopping a sale, reads few rows and
+// waits for no list.
+func patiently(r *http.Request, who string) context.Context {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return r.Context()
+	}
+	return seckill.WithPatience(r.Context(), seckill.Patience{Who: who, Long: heavy[r.Pattern] || isDownload(r)})
 }
+
+// isDownload reports whether a request asks for orders as CSV.
+func isDownload(r *http.Request) bool { return r.URL.Path == "/api/admin/orders" && wantsCSV(r) }
 
 func newRooms(c Config, m *room.Metrics) rooms {
 	most := c.MaxInFlight
@@ -136,7 +145,7 @@ func (r *rooms) of(q *http.Request, buying bool) *room.Room {
 		return r.results
 	case rest == "admin/live":
 		return r.streams
-	case rest == "admin/orders" && wantsCSV(q):
+	case isDownload(q):
 		return r.downloads
 	case strings.HasPrefix(rest, "admin/sales/") && (strings.HasSuffix(rest, "/pause") || strings.HasSuffix(rest, "/end")):
 		return r.stops

@@ -76,40 +76,54 @@ func TestAFullRoomIsBusyAndTheOthersGoOn(t *testing.T) {
 	})
 }
 
-// patientMoney and patientStore note who reads patiently.
+// patientMoney and patientStore note how patiently they are read.
 type patientMoney struct {
 	Money
-	is *sync.Map
+	reads *sync.Map
 }
 
 func (m patientMoney) AllOrders(ctx context.Context, f seckill.OrderFilter) ([]seckill.Order, error) {
-	m.is.Store("people", seckill.Patient(ctx))
+	noteReading(m.reads, "orders", ctx)
 	return m.Money.AllOrders(ctx, f)
+}
+
+func (m patientMoney) RefundDone(ctx context.Context, id, by, reason string) (seckill.Refund, error) {
+	noteReading(m.reads, "change", ctx)
+	return m.Money.RefundDone(ctx, id, by, reason)
 }
 
 type patientStore struct {
 	Store
-	is *sync.Map
+	reads *sync.Map
 }
 
 func (s patientStore) Orders(ctx context.Context, buyer, before string, most int) ([]seckill.Order, error) {
-	s.is.Store("buyers", seckill.Patient(ctx))
+	noteReading(s.reads, "a buyer's", ctx)
 	return s.Store.Orders(ctx, buyer, before, most)
 }
 
-// The store's connections are for buyers first.
+func noteReading(reads *sync.Map, what string, ctx context.Context) {
+	p, patient := seckill.PatienceOf(ctx)
+	if patient && p.Long {
+		what += " at length"
+	}
+	reads.Store(what, map[bool]string{true: "for " + p.Who, false: "at once"}[patient])
+}
+
+// The store's connections are for buyers first, and for those who change something.
 func TestPeopleOfTheShopReadPatiently(t *testing.T) {
 	t.Parallel()
-	var patient sync.Map
+	var reads sync.Map
 	s := newSystem(t, func(c *Config) {
-		c.Money, c.Store = patientMoney{c.Money, &patient}, patientStore{c.Store, &patient}
+		c.Money, c.Store = patientMoney{c.Money, &reads}, patientStore{c.Store, &reads}
 	})
 	s.admin("GET", "/api/admin/orders", "").is(200)
+	s.do(call{method: "GET", path: "/api/admin/orders", token: token(t, adminName, seckill.RoleAdmin), header: []string{"Accept", "text/csv"}}).is(200)
+	s.admin("POST", "/api/admin/refunds/"+seckill.NewTicketID(time.Now())+"/done", `{"reason":"cash"}`).is(404)
 	s.as(ownerName, "GET", "/api/orders", "").is(200)
-	for who, want := range map[string]bool{"people": true, "buyers": false} {
-		is, asked := patient.Load(who)
-		require.True(t, asked, who)
-		require.Equal(t, want, is, who)
+	for what, want := range map[string]string{"orders": "for " + adminName, "orders at length": "for " + adminName, "change": "at once", "a buyer's": "at once"} {
+		how, _ := reads.Load(what)
+		require.Equal(t, want, how, what)
 	}
 }
 

@@ -51,7 +51,7 @@ func wantsCSV(r *http.Request) bool {
 }
 
 // ordersCSV writes orders as CSV, page by page, so that nobody holds all of them. The time
-// that an administrator's request may take is that of a page: a large sale has many. Who
+// that an audit may take is that of a page, which may wait for one: a large sale has many pages. Who
 // reads too slowly or goes is noticed at the next write.
 func (a *API) ordersCSV(w http.ResponseWriter, r *request, f seckill.OrderFilter) error {
 	if !seckill.HasRole(r.who.Role, seckill.RoleSupport) {
@@ -59,7 +59,7 @@ func (a *API) ordersCSV(w http.ResponseWriter, r *request, f seckill.OrderFilter
 	}
 	f.Max = csvPage
 	page := func() ([]seckill.Order, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), adminBound)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), heavyBound)
 		defer cancel()
 		defer context.AfterFunc(a.Stopping, cancel)()
 		return a.Money.AllOrders(ctx, f)
@@ -75,13 +75,13 @@ func (a *API) ordersCSV(w http.ResponseWriter, r *request, f seckill.OrderFilter
 	out := csv.NewWriter(w)
 	_ = out.Write([]string{"order", "sale", "title", "buyer", "quantity", "amount", "currency", "state", "created_at", "expires_at", "refunded_amount", "returned_units", "amount_decimal", "refunded_decimal"})
 	for written := 0; len(orders) > 0; {
+		_ = deadline.SetWriteDeadline(time.Now().Add(streamWrite))
 		for _, o := range orders {
 			_ = out.Write([]string{o.ID, o.Sale.String(), plain(o.Title), plain(o.Buyer), strconv.Itoa(o.Quantity), strconv.FormatInt(o.Amount, 10), o.Currency, string(o.State),
 				o.CreatedAt.UTC().Format(time.RFC3339), o.ExpiresAt.UTC().Format(time.RFC3339), strconv.FormatInt(o.RefundedAmount, 10), strconv.Itoa(o.ReturnedUnits),
 				seckill.FormatDecimal(o.Amount, o.Currency), seckill.FormatDecimal(o.RefundedAmount, o.Currency)})
 		}
 		written += len(orders)
-		_ = deadline.SetWriteDeadline(time.Now().Add(streamWrite))
 		if out.Flush(); out.Error() != nil || len(orders) < csvPage {
 			break
 		}

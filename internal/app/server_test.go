@@ -143,7 +143,7 @@ func TestEveryBoundHasAMetric(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"buying", "results", "waits", "pages", "orders", "payments", "bodies", "accounts", "admin", "stops", "undos", "streams", "downloads", "logins", "known_logins",
-		"account_reads", "known_account_reads", "payment_starts", "store_reads_of_people"} {
+		"account_reads", "known_account_reads", "payment_starts", "store_reads_of_people", "store_long_reads_of_people"} {
 		require.True(t, seen["seckill_room_places "+name], name)
 		require.True(t, seen["seckill_room_taken "+name], name)
 	}

@@ -61,13 +61,19 @@ type patientReads struct {
 	patient atomic.Bool
 }
 
+func (p *patientReads) note(ctx context.Context) {
+	if _, patient := seckill.PatienceOf(ctx); patient {
+		p.patient.Store(true)
+	}
+}
+
 func (p *patientReads) Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
-	p.patient.Store(p.patient.Load() || seckill.Patient(ctx))
+	p.note(ctx)
 	return p.faultyStore.Sale(ctx, id)
 }
 
 func (p *patientReads) Section(ctx context.Context, at seckill.Place, max int) ([]seckill.Sale, error) {
-	p.patient.Store(p.patient.Load() || seckill.Patient(ctx))
+	p.note(ctx)
 	return p.faultyStore.Section(ctx, at, max)
 }
 
@@ -77,7 +83,7 @@ func TestWhatBuyersShareWaitsForNoSearch(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
 		store := &patientReads{faultyStore: h.store}
 		sales := New(store, h.gate, slog.New(slog.DiscardHandler), Options{})
-		people := seckill.WithPatience(t.Context())
+		people := seckill.WithPatience(t.Context(), seckill.Patience{Who: "an operator"})
 		_, err := sales.Get(people, h.create().ID)
 		require.NoError(t, err)
 		_, _, err = sales.Sections(people, "", 10)

@@ -67,8 +67,8 @@ type Settings struct {
 type Store struct {
 	settings Settings
 
-	w, r    *sql.DB    // that writes and that reads; SQLite: one connection writes
-	patient *room.Fair // a place for each connection that reads for people of the shop, see seckill.WithPatience
+	w, r    *sql.DB  // that writes and that reads; SQLite: one connection writes
+	patient patience // places of those who read for people of the shop, see seckill.WithPatience
 	dialect dialect
 	where   string // for messages: what was opened, without secrets
 	// mostEligible is maxEligible, and less in tests.
@@ -136,7 +136,7 @@ func Open(ctx context.Context, url string, settings Settings) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.patient = patientRoom(s.r.Stats().MaxOpenConnections, settings.Rooms)
+	s.patient = newPatience(s.r.Stats().MaxOpenConnections, settings.Rooms)
 	return s, nil
 }
 
