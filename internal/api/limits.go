@@ -4,11 +4,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-chi/httprate"
+
 	"seckill"
 	"seckill/internal/account"
 	"seckill/internal/room"
-
-	"github.com/go-chi/httprate"
 )
 
 // Limits of logins.
