@@ -116,11 +116,20 @@ func (m *Memory) Stop(_ context.Context, stop seckill.Stop) error {
 	return nil
 }
 
-// Stops returns the stops that the store has not learned of.
-func (m *Memory) Stops(context.Context) ([]seckill.Stop, error) {
+// Stops returns the stops that the store has not learned of: those of some sales, or all.
+func (m *Memory) Stops(_ context.Context, of ...seckill.SaleID) ([]seckill.Stop, error) {
 	m.stops.mu.Lock()
 	defer m.stops.mu.Unlock()
-	return slices.Clone(m.stops.all), nil
+	return slices.DeleteFunc(slices.Clone(m.stops.all), func(s seckill.Stop) bool {
+		return len(of) > 0 && !slices.Contains(of, s.Sale)
+	}), nil
+}
+
+// Noted reports whether the store still has to learn of a stop.
+func (m *Memory) Noted(_ context.Context, stop seckill.Stop) (bool, error) {
+	m.stops.mu.Lock()
+	defer m.stops.mu.Unlock()
+	return slices.Contains(m.stops.all, stop), nil
 }
 
 // Learned forgets a stop that the store has learned of.

@@ -99,6 +99,20 @@ func (g *faultyGate) States(ctx context.Context, ids []seckill.SaleID) (all map[
 	return all, err
 }
 
+func (g *faultyGate) Stops(ctx context.Context, of ...seckill.SaleID) (all []seckill.Stop, err error) {
+	err = g.try("stops", func() (err error) { all, err = g.Memory.Stops(ctx, of...); return err })
+	return all, err
+}
+
+// Noted hangs while it is down.
+func (g *faultyGate) Noted(ctx context.Context, stop seckill.Stop) (noted bool, err error) {
+	err = g.try("noted", func() (err error) { noted, err = g.Memory.Noted(ctx, stop); return err })
+	if err != nil {
+		<-ctx.Done()
+	}
+	return noted, err
+}
+
 func (g *faultyGate) Belong(ctx context.Context, store string) error {
 	return g.try("belong", func() error { return g.Memory.Belong(ctx, store) })
 }

@@ -15,13 +15,20 @@ import (
 // sale by itself, and the store learns of it when it is back.
 const stopWait = 3 * time.Second
 
+// noteWait is how long the gate is waited for while a sale is locked in the store.
+const noteWait = 200 * time.Millisecond
+
 // StopGate has emergency stops in force while the store is away.
 type StopGate interface {
 	// Stop MUST have the stop in force when it returns, and keep it, over every change, a
 	// rebuild and a restart of any node, until it is Learned. A closed sale is seckill.ErrClosed.
 	Stop(ctx context.Context, stop seckill.Stop) error
-	// Stops returns those that the store has not learned of, as far as they can be read.
-	Stops(ctx context.Context) ([]seckill.Stop, error)
+	// Stops returns those that the store has not learned of: those of some sales, or all of them,
+	// as far as they can be read. It MUST fail if it cannot tell now for one of the sales named.
+	Stops(ctx context.Context, of ...seckill.SaleID) ([]seckill.Stop, error)
+	// Noted reports whether the store still has to learn of a stop. It MUST be quick, since a
+	// sale is locked in the store meanwhile.
+	Noted(ctx context.Context, stop seckill.Stop) (bool, error)
 	// Learned MUST NOT forget another stop of the sale.
 	Learned(ctx context.Context, stop seckill.Stop) error
 }
@@ -87,11 +94,8 @@ func stopping(end bool) Edit {
 
 // learn brings emergency stops to the store: those of some sales, or all of them.
 func (c *Changes) learn(ctx context.Context, of ...seckill.SaleID) error {
-	stops, failed := c.keeper.gate.Stops(ctx)
+	stops, failed := c.keeper.gate.Stops(ctx, of...)
 	for _, stop := range stops {
-		if len(of) > 0 && !slices.Contains(of, stop.Sale) {
-			continue
-		}
 		if err := c.tell(ctx, stop); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("sale %s was stopped while the store was away, which the store does not know yet: %w", stop.Sale, err))
 		}
@@ -118,8 +122,9 @@ func (c *Changes) tell(ctx context.Context, stop seckill.Stop) error {
 		err = c.keeper.apply(ctx, sale)
 	default:
 		sale, err = c.Change(ctx, stop.Sale, func(sale *seckill.Sale, now time.Time) error {
-			stops, err := c.keeper.gate.Stops(ctx)
-			if !slices.Contains(stops, stop) {
+			ctx, cancel := context.WithTimeout(ctx, noteWait)
+			defer cancel()
+			if noted, err := c.keeper.gate.Noted(ctx, stop); !noted {
 				return cmp.Or(err, errTold)
 			}
 			return stopping(stop.End)(sale, now)

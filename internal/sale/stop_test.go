@@ -272,6 +272,25 @@ func TestARebuildThatKnowsNothingOfAStopUndoesNone(t *testing.T) {
 	})
 }
 
+// A sale is locked in the store, and an embedded store altogether, while the gate is asked for
+// the note of a stop: not for longer than a fifth of a second.
+func TestAGateThatHangsKeepsNoSaleLocked(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		sale := h.create()
+		h.set(true, "update")
+		_, err := h.Pause(ctx, sale.ID)
+		require.NoError(t, err)
+		h.set(false, "update")
+		h.set(true, "noted")
+		start := time.Now()
+		require.ErrorIs(t, h.learnStops(ctx), errDown)
+		require.LessOrEqual(t, time.Since(start), 200*time.Millisecond)
+		h.set(false, "noted")
+		require.NoError(t, h.learnStops(ctx))
+	})
+}
+
 // While the gate does not answer nobody knows whether it has stopped the sale by itself: it
 // cannot be resumed then.
 func TestASaleIsNotResumedWhileTheGateIsAway(t *testing.T) {
@@ -286,6 +305,10 @@ func TestASaleIsNotResumedWhileTheGateIsAway(t *testing.T) {
 		stored, err := h.store.Sale(ctx, sale.ID)
 		require.NoError(t, err)
 		require.True(t, stored.Paused)
+		h.set(false, "states")
+		h.set(true, "stops") // only its notes cannot be judged
+		_, err = h.Resume(ctx, sale.ID)
+		require.ErrorIs(t, err, seckill.ErrUnavailable)
 	})
 }
 

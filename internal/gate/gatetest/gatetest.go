@@ -42,7 +42,8 @@ type Gate interface {
 	Outdated(ctx context.Context, sales []seckill.Sale) ([]seckill.SaleID, error)
 	Belong(ctx context.Context, store string) error
 	Stop(ctx context.Context, stop seckill.Stop) error
-	Stops(ctx context.Context) ([]seckill.Stop, error)
+	Stops(ctx context.Context, of ...seckill.SaleID) ([]seckill.Stop, error)
+	Noted(ctx context.Context, stop seckill.Stop) (bool, error)
 	Learned(ctx context.Context, stop seckill.Stop) error
 	Lost() <-chan struct{}
 }

@@ -36,6 +36,32 @@ var stops = []behaviour{
 		},
 	},
 	{
+		name: "the gate tells of the stops of one sale, and whether the store still has to learn of one",
+		test: func(w *World) {
+			ctx := context.Background()
+			pause := w.stop(false)
+			for _, of := range [][]seckill.SaleID{nil, {SaleID}, {SaleID, SaleID + 1}} {
+				all, err := w.Stops(ctx, of...)
+				require.NoError(w.t, err)
+				require.Equal(w.t, []seckill.Stop{pause}, all)
+			}
+			all, err := w.Stops(ctx, SaleID+1)
+			require.NoError(w.t, err)
+			require.Empty(w.t, all)
+			other := pause
+			other.At = pause.At.Add(time.Second)
+			for stop, want := range map[seckill.Stop]bool{pause: true, other: false} {
+				noted, err := w.Noted(ctx, stop)
+				require.NoError(w.t, err)
+				require.Equal(w.t, want, noted)
+			}
+			require.NoError(w.t, w.Learned(ctx, pause))
+			noted, err := w.Noted(ctx, pause)
+			require.NoError(w.t, err)
+			require.False(w.t, noted)
+		},
+	},
+	{
 		name: "a stop that the store has learned of hides no later one",
 		test: func(w *World) {
 			pause := w.stop(false)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -27,11 +28,24 @@ func (g *Gate) Stop(ctx context.Context, stop seckill.Stop) error {
 	return nil
 }
 
-// Stops returns the stops that the store has not learned of, of all masters that can be
-// reached; the sales of the others are closed.
-func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
-	if len(g.broken()) == bucketCount {
-		return nil, nil
+// Stops returns the stops that the store has not learned of: those of some sales, or of all
+// masters that can be reached; the sales of the others are closed. For a sale that is named, a
+// note that cannot be judged now is an error: nobody may resume that sale.
+func (g *Gate) Stops(ctx context.Context, of ...seckill.SaleID) (all []seckill.Stop, err error) {
+	for _, id := range of {
+		note, err := g.stopNote(ctx, id)
+		if err == nil && note != "" {
+			var waits bool
+			if all, waits, err = g.judge(ctx, all, bucket(id), id.String(), note); waits {
+				err = fmt.Errorf("gate: sale %s was stopped by a node with another secret: ask that one to resume it: %w", id, seckill.ErrUnavailable)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(of) > 0 || len(g.broken()) == bucketCount {
+		return all, nil
 	}
 	var bad error
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
@@ -42,26 +56,56 @@ func (g *Gate) Stops(ctx context.Context) (all []seckill.Stop, err error) {
 			return g.failed(b, gone)
 		}
 		for id, note := range notes {
-			stop, why := g.seals.ReadNote([]byte(note))
-			if errors.Is(why, seckill.ErrUnsealed) && g.strangers != nil {
-				// A node with the next secret may have made it, and then learns of it.
-				if others, unknown := g.strangers(ctx); unknown != nil || others {
-					bad = errors.Join(bad, unknown)
-					continue
-				}
-			}
-			if why == nil && (stop.Sale.String() != id || bucket(stop.Sale) != b) {
-				why = errors.New("it is the note of another sale")
-			}
-			if why != nil {
-				bad = errors.Join(bad, g.putStopAside(ctx, b, id, note, why))
-				continue
-			}
-			all = append(all, stop)
+			var unknown error
+			all, _, unknown = g.judge(ctx, all, b, id, note)
+			bad = errors.Join(bad, unknown)
 		}
 		return nil
 	})
 	return all, errors.Join(err, bad)
+}
+
+// judge adds the stop of a note to others. What no gate has made is put aside. The note of a
+// node with the next secret waits for that node, which learns of it.
+func (g *Gate) judge(ctx context.Context, all []seckill.Stop, b int, id, note string) (_ []seckill.Stop, waits bool, err error) {
+	stop, why := g.seals.ReadNote([]byte(note))
+	if errors.Is(why, seckill.ErrUnsealed) && g.strangers != nil {
+		if waits, err = g.strangers(ctx); err != nil || waits {
+			return all, waits, err
+		}
+	}
+	if why == nil && (stop.Sale.String() != id || bucket(stop.Sale) != b) {
+		why = errors.New("it is the note of another sale")
+	}
+	if why != nil {
+		return all, false, g.putStopAside(ctx, b, id, note, why)
+	}
+	return append(all, stop), false, nil
+}
+
+// stopNote reads the note of a stop of one sale; empty: there is none.
+func (g *Gate) stopNote(ctx context.Context, id seckill.SaleID) (string, error) {
+	client, err := g.up(bucket(id))
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := g.bound(ctx)
+	defer cancel()
+	note, err := client.Do(ctx, client.B().Hget().Key(g.stopsKey(bucket(id))).Field(id.String()).Build()).ToString()
+	if rueidis.IsRedisNil(err) {
+		return "", nil
+	}
+	return note, g.fail(bucket(id), err)
+}
+
+// Noted reports whether the store still has to learn of a stop.
+func (g *Gate) Noted(ctx context.Context, stop seckill.Stop) (bool, error) {
+	note, err := g.stopNote(ctx, stop.Sale)
+	if err != nil || note == "" {
+		return false, err
+	}
+	is, err := g.seals.ReadNote([]byte(note))
+	return err == nil && is == stop, nil // another note is judged by Stops
 }
 
 // putStopAside keeps a note that cannot be read, or that no gate has made, where a person

@@ -383,6 +383,14 @@ func TestADamagedStopStopsNoNode(t *testing.T) {
 	stops, err := g.Stops(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []seckill.Stop{stop}, stops)
+	_, err = g.Stops(t.Context(), 49)
+	require.ErrorIs(t, err, seckill.ErrUnavailable, "nobody may resume that sale here")
+	g.strangers = func(context.Context) (bool, error) { return false, seckill.ErrUnavailable }
+	_, err = g.Stops(t.Context(), 49)
+	require.ErrorIs(t, err, seckill.ErrUnavailable)
+	stops, err = g.Stops(t.Context(), sale.ID)
+	require.NoError(t, err, "the note of another sale is not asked for")
+	require.Equal(t, []seckill.Stop{stop}, stops)
 	ours := g.seals
 	g.seals = sealsOf(t, "another secret", "the tests' secret")
 	stops, err = g.Stops(t.Context())
