@@ -147,4 +147,9 @@ type Stop struct {
 	End  bool      `json:"end"` // for ever; else until it is resumed
 	At   time.Time `json:"at"`  // by the gate's clock
 	By   Actor     `json:"by"`  // who asked, for the log
+
+	// Unsealed says that its note has no seal, as nodes of an earlier version made it, and that
+	// the sale really is stopped at the gate. It stays so, and the store does not learn of it,
+	// until a person has paused, ended or resumed the sale.
+	Unsealed bool `json:"-"`
 }

@@ -126,6 +126,9 @@ func (c *Changes) Resume(ctx context.Context, id seckill.SaleID) (sale seckill.S
 	if _, err = c.states(ctx, []seckill.SaleID{id}); err == nil {
 		err = c.keeper.learnStops(ctx, id)
 	}
+	if err == nil {
+		err = c.forgetUnsealed(ctx, id)
+	}
 	if err != nil {
 		return sale, fmt.Errorf("sale %s is not resumed, since it is not known whether it was stopped while the store was away: %w", id, err)
 	}

@@ -120,6 +120,8 @@ func (c *Changes) tell(ctx context.Context, stop seckill.Stop) error {
 	case err != nil:
 	case sale.Ended || sale.Paused && !stop.End: // it has been told before: no further version is made
 		err = c.keeper.apply(ctx, sale)
+	case stop.Unsealed: // whoever made the note, it changes nothing in the store
+		return nil
 	default:
 		sale, err = c.Change(ctx, stop.Sale, func(sale *seckill.Sale, now time.Time) error {
 			ctx, cancel := context.WithTimeout(ctx, noteWait)
@@ -146,6 +148,22 @@ func (c *Changes) tell(ctx context.Context, stop seckill.Stop) error {
 	}
 	c.keeper.log.Info("sale: the store has learned of an emergency stop", "sale", stop.Sale, "end", stop.End, "by", stop.By.Who, "stopped_at", stop.At)
 	return nil
+}
+
+// forgetUnsealed has the gate forget a stop that the store cannot learn of, since a person
+// resumes the sale.
+func (c *Changes) forgetUnsealed(ctx context.Context, id seckill.SaleID) error {
+	stops, err := c.keeper.gate.Stops(ctx, id)
+	for _, stop := range stops {
+		if !stop.Unsealed {
+			continue
+		}
+		if err := c.keeper.gate.Learned(ctx, stop); err != nil {
+			return err
+		}
+		c.keeper.log.Info("sale: an emergency stop without a seal is over, since somebody resumes the sale", "sale", id, "end", stop.End, "stopped_at", stop.At)
+	}
+	return err
 }
 
 // stopped shows a sale that the gate has stopped, from this node's copy.

@@ -272,6 +272,41 @@ func TestARebuildThatKnowsNothingOfAStopUndoesNone(t *testing.T) {
 	})
 }
 
+// The store does not learn of a stop whose note has no seal. The sale stays stopped until a
+// person stops it again, of which the store knows, or resumes it.
+func TestAPersonDecidesAboutAStopWithoutASeal(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		require.NoError(t, h.keep(ctx))
+		for name, again := range map[string]bool{"paused again": true, "resumed": false} {
+			t.Log(name)
+			sale := h.create()
+			require.NoError(t, h.gate.Stop(ctx, seckill.Stop{Sale: sale.ID, At: time.Now().UTC(), Unsealed: true}))
+			require.NoError(t, h.keep(ctx))
+			_, err := h.Notice(ctx, sale.ID, "a notice")
+			require.NoError(t, err)
+			stored, err := h.store.Sale(ctx, sale.ID)
+			require.NoError(t, err)
+			require.False(t, stored.Paused)
+			require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+			if again {
+				_, err = h.Pause(ctx, sale.ID)
+				require.NoError(t, err)
+				require.NoError(t, h.keep(ctx))
+				stops, err := h.gate.Stops(ctx)
+				require.NoError(t, err)
+				require.Empty(t, stops)
+				require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
+			}
+			_, err = h.Resume(ctx, sale.ID)
+			require.NoError(t, err)
+			require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+			require.NoError(t, h.keep(ctx))
+			require.Equal(t, "queued", h.verdict(sale.ID, "bob"))
+		}
+	})
+}
+
 // A sale is locked in the store, and an embedded store altogether, while the gate is asked for
 // the note of a stop: not for longer than a fifth of a second.
 func TestAGateThatHangsKeepsNoSaleLocked(t *testing.T) {

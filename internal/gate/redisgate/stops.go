@@ -77,10 +77,49 @@ func (g *Gate) judge(ctx context.Context, all []seckill.Stop, b int, id, note st
 	if why == nil && (stop.Sale.String() != id || bucket(stop.Sale) != b) {
 		why = errors.New("it is the note of another sale")
 	}
+	if errors.Is(why, seckill.ErrUnsealed) && stop.Sale.String() == id && bucket(stop.Sale) == b && !strings.Contains(note, `"seal":`) {
+		if stop.Unsealed, err = g.stoppedBy(ctx, stop); err != nil {
+			return all, false, err
+		}
+		if stop.Unsealed {
+			g.ringUnsealed(stop, note)
+			return append(all, stop), false, nil
+		}
+	}
 	if why != nil {
 		return all, false, g.putStopAside(ctx, b, id, note, why)
 	}
 	return append(all, stop), false, nil
+}
+
+// stoppedBy reports whether a sale has at the gate what a stop sets.
+func (g *Gate) stoppedBy(ctx context.Context, stop seckill.Stop) (bool, error) {
+	client, err := g.up(bucket(stop.Sale))
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := g.bound(ctx)
+	defer cancel()
+	set, err := client.Do(ctx, client.B().Hget().Key(g.saleKey(stop.Sale)).Field(stopField(stop)).Build()).ToString()
+	if rueidis.IsRedisNil(err) || mistyped(err) {
+		return false, nil
+	}
+	return set == bit(true), g.fail(bucket(stop.Sale), err)
+}
+
+// ringUnsealed rings, once on this node, for a note that a node of an earlier version has left.
+func (g *Gate) ringUnsealed(stop seckill.Stop, note string) {
+	g.mu.Lock()
+	rung := g.unsealed[stop.Sale] == note
+	if len(g.unsealed) >= formedMost {
+		clear(g.unsealed)
+	}
+	g.unsealed[stop.Sale] = note
+	g.mu.Unlock()
+	if !rung {
+		g.asides["stops"].Inc()
+		g.log.Error("gate: a sale is stopped, and the note of it has no seal: a node of an earlier version made it while the store was away. The sale stays stopped until somebody pauses or ends it again, or resumes it, at a node of this version", "sale", stop.Sale, "end", stop.End, "by", stop.By.Who, "stopped_at", stop.At)
+	}
 }
 
 // stopNote reads the note of a stop of one sale; empty: there is none.
@@ -105,7 +144,7 @@ func (g *Gate) Noted(ctx context.Context, stop seckill.Stop) (bool, error) {
 		return false, err
 	}
 	is, err := g.seals.ReadNote([]byte(note))
-	return err == nil && is == stop, nil // another note is judged by Stops
+	return err == nil && is == stop, nil // another note, or one without a seal, is judged by Stops
 }
 
 // putStopAside keeps a note that cannot be read, or that no gate has made, where a person

@@ -344,6 +344,53 @@ func TestALongOutboxIsCutInPages(t *testing.T) {
 	require.EqualValues(t, 10*pageSize-all, cut.Left)
 }
 
+// What a node of an earlier version has stopped stays stopped, although its note has no seal,
+// until a person decides. A note of a sale that is not stopped is put aside.
+func TestAStopOfAnEarlierVersionStaysInForce(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	stop := seckill.Stop{Sale: sale.ID, At: time.Now().UTC().Truncate(time.Millisecond), By: seckill.Actor{Who: "root"}}
+	note, err := (*seckill.Seals)(nil).Note(stop)
+	require.NoError(t, err)
+	stop.Unsealed = true
+	stops := func() []seckill.Stop {
+		all, err := g.Stops(t.Context())
+		require.NoError(t, err)
+		one, err := g.Stops(t.Context(), sale.ID)
+		require.NoError(t, err)
+		require.Equal(t, one, all)
+		return all
+	}
+	verdict := func(buyer string) string {
+		a, err := g.Reserve(t.Context(), sale.ID, buyer, 1)
+		require.NoError(t, err)
+		return a.Verdict.String()
+	}
+	require.NoError(t, do(t, g, "HSET", g.saleKey(sale.ID), "paused", "1").Error())
+	require.NoError(t, do(t, g, "HSET", g.stopsKey(1), "1", string(note)).Error())
+	require.Equal(t, []seckill.Stop{stop}, stops())
+	sale.Version = 2
+	require.NoError(t, g.Apply(t.Context(), sale))
+	require.Equal(t, "paused", verdict("ann"))
+	_, err = g.Shut(t.Context(), []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	sale.Epoch = 2
+	require.NoError(t, g.Load(t.Context(), []seckill.Snapshot{{Sale: sale}}))
+	require.Equal(t, []seckill.Stop{stop}, stops())
+	require.Equal(t, "paused", verdict("ann"))
+	require.EqualValues(t, 1, asides(t, g, "stops"), "it rings once")
+	require.NoError(t, g.Learned(t.Context(), stop))
+	require.Empty(t, stops())
+	sale.Version = 3
+	require.NoError(t, g.Apply(t.Context(), sale))
+	require.Equal(t, "queued", verdict("ann"))
+
+	require.NoError(t, do(t, g, "HSET", g.stopsKey(1), "1", string(note)).Error())
+	require.Empty(t, stops())
+	require.EqualValues(t, 2, asides(t, g, "stops"))
+}
+
 // The note of a stop that cannot be read is put aside with an alarm, and the others are
 // told: or no node would be ready again.
 func TestADamagedStopStopsNoNode(t *testing.T) {
