@@ -227,8 +227,8 @@ func (s *Settler) settle(work context.Context, tickets []seckill.Ticket, done fu
 	batches <- decided{outcomes, done}
 }
 
-// last reports whether the only ticket of a batch is to be refused untried. Where nobody can
-// tell whether it was tried before, that is an error only if it would be refused.
+// last reports whether the only ticket of a batch is to be refused untried. A try that
+// nobody could note would not count if this node died of it, so it waits for the note.
 func (s *Settler) last(ctx context.Context, tickets []seckill.Ticket) (bool, error) {
 	if len(tickets) != 1 || s.Last == nil {
 		return false, nil
@@ -238,10 +238,7 @@ func (s *Settler) last(ctx context.Context, tickets []seckill.Ticket) (bool, err
 		return last, nil
 	}
 	before, err := s.Tried(ctx, tickets[0].ID)
-	if !last {
-		return false, nil
-	}
-	return before, err
+	return last && before, err
 }
 
 // finish brings the outcomes of a batch to the gate, and then acknowledges it.
