@@ -27,16 +27,18 @@ const bodyTime = 3 * time.Second
 
 // readEarly reads a small body before the request takes a place in its room: a client that
 // sends slowly keeps nobody out. A body that is cut off, or late, ends early for whoever
-// decodes it. Larger ones, of the few routes that take them, have places of their own while
-// they are read; the error is that of their room.
+// decodes it. Larger ones, which only payment providers send, have places of their own while
+// they are read, in which each address has its turn: anybody may say that they are one. The
+// error is that of their room.
 func (a *API) readEarly(w http.ResponseWriter, r *http.Request) error {
-	if r.Body == nil || !readUpTo(w, r, maxBody) || !isCallback(r.URL.Path) {
+	if r.Body == nil || !readUpTo(w, r, maxBody) || !a.isKnownCallback(r) {
 		return nil
 	}
-	if err := a.rooms.bodies.Enter(); err != nil {
+	leave, err := a.rooms.bodies.Enter(r.Context(), side(a.client(r)))
+	if err != nil {
 		return err
 	}
-	defer a.rooms.bodies.Leave()
+	defer leave(0)
 	readUpTo(w, r, maxCallback)
 	return nil
 }

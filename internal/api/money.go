@@ -57,11 +57,23 @@ func (a *API) pay(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, paying{a.shown(o), c})
 }
 
+// callbacks begins the paths of payment providers.
+const callbacks = "/api/payments/"
+
 // isCallback reports whether a path is that of a payment provider.
-func isCallback(path string) bool { return strings.HasPrefix(path, "/api/payments/") }
+func isCallback(path string) bool { return strings.HasPrefix(path, callbacks) }
+
+// isKnownCallback reports whether a request is one that a provider of this shop may send.
+func (a *API) isKnownCallback(r *http.Request) bool {
+	provider, ok := strings.CutPrefix(r.URL.Path, callbacks)
+	return ok && r.Method == http.MethodPost && a.Payments.Knows(provider)
+}
 
 // callback takes what a payment provider tells.
 func (a *API) callback(w http.ResponseWriter, r *request) error {
+	if !a.Payments.Knows(r.PathValue("provider")) {
+		return seckill.ErrNotFound // before the rest of its body, which nobody has read early
+	}
 	if r.Header.Get("Content-Encoding") != "" {
 		return errMediaType
 	}

@@ -19,7 +19,7 @@ import (
 //	pages     sales, pages and their files, who one is, logout: as many
 //	orders    orders and tickets, read and cancelled: a quarter of that
 //	payments  POST …/pay and what providers tell: as many; who asks for orders again and again keeps no money out
-//	bodies    callbacks that are larger than other requests, while they are read: bodyPlaces
+//	bodies    callbacks of known providers that are larger than other requests, while they are read: bodyPlaces, each address in turn
 //	accounts  login, register, challenge, /api/me/…: accountPlaces; reading them: limits.reading, hashing itself: limits.hashing
 //	admin     /api/admin                    adminPlaces
 //	stops     POST …/pause, …/end           stopPlaces: whoever stops a sale waits for no list
@@ -29,14 +29,16 @@ import (
 //	streams   consoles that watch: streamPlaces
 //	downloads orders as CSV, which may take minutes: downloadPlaces
 type rooms struct {
-	buying, results, pages, orders, payments, bodies, accounts, waits *room.Room
-	admin, stops, undos, streams, downloads                           *room.Room
-	audits, askers                                                    *room.Fair
-	patience                                                          time.Duration
+	buying, results, pages, orders, payments, accounts, waits *room.Room
+	admin, stops, undos, streams, downloads                   *room.Room
+	audits, askers, bodies                                    *room.Fair
+	patience                                                  time.Duration
 }
 
 const (
-	bodyPlaces     = 64 // each with at most maxCallback bytes, for at most bodyTime
+	bodyPlaces     = 64  // each with at most maxCallback bytes, for at most bodyTime
+	bodyWaiting    = 256 // in front of them, each with at most maxBody bytes
+	bodyWait       = 2 * bodyTime
 	accountPlaces  = 1024
 	adminPlaces    = 64
 	stopPlaces     = 8
@@ -122,8 +124,9 @@ func newRooms(c Config, m *room.Metrics) rooms {
 	return rooms{
 		patience: c.Patience,
 		buying:   room.New("buying", most, m), results: room.New("results", most, m), pages: room.New("pages", most, m), orders: room.New("orders", max(1, most/4), m),
-		payments: room.New("payments", max(1, most/4), m), bodies: room.New("bodies", bodyPlaces, m), waits: room.New("waits", c.MaxWaits, m),
+		payments: room.New("payments", max(1, most/4), m), waits: room.New("waits", c.MaxWaits, m),
 		accounts: room.New("accounts", accountPlaces, m), admin: room.New("admin", adminPlaces, m), stops: room.New("stops", stopPlaces, m), undos: room.New("undos", undoPlaces, m), streams: room.New("streams", streamPlaces, m), downloads: room.New("downloads", downloadPlaces, m),
+		bodies: room.NewFair("bodies", bodyPlaces, bodyWaiting, bodyWait, m),
 		audits: room.NewFair("audits", auditPlaces, auditWaiting, auditWait, m), askers: room.NewFair("askers", askerPlaces, askerPlaces, auditWait, m),
 	}
 }

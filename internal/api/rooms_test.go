@@ -186,35 +186,62 @@ func TestASlowBodyTakesNoPlace(t *testing.T) {
 func TestASlowCallbackTakesNoPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t, func(c *Config) { c.MaxInFlight = 1 })
+		s := newShop(t, "")
 		const path = "/api/payments/shop"
-		body, more := io.Pipe()
-		w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		large := strings.Repeat(" ", 2*maxBody)
 		var g sync.WaitGroup
 		defer g.Wait()
-		defer more.Close()
-		g.Go(func() {
-			r := call{method: "POST", path: path}.request()
-			r.ContentLength, r.Body = 2*maxBody, body
-			s.api.ServeHTTP(w, r)
-		})
+		sends := func(method, path, from string, length int64) (w *deadlined, more *io.PipeWriter, done chan struct{}) {
+			body, more := io.Pipe()
+			w, done = &deadlined{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})
+			g.Go(func() {
+				defer close(done)
+				r := call{method: method, path: path, from: from}.request()
+				r.ContentLength, r.Body = length, body
+				s.api.ServeHTTP(w, r)
+			})
+			synctest.Wait()
+			return w, more, done
+		}
 		began := time.Now()
-		synctest.Wait()
+		w, first, done := sends("POST", path, "192.0.2.1:1", 2*maxBody)
 		require.Equal(t, began.Add(bodyTime), w.reads, "it has so long")
-		s.do(call{method: "POST", path: path, body: "{}"}).problem(404, "not_found")
+		s.do(call{method: "POST", path: path, body: "{}"}).problem(401, "unauthorized")
 		s.as(ownerName, "POST", "/api/orders/"+s.order+"/pay", "").is(200)
 
-		t.Log("they have places of their own, since a node has only so much memory")
-		for s.api.rooms.bodies.Enter() == nil {
+		t.Log("they have places of their own, since a node has only so much memory, and each address has its turn")
+		_, next, _ := sends("POST", path, "192.0.2.1:1", 2*maxBody)
+		for range bodyPlaces { // one of these waits
+			_, slow, _ := sends("POST", path, "192.0.2.1:1", 2*maxBody)
+			defer slow.Close()
 		}
-		s.do(call{method: "POST", path: path, body: strings.Repeat(" ", 2*maxBody)}).problem(503, "busy")
-		s.do(call{method: "POST", path: path, body: "{}"}).problem(404, "not_found")
-		_, err := more.Write([]byte(strings.Repeat(" ", 2*maxBody)))
+		provider, sent, _ := sends("POST", path, "198.51.100.7:1", 2*maxBody)
+		defer sent.Close()
+		go func() {
+			_, _ = sent.Write([]byte(large))
+			sent.Close()
+		}()
+		_, err := first.Write([]byte(large))
 		require.NoError(t, err)
-		more.Close()
-		g.Wait()
-		require.Equal(t, 404, w.Code)
+		first.Close()
+		<-done
+		synctest.Wait()
+		require.Equal(t, 401, w.Code)
 		require.Zero(t, w.reads)
+		next.Close()
+		synctest.Wait()
+		require.Equal(t, 401, provider.Code)
+		s.do(call{method: "POST", path: path, from: "192.0.2.1:1", body: large}).problem(503, "busy")
+
+		t.Log("who is no provider of this shop is answered without one")
+		for _, other := range []struct {
+			method, path string
+			status       int
+		}{{"POST", "/api/payments/anything", 404}, {"POST", "/api/payments/test", 404}, {"PUT", path, 405}} {
+			w, slow, _ := sends(other.method, other.path, "203.0.113.9:1", 2*maxBody)
+			defer slow.Close()
+			require.Equal(t, other.status, w.Code, other.path)
+		}
 	})
 }
 

@@ -323,11 +323,16 @@ func (p *Payments) start(ctx context.Context, o seckill.Order, checkout string) 
 	}
 }
 
+// Knows reports whether a provider of that name may tell something.
+func (p *Payments) Knows(provider string) bool {
+	return provider != seckill.ProviderTest && (provider == p.Provider.Name() || p.Former != nil && provider == p.Former.Name())
+}
+
 // Callback takes what a provider tells. A repeat changes nothing. An error that
 // wraps ErrSignature or ErrBody is the caller's; any other asks for a repeat.
 func (p *Payments) Callback(ctx context.Context, provider string, h http.Header, body []byte) error {
 	now, before := provider == p.Provider.Name(), p.Former != nil && provider == p.Former.Name()
-	if !now && !before || provider == seckill.ProviderTest {
+	if !p.Knows(provider) {
 		return fmt.Errorf("payment provider %q: %w", provider, seckill.ErrNotFound)
 	}
 	var c seckill.Callback
