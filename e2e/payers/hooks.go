@@ -76,6 +76,11 @@ func (p *Payers) missed(ctx context.Context) (found []string, err error) {
 
 // toldOfAll waits until the shop has heard of everything, and returns what was wrong.
 func (p *Payers) toldOfAll(ctx context.Context) []string {
+	if p.Hears > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.Hears)
+		defer cancel()
+	}
 	for {
 		missed, err := p.missed(ctx)
 		if err == nil && len(missed) == 0 {

@@ -46,6 +46,8 @@ type Payers struct {
 	Workers int
 	Most    int64 // payments to make; 0: until Stop
 
+	Hears time.Duration // how long Finish waits for the last events once the money is at rest; 0: as long as it may
+
 	Captured, Late, Parts, Wholes, Wrong atomic.Int64
 
 	hook  *webhooks.Webhook

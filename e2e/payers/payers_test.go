@@ -87,12 +87,12 @@ func between(t *testing.T, p *Payers, to string, b bug) string {
 
 // pays lets a few buyers pay, with bugs between them and a real node, and returns what the
 // payers have found.
-func pays(t *testing.T, ofNode, ofShop bug, finish time.Duration) []string {
+func pays(t *testing.T, ofNode, ofShop bug, finish, hears time.Duration) []string {
 	t.Helper()
 	p, err := New("", []byte(secret), 6)
 	require.NoError(t, err)
 	t.Cleanup(func() { p.Close() })
-	p.Most = 30
+	p.Most, p.Hears = 30, hears
 	shop := between(t, p, p.at, ofShop)
 	c := app.Defaults()
 	c.DataDir, c.Listen, c.OpsListen, c.Auth.Secret = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0", secret
@@ -121,7 +121,7 @@ func pays(t *testing.T, ofNode, ofShop bug, finish time.Duration) []string {
 
 func TestPayersFindNothingWhereNothingIsWrong(t *testing.T) {
 	t.Parallel()
-	require.Empty(t, pays(t, honest, honest, patience))
+	require.Empty(t, pays(t, honest, honest, patience, 0))
 }
 
 // once is true for the first name that it is asked for, again and again, and for no other.
@@ -196,6 +196,7 @@ func TestPayersFindEachBug(t *testing.T) {
 		node   bug
 		shop   bug
 		finish time.Duration
+		hears  time.Duration // of the last events, once the money is at rest
 		found  string
 	}{
 		{name: "a callback is answered and forgotten", node: func(c *call) (int, []byte) {
@@ -232,7 +233,7 @@ func TestPayersFindEachBug(t *testing.T) {
 		}, found: "is still put aside"},
 		{name: "the audit finds something", node: audit(func(r *seckill.Report) { r.OK, r.Violations = false, []string{"money: planted"} }), found: "money: planted"},
 		{name: "money is due for ever", node: audit(func(r *seckill.Report) { r.Money[0].Due++ }), finish: soon, found: "money still waits"},
-		{name: "events of an order are taken and do not come", shop: event(func(*call, seckill.Event) (int, []byte) { return http.StatusNoContent, nil }), finish: soon, found: "the last event that was heard"},
+		{name: "events of an order are taken and do not come", shop: event(func(*call, seckill.Event) (int, []byte) { return http.StatusNoContent, nil }), hears: soon / 4, found: "the last event that was heard"},
 		{name: "an older event comes after a later one", shop: event(func(c *call, e seckill.Event) (int, []byte) {
 			status, body := c.pass()
 			stale(c, e).pass()
@@ -254,7 +255,7 @@ func TestPayersFindEachBug(t *testing.T) {
 			if tt.finish == 0 {
 				tt.finish = patience
 			}
-			require.Contains(t, strings.Join(pays(t, tt.node, tt.shop, tt.finish), "\n"), tt.found)
+			require.Contains(t, strings.Join(pays(t, tt.node, tt.shop, tt.finish, tt.hears), "\n"), tt.found)
 		})
 	}
 }
