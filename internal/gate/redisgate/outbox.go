@@ -29,7 +29,7 @@ const (
 	// answer takes to come. A whole cut of more than restAfter entries takes lookRest for each
 	// of them, and rests for what is left of that; in all no longer than longestRest or a third
 	// of the time that its caller has left. Buyers need the processors more.
-	lookSize    = 25
+	lookSize    = 100
 	lookTrip    = 500 * time.Microsecond
 	restAfter   = 20_000
 	lookRest    = 70 * time.Microsecond
