@@ -217,7 +217,8 @@ func (b *Tab) Remember(selector string) {
 }
 
 // Click presses a button or a link, when a person could: it is shown, enabled, in one
-// place, and not covered. If it moves away at that very moment it is pressed again.
+// place, and not covered. If it moves away at that very moment, before the mouse is down or
+// before it is up again, it is pressed again.
 func (b *Tab) Click(selector string) {
 	b.t.Helper()
 	missed := func() bool { // a page that the click has left may be gone, and the next one knows of no miss
@@ -240,7 +241,8 @@ func (b *Tab) press(selector string) {
 		const now = performance.now(), last = e.seenByTest;
 		if (last?.at !== String(at)) e.seenByTest = { at: String(at), since: now };
 		if (last?.at !== String(at) || now < last.since + %d || !e.contains(document.elementFromPoint(...at))) return null;
-		document.addEventListener('mousedown', (event) => { window.hitByTest = e.contains(event.target); }, { capture: true, once: true });
+		window.hitByTest = false;
+		document.addEventListener('click', (event) => { window.hitByTest = e.contains(event.target); }, { capture: true, once: true });
 		return at;
 	}`, words, lookAgain.Milliseconds()), selector)
 	b.Do(chromedp.MouseClickXY(at[0], at[1]))

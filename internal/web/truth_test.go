@@ -15,6 +15,8 @@ var truthTests = []browserTest{
 	{"what the shop tells the buyers of a sale stands on its page", testNotice},
 	{"an order that expires makes room again, on the sale's page", testExpiredOnSale},
 	{"an order that is cancelled elsewhere too", testCancelledElsewhere},
+	{"an order that was there before is asked for again", testAskedAgain},
+	{"a wake-up while the page asks is not lost", testWokenWhileAsking},
 	{"units that come back are good news", testUnitsBack},
 	{"the news of the opening goes with the opening", testOpenedThenGone},
 	{"a pause that ends is good news", testPauseEnds},
@@ -67,6 +69,41 @@ func testCancelledElsewhere(t *testing.T, b *buyer) {
 	b.wake()
 	b.Await(`text('#status') === '订单已取消，可再次抢购。' && can('#buy')`)
 	b.Equal(`document.title`, "【抢购中】 机械键盘 · 秒杀")
+}
+
+// Nobody wakes the page, and the end of the time to pay is far away.
+func testAskedAgain(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.script("GET /api/sales/1/ticket", placed)
+	b.Open("/sale/1")
+	b.Await(`text('#view-order') === 'Go and pay'`)
+	b.shop.setOrder(seckill.Cancelled)
+	b.sentence("The order was cancelled. You can buy again.")
+}
+
+// The answer that is on its way when the tab is seen again tells of the time before, and the
+// page of an ended sale would not ask again for minutes.
+func testWokenWhileAsking(t *testing.T, b *buyer) {
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Ended = true })
+	b.Open("/sale/1")
+	b.Await(`text('#status') === 'This sale has ended.'`)
+	asked, free := make(chan struct{}), make(chan struct{})
+	b.shop.script("GET /api/sales/1", func(w responseWriter, s *shop) {
+		s.unscript("GET /api/sales/1")
+		was := s.sales["1"].show(s.now())
+		close(asked)
+		select {
+		case <-free:
+		case <-s.closed:
+		}
+		reply(200, "%s", asJSON(was))(w, s)
+	})
+	b.wake()
+	<-asked
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Ended = false })
+	b.wake()
+	close(free)
+	b.Await(`text('#buy') === 'Buy now' && can('#buy')`)
 }
 
 func testUnitsBack(t *testing.T, b *buyer) {

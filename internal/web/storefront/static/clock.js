@@ -84,17 +84,23 @@ export function until(clock, end, each) {
 // keep runs the async function each again and again, with the pause in ms that gap
 // returns; Infinity: until somebody wakes it. It sleeps while the tab is hidden, and
 // looks at once when the tab is seen again, the network is back or the machine has
-// slept. It returns a function that wakes it.
+// slept. It returns a function that wakes it; while each is under way it runs once more
+// after that, since its answer may be of the time before.
 export function keep(gap, each) {
+  let again = false;
   let wake = () => {};
-  const looks = () => wake();
+  const looks = () => {
+    again = true;
+    wake();
+  };
   document.addEventListener('visibilitychange', looks);
   window.addEventListener('online', looks);
   onJump(looks);
   (async () => {
     for (;;) {
+      again = false;
       await each();
-      const ms = gap();
+      const ms = again ? 0 : gap();
       do {
         await new Promise((resolve) => {
           const timer = ms < Infinity && !document.hidden ? setTimeout(resolve, ms) : 0;

@@ -21,9 +21,11 @@ let drawn = null; // the view on the screen
 
 // on gives an event to the machine and draws what comes of it.
 function on(event) {
+  const { phase } = state;
   state = reduce(state, { now: gate.now(), ...event });
   if (state.stranger) location.reload(); // what is here is somebody else's
   draw();
+  if (state.phase === 'placed' && phase !== 'placed') lookAtOrder();
 }
 
 // --- drawing -----------------------------------------------------------------
@@ -155,8 +157,6 @@ function drawSale(sale, view) {
   const notice = part(root, 'notice');
   notice.hidden = !sale.notice;
   if (notice.textContent !== (sale.notice ?? '')) notice.textContent = sale.notice ?? ''; // it is read aloud when it changes
-  part(root, 'notice').hidden = !sale.notice;
-  if (part(root, 'notice').textContent !== (sale.notice ?? '')) part(root, 'notice').textContent = sale.notice ?? '';
   part(root, 'about').hidden = !sale.description;
   part(root, 'description').textContent = sale.description ?? '';
 }
@@ -343,7 +343,6 @@ async function arrive(ticket) {
     return;
   }
   const { sale, quantity } = state;
-  lookAtOrder();
   const amount = () => money(state.order?.amount ?? quantity * sale.price, state.order?.currency ?? sale.currency);
   const yes = await ask('success', 'dialog.success', {
     no: 'dialog.no', yes: 'dialog.yes',
