@@ -125,6 +125,7 @@ form.addEventListener('submit', async (event) => {
 
 byId('press-no').addEventListener('click', () => dialog.close());
 dialog.addEventListener('close', () => {
+  if (dialog.open) return; // the event is late, and the next question stands there
   waiting++;
   current = null;
 });
