@@ -14,7 +14,7 @@ import (
 // Limits of hashing. A password takes a core for some 30 ms, so who waits longer
 // than hashWait had better come again.
 const (
-	hashWait    = 700 * time.Millisecond
+	hashWait    = 450 * time.Millisecond
 	hashWaiting = 64 // at most, for each place
 
 	// A crowd that logs in must not be a crowd at the store.

@@ -42,7 +42,7 @@ func TestACrowdThatLogsInIsBoundedAndBuyersGoOn(t *testing.T) {
 			default:
 				other.Add(1)
 			}
-			// What it waits for has a bound of 0.9 s (TestAllThatALoginWaitsForHasOneBound); the
+			// What it waits for has a bound, loginWait (TestAllThatALoginWaitsForHasOneBound); the
 			// rest is this machine, with the race detector. The bench's -logins says what it is without.
 			if time.Since(began) > 10*time.Second {
 				slow.Add(1)

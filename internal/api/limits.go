@@ -18,7 +18,7 @@ const (
 	addressPace = 200 * time.Millisecond // by address, for all names
 	nameFactor  = 10                     // as many tries by name from all addresses as this many addresses have
 
-	loginWait = 900 * time.Millisecond // for all that one login waits for, the lane of a name aside
+	loginWait = 750 * time.Millisecond // for all that one login waits for, the lane of a name aside
 	laneWait  = 600 * time.Millisecond // longest wait in a slow lane
 	nameWait  = 4 * time.Second        // in that of a name, in which each larger network has its turn
 	nameQueue = 64
