@@ -9,7 +9,7 @@ import (
 // currencies are the currencies of ISO 4217 that are legal tender, and the digits
 // after the point that each has. They stand here because the locale data that
 // libraries and browsers bring give other digits for two dozen of them (IDR, MMK,
-// TZS, …). The storefront has the same table in digits.js.
+// TZS, …). The pages have the same table in i18n.js.
 var currencies = map[int]string{
 	0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
 	2: `AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP

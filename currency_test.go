@@ -65,9 +65,9 @@ func TestMoneyIsWrittenWithTheDigitsOfItsCurrency(t *testing.T) {
 }
 
 // The pages divide by the same digits.
-func TestTheStorefrontHasTheSameCurrencies(t *testing.T) {
+func TestThePagesHaveTheSameCurrencies(t *testing.T) {
 	t.Parallel()
-	module, err := os.ReadFile("internal/web/storefront/static/digits.js")
+	module, err := os.ReadFile("internal/web/storefront/static/i18n.js")
 	require.NoError(t, err)
 	for digits, codes := range map[string]string{"0": currencies[0], "3": currencies[3]} {
 		m := regexp.MustCompile(digits + `: '([A-Z ]+)'`).FindSubmatch(module)

@@ -153,10 +153,10 @@ func testDurations(t *testing.T, b *buyer) {
 }
 
 func testCurrencies(t *testing.T, b *buyer) {
-	const all = `['CNY', 'JPY', 'USD', 'HKD', 'TWD', 'EUR', 'KWD'].map((c) => money(123456, c))`
+	const all = `['CNY', 'JPY', 'USD', 'HKD', 'TWD', 'EUR', 'KWD', 'RSD', 'IQD', 'LAK'].map((c) => money(123456, c)).concat(money(9900, 'RSD', true), money(9950, 'RSD', true))`
 	for lang, want := range map[string]string{
-		"en":    `["CN¥1,234.56","JP¥123,456","US$1,234.56","HK$1,234.56","NT$1,234.56","€1,234.56","KWD 123.456"]`,
-		"zh-CN": `["¥1,234.56","JP¥123,456","US$1,234.56","HK$1,234.56","NT$1,234.56","€1,234.56","KWD 123.456"]`,
+		"en":    `["CN¥1,234.56","JP¥123,456","US$1,234.56","HK$1,234.56","NT$1,234.56","€1,234.56","KWD 123.456","RSD 1,234.56","IQD 123.456","LAK 1,234.56","RSD 99","RSD 99.50"]`,
+		"zh-CN": `["¥1,234.56","JP¥123,456","US$1,234.56","HK$1,234.56","NT$1,234.56","€1,234.56","KWD 123.456","RSD 1,234.56","IQD 123.456","LAK 1,234.56","RSD 99","RSD 99.50"]`,
 	} {
 		b.speak(lang)
 		b.Open("/")

@@ -199,6 +199,32 @@ func TestPagesAskOnlyForFilesThatExist(t *testing.T) {
 	}
 }
 
+// What nobody asks for is dead: it may be the only place in which something is still right.
+func TestEveryFileIsAskedForBySomething(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile(`(?:/static/\w+/|['\x60]\./)([\w-]+\.\w+)`)
+	for _, b := range []*bundle{theBundle(), deskBundle()} {
+		asked := map[string]bool{"favicon.ico": true} // browsers ask for it of their own accord
+		var follow func(text []byte)
+		follow = func(text []byte) {
+			for _, m := range named.FindAllSubmatch(text, -1) {
+				if name := string(m[1]); !asked[name] {
+					asked[name] = true
+					follow(b.static[name].body)
+				}
+			}
+		}
+		for _, page := range b.shells["en"] {
+			follow(page.body)
+		}
+		for name := range b.static {
+			if !asked[name] {
+				t.Errorf("nothing asks for %s", name)
+			}
+		}
+	}
+}
+
 func TestWordsAreCompleteInBothLanguages(t *testing.T) {
 	t.Parallel()
 	words := readWords()

@@ -1,32 +1,24 @@
 // The form of a sale: to create one, or to change one. Prices are written as people write
 // them, and sent in minor units of their currency; times are those of the reader's zone,
 // with the same moment in UTC beside them.
-import { lang, show, t } from './i18n.js';
+import { digits, lang, show, t } from './i18n.js';
 import { request } from './api.js';
 import { can, el, may, receipt, word } from './desk.js';
 import { isoTime, localTime, zoneHint } from './actions.js';
 import { explain } from './press.js';
 
-const digitsOf = (currency) => {
-  try {
-    return new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions().maximumFractionDigits;
-  } catch {
-    return 2;
-  }
-};
-
 // minor reads a price as it is written, without arithmetic on fractions; null: none.
 export function minor(text, currency) {
-  const digits = digitsOf(currency);
+  const n = digits(currency);
   const match = /^(\d{1,12})(?:[.](\d*))?$/.exec(text.trim());
-  if (!match || (match[2] ?? '').length > digits) return null;
-  return Number(match[1] + (match[2] ?? '').padEnd(digits, '0'));
+  if (!match || (match[2] ?? '').length > n) return null;
+  return Number(match[1] + (match[2] ?? '').padEnd(n, '0'));
 }
 
 export function major(amount, currency) {
-  const digits = digitsOf(currency);
-  const text = String(amount).padStart(digits + 1, '0');
-  return digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text;
+  const n = digits(currency);
+  const text = String(amount).padStart(n + 1, '0');
+  return n ? `${text.slice(0, -n)}.${text.slice(-n)}` : text;
 }
 
 // fields are the form, in its order. once: not any more when the sale is open.

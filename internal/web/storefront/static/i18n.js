@@ -66,14 +66,29 @@ document.getElementById('lang').addEventListener('click', (event) => {
   translate(document);
 });
 
+// How many digits a currency has after the point, by ISO 4217: 2 where it is not here. A
+// browser's own data give other digits for two dozen currencies. The table is that of
+// currency.go, and a test there holds the two together.
+const codes = {
+  0: 'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF',
+  3: 'BHD IQD JOD KWD LYD OMR TND',
+};
+
+export function digits(currency) {
+  const other = Object.entries(codes).find(([, list]) => list.split(' ').includes(currency));
+  return other ? Number(other[0]) : 2;
+}
+
 // money formats minor units (cents, 分) of a currency. Round prices lose their
 // zeros where short is set. A bare sign is that of the reader's own currency only:
 // in English a dollar may be anybody's.
 export function money(minor, currency, short = false) {
-  const format = new Intl.NumberFormat(lang, { style: 'currency', currency, trailingZeroDisplay: short ? 'stripIfInteger' : 'auto' });
-  const amount = minor / 10 ** format.resolvedOptions().maximumFractionDigits;
+  const n = digits(currency);
+  const format = new Intl.NumberFormat(lang, {
+    style: 'currency', currency, minimumFractionDigits: n, maximumFractionDigits: n, trailingZeroDisplay: short ? 'stripIfInteger' : 'auto',
+  });
   const full = { $: 'US$', '¥': 'JP¥' };
-  return format.formatToParts(amount)
+  return format.formatToParts(minor / 10 ** n)
     .map((p) => (p.type === 'currency' && lang === 'en' && full[p.value]) || p.value).join('');
 }
 
