@@ -88,7 +88,7 @@ func questions() []question {
 		}, false, hashPause, storeBound, "rqm"}, // these two are busy where the processors are
 		{"POST /api/register", "POST", "/api/register", names, false, hashPause, storeBound, "rqm"},
 		shop("GET", "/api/admin/sales/{sale}", "m", storeBound), shop("GET", "/api/admin/sales", "m", adminBound), shop("GET", "/api/admin/orders", "m", adminBound),
-		shop("GET", "/api/admin/sales/{sale}/audit", "rm", adminBound), shop("POST", "/api/admin/sales/{checked}/pause", "rm", adminBound),
+		shop("GET", "/api/admin/sales/{sale}/audit", "rm", adminBound), shop("POST", "/api/admin/sales/{checked}/pause", "r", adminBound),
 	}
 }
 

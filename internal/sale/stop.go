@@ -15,6 +15,10 @@ import (
 // sale by itself, and the store learns of it when it is back.
 const stopWait = 3 * time.Second
 
+// gateWait is how long the gate is waited for when the store has taken a pause or an end, and
+// has left it no time.
+const gateWait = time.Second
+
 // noteWait is how long the gate is waited for while a sale is locked in the store.
 const noteWait = 200 * time.Millisecond
 
@@ -66,12 +70,21 @@ type notInForce struct{ error }
 // Unwrap returns why.
 func (e notInForce) Unwrap() error { return e.error }
 
-// stop has the store make the change, or else the gate stop the sale.
+// stop has the store make the change, or else the gate stop the sale. A store that takes the
+// change and answers late does not keep it from the gate.
 func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool) (seckill.Sale, error) {
 	soon, cancel := context.WithTimeout(ctx, stopWait)
 	defer cancel()
 	sale, err := c.Change(soon, id, stopping(end))
-	if err == nil || errors.As(err, new(notInForce)) || !errors.Is(err, seckill.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, new(notInForce)) {
+		soon, cancel := context.WithTimeout(ctx, gateWait)
+		defer cancel()
+		if c.keeper.apply(soon, sale) != nil {
+			return sale, err
+		}
+		return c.catalog.show(sale, time.Now()), nil
+	}
+	if err == nil || !errors.Is(err, seckill.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 		return sale, err
 	}
 	stop := seckill.Stop{Sale: id, End: end, At: c.clock.Now().UTC()}

@@ -77,6 +77,31 @@ func TestASaleCanBeStoppedWhileTheStoreIsAway(t *testing.T) {
 	}
 }
 
+// A store that takes a stop and then hangs leaves the gate no time of the stop's: the stop is in
+// force all the same, a second later at most. Where the gate is away too, the answer says so.
+func TestAStopIsInForceWhereTheStoreIsSlow(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		require.NoError(t, h.keep(ctx))
+		for want, change := range map[string]func(context.Context, seckill.SaleID) (seckill.Sale, error){"paused": h.Pause, "ended": h.End} {
+			h.Changes.inForce = nil
+			sale := h.create()
+			h.Changes.inForce = func(ctx context.Context, _ bool) { <-ctx.Done() } // the rules are read from the store
+			h.set(true, "apply")
+			_, err := change(ctx, sale.ID)
+			require.ErrorIs(t, err, seckill.ErrUnavailable)
+			require.Equal(t, "queued", h.verdict(sale.ID, "ann"))
+			h.set(false, "apply")
+			start := time.Now()
+			stopped, err := change(ctx, sale.ID)
+			require.NoError(t, err)
+			require.LessOrEqual(t, time.Since(start), 4*time.Second)
+			require.Equal(t, want, string(stopped.State))
+			require.Equal(t, want, h.verdict(sale.ID, "bob"))
+		}
+	})
+}
+
 // A node that starts anew knows of a stop that the store does not know of yet.
 func TestAStopOutlivesTheNode(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
