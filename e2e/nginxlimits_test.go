@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"regexp"
 	"strconv"
@@ -23,43 +22,6 @@ import (
 	"seckill/internal/stack"
 	"seckill/internal/stack/stacktest"
 )
-
-// fakes are nodes that do as the test says, and count.
-type fakes struct {
-	addresses []string
-	servers   []*httptest.Server
-	hits      atomic.Int64
-}
-
-func startFakes(t *testing.T, n int, serve func(w http.ResponseWriter, r *http.Request, hit int64)) *fakes {
-	t.Helper()
-	f := &fakes{}
-	for range n {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, f.hits.Add(1)) }))
-		t.Cleanup(s.Close)
-		f.addresses, f.servers = append(f.addresses, s.Listener.Addr().String()), append(f.servers, s)
-	}
-	return f
-}
-
-// breaks ends the connection before there is an answer, as a killed node does.
-func breaks(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err == nil {
-		conn.(*net.TCPConn).SetLinger(0)
-		conn.Close()
-	}
-}
-
-func get(t *testing.T, url string) (*http.Response, string) {
-	t.Helper()
-	res, err := http.Get(url)
-	must(t, err)
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	must(t, err)
-	return res, string(b)
-}
 
 // A request goes to another node once, and only if the first one did not answer in
 // time and sending it twice does no harm.
@@ -254,15 +216,6 @@ func TestNginxCaches(t *testing.T) {
 	}
 }
 
-// from is a client at an address of its own.
-func from(t *testing.T, ip string) *http.Client {
-	t.Helper()
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
-	transport := &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1000}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
-}
-
 // Whoever asks too often, or too much at once, is told so and when to come back;
 // claiming other addresses does not help, and others are served.
 func TestNginxLimits(t *testing.T) {
@@ -350,6 +303,31 @@ func TestNginxLimits(t *testing.T) {
 		}
 		if res, _, err := send(from(t, "127.0.0.4"), 1, n.URL()+"/api/sales"); err != nil || res.StatusCode != http.StatusOK {
 			t.Errorf("somebody else: %v %v", res, err)
+		}
+	})
+	t.Run("logins and registrations", func(t *testing.T) {
+		t.Parallel()
+		f := startFakes(t, 1, func(http.ResponseWriter, *http.Request, int64) {})
+		n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
+		most := number(`zone=seckill_logins +burst=(\d+)`)
+		for ip, routes := range map[string][2]string{"127.0.0.7": {"register", "login"}, "127.0.0.8": {"login", "register"}} {
+			client := from(t, ip)
+			served, began := 0, time.Now()
+			for time.Since(began) < time.Minute {
+				res, body, err := send(client, served, n.URL()+"/api/"+routes[0])
+				must(t, err)
+				if res.StatusCode == http.StatusTooManyRequests {
+					tooMany(t, res, body)
+					break
+				}
+				served++
+			}
+			if served < most || served >= burst || time.Since(began) > time.Minute {
+				t.Errorf("%d of %s are served in %v, want %d and a few", served, routes[0], time.Since(began), most)
+			}
+			if res, body, err := send(client, 1, n.URL()+"/api/"+routes[1]); err != nil || res.StatusCode != http.StatusOK {
+				t.Errorf("%s beside a flood of %s from the same address: %v %v %s", routes[1], routes[0], res, err, body)
+			}
 		}
 	})
 	t.Run("too much at once", func(t *testing.T) {
