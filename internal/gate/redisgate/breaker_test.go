@@ -69,7 +69,7 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	e := stacktest.Own(t, stack.KindRedis)
 	g := runGate(t, e.URL(), "seckill:", 10)
 	ctx := t.Context()
-	sale := onSale(t, g, 5)
+	sale := onSale(t, g, 6)
 	admin := administers(t, e)
 	memory := func(limit string) {
 		require.NoError(t, admin.Do(ctx, admin.B().ConfigSet().ParameterValue().ParameterValue("maxmemory", limit).Build()).Error())
@@ -78,7 +78,7 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	sent, err := g.Unsent(ctx, 10)
 	require.NoError(t, err)
 	require.NoError(t, g.Finish(ctx, []seckill.Outcome{{Ticket: sent[0]}}))
-	for _, buyer := range []string{"ann", "bob"} {
+	for _, buyer := range []string{"ann", "bob", "eve"} {
 		admit(t, g, sale.ID, buyer)
 	}
 	require.Empty(t, g.Degraded())
@@ -106,6 +106,18 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	require.Equal(t, g.node, sweeps)
 	require.NoError(t, do(t, g, "XGROUP", "DESTROY", g.outboxKey(bucket(sale.ID)), outboxGroup).Error())
 
+	t.Log("a sale with buyers can be rebuilt: their holds are written, and what has its outcome leaves the outbox")
+	outbox, err := g.Shut(ctx, []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.Len(t, outbox[sale.ID], 3)
+	eve := outbox[sale.ID][2]
+	require.Equal(t, "eve", eve.Buyer)
+	sale.Epoch, sale.Sold, sale.Seq = 2, 2, eve.Seq
+	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale, Active: []seckill.Ticket{sent[0], eve}, Outbox: outbox[sale.ID], Outcomes: map[string]seckill.Reason{eve.ID: ""}}}))
+	held, err := g.Holds(ctx, sale.ID, []string{"ann", "bob", "dan", "eve"})
+	require.NoError(t, err)
+	require.Len(t, held, 4)
+
 	tickets, err := g.Unsent(ctx, 10)
 	require.NoError(t, err)
 	require.Len(t, tickets, 2)
@@ -127,7 +139,7 @@ func TestARedisThatIsFullDrains(t *testing.T) {
 	t.Log("it can be rebuilt without its buyers, which makes room")
 	_, err = g.Shut(ctx, []seckill.SaleID{sale.ID})
 	require.NoError(t, err)
-	sale.Epoch, sale.Sold = 2, 1
+	sale.Epoch, sale.Sold = 3, 2
 	require.NoError(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale}}))
 
 	t.Log("and be stopped while the store is away too")

@@ -167,8 +167,10 @@ func TestThePageOfKeysIsTrue(t *testing.T) {
 	_, err = g.Shut(ctx, []seckill.SaleID{sale.ID})
 	require.NoError(t, err)
 	// A rebuild that does not come to its last step leaves the holds aside.
-	may(t, admin, "-eval", "-evalsha")
+	may(t, admin, "-unlink")
 	require.Error(t, g.Load(ctx, []seckill.Snapshot{{Sale: sale, Active: admitted}}))
+	may(t, admin, "+unlink", "-eval", "-evalsha")
+	require.Error(t, g.Apply(ctx, sale))
 	may(t, admin, "+eval", "+evalsha")
 	until(t, "the probe is written", func() bool { return len(g.broken()) == 0 })
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -12,7 +13,7 @@ import (
 )
 
 const (
-	holdsAtOnce = 500              // holds written in one command of a rebuild
+	holdsAtOnce = 500              // holds written in one call of a rebuild
 	asideLife   = 10 * time.Minute // the holds that a rebuild has prepared are deleted when it has written no more of them for so long
 )
 
@@ -187,7 +188,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 	for _, t := range v.Active {
 		holds = append(holds, t.Buyer, hold(placed, &t, noEntry, g.asked(t)))
 	}
-	seq, final := v.Sale.Seq, []string{}
+	seq, final := v.Sale.Seq, []string(nil)
 	err = g.entries(ctx, bucket(id), "+", pageSize, 0, func(entry string, t seckill.Ticket) {
 		if t.Sale != id {
 			return
@@ -207,30 +208,20 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	// The new holds are written beside the old ones, and take their place in the script
-	// that opens the sale.
-	aside := g.newHoldsKey(id, token)
-	var commands rueidis.Commands
-	for len(holds) > 0 {
-		n := min(len(holds), 2*holdsAtOnce)
-		c := client.B().Hset().Key(aside).FieldValue()
-		for i := 0; i < n; i += 2 {
-			c = c.FieldValue(holds[i], holds[i+1])
-		}
-		// They end by themselves if this node dies before the last step.
-		commands = append(commands, c.Build(), client.B().Pexpire().Key(aside).Milliseconds(asideLife.Milliseconds()).Build())
-		holds = holds[n:]
-	}
-	for len(final) > 0 {
-		n := min(len(final), pageSize)
-		commands, final = append(commands, client.B().Xdel().Key(g.outboxKey(bucket(id))).Id(final[:n]...).Build()), final[n:]
-	}
-	for _, c := range commands {
+	// What has its outcome goes first: if Redis is full, that makes room for the holds.
+	for some := range slices.Chunk(final, pageSize) {
 		ctx, cancel := g.bound(ctx)
-		err := client.Do(ctx, c).Error()
+		err := client.Do(ctx, client.B().Xdel().Key(g.outboxKey(bucket(id))).Id(some...).Build()).Error()
 		cancel()
 		if err != nil {
 			return g.fail(bucket(id), err)
+		}
+	}
+	// The new holds are written beside the old ones, and take their place in the script
+	// that opens the sale.
+	for some := range slices.Chunk(holds, 2*holdsAtOnce) {
+		if err := g.holdScript(ctx, id, token, some); err != nil {
+			return err
 		}
 	}
 	// A sale with a newer epoch is left as it is.

@@ -43,13 +43,13 @@ func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
 		return all
 	}
 	outbox := shut()
-	may(t, admin, "-eval", "-evalsha")
+	may(t, admin, "-unlink")
 	require.Error(t, load(outbox), "it writes the holds aside, and does not come to the step that opens")
 	aside := lives("*holds*:*:*")
 	require.Len(t, aside, 1)
 	require.Positive(t, aside[0])
 	require.LessOrEqual(t, aside[0], asideLife)
-	may(t, admin, "+eval", "+evalsha")
+	may(t, admin, "+unlink")
 	require.NoError(t, load(shut()))
 	require.Equal(t, []time.Duration{-time.Millisecond}, lives("*holds:1"), "the holds of an open sale stay")
 }

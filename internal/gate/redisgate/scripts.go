@@ -19,10 +19,10 @@ var luaFiles embed.FS
 // scripts are the decisions. Each is called by one method below (reserve by reserveScript),
 // the only one that builds its keys and arguments; their order, and what comes back,
 // stands on top of the script. All but reserve run when Redis has no memory left: they
-// empty the outbox, bring units back, and close sales.
-var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, damaged, stop, learned, group, lease, shut *rueidis.Lua }{
+// empty the outbox, bring units back, close sales, and open them again.
+var scripts = struct{ reserve, finish, release, move, apply, open, aside, disown, damaged, stop, learned, group, lease, shut, hold *rueidis.Lua }{
 	lua("reserve", ""), lua("finish", always), lua("release", always), lua("move", always), lua("apply", always, "stopped"), lua("open", always, "stopped"), lua("aside", always), lua("disown", always),
-	lua("damaged", always), lua("stop", always), lua("learned", always, "stopped"), rueidis.NewLuaScriptNoSha(luaText("group", always)), lua("lease", always), lua("shut", always),
+	lua("damaged", always), lua("stop", always), lua("learned", always, "stopped"), rueidis.NewLuaScriptNoSha(luaText("group", always)), lua("lease", always), lua("shut", always), lua("hold", always),
 }
 
 const always = "#!lua flags=allow-oom\n"
@@ -169,6 +169,13 @@ func (g *Gate) leaseScript(ctx context.Context, b int, lease string, life time.D
 // shutScript runs lua/shut.lua.
 func (g *Gate) shutScript(ctx context.Context, id seckill.SaleID, token string) error {
 	_, err := g.run(ctx, bucket(id), scripts.shut, []string{g.saleKey(id)}, []string{token})
+	return err
+}
+
+// holdScript runs lua/hold.lua for buyers and their holds in turn, at most 2 * holdsAtOnce, of a
+// sale that this node has shut with the token.
+func (g *Gate) holdScript(ctx context.Context, id seckill.SaleID, token string, holds []string) error {
+	_, err := g.run(ctx, bucket(id), scripts.hold, []string{g.newHoldsKey(id, token)}, append([]string{decimal(asideLife.Milliseconds())}, holds...))
 	return err
 }
 
