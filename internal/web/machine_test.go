@@ -111,6 +111,9 @@ func TestTheSalePageSaysOneThingAtATime(t *testing.T) {
 		{"and it is taken back", `sale({state: 'sold_out', left: 0}), sale({seen: 1}), sale({state: 'sold_out', left: 0, seen: 2})`, "info verdict.sold_out | buy.sold_out |  | gate 13:00"},
 		{"nor stands it over an end", `sale({state: 'paused'}), sale({seen: 1}), sale({state: 'ended', seen: 2})`, "info verdict.ended | buy.ended |  | never"},
 
+		{"but not by a count of the store's", `sale({state: 'sold_out', left: 0}), me('a'), sale({seen: 1, left_from_store: true})`, "info sale.open | " + open + " | title.open | gate 13:00"},
+		{"nor by a copy from before the pause", `sale({state: 'paused'}), me('a'), sale({seen: 1, as_of: iso(at(-5))})`, "info sale.open | " + open + " | title.open | gate 13:00"},
+
 		// The purchase.
 		{"pressed", `sale(), press`, "info buy.sending_hint | buy.sending | title.sending | never"},
 		{"the answer was lost", `sale(), press, {type: 'unknown'}`, "info ticket.confirming | buy.sending | title.sending | never"},
@@ -129,6 +132,11 @@ func TestTheSalePageSaysOneThingAtATime(t *testing.T) {
 		{"units come back", `sale(), press, verdict('sold_out'), sale({seen: 1})`, "good sale.back | " + open + " | title.back | gate 13:00"},
 		{"no: paused", `sale(), press, verdict('paused')`, "bad verdict.paused | buy.paused |  | gate 13:00"},
 		{"it goes on", `sale(), press, verdict('paused'), sale({seen: 1})`, "good sale.resumed | " + open + " | title.open | gate 13:00"},
+		{"a copy from before the pause does not end it", `sale(), press, verdict('paused'), sale({seen: 1, as_of: iso(at(-5))})`, "bad verdict.paused | buy.paused |  | gate 13:00"},
+		{"one from after it does", `sale(), press, verdict('paused'), sale({seen: 9, as_of: iso(at(5))})`, "good sale.resumed | " + open + " | title.open | gate 13:00"},
+		{"nor is it sold out no more by a count of the store's", `sale(), press, verdict('sold_out'), sale({seen: 1, left_from_store: true})`, "bad verdict.sold_out | buy.sold_out |  | gate 13:00"},
+		{"that of the gate tells, beside an old copy", `sale(), press, verdict('sold_out'), sale({seen: 1, as_of: iso(at(-5))})`, "good sale.back | " + open + " | title.back | gate 13:00"},
+		{"a copy that says more is believed", `sale(), press, verdict('sold_out'), sale({seen: 1, state: 'ended', left_from_store: true})`, "info verdict.ended | buy.ended |  | never"},
 		{"no: ended", `sale(), press, verdict('ended')`, "bad verdict.ended | buy.ended |  | never"},
 		{"it was made longer", `sale(), me('a'), press, verdict('ended'), sale({seen: 1})`, "info sale.open | " + open + " | title.open | gate 13:00"},
 		{"no: not open", `sale({state: 'scheduled', opens_at: iso(at(1))}), press, verdict('not_open')`, "bad verdict.not_open | buy.scheduled |  | gate 12:01"},

@@ -17,6 +17,7 @@ var truthTests = []browserTest{
 	{"an order that is cancelled elsewhere too", testCancelledElsewhere},
 	{"an order that was there before is asked for again", testAskedAgain},
 	{"a wake-up while the page asks is not lost", testWokenWhileAsking},
+	{"a copy says how old it is, and a count of the store is no number of the gate", testCopy},
 	{"units that come back are good news", testUnitsBack},
 	{"the news of the opening goes with the opening", testOpenedThenGone},
 	{"a pause that ends is good news", testPauseEnds},
@@ -104,6 +105,23 @@ func testWokenWhileAsking(t *testing.T, b *buyer) {
 	b.wake()
 	close(free)
 	b.Await(`text('#buy') === 'Buy now' && can('#buy')`)
+}
+
+// While the store or the gate is away.
+func testCopy(t *testing.T, b *buyer) {
+	b.Open("/sale/1")
+	b.Await(`can('#buy') && text('#left') === '120 of 500 left' && shown('progress') && !shown('[data-part=as-of]')`)
+	at := b.shop.now().Add(-10 * time.Minute)
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.AsOf, s.LeftFromStore = &at, true })
+	b.wake()
+	b.Await(`/^Last updated .*\d\d:\d\d/.test(text('[data-part=as-of]')) && text('#left') === '500 units' && !shown('progress')`)
+	b.Click("#lang")
+	b.Await(`/^信息更新于.*\d\d:\d\d/.test(text('[data-part=as-of]')) && text('#left') === '共 500 件'`)
+	b.Open("/")
+	b.Await(`/^信息更新于.*\d\d:\d\d/.test(text('[data-part=as-of]')) && text('[data-sale="1"] [data-part=left]') === '共 500 件' && !shown('[data-sale="1"] progress')`)
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.AsOf, s.LeftFromStore = nil, false })
+	b.wake()
+	b.Await(`!shown('[data-part=as-of]') && text('[data-sale="1"] [data-part=left]') === '剩余 120 / 500 件' && shown('[data-sale="1"] progress')`)
 }
 
 func testUnitsBack(t *testing.T, b *buyer) {

@@ -3,7 +3,7 @@ import { clockText, say, show, t, translate, when } from './i18n.js';
 import { get, unknown } from './api.js';
 import { gate, keep, until } from './clock.js';
 import { byId, hush, part, tell } from './frame.js';
-import { drawState, drawPrices, drawUnits, drawPicture } from './look.js';
+import { drawAge, drawState, drawPrices, drawUnits, drawPicture } from './look.js';
 import { backoff, gapToList, jittered, stateOf } from './machine.js';
 
 const template = byId('card');
@@ -42,6 +42,7 @@ async function load() {
     cards.delete(id);
   }
   for (const sale of sales) draw(sale, places.get(sale.id));
+  drawAge(document, sales.find((sale) => sale.as_of) ?? {});
   arrange();
 }
 

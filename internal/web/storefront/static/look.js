@@ -1,5 +1,5 @@
 // How a sale looks wherever it is shown: its picture, its price, its units.
-import { count, money, percent, say, show } from './i18n.js';
+import { count, money, percent, say, show, when } from './i18n.js';
 import { part } from './frame.js';
 
 export function drawState(badge, prefix, state) {
@@ -15,21 +15,28 @@ export function drawPrices(root, sale) {
   if (struck) show(part(root, 'list-price'), () => money(sale.list_price, sale.currency, true));
 }
 
+// drawAge says of when a sale is that is shown from a copy, while the store is away.
+export function drawAge(root, { as_of: at }) {
+  const line = part(root, 'as-of');
+  line.hidden = !at;
+  if (at) say(line, 'sale.as_of', { time: () => when(at) });
+}
+
 // drawUnits fills the bar with what is gone. It moves only once the first amount has
-// been painted.
+// been painted. While the gate does not tell what it holds, nobody knows what is left.
 export function drawUnits(root, sale, state) {
   const bar = part(root, 'units');
   const left = state === 'sold_out' ? 0 : Math.min(sale.total, Math.max(0, sale.left));
   const share = sale.total > 0 ? (sale.total - left) / sale.total : 1;
-  const before = state === 'ended' || state === 'scheduled';
+  const untold = state === 'ended' || state === 'scheduled' || state !== 'sold_out' && sale.left_from_store;
   bar.max = 1;
   bar.value = share;
-  bar.parentElement.hidden = before;
+  bar.parentElement.hidden = untold;
   if (!bar.classList.contains('moves')) requestAnimationFrame(() => requestAnimationFrame(() => bar.classList.add('moves')));
   // 99.6 % gone is not all gone, 0.4 % not nothing.
   const gone = left > 0 ? Math.min(0.99, share) : 1;
   show(part(root, 'gone'), () => percent(share > 0 ? Math.max(0.01, gone) : 0));
-  say(part(root, 'left'), before ? 'list.total' : 'list.left', { left: () => count(left), total: () => count(sale.total) });
+  say(part(root, 'left'), untold ? 'list.total' : 'list.left', { left: () => count(left), total: () => count(sale.total) });
 }
 
 // drawPicture shows the sale's image over a drawing of our own, which stays where

@@ -90,20 +90,25 @@ export function passNeeded(s, now) {
 }
 
 // withSale takes a newer answer about the sale. What was said before is taken back
-// when its cause is gone, and good news is said.
+// when its cause is gone, and good news is said. While the store is away the answer is a
+// copy from before (as_of), and while the gate does not tell, left is what the store has
+// not sold: neither takes back what the gate has said since.
 function withSale(s, sale, now) {
   const before = s.sale && stateOf(s.sale, now);
-  const state = stateOf(sale, now);
-  const n = { ...s, sale, quantity: Math.min(s.quantity, sale.limit_per_buyer) };
-  const newer = !s.note || Date.parse(sale.server_now) > s.note.at;
+  const said = s.note?.at ?? Date.parse(s.sale?.server_now);
+  const newer = Date.parse(sale.as_of ?? sale.server_now) > said;
+  const counted = !sale.left_from_store && Date.parse(sale.server_now) > said;
+  const stands = s.note?.kind === 'verdict' && sale.state === 'open' && { paused: !newer, ended: !newer, sold_out: !counted }[s.note.code];
+  const n = { ...s, sale: stands ? { ...sale, state: s.note.code } : sale, quantity: Math.min(s.quantity, sale.limit_per_buyer) };
+  const state = stateOf(n.sale, now);
   if (state !== 'open') {
     if (['back', 'resumed', 'none', 'stopped', 'unpassed'].includes(s.note?.kind)) n.note = null;
     return n;
   }
   const enough = sale.left >= (s.note?.quantity ?? 1);
   const sold = ['sold_out', 'sold_out_many'].includes(s.note?.code);
-  if (sold && newer && enough || !s.note && before === 'sold_out') n.note = { kind: 'back', at: now };
-  if (s.note?.code === 'paused' && newer || !s.note && before === 'paused') n.note = { kind: 'resumed', at: now };
+  if (counted && (sold && enough || !s.note && before === 'sold_out')) n.note = { kind: 'back', at: now };
+  if (newer && (s.note?.code === 'paused' || !s.note && before === 'paused')) n.note = { kind: 'resumed', at: now };
   if (['not_open', 'ended'].includes(s.note?.code) && newer) n.note = null;
   return n;
 }

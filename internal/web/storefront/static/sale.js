@@ -4,7 +4,7 @@ import { about, count, duration, money, parts, say, show, t, unit, when } from '
 import { get, post, salePath, orderPath, orderPage, unknown } from './api.js';
 import { gate, keep, pause, store, until } from './clock.js';
 import { ask, byId, check, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
-import { drawState, drawPrices, drawUnits, drawPicture } from './look.js';
+import { drawAge, drawState, drawPrices, drawUnits, drawPicture } from './look.js';
 import { backoff, begin, gapToOrder, gapToSale, jittered, reduce, saleView } from './machine.js';
 
 const id = decodeURIComponent(location.pathname.split('/')[2]);
@@ -150,6 +150,7 @@ function drawSale(sale, view) {
   drawState(part(root, 'state'), 'state', view.state);
   drawPrices(root, sale);
   drawUnits(root, sale, view.state);
+  drawAge(root, sale);
   const opening = view.state === 'scheduled';
   say(part(root, 'window'), opening ? 'sale.opens_at' : view.state === 'ended' ? 'sale.closed_at' : 'sale.closes_at', { time: () => when(opening ? sale.opens_at : sale.closes_at) });
   say(part(root, 'limit'), sale.limit_per_buyer > 1 ? 'sale.limit' : 'sale.limit_one', { limit: () => count(sale.limit_per_buyer) });
