@@ -7,9 +7,9 @@ import (
 	"seckill"
 )
 
-// Cut looks at the gate's state of a sale as of one moment. The outbox is read after it,
-// so that no buyer waits for a long one; what was admitted since is left out by its
-// number. A ticket that gets its outcome meanwhile may be missing: whoever reads the
+// Cut looks at the gate's state of a sale as of one moment. The outbox is read after it, a
+// few tickets at a time, so that no buyer waits for a long one; what was admitted since is left
+// out by its number. A ticket that gets its outcome meanwhile may be missing: whoever reads the
 // store after this finds it there.
 func (m *Memory) Cut(ctx context.Context, id seckill.SaleID) (c seckill.Cut, err error) {
 	return m.Glance(ctx, id, math.MaxInt)

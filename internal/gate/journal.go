@@ -177,17 +177,32 @@ func (j *journal) finish(slots []slot) {
 	}
 }
 
-// outbox calls each for every ticket without an outcome, oldest commit first.
+// outboxPiece is how many tickets of the outbox are read while whoever buys waits for the lock.
+const outboxPiece = 1000
+
+// outbox calls each for every ticket without an outcome, oldest commit first. It reads them a
+// few at a time, and nobody waits for each: whoever gets an outcome meanwhile may be missing or
+// not, and of those who are admitted meanwhile there may be some. Everybody else is there.
 func (j *journal) outbox(each func(seckill.Ticket, slot)) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	all := append(slices.Collect(maps.Values(j.live)), j.next)
+	j.mu.Unlock()
 	slices.SortFunc(all, func(a, b *segment) int { return int(a.seq - b.seq) })
-	for _, s := range all {
-		for i, t := range s.tickets {
-			if t.ID != "" {
-				each(t, slot{s, int32(i)})
+	var tickets []seckill.Ticket
+	var slots []slot
+	for len(all) > 0 {
+		tickets, slots = tickets[:0], slots[:0]
+		j.mu.Lock()
+		for ; len(all) > 0 && len(tickets) < outboxPiece; all = all[1:] { // a segment has no more tickets than buyers who waited at the same time
+			for i, t := range all[0].tickets {
+				if t.ID != "" {
+					tickets, slots = append(tickets, t), append(slots, slot{all[0], int32(i)})
+				}
 			}
+		}
+		j.mu.Unlock()
+		for i, t := range tickets {
+			each(t, slots[i])
 		}
 	}
 }

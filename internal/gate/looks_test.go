@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -64,4 +65,48 @@ func TestWhoLooksAtALongOutboxTurnsNobodyAway(t *testing.T) {
 	glance, err := m.Glance(ctx, 1, 20_000)
 	require.NoError(t, err)
 	require.True(t, glance.Partial, "the balance does not read so many")
+}
+
+// Who reads a long outbox does so a few tickets at a time: meanwhile others are admitted, and get
+// their outcomes. What waits from before until after is read, once and in its order.
+func TestALongOutboxIsReadPieceByPiece(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	j, err := openJournal(ctx, filepath.Join(t.TempDir(), "gate.db"), 0, func() {}, trust{})
+	require.NoError(t, err)
+	defer j.close()
+	add := func(n int64) slot {
+		p, err := j.append(seckill.Ticket{ID: seckill.NewTicketID(time.Now()), Sale: 1, Buyer: "ann", Quantity: 1, Seq: n, At: time.Now()})
+		assert.NoError(t, err)
+		return p
+	}
+	var last slot
+	for n := range int64(3 * outboxPiece) {
+		last = add(n)
+		if n%outboxPiece == outboxPiece-1 {
+			require.NoError(t, j.settle(ctx))
+		}
+	}
+	var seqs []int64
+	j.outbox(func(ticket seckill.Ticket, _ slot) {
+		if ticket.Seq < 3*outboxPiece { // what was admitted meanwhile may be there
+			seqs = append(seqs, ticket.Seq)
+		}
+		if len(seqs) > 1 {
+			return
+		}
+		soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		done := make(chan struct{})
+		go func() { defer close(done); add(3 * outboxPiece); j.finish([]slot{last}) }()
+		select {
+		case <-done:
+		case <-soon.Done():
+			t.Error("nobody is admitted while the outbox is read")
+		}
+	})
+	require.Equal(t, 3*outboxPiece-1, len(seqs), "what has its outcome before it is read is not read")
+	for n, seq := range seqs {
+		require.EqualValues(t, n, seq)
+	}
 }
