@@ -160,11 +160,12 @@ func reason(err error) string {
 	return ""
 }
 
-// fail answers with the problem that err is. What is ours is logged; what is the
-// caller's is not.
+// fail answers with the problem that err is, which no cache may keep, also outside /api.
+// What is ours is logged; what is the caller's is not.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
 	code, detail := code(err)
 	p := kinds[code]
+	w.Header()["Cache-Control"] = noStore
 	switch {
 	case p.Status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter(err))
@@ -213,7 +214,6 @@ func wantsPage(r *http.Request) bool {
 func writeBusyPage(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Refresh", strconv.Itoa(4+rand.IntN(4)))
-	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	(&prepared{http.StatusServiceUnavailable, []string{"text/html; charset=utf-8"}, busyPage, nil}).write(w)
 }

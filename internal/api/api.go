@@ -308,11 +308,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var text [32]byte
 	id := string(strconv.AppendUint(append(text[:0], a.idPrefix...), rand.Uint64(), 36))
 	h := w.Header()
-	h["X-Request-Id"] = []string{id}
+	h["X-Request-Id"], h["X-Content-Type-Options"] = []string{id}, noSniff
 	if isAPI(r.URL.Path) {
 		// Whatever the status: a cache that kept a 404 would tell a queued buyer that
 		// there is no ticket. What may be kept says so itself.
-		h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
+		h["Cache-Control"] = noStore
 		if a.origins.share(w, r) {
 			return
 		}

@@ -544,6 +544,8 @@ func TestBadInputRouteByRoute(t *testing.T) {
 	add("stock", "without an id", stock.withBody(`{"delta":1}`), 422, "invalid_field")
 	add("stock", "not an admin", stock.withBody(`{"id":"m","delta":1}`).withToken(owner), 403, "forbidden")
 
+	add("no page", "GET /sale//1", call{method: "GET", path: "/sale//1"}, 404, "not_found")
+
 	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics", "/debug/pprof/", "/debug/pprof/heap", "/sale/" + s.open.ID.String() + "/ticket"} {
 		add("operations routes", "POST "+path, call{method: "POST", path: "/api" + path}, 404, "not_found")
 	}

@@ -325,11 +325,10 @@ func (s *system) do(c call) *answer {
 	w := s.raw(c)
 	a := &answer{t: s.t, call: c, status: w.Code, header: w.Result().Header, body: w.Body.Bytes()}
 	require.NotEmpty(s.t, a.header.Get("X-Request-Id"), "%s: every answer has a request id", a)
-	if path, _, _ := strings.Cut(c.path, "?"); isAPI(path) {
-		require.Equal(s.t, "nosniff", a.header.Get("X-Content-Type-Options"), "%s", a)
-		if path != "/api/openapi.json" || a.status != http.StatusOK {
-			require.Equal(s.t, "no-store", a.header.Get("Cache-Control"), "%s: no cache may keep it, whatever its status", a)
-		}
+	require.Equal(s.t, "nosniff", a.header.Get("X-Content-Type-Options"), "%s", a)
+	path, _, _ := strings.Cut(c.path, "?")
+	if isAPI(path) && (path != "/api/openapi.json" || a.status != http.StatusOK) || a.header.Get("Content-Type") == "application/problem+json" {
+		require.Equal(s.t, "no-store", a.header.Get("Cache-Control"), "%s: no cache may keep it, whatever its status", a)
 	}
 	conforms(s.t, c, a)
 	return a
