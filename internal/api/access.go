@@ -242,8 +242,8 @@ func (a *API) entry(r *request, body entryBody) (e seckill.AccessEntry, err erro
 		return e, &seckill.FieldError{Field: "buyer", Must: "or network must be given, and not both"}
 	case body.Buyer != "" && !seckill.ValidBuyer(body.Buyer):
 		return e, &seckill.FieldError{Field: "buyer", Must: "must be 1 to 64 printable characters"}
-	case body.Note != "" && (len(body.Note) > 200 || strings.ContainsFunc(body.Note, func(c rune) bool { return c < ' ' })):
-		return e, &seckill.FieldError{Field: "note", Must: "must be at most 200 bytes without control characters"}
+	case len(body.Note) > 200 || !seckill.Printable(body.Note):
+		return e, &seckill.FieldError{Field: "note", Must: "must be at most 200 printable bytes"}
 	}
 	if body.Network != "" {
 		if e.Network, err = access.ParseNetwork(body.Network); err != nil {

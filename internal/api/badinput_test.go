@@ -546,6 +546,13 @@ func TestBadInputRouteByRoute(t *testing.T) {
 
 	add("no page", "GET /sale//1", call{method: "GET", path: "/sale//1"}, 404, "not_found")
 
+	for name, bad := range map[string]string{
+		"line break": "a\nb", "control character": "a\x7fb", "next line": "a\u0085b", "line separator": "a\u2028b", "direction override": "a\u202eb", "201 bytes": strings.Repeat("a", 201),
+	} {
+		b, _ := json.Marshal(map[string]string{"list": "block", "buyer": "x", "note": bad})
+		add("access", "note "+name, call{method: "POST", path: "/api/admin/access", token: admin, body: string(b)}, 422, "invalid_field")
+	}
+
 	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics", "/debug/pprof/", "/debug/pprof/heap", "/sale/" + s.open.ID.String() + "/ticket"} {
 		add("operations routes", "POST "+path, call{method: "POST", path: "/api" + path}, 404, "not_found")
 	}
