@@ -10,10 +10,8 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"seckill"
@@ -111,7 +109,7 @@ func decodeBody(body []byte, v any) error {
 	if !utf8.Valid(body) {
 		return fmt.Errorf("%w: not UTF-8", errBadJSON)
 	}
-	if loneSurrogate(body) {
+	if seckill.LoneSurrogate(body) {
 		return fmt.Errorf("%w: \\ud800 to \\udfff are halves of a character, and one half is missing", errBadJSON)
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -153,40 +151,6 @@ func decodeBody(body []byte, v any) error {
 		}
 	}
 	return nil
-}
-
-// loneSurrogate reports whether a text in the body has half a character, as an
-// escape: encoding/json reads every such half as the same U+FFFD, so that two
-// different passwords would be one.
-func loneSurrogate(body []byte) bool {
-	for {
-		i := bytes.IndexByte(body, '\\')
-		if i < 0 || i+1 >= len(body) {
-			return false
-		}
-		first := escaped(body[i:])
-		if !utf16.IsSurrogate(first) {
-			body = body[i+2:]
-			continue
-		}
-		if len(body) < i+6 || utf16.DecodeRune(first, escaped(body[i+6:])) == utf8.RuneError {
-			return true
-		}
-		body = body[i+12:]
-	}
-}
-
-// escaped reads the escape \uXXXX that b begins with; 0 if it begins with another
-// thing.
-func escaped(b []byte) rune {
-	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
-		return 0
-	}
-	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
-	if err != nil {
-		return 0
-	}
-	return rune(n)
 }
 
 // fieldOf returns the index of the field with that name in JSON, or -1.

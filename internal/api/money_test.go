@@ -153,7 +153,8 @@ func TestACallbackIsTheProvidersOrRefused(t *testing.T) {
 		{"too large", signed(t, shopSecret, longer, now), 413, "body_too_large", nil},
 		{"compressed", fine.withHeader("Content-Encoding", "gzip"), 415, "unsupported_media_type", nil},
 	}
-	for name, body := range map[string]string{"no JSON": "x", "cut short": good[:len(good)-1], "a list": "[]", "an amount that is no number": strings.Replace(good, fmt.Sprint(amount), `"1"`, 1)} {
+	reference := func(r string) string { return strings.Replace(good, `"r1"`, `"`+r+`"`, 1) }
+	for name, body := range map[string]string{"half a character": reference(`\ud800`), "no text": reference("r\xff"), "no JSON": "x", "cut short": good[:len(good)-1], "a list": "[]", "an amount that is no number": strings.Replace(good, fmt.Sprint(amount), `"1"`, 1)} {
 		rows = append(rows, row{name, signed(t, shopSecret, body, now), 400, "bad_json", nil})
 	}
 	for name, c := range map[string]seckill.Callback{

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
@@ -117,6 +118,10 @@ func (s *Shop) Start(_ context.Context, o seckill.Order, checkout string) (url, 
 func (s *Shop) Verify(h http.Header, body []byte) (c seckill.Callback, err error) {
 	if err := s.hook.Verify(body, h); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	// Of both, encoding/json makes U+FFFD: the ids of two payments would be one.
+	if !utf8.Valid(body) || seckill.LoneSurrogate(body) {
+		return c, fmt.Errorf("%w: not UTF-8, or half of a character", ErrBody)
 	}
 	if err := json.Unmarshal(body, &c); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrBody, err)
