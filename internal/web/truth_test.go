@@ -25,6 +25,8 @@ var truthTests = []browserTest{
 	{"another account in another tab starts again", testAnotherAccount},
 	{"while the connection is lost", testOffline},
 	{"back at once when the server is there again", testServerBack},
+	{"back soon when nobody says that the server is there again", testServerBackUnsaid},
+	{"an old request that is lost is no lost connection", testOldRequestLost},
 	{"before the opening", testBeforeTheOpening},
 	{"a sale that is over leads on", testWayOn},
 }
@@ -226,6 +228,49 @@ func testServerBack(t *testing.T, b *buyer) {
 		b.Equal(`Object.values(window.rememberedByTest).flat().filter((text) => text.trim()).join()`, "")
 		b.shop.breaks(false)
 	}
+}
+
+// A day before the opening the page rests for minutes between two questions.
+func testServerBackUnsaid(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeWork })
+	b.shop.sales["1"].opensWhenTold(b.shop.now)
+	b.Open("/sale/1")
+	b.Await(`shown('#pass') && !shown('#offline')`)
+	// Its own question is lost.
+	b.shop.script("GET /api/sales/1", hangUp)
+	b.wake()
+	b.Await(`shown('#offline')`)
+	b.shop.unscript("GET /api/sales/1")
+	b.Await(`!shown('#offline')`)
+	// Another request is.
+	b.shop.script("POST /api/sales/1/challenge", hangUp)
+	b.Click("#pass [data-part=start]")
+	b.Await(`text('#pass [data-part=note]').startsWith('No connection.') && !shown('#offline')`)
+}
+
+// The old one waits until one that was sent later is answered, and is lost then.
+func testOldRequestLost(t *testing.T, b *buyer) {
+	b.Open("/sale/1")
+	b.Await(`can('#buy')`)
+	free := make(chan struct{})
+	b.shop.script("GET /api/old", func(w responseWriter, s *shop) {
+		select {
+		case <-free:
+		case <-s.closed:
+		}
+		hangUp(w, s)
+	})
+	b.shop.script("POST /api/new", func(w responseWriter, s *shop) {
+		close(free)
+		reply(200, `{}`)(w, s)
+	})
+	b.Equal(`import(new URL('api.js', node('script[type=module]').src)).then(async ({ get, post }) => {
+		const old = get('/api/old');
+		await get('/api/sales/1');
+		await post('/api/new');
+		return (await old).status + ' ' + shown('#offline') + ' ' + can('#buy');
+	})`, "0 false true")
 }
 
 func testBeforeTheOpening(t *testing.T, b *buyer) {

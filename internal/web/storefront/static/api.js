@@ -4,8 +4,9 @@ import { gate, store, stopwatch } from './clock.js';
 const patience = 10_000; // ms until an answer counts as lost
 const lost = { status: 0, body: null, code: 'network', retryAfter: 0 };
 
-// onLink hears whether the last request was answered.
+// onLink hears whether the newest request of which the end is known was answered.
 let link = () => {};
+let heard = -Infinity; // when the newest that was answered was sent
 export function onLink(f) {
   link = f;
 }
@@ -27,6 +28,7 @@ export async function request(method, path, body, headers = {}) {
     const answer = await read(r);
     // Somebody else's page (a hotel's login, say) in the place of our answer.
     if (r.ok && r.status !== 204 && answer === null) throw new Error('not ours');
+    heard = Math.max(heard, sent);
     link(true);
     // Of a list each item has it; an order's clock is another than a sale's.
     const shown = answer?.server_now ? answer : answer?.items?.[0];
@@ -39,7 +41,7 @@ export async function request(method, path, body, headers = {}) {
       retryAfter: 1000 * (Number(r.headers.get('Retry-After')) || 0),
     };
   } catch {
-    link(false);
+    if (sent >= heard) link(false); // else one that was sent later was answered
     return lost;
   }
 }

@@ -385,7 +385,14 @@ async function recall() {
 
 // --- what is asked for again and again ---------------------------------------
 
-const lookAtSale = keep(() => jittered(gapToSale(state.missing ? null : state.sale, gate.now()) * (state.missing ? 30 : 1), Math.random()), async () => {
+// While the connection is lost nothing can be pressed, so the page finds out soon when it is
+// back, however long it would rest else.
+const gap = () => {
+  const ms = jittered(gapToSale(state.missing ? null : state.sale, gate.now()) * (state.missing ? 30 : 1), Math.random());
+  return online() ? ms : Math.min(ms, backoff(state.failures, 0, Math.random()));
+};
+
+const lookAtSale = keep(gap, async () => {
   const answer = await get(path);
   if (answer.status === 200) on({ type: 'sale', sale: answer.body });
   else if (answer.status === 404) on({ type: 'gone' });
@@ -417,7 +424,13 @@ onMe(async (me) => {
   if (drawn.button.act === 'buy') press();
   if (drawn.button.act === 'pass') beginPass(); // and the page presses when it is done
 });
-onOnline(draw);
+onOnline(async () => {
+  draw();
+  if (online()) return;
+  // Another request may have been lost, in the middle of a long rest.
+  await pause(backoff(0, 0, Math.random()));
+  if (!online()) lookAtSale();
+});
 
 buyButton.addEventListener('click', () => {
   const { act } = drawn?.button ?? {};
