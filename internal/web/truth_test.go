@@ -16,6 +16,7 @@ var truthTests = []browserTest{
 	{"an order that expires makes room again, on the sale's page", testExpiredOnSale},
 	{"an order that is cancelled elsewhere too", testCancelledElsewhere},
 	{"an order that was there before is asked for again", testAskedAgain},
+	{"an order that was there before is asked for until somebody answers", testOrderAnsweredLater},
 	{"a wake-up while the page asks is not lost", testWokenWhileAsking},
 	{"a copy says how old it is, and a count of the store is no number of the gate", testCopy},
 	{"units that come back are good news", testUnitsBack},
@@ -82,6 +83,19 @@ func testAskedAgain(t *testing.T, b *buyer) {
 	b.Await(`text('#view-order') === 'Go and pay'`)
 	b.shop.setOrder(seckill.Cancelled)
 	b.sentence("The order was cancelled. You can buy again.")
+}
+
+// Until then the page of a sale that is sold out would say that they have nothing.
+func testOrderAnsweredLater(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].leave(0)
+	b.shop.script("GET /api/sales/1/ticket", placed)
+	b.shop.script("GET /api/orders/"+anOrder, func(w responseWriter, s *shop) {
+		s.unscript("GET /api/orders/" + anOrder)
+		problem(503, "unavailable")(w, s)
+	})
+	b.Open("/sale/1")
+	b.Await(`text('#view-order') === 'Go and pay'`)
 }
 
 // The answer that is on its way when the tab is seen again tells of the time before, and the

@@ -298,7 +298,7 @@ async function rest(answer) {
 async function confirm() {
   on({ type: 'unknown' });
   await pause(Math.random() * 200);
-  const answer = await askTicket();
+  const answer = await answered(`${path}/ticket`);
   if (answer.status === 200 && answer.body.ticket !== state.over) await arrive(answer.body);
   else if (answer.status === 401) toLogin();
   else on({ type: 'none' });
@@ -357,10 +357,10 @@ async function arrive(ticket) {
   else (viewOrder.hidden ? buyButton : viewOrder).focus();
 }
 
-// askTicket asks for the newest ticket until the answer is one: 200, 401, 404.
-async function askTicket() {
+// answered asks until the answer is one: 200, 401, 404.
+async function answered(path) {
   for (let n = 0; ; n++) {
-    const answer = await get(`${path}/ticket`);
+    const answer = await get(path);
     if (!unknown(answer) && answer.status !== 429) return answer;
     await pause(backoff(n, answer.retryAfter, Math.random()));
   }
@@ -369,7 +369,7 @@ async function askTicket() {
 // recall shows where the buyer stands who comes (back) to this page: in the
 // queue, or with an order. Whoever presses the button meanwhile is served first.
 async function recall() {
-  const answer = await askTicket();
+  const answer = await answered(`${path}/ticket`);
   if (answer.status !== 200 || state.phase !== 'idle') return answer.status;
   const ticket = answer.body;
   if (ticket.status === 'queued') {
@@ -377,7 +377,7 @@ async function recall() {
   } else if (ticket.status === 'refused') {
     on({ type: 'ticket', ticket });
   } else {
-    const order = await get(orderPath(ticket.order));
+    const order = await answered(orderPath(ticket.order));
     if (order.status === 200 && state.phase === 'idle') on({ type: 'order', order: order.body });
   }
   return answer.status;
