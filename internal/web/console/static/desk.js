@@ -29,7 +29,20 @@ export function el(tag, given = {}, ...children) {
   return node;
 }
 
-export const button = (key, press, given = {}) => el('button', { type: 'button', class: 'button quiet small', say: key, on: { click: press }, ...given });
+// button makes one that takes no second press while what the first has begun is under way.
+export function button(key, press, given = {}) {
+  const node = el('button', { type: 'button', class: 'button quiet small', say: key, ...given });
+  node.addEventListener('click', async () => {
+    if (node.getAttribute('aria-disabled') === 'true') return;
+    node.setAttribute('aria-disabled', 'true');
+    try {
+      await press();
+    } finally {
+      node.setAttribute('aria-disabled', 'false');
+    }
+  });
+  return node;
+}
 
 // --- who may do what -----------------------------------------------------------
 

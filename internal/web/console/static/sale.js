@@ -54,8 +54,17 @@ function drawTools(state, shelf) {
   drawn = mark;
   const offered = !may('operator') ? [] : actions(sale, state, shelf, { admin, now: () => sale, done: () => s.look() });
   const focused = document.activeElement?.dataset?.tool;
+  const before = [...byId('tools').children].map((node) => node.dataset.tool);
   byId('tools').replaceChildren(...offered.map(tool));
-  if (focused) (document.querySelector(`[data-tool="${focused}"]`) ?? byId('tools').querySelector('button'))?.focus();
+  // Where Pause was is Resume now: a second click, or a key that is held, must not press it.
+  if (before.length) for (const node of byId('tools').children) if (!before.includes(node.dataset.tool)) rest(node);
+  if (focused) (document.querySelector(`[data-tool="${focused}"]`) ?? byId('tools')).focus();
+}
+
+// rest lets a tool that has just appeared take no press for a moment.
+function rest(node) {
+  node.setAttribute('aria-disabled', 'true');
+  setTimeout(() => node.setAttribute('aria-disabled', 'false'), 700);
 }
 
 // edit is the tab with the form of the sale.

@@ -1,0 +1,55 @@
+package web
+
+import (
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// late answers once release was called.
+func late(then answer) (waits answer, release func()) {
+	told := make(chan struct{})
+	return func(w responseWriter, s *shop) {
+		select {
+		case <-told:
+		case <-s.closed:
+		}
+		then(w, s)
+	}, sync.OnceFunc(func() { close(told) })
+}
+
+// asked waits until the shop was asked for it n times.
+func (b *buyer) asked(what string, n int) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return b.shop.count(what) >= n }, time.Minute, 5*time.Millisecond)
+}
+
+// The second click of two lands where the first one's button was, or is the repeat of a key.
+func testDeskTwice(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	sale := aDeskSale("1", "x", b.shop.now().Add(-time.Hour), b.shop.now().Add(time.Hour), "open", "")
+	paused := maps.Clone(sale)
+	paused["state"] = "paused"
+	b.shop.script("GET /api/admin/sales/1", reply(200, "%s", asJSON(sale)))
+	const pause, resume = "POST /api/admin/sales/1/pause", "POST /api/admin/sales/1/resume"
+	answer, release := late(inForce(paused, 3, 3))
+	b.shop.script(pause, answer)
+	b.login()
+	b.Open("/console/sale/1")
+	b.Await(`can('[data-tool=pause]')`)
+	// The next tool is pressed as soon as it is there.
+	b.Eval(`new MutationObserver(() => node('[data-tool=resume]')?.click()).observe(node('#tools'), { childList: true }); ''`)
+	b.Eval(`const tool = node('[data-tool=pause]'); tool.focus(); tool.click(); tool.click(); ''`)
+	b.asked(pause, 1)
+	b.shop.script("GET /api/admin/sales/1", reply(200, "%s", asJSON(paused)))
+	release()
+	b.Await(`shown('[data-tool=resume]') && text('.receipt p')?.startsWith('Paused.')`)
+	b.Equal(`document.activeElement.id`, "tools")
+	b.Click("[data-tool=resume]")
+	b.Await(`text('.receipt p')?.startsWith('Resumed.')`)
+	require.Equal(t, 1, b.shop.count(pause))
+	require.Equal(t, 1, b.shop.count(resume))
+}
