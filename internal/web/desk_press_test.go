@@ -53,3 +53,26 @@ func testDeskTwice(t *testing.T, b *buyer) {
 	require.Equal(t, 1, b.shop.count(pause))
 	require.Equal(t, 1, b.shop.count(resume))
 }
+
+func testDeskTakenBack(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	const patch = "PATCH /api/admin/sales/2"
+	sale := aDeskSale("2", "x", b.shop.now().Add(time.Hour), b.shop.now().Add(2*time.Hour), "scheduled", "hidden")
+	b.shop.script(patch, inForce(sale, 1, 1), inForce(sale, 1, 1), problem(503, "unavailable"), inForce(sale, 1, 1))
+	b.login()
+	b.Open("/console/sale/2#edit")
+	save := func(price string, n int) {
+		b.Fill("#sale-price", price)
+		b.Click(".sale-form [type=submit]")
+		b.asked(patch, n)
+		b.Await(`can('.sale-form [type=submit]')`)
+	}
+	save("1.00", 1)
+	save("99.00", 2)
+	b.Click(".sale-form [type=submit]")
+	b.Await(`text('.sale-form .status') === 'Nothing was changed.'`)
+	// Nobody knows whether the price is 2.00 now, so 99.00 is sent.
+	save("2.00", 3)
+	save("99.00", 4)
+	require.Equal(t, []string{`{"price":100}`, `{"price":9900}`, `{"price":200}`, `{"price":9900}`}, b.shop.bodies(patch))
+}

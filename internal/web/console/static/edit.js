@@ -49,6 +49,8 @@ const numbers = new Set(['total', 'limit_per_buyer', 'hold_seconds', 'account_ag
 export function saleForm({ sale, copy, done }) {
   const from = sale ?? copy ?? { currency: lang === 'en' ? 'USD' : 'CNY', limit_per_buyer: 1, hold_seconds: 900 };
   const open = sale && sale.state !== 'scheduled';
+  let was = sale; // as the last save has left it
+  const unsure = new Set(); // fields of which a failed save may have changed something
   const key = crypto.getRandomValues(new Uint32Array(4)).join('-'); // the same for every try of this form
   const error = el('p', { class: 'status', role: 'alert', data: { tone: 'bad' } });
   const save = el('button', { type: 'submit', class: 'button', say: sale ? 'edit.save' : 'edit.create' });
@@ -64,7 +66,7 @@ export function saleForm({ sale, copy, done }) {
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (save.getAttribute('aria-disabled') === 'true') return;
-    const [body, wrong] = read(form, sale);
+    const [body, wrong] = read(form, was, unsure);
     for (const e of form.elements) if (e.name) e.setAttribute('aria-invalid', String(e.name === wrong));
     if (wrong) {
       show(error, () => t('edit.wrong', { field: () => t(`field.${wrong}`) }));
@@ -72,14 +74,21 @@ export function saleForm({ sale, copy, done }) {
       form.elements[wrong].focus();
       return;
     }
+    if (sale && Object.keys(body).length === 0) {
+      show(error, () => t('edit.same'));
+      return;
+    }
     show(error, () => '');
     save.setAttribute('aria-disabled', 'true');
     const answer = sale ? await request('PATCH', `/api/admin/sales/${sale.id}`, body) : await request('POST', '/api/admin/sales', body, { 'Idempotency-Key': key });
     save.setAttribute('aria-disabled', 'false');
     if (answer.status !== 200 && answer.status !== 201) {
+      for (const name of Object.keys(body)) unsure.add(name);
       show(error, () => explain(answer));
       return;
     }
+    was = sale && { ...was, ...body };
+    unsure.clear();
     const warnings = answer.body.warning_codes ?? [];
     if (sale) receipt('did.patch', answer, { values: { title: answer.body.title } });
     if (sale && warnings.length) show(error, () => warnings.map((w) => word('warning', w)).join(' '));
@@ -109,8 +118,8 @@ function control(f, from, fixed) {
 }
 
 // read returns the body, and the name of the first field that is wrong. A change sends
-// only what was changed.
-function read(form, sale) {
+// only what was changed, and what is unsure.
+function read(form, sale, unsure) {
   const body = {};
   const currency = form.elements.currency.value.trim().toUpperCase();
   for (const f of fields) {
@@ -123,7 +132,7 @@ function read(form, sale) {
     else if (numbers.has(f.name)) value = value === '' ? (f.required ? null : 0) : Number(value);
     else if (f.name === 'title') value = value.trim();
     if (value === null || (f.required && value === '') || (f.name !== 'currency' && !input.checkValidity()) || (f.name === 'currency' && !/^[A-Z]{3}$/.test(currency))) return [null, f.name];
-    if (sale && same(f, sale[f.name], value)) continue;
+    if (sale && !unsure.has(f.name) && same(f, sale[f.name], value)) continue;
     if (!sale && (value === '' || (value === 0 && !f.required))) continue;
     body[f.name] = value;
   }
