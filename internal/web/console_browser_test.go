@@ -31,6 +31,7 @@ var deskTests = []browserTest{
 	{"console: a wrong price is undone in steps that can be stopped", testDeskUndo},
 	{"console: a second press is no press of the tool that comes next", testDeskTwice},
 	{"console: a change that is taken back is sent", testDeskTakenBack},
+	{"console: a lost description takes nothing away", testDeskUndescribed},
 	{"console: a part that is down is named on every page", testDeskParts},
 	{"console: by keyboard", testDeskKeyboard},
 	{"console: the language changes while it goes on", testDeskLanguage},

@@ -76,3 +76,26 @@ func testDeskTakenBack(t *testing.T, b *buyer) {
 	save("99.00", 4)
 	require.Equal(t, []string{`{"price":100}`, `{"price":9900}`, `{"price":200}`, `{"price":9900}`}, b.shop.bodies(patch))
 }
+
+// A lost description of the node is not a node without what is described.
+func testDeskUndescribed(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	b.shop.script("GET /api/openapi.json", problem(503, "unavailable"))
+	b.shop.script("POST /api/admin/sales", reply(201, `{"id":"2","title":"x"}`))
+	const described = `performance.getEntriesByType('resource').some((e) => e.name.endsWith('/openapi.json'))`
+	b.login()
+	b.Open("/console/new?copy=1")
+	b.Await(`shown('.sale-form') && ` + described)
+	b.Fill("#sale-opens_at", "2030-01-02T20:00")
+	b.Fill("#sale-closes_at", "2030-01-02T21:00")
+	b.Click(".sale-form [type=submit]")
+	b.Await(`location.pathname === '/console/sale/2'`)
+	require.Contains(t, b.shop.bodies("POST /api/admin/sales")[0], `"shelf":"draft"`)
+	b.Await(`shown('[data-go=true]') && ` + described)
+	b.Click("[data-go=true]")
+	b.Await(`text('.receipt p')?.includes('is go.')`)
+	require.Equal(t, []string{`{"preflight":true}`}, b.shop.bodies("POST /api/admin/sales/2/publish"))
+	b.Open("/console/orders?q=zhou")
+	b.Await(`document.querySelectorAll('#orders tbody tr').length === 4 && shown('#due')`)
+	b.Equal(`String(performance.getEntriesByType('resource').some((e) => e.name.includes('/api/admin/orders?q=zhou')))`, "true")
+}

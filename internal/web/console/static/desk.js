@@ -223,14 +223,15 @@ export async function all(path, most = 10) {
 let asked;
 
 // can reports whether the node's own description has a route, and a parameter or a field
-// of its body.
+// of its body; undefined: the description did not come.
 export async function can(method, path, parameter) {
   asked ??= get('/api/openapi.json').then((answer) => {
     if (answer.status !== 200) asked = undefined;
-    return answer.body?.paths ?? {};
+    return answer.status === 200 ? answer.body.paths : troubleOf(answer) === 'absent' ? {} : undefined;
   });
   const paths = await asked;
-  const item = Array.isArray(paths) ? undefined : paths[path];
+  if (!paths) return undefined;
+  const item = paths[path];
   const route = item?.[method.toLowerCase()];
   if (!route || !parameter) return Boolean(route);
   if (route.requestBody?.content?.['application/json']?.schema?.properties?.[parameter]) return true;

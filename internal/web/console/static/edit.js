@@ -61,7 +61,7 @@ export function saleForm({ sale, copy, done }) {
     if (f.create && sale) continue;
     (f.more ? more.lastChild : grid).append(control(f, from, Boolean(open && f.once)));
   }
-  if (!sale) can('POST', '/api/admin/sales/{sale}/publish').then((has) => has || form.elements.shelf.closest('p').remove());
+  if (!sale) can('POST', '/api/admin/sales/{sale}/publish').then((has) => has === false && form.elements.shelf.closest('p').remove());
 
   form.addEventListener('submit', async (event) => {
     event.preventDefault();

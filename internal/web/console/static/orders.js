@@ -21,7 +21,7 @@ const sought = () => (may('support') ? q.value.trim() : '');
 async function query() {
   const wish = new URLSearchParams();
   const text = sought();
-  if (text) wish.set((await can('GET', '/api/admin/orders', 'q')) ? 'q' : 'buyer', text);
+  if (text) wish.set((await can('GET', '/api/admin/orders', 'q')) === false ? 'buyer' : 'q', text);
   if (sale.value.trim()) wish.set('sale', sale.value.trim());
   if (state.value) wish.set('state', state.value);
   return wish;
@@ -87,7 +87,7 @@ async function people(next) {
 
 // due shows the refunds that the provider has not confirmed, where the node lists them.
 async function due() {
-  if (!(await can('GET', '/api/admin/refunds'))) return;
+  if ((await can('GET', '/api/admin/refunds')) === false) return;
   const { items } = await all('/api/admin/refunds?state=due', 1);
   byId('due').hidden = items.length === 0;
   byId('refunds').tBodies[0].replaceChildren(...items.map((f) => el('tr', {},

@@ -11,7 +11,7 @@ export function preflight(root, { admin, look }) {
   let sale = null;
   // The server looks at the checks once more, unless it is an older one, which takes no body.
   let held = true;
-  can('POST', publish, 'preflight').then((has) => { held = has; });
+  can('POST', publish, 'preflight').then((has) => { held = has !== false; });
   const s = source(() => (root.hidden ? null : `${admin}/preflight`), 3_000, draw);
 
   // At the opening, in words and in the zones of those who will read it.
