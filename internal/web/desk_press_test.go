@@ -99,3 +99,33 @@ func testDeskUndescribed(t *testing.T, b *buyer) {
 	b.Await(`document.querySelectorAll('#orders tbody tr').length === 4 && shown('#due')`)
 	b.Equal(`String(performance.getEntriesByType('resource').some((e) => e.name.includes('/api/admin/orders?q=zhou')))`, "true")
 }
+
+// The answer to one question comes when the next one is open.
+func testDeskLateAnswer(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	b.login()
+	b.Open("/console/sale/1")
+	const stock = "POST /api/admin/sales/1/stock"
+	for i, c := range []struct {
+		answer answer
+		says   string
+	}{
+		{problem(503, "unavailable"), "It may be in force all the same: see the log."},
+		{inForce(map[string]any{"id": "1"}, 3, 3), "The stock was changed."},
+	} {
+		answer, release := late(c.answer)
+		b.shop.script(stock, answer)
+		b.Click("[data-tool=stock]")
+		b.Fill("#press-delta", "50")
+		b.Click("#press-yes")
+		b.asked(stock, i+1)
+		b.Click("#press-no")
+		b.Click("[data-tool=end]")
+		b.Fill("#press-typed", "half of it")
+		release()
+		b.Await(`text('.receipt p')?.includes(` + asJSON(c.says) + `)`)
+		b.Equal(`[node('#press').open, node('#press-typed').value, text('#press-error'), can('#press-yes')].join('|')`, "true|half of it||true")
+		b.Click("#press-no")
+		b.Await(`!node('#press').open`)
+	}
+}

@@ -29,9 +29,11 @@ export async function press(action) {
 }
 
 let current = null;
+let asked = 0; // questions so far: one action may be asked about twice
 
 function question(action) {
   current = action;
+  asked++;
   say(byId('press-heading'), `act.${action.name}`);
   show(byId('press-says'), () => t(`press.${action.name}`, action.values));
   say(byId('press-no'), 'press.no');
@@ -113,13 +115,17 @@ form.addEventListener('submit', async (event) => {
     return;
   }
   yes.setAttribute('aria-disabled', 'true');
+  const mine = asked;
   const answer = await send(action, given);
-  yes.setAttribute('aria-disabled', 'false');
+  const here = mine === asked && dialog.open; // or the question was left, for another one perhaps
+  if (here) yes.setAttribute('aria-disabled', 'false');
   if (answer.status >= 200 && answer.status < 300) {
-    dialog.close();
+    if (here) dialog.close();
     finish(action, answer, given);
-  } else {
+  } else if (here) {
     tellError(() => explain(answer));
+  } else {
+    fail(action, answer);
   }
 });
 
@@ -141,9 +147,13 @@ async function send(action, given) {
 async function once(action, given) {
   const answer = await send(action, given);
   if (answer.status >= 200 && answer.status < 300) return finish(action, answer, given);
+  fail(action, answer);
+  action.done?.(answer);
+}
+
+function fail(action, answer) {
   const node = receipt('did.failed', { body: { receipt: null } }, { tone: 'bad', values: { act: () => t(`act.${action.name}`) } });
   show(node.querySelector('span'), () => explain(answer));
-  action.done?.(answer);
 }
 
 function finish(action, answer, given) {
