@@ -33,6 +33,7 @@ var deskTests = []browserTest{
 	{"console: a change that is taken back is sent", testDeskTakenBack},
 	{"console: a lost description takes nothing away", testDeskUndescribed},
 	{"console: a late answer stays out of the next question", testDeskLateAnswer},
+	{"console: an undo that runs keeps its stop", testDeskUndoStop},
 	{"console: a part that is down is named on every page", testDeskParts},
 	{"console: by keyboard", testDeskKeyboard},
 	{"console: the language changes while it goes on", testDeskLanguage},

@@ -129,3 +129,29 @@ func testDeskLateAnswer(t *testing.T, b *buyer) {
 		b.Await(`!node('#press').open`)
 	}
 }
+
+// Other receipts leave the button that stops an undo where it is.
+func testDeskUndoStop(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	const undo, title = "POST /api/admin/sales/1/undo", "机械键盘 87 键 · Mechanical keyboard"
+	answer, release := late(reply(200, `{"step":"cancel","done":25,"more":true}`))
+	b.shop.script(undo, inForce(map[string]any{"id": "1"}, 3, 3), answer)
+	b.login()
+	b.Open("/console/sale/1")
+	b.Click("[data-tool=undo]")
+	b.Fill("#press-typed", title)
+	b.Click("#press-yes")
+	b.asked(undo, 2)
+	b.Click("[data-tool=notice]")
+	b.Fill("#press-text", "we refund you")
+	b.Click("#press-yes")
+	b.Await(`text('#receipts')?.includes('The notice was changed.')`)
+	b.Equal(`String(document.querySelectorAll('#receipts .receipt').length + document.querySelectorAll('#receipts .close').length)`, "3")
+	// It runs once: who wants it again is brought to the button.
+	b.Click("[data-tool=undo]")
+	b.Await(`document.activeElement.textContent === 'Stop' && !node('#press').open`)
+	b.keys("\r")
+	release()
+	b.Await(`text('#receipts .receipt p').startsWith('Stopped after 25 orders.') && document.querySelectorAll('#receipts .receipt').length === 1`)
+	require.Equal(t, 2, b.shop.count(undo))
+}

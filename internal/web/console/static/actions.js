@@ -99,8 +99,11 @@ const undoRest = 1000; // ms, while there is nothing to undo yet
 
 // undoPrice undoes a wrong price: the sale is paused, its unpaid orders are cancelled and
 // the paid ones refunded, some at a time. It can be stopped between any two steps; pressed
-// again it goes on with those that are left. Each order has its own entry in the log.
+// again it goes on with those that are left. Each order has its own entry in the log. It
+// runs once: pressed meanwhile, it leads to the button that stops it.
 function undoPrice(action, state, done) {
+  const stop = document.querySelector('.receipt[data-running] button');
+  if (stop) return stop.focus();
   // A sale that has ended needs no pause, and cannot have one.
   const steps = [{ step: 'cancel', batch: undoBatch }, { step: 'refund', batch: undoBatch }];
   const first = { ...(state === 'ended' ? steps[0] : { step: 'pause' }), title: action.title };
@@ -111,10 +114,11 @@ function undoPrice(action, state, done) {
 // that were admitted before the pause still become orders, and buyers may pay meanwhile.
 async function undoAll(path, steps, answer, done) {
   let [stopped, n] = [false, 0];
-  const node = receipt('undo.running', answer, {});
+  const node = receipt('undo.running', answer, { running: true });
   node.append(button('undo.stop', () => { stopped = true; }));
   const tell = (key, values) => show(node.querySelector('span'), () => t(key, values));
   const end = (key, why = '') => {
+    node.remove();
     receipt(key, null, { values: { n: () => count(n), why }, tone: key === 'undo.done' ? 'good' : 'bad' });
     done({ status: 200 });
   };

@@ -243,14 +243,15 @@ export { request };
 // --- receipts ---------------------------------------------------------------------
 
 // receipt says what was done, and where it is in force; undo is a button that takes it
-// back.
-export function receipt(key, answer, { values, undo, numbers = [], tone = 'good' } = {}) {
+// back. One of what is running stays below the others until whoever has made it removes it.
+export function receipt(key, answer, { values, undo, numbers = [], tone = 'good', running = false } = {}) {
   const node = el('div', { class: 'receipt', data: { tone } },
     el('p', {}, el('strong', { say: [key, values] }), ' ', el('span', { show: () => inForce(answer) })));
   if (numbers.length) node.append(effect(numbers));
   if (undo) node.append(button('receipt.undo', () => { node.remove(); undo(); }));
-  node.append(el('button', { type: 'button', class: 'close', label: 'press.close', text: '×', on: { click: () => node.remove() } }));
-  byId('receipts').replaceChildren(node);
+  if (running) node.dataset.running = '';
+  else node.append(el('button', { type: 'button', class: 'close', label: 'press.close', text: '×', on: { click: () => node.remove() } }));
+  byId('receipts').replaceChildren(node, ...byId('receipts').querySelectorAll('[data-running]'));
   return node;
 }
 
