@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"maps"
 	"sync"
 	"testing"
@@ -154,4 +155,37 @@ func testDeskUndoStop(t *testing.T, b *buyer) {
 	release()
 	b.Await(`text('#receipts .receipt p').startsWith('Stopped after 25 orders.') && document.querySelectorAll('#receipts .receipt').length === 1`)
 	require.Equal(t, 2, b.shop.count(undo))
+}
+
+func testDeskNotice(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	const set = "POST /api/admin/sales/1/notice"
+	sale := aDeskSale("1", "x", b.shop.now().Add(-time.Hour), b.shop.now().Add(time.Hour), "open", "")
+	last := func() string {
+		var sent struct{ Text string }
+		if all := b.shop.bodies(set); len(all) > 0 {
+			require.NoError(t, json.Unmarshal([]byte(all[len(all)-1]), &sent))
+		}
+		return sent.Text
+	}
+	b.shop.script("GET /api/admin/sales/1", func(w responseWriter, s *shop) {
+		v := maps.Clone(sale)
+		v["notice"] = last()
+		reply(200, "%s", asJSON(v))(w, s)
+	})
+	b.login()
+	b.Open("/console/sale/1")
+	was := ""
+	for _, text := range []string{"10 min late", "20 min late"} {
+		b.Click("[data-tool=notice]")
+		b.Await(`node('#press').open`)
+		b.Equal(`node('#press-text').value`, was)
+		b.Fill("#press-text", text)
+		b.Click("#press-yes")
+		b.Await(`text('#facts')?.includes(` + asJSON(text) + `)`)
+		was = text
+	}
+	b.Click(".receipt .button")
+	b.asked(set, 3)
+	require.Equal(t, "10 min late", last())
 }

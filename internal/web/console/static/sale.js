@@ -49,7 +49,7 @@ function draw() {
 // drawTools offers what the sale's state allows and the person may do.
 let drawn = '';
 function drawTools(state, shelf) {
-  const mark = JSON.stringify([state, shelf, sale.title, may('operator'), may('support'), sale.closes_at]);
+  const mark = JSON.stringify([state, shelf, sale.title, may('operator'), may('support'), sale.closes_at, sale.notice]);
   if (mark === drawn) return;
   drawn = mark;
   const offered = !may('operator') ? [] : actions(sale, state, shelf, { admin, now: () => sale, done: () => s.look() });
