@@ -35,6 +35,7 @@ var deskTests = []browserTest{
 	{"console: a late answer stays out of the next question", testDeskLateAnswer},
 	{"console: an undo that runs keeps its stop", testDeskUndoStop},
 	{"console: a second notice begins with the first", testDeskNotice},
+	{"console: the same role begins nothing anew", testDeskSameRole},
 	{"console: a part that is down is named on every page", testDeskParts},
 	{"console: by keyboard", testDeskKeyboard},
 	{"console: the language changes while it goes on", testDeskLanguage},

@@ -189,3 +189,43 @@ func testDeskNotice(t *testing.T, b *buyer) {
 	b.asked(set, 3)
 	require.Equal(t, "10 min late", last())
 }
+
+// Who is asked for again when a tab is seen is mostly the same person in the same role.
+func testDeskSameRole(t *testing.T, b *buyer) {
+	operated("admin")(b.shop)
+	b.login()
+	again := func(name, role string) {
+		b.shop.script("GET /api/me", reply(200, `{"buyer":"u1","name":"%s","role":"%s","second_factor":false}`, name, role))
+		b.Eval(`new BroadcastChannel('seckill').postMessage('me'); ''`)
+		b.Await(`text('#buyer') === ` + asJSON(name))
+	}
+	b.Open("/console/")
+	b.Await(`document.querySelectorAll('.line').length === 6`)
+	// Whatever asks again and again looks when the tab is seen.
+	b.Eval(`window.begun = 0; const add = document.addEventListener;
+		document.addEventListener = function (type, ...rest) { window.begun += type === 'visibilitychange'; return add.call(this, type, ...rest); }; ''`)
+	again("li.wei", "admin")
+	again("sun.yue", "support")
+	b.Equal(`String(window.begun)`, "0")
+	operated("admin")(b.shop)
+	b.Open("/console/people")
+	b.Await(`document.querySelectorAll('#accounts tbody tr').length === 3`)
+	b.Fill("#find [name=q]", "zho")
+	b.Eval(`window.asked = []; const ask = window.fetch; window.fetch = (path, ...rest) => { window.asked.push(path); return ask(path, ...rest); }; ''`)
+	again("li.wei", "admin")
+	b.Equal(`window.asked.filter((path) => path.includes('/people')).join()`, "")
+	// A refund whose answer was lost stays the same refund.
+	id := anOrder[:25] + "B"
+	refund := "POST /api/admin/orders/" + id + "/refund"
+	b.shop.script(refund, problem(503, "unavailable"))
+	b.Open("/console/order/" + id)
+	for i, name := range []string{"sun.yue", "zhou.min"} {
+		b.Click("[data-tool=refund]")
+		b.Click("#press-yes")
+		b.asked(refund, i+1)
+		b.Await(`can('#press-yes')`)
+		b.Click("#press-no")
+		again(name, "admin")
+	}
+	require.Equal(t, b.shop.bodies(refund)[0], b.shop.bodies(refund)[1])
+}

@@ -130,14 +130,16 @@ async function load() {
   draw();
 }
 
+let looking = null; // wakes who asks for the sales
 onRole(() => {
   if (!may('viewer')) {
     byId('status').hidden = true;
     return;
   }
+  if (looking) return looking();
   byId('status').hidden = false;
   say(byId('status'), 'loading');
-  keep(() => (s.failed ? backoff(s.failed, 0, Math.random()) : 5_000), load);
+  looking = keep(() => (s.failed ? backoff(s.failed, 0, Math.random()) : 5_000), load);
 });
 onBalances((of, came) => {
   balances = { of, came };

@@ -71,6 +71,7 @@ onMe((me) => {
     toLogin();
     return;
   }
+  const before = role;
   role = ranks.includes(me.role) ? me.role : '';
   byId('self').hidden = false;
   byId('login').hidden = true;
@@ -79,7 +80,7 @@ onMe((me) => {
   refused.hidden = role !== '';
   if (!role) say(refused, 'refused.role');
   needs();
-  for (const f of roles) f();
+  if (role !== before) for (const f of roles) f();
 });
 
 // --- figures and their age ------------------------------------------------------
