@@ -36,6 +36,7 @@ var deskTests = []browserTest{
 	{"console: an undo that runs keeps its stop", testDeskUndoStop},
 	{"console: a second notice begins with the first", testDeskNotice},
 	{"console: the same role begins nothing anew", testDeskSameRole},
+	{"console: a lost preview says nothing of the change", testDeskLostPreview},
 	{"console: a part that is down is named on every page", testDeskParts},
 	{"console: by keyboard", testDeskKeyboard},
 	{"console: the language changes while it goes on", testDeskLanguage},

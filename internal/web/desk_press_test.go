@@ -229,3 +229,18 @@ func testDeskSameRole(t *testing.T, b *buyer) {
 	}
 	require.Equal(t, b.shop.bodies(refund)[0], b.shop.bodies(refund)[1])
 }
+
+func testDeskLostPreview(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	b.login()
+	b.Open("/console/sale/1")
+	b.Click("[data-tool=stock]")
+	b.Fill("#press-delta", "50")
+	b.Await(`text('#press-effect').includes('238')`)
+	b.Fill("#press-delta", "0") // nothing that can be foreseen
+	b.Await(`text('#press-effect').includes('320') && !text('#press-effect').includes('238')`)
+	b.Click("#press-no")
+	b.shop.script("POST /api/admin/sales/1/end?preview=1", problem(503, "unavailable"))
+	b.Click("[data-tool=end]")
+	b.Await(`text('#press-error') === 'What it would change cannot be told right now.'`)
+}

@@ -1,7 +1,7 @@
 // One button of an operator: what it would change, the question if it cannot be undone,
 // the change, and the receipt.
 import { say, show, t } from './i18n.js';
-import { request } from './api.js';
+import { request, unknown } from './api.js';
 import { byId } from './frame.js';
 import { can, effect, el, receipt, word } from './desk.js';
 
@@ -42,8 +42,7 @@ function question(action) {
   tellError('');
   fields.replaceChildren(...(action.fields ?? []).map(field));
   if (action.ask === 'title') fields.append(field({ name: 'typed', type: 'text', label: 'press.type_title', hint: () => action.title }));
-  const numbers = typeof action.numbers === 'function' ? action.numbers() : action.numbers;
-  byId('press-effect').replaceChildren(...(numbers?.length ? [effect(numbers)] : []));
+  drawKnown(action);
   dialog.showModal();
   (fields.querySelector('input, select, textarea') ?? byId('press-no')).focus();
   foresee(action);
@@ -72,6 +71,12 @@ function tellError(text, byPreview = false) {
   show(error, typeof text === 'function' ? text : () => text);
 }
 
+// drawKnown shows what is known here of the effect.
+function drawKnown(action) {
+  const numbers = typeof action.numbers === 'function' ? action.numbers() : action.numbers;
+  byId('press-effect').replaceChildren(...(numbers?.length ? [effect(numbers)] : []));
+}
+
 // foresee shows the effect in numbers. It is asked only where the node's description has
 // the parameter: an older node would do what it is asked to look at.
 let waiting = 0;
@@ -79,7 +84,8 @@ async function foresee(action) {
   const mine = ++waiting;
   if (!action.route || !(await can(action.method ?? 'POST', action.route, 'preview'))) return;
   const body = action.make?.(values());
-  if (body === null || mine !== waiting || !dialog.open) return;
+  if (mine !== waiting || !dialog.open) return;
+  if (body === null) return drawKnown(action); // nothing to foresee in what is filled in
   const join = action.path.includes('?') ? '&' : '?';
   const answer = await request(action.method ?? 'POST', `${action.path}${join}preview=1`, body);
   if (mine !== waiting || !dialog.open || current !== action) return;
@@ -88,7 +94,8 @@ async function foresee(action) {
     box.replaceChildren(effect(answer.body.preview.numbers ?? []));
     if (foreseen) tellError('');
   } else if (foreseen || error.textContent === '') {
-    tellError(() => explain(answer), true);
+    // Nothing was sent yet, so there is nothing that may be in force.
+    tellError(() => (unknown(answer) ? t('press.no_preview') : explain(answer)), true);
   }
 }
 
