@@ -37,6 +37,7 @@ var deskTests = []browserTest{
 	{"console: a second notice begins with the first", testDeskNotice},
 	{"console: the same role begins nothing anew", testDeskSameRole},
 	{"console: a lost preview says nothing of the change", testDeskLostPreview},
+	{"console: more is one page, and the last search counts", testDeskMore},
 	{"console: a part that is down is named on every page", testDeskParts},
 	{"console: by keyboard", testDeskKeyboard},
 	{"console: the language changes while it goes on", testDeskLanguage},

@@ -244,3 +244,30 @@ func testDeskLostPreview(t *testing.T, b *buyer) {
 	b.Click("[data-tool=end]")
 	b.Await(`text('#press-error') === 'What it would change cannot be told right now.'`)
 }
+
+// More asked for twice is one page more, and an answer to an earlier search is none to a later one.
+func testDeskMore(t *testing.T, b *buyer) {
+	operated("admin")(b.shop)
+	b.login()
+	b.Open("/console/log")
+	b.Await(`document.querySelectorAll('#log tbody tr').length === 3 && can('#more')`)
+	const pages = `performance.getEntriesByType('resource').filter((e) => e.name.includes('before=7'))`
+	b.Fill("#find [name=who]", "nobody") // typed, and not searched for
+	b.Eval(`node('#more').click(); node('#more').click(); ''`)
+	b.Await(`document.querySelectorAll('#log tbody tr').length > 3 && ` + pages + `.length === 2`)
+	b.Equal(`document.querySelectorAll('#log tbody tr').length + ' ' + `+pages+`.some((e) => e.name.includes('nobody'))`, "6 false")
+	b.Open("/console/people")
+	b.Await(`document.querySelectorAll('#accounts tbody tr').length === 3`)
+	answer, release := late(reply(200, `{"items":[{"name":"adam"}]}`))
+	b.shop.script("GET /api/admin/people?q=a", answer)
+	b.shop.script("GET /api/admin/people?q=ab", reply(200, `{"items":[{"name":"abel"}]}`))
+	for _, q := range []string{"a", "ab"} {
+		b.Fill("#find [name=q]", q)
+		b.Click("#find [type=submit]")
+		b.asked("GET /api/admin/people?q="+q, 1)
+	}
+	b.Await(`text('#accounts tbody th') === 'abel'`)
+	release()
+	b.Await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/people?q=a'))`)
+	b.Equal(`text('#accounts tbody th')`, "abel")
+}

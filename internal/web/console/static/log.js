@@ -8,12 +8,19 @@ import { act, age, el, may, moment, onRole, stack, troubleOf, watchParts, word }
 const form = byId('find');
 const names = ['who', 'what', 'sale'];
 let next = '';
+let turn = 0;
+let wish; // what was searched for last: More goes on with that
 
 async function find(before = '') {
-  const wish = new URLSearchParams(names.map((name) => [name, form.elements[name].value.trim()]).filter(([, value]) => value));
-  history.replaceState(null, '', wish.size ? `?${wish}` : location.pathname);
-  if (before) wish.set('before', before);
-  const answer = await get(`/api/admin/log${wish.size ? `?${wish}` : ''}`);
+  const mine = ++turn;
+  if (!before) {
+    wish = new URLSearchParams(names.map((name) => [name, form.elements[name].value.trim()]).filter(([, value]) => value));
+    history.replaceState(null, '', wish.size ? `?${wish}` : location.pathname);
+    byId('more').hidden = true;
+  }
+  const asked = new URLSearchParams(before ? [...wish, ['before', before]] : wish);
+  const answer = await get(`/api/admin/log${asked.size ? `?${asked}` : ''}`);
+  if (mine !== turn) return;
   const status = byId('status');
   const body = byId('log').tBodies[0];
   if (answer.status !== 200) {

@@ -12,6 +12,7 @@ const table = byId('orders');
 const more = byId('more');
 let cursor = '';
 let turn = 0;
+let wish; // what was searched for last: More goes on with that
 
 // An order's number is 26 letters and digits; people read it out and type it in any case.
 const orderId = /^[0-9a-z]{26}$/i;
@@ -29,17 +30,22 @@ async function query() {
 
 async function find(next = '') {
   const mine = ++turn;
-  const wish = await query();
-  const address = new URLSearchParams([['q', sought()], ['sale', sale.value.trim()], ['state', state.value]].filter(([, v]) => v));
-  history.replaceState(null, '', address.size ? `?${address}` : location.pathname);
-  wish.set('limit', '50');
-  if (next) wish.set('cursor', next);
+  if (!next) {
+    more.hidden = true;
+    const chosen = await query();
+    if (mine !== turn) return;
+    wish = chosen;
+    wish.set('limit', '50');
+    const address = new URLSearchParams([['q', sought()], ['sale', sale.value.trim()], ['state', state.value]].filter(([, v]) => v));
+    history.replaceState(null, '', address.size ? `?${address}` : location.pathname);
+  }
+  const asked = new URLSearchParams(next ? [...wish, ['cursor', next]] : wish);
   let answer = null;
   if (orderId.test(sought()) && !next) {
     const one = await get(`/api/admin/orders/${sought().toUpperCase()}`);
     if (one.status === 200) answer = { status: 200, body: { items: [one.body] } };
   }
-  answer ??= await get(`/api/admin/orders?${wish}`);
+  answer ??= await get(`/api/admin/orders?${asked}`);
   if (mine !== turn) return;
   const status = byId('status');
   if (answer.status !== 200) {

@@ -8,9 +8,17 @@ import { press } from './press.js';
 const form = byId('find');
 const { q } = form.elements;
 let next = '';
+let turn = 0;
+let wish = ''; // what was searched for last: More goes on with that
 
 async function find(from = '') {
-  const answer = await get(`/api/admin/people?q=${encodeURIComponent(q.value.trim())}${from && `&cursor=${encodeURIComponent(from)}`}`);
+  const mine = ++turn;
+  if (!from) {
+    wish = encodeURIComponent(q.value.trim());
+    byId('more').hidden = true;
+  }
+  const answer = await get(`/api/admin/people?q=${wish}${from && `&cursor=${encodeURIComponent(from)}`}`);
+  if (mine !== turn) return;
   const status = byId('status');
   status.hidden = answer.status === 200 && answer.body.items.length > 0;
   status.dataset.tone = answer.status === 200 ? 'plain' : 'bad';
