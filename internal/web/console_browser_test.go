@@ -38,6 +38,7 @@ var deskTests = []browserTest{
 	{"console: the same role begins nothing anew", testDeskSameRole},
 	{"console: a lost preview says nothing of the change", testDeskLostPreview},
 	{"console: more is one page, and the last search counts", testDeskMore},
+	{"console: a second factor is confirmed once", testDeskFactorOnce},
 	{"console: a part that is down is named on every page", testDeskParts},
 	{"console: by keyboard", testDeskKeyboard},
 	{"console: the language changes while it goes on", testDeskLanguage},

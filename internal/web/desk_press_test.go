@@ -271,3 +271,18 @@ func testDeskMore(t *testing.T, b *buyer) {
 	b.Await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/people?q=a'))`)
 	b.Equal(`text('#accounts tbody th')`, "abel")
 }
+
+func testDeskFactorOnce(t *testing.T, b *buyer) {
+	operated("operator")(b.shop)
+	const confirm = "POST /api/me/second-factor/confirm"
+	b.shop.script("POST /api/me/second-factor", aFactor)
+	b.shop.script(confirm, reply(200, `{}`), problem(409, "state"))
+	b.login()
+	b.Open("/console/me")
+	b.Click("#factor-begin")
+	b.Fill("#code", "123456")
+	b.Eval(`node('#factor').requestSubmit(); node('#factor').requestSubmit(); ''`)
+	b.Await(`!shown('#factor')`)
+	b.sentence("The second factor is on.")
+	require.Equal(t, 1, b.shop.count(confirm))
+}

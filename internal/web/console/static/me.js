@@ -31,9 +31,13 @@ byId('factor-begin').addEventListener('click', async () => {
   form.hidden = false;
   byId('code').focus();
 });
+let confirming = false;
 form.addEventListener('submit', async (event) => {
   event.preventDefault();
+  if (confirming) return; // the same code again would be refused
+  confirming = true;
   const answer = await post('/api/me/second-factor/confirm', { code: byId('code').value.trim() });
+  confirming = false;
   if (answer.status >= 300 || answer.status === 0) {
     byId('code').setAttribute('aria-invalid', 'true');
     byId('code').focus();
