@@ -26,15 +26,21 @@ const (
 	leeway  = 59 * time.Second    // between the clock of who issues tokens and ours: a minute, less the second that times are cut to
 )
 
-// WeakSecret says what makes a secret easy to guess; nothing if it looks good.
+// WeakSecret says what makes a secret weak to sign tokens with; nothing if it looks good.
 func WeakSecret(secret []byte) string {
+	if len(secret) < GoodSecret {
+		return fmt.Sprintf("has %d bytes, and %d are as strong as the signature", len(secret), GoodSecret)
+	}
+	return EasySecret(secret)
+}
+
+// EasySecret says what makes a secret easy to guess, whatever its length; nothing if it looks good.
+func EasySecret(secret []byte) string {
 	different := map[byte]bool{}
 	for _, b := range secret {
 		different[b] = true
 	}
 	switch {
-	case len(secret) < GoodSecret:
-		return fmt.Sprintf("has %d bytes, and %d are as strong as the signature", len(secret), GoodSecret)
 	case len(different) < 8:
 		return fmt.Sprintf("has only %d different bytes and is easy to guess", len(different))
 	case repeats(secret):

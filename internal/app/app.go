@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,6 +67,7 @@ type Node struct {
 	stopping atomic.Bool
 
 	weak          *prometheus.GaugeVec   // settings that are weaker than promised
+	weakSettings  []string               // those of this node's configuration
 	secretDiffers atomic.Pointer[string] // why this node does not fit to the others; nil: it does
 }
 
@@ -90,11 +92,12 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 		log.Info("made a secret to sign tokens with", "file", made)
 	}
 	n.secret, n.secrets = secrets[0], secrets
-	weak, err := c.refuseWeakSecret(n.secret)
+	weak, err := c.weakSecrets(secrets)
 	if err != nil {
 		return nil, err
 	}
-	if weak != "" {
+	n.weakSettings = slices.Concat(weak, c.weakTransport(), c.weakWebhooks())
+	for _, weak := range n.weakSettings {
 		log.Warn("weaker than promised: " + weak)
 	}
 	if n.seals, err = seckill.NewSeals(secrets...); err != nil {
@@ -102,9 +105,6 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	}
 	if n.issuer, err = account.NewIssuer(c.Auth.Issuer, log); err != nil {
 		return nil, err
-	}
-	for _, weak := range append(c.weakTransport(), c.weakWebhooks()...) {
-		log.Warn("weaker than promised: " + weak)
 	}
 	if err := n.openParts(ctx); err != nil {
 		return nil, err

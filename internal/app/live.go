@@ -88,6 +88,6 @@ func (n *Node) ready() api.Readiness {
 			weak, failed := look(ctx)
 			all, err = append(all, weak...), errors.Join(err, failed)
 		}
-		return append(all, n.config.weakTransport()...), err
+		return append(all, n.weakSettings...), err
 	}}
 }

@@ -2,7 +2,9 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -48,29 +50,69 @@ func (c *Config) Secrets(make bool) (secrets [][]byte, made string, err error) {
 	if len(current) < account.MinSecret {
 		return nil, "", fmt.Errorf("auth.secret (%s) must have at least %d bytes, better %d random ones. One is made by: %s", EnvName("auth.secret"), account.MinSecret, account.GoodSecret, makeSecret)
 	}
+	if n := len(previous); n > 0 && n < account.MinSecret {
+		return nil, "", fmt.Errorf("auth.previous_secret (%s) must have at least %d bytes: no node has signed with a shorter one", EnvName("auth.previous_secret"), account.MinSecret)
+	}
 	if len(previous) == 0 {
 		return [][]byte{current}, made, nil
 	}
 	return [][]byte{current, previous}, made, nil
 }
 
-// makeSecret is the command that makes a good secret.
-const makeSecret = "head -c 32 /dev/urandom | base64"
+// The commands that make good secrets.
+const (
+	makeSecret     = "head -c 32 /dev/urandom | base64"
+	makeHookSecret = "echo whsec_$(openssl rand -base64 32)"
+)
 
-// refuseWeakSecret looks at the secret that a node signs with. Beyond embedded
-// parts a weak one is refused: whoever guesses it is every buyer and every
-// administrator. The previous secret is not looked at, or nobody could get away
-// from a weak one.
-func (c *Config) refuseWeakSecret(secret []byte) (warning string, err error) {
-	why := account.WeakSecret(secret)
-	if why == "" {
-		return "", nil
+// weakSecrets looks at the secrets that tokens, payments and webhooks are signed with. Whoever
+// guesses one is every buyer and every administrator, pays orders, or is this shop for the
+// receiver. Beyond embedded parts a weak one is refused. One of before is not, or nobody could
+// get away from it.
+func (c *Config) weakSecrets(tokens [][]byte) (weak []string, err error) {
+	type kind struct{ good, leave, gone string }
+	look := func(name, why string, former bool, k kind) {
+		switch said := name + " " + why; {
+		case why == "":
+		case former:
+			weak = append(weak, said+": take it away as soon as "+k.gone)
+		case c.Embedded():
+			weak = append(weak, said+". A good one is made by: "+k.good)
+		case err == nil:
+			err = errors.New(said + ". A good one is made by: " + k.good + "; put the weak one into " + k.leave)
+		}
 	}
-	said := fmt.Sprintf("auth.secret (%s) %s. A good one is made by: %s", EnvName("auth.secret"), why, makeSecret)
-	if c.Embedded() {
-		return said, nil
+	signs := kind{makeSecret, "auth.previous_secret until the tokens of today have ended", "the tokens that are signed with it have ended"}
+	for i, secret := range tokens {
+		key := []string{"auth.secret", "auth.previous_secret"}[i]
+		look(fmt.Sprintf("%s (%s)", key, EnvName(key)), account.WeakSecret(secret), i > 0, signs)
 	}
-	return "", errors.New(said + "; put the weak one into auth.previous_secret until the tokens of today have ended")
+	pays := kind{makeHookSecret, "payment.previous_secret until the provider signs with the new one", "the provider does not sign with it any more"}
+	p := &c.Payment
+	if p.Provider == seckill.ProviderShop || p.Provider == seckill.ProviderStripe {
+		look(fmt.Sprintf("payment.secret (%s)", EnvName("payment.secret")), easyHookSecret(p.Secret, p.SecretFile), false, pays)
+	}
+	look(fmt.Sprintf("payment.previous_secret (%s)", EnvName("payment.previous_secret")), easyHookSecret(p.PreviousSecret, p.PreviousSecretFile), true, pays)
+	tells := kind{makeHookSecret, "previous_secret until the receiver knows the new one", "the receiver knows the new one"}
+	for _, w := range c.Webhooks {
+		look(fmt.Sprintf("webhooks (%s): the secret of %q", EnvName("webhooks"), w.Name), easyHookSecret(w.Secret, w.SecretFile), false, tells)
+		look(fmt.Sprintf("webhooks (%s): the previous_secret of %q", EnvName("webhooks"), w.Name), easyHookSecret(w.PreviousSecret, w.PreviousSecretFile), true, tells)
+	}
+	return weak, err
+}
+
+// easyHookSecret says what makes a secret of Standard Webhooks, or of Stripe, easy to guess. One
+// that is missing, or cannot be read, is reported where it is used.
+func easyHookSecret(s seckill.Secret, name string) string {
+	secret, err := secretOf(s, name, "")
+	if err != nil || len(secret) == 0 {
+		return ""
+	}
+	text := bytes.TrimPrefix(secret, []byte("whsec_"))
+	if key, err := base64.StdEncoding.DecodeString(string(text)); err == nil {
+		return cmp.Or(account.EasySecret(key), account.EasySecret(text))
+	}
+	return account.EasySecret(text)
 }
 
 // writeWhole writes a new private file that is there whole or not at all, whenever
