@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ var orderTests = []browserTest{
 	{"the orders list and the order page", testOrders},
 	{"more orders are loaded on demand", testMoreOrders},
 	{"tickets without an order are among the orders", testTicketsAmongOrders},
+	{"a ticket that is settled while the list is asked for is in it once", testSettledMeanwhile},
 	{"the list of orders changes while it is looked at", testOrdersChange},
 	{"cancelling asks first", testCancel},
 	{"an unpaid order expires before the reader's eyes", testExpiry},
@@ -362,6 +364,28 @@ func testTicketsAmongOrders(t *testing.T, b *buyer) {
 	// It becomes an order while the buyer looks at the list.
 	b.shop.unscript("GET /api/tickets")
 	b.Await(`[...document.querySelectorAll('#orders .badge')].map((e) => e.textContent).join() === 'Unpaid'`)
+}
+
+// It is settled between the two questions of the page, whichever is the first.
+func testSettledMeanwhile(t *testing.T, b *buyer) {
+	var settled atomic.Bool
+	turn := func(before, after answer) answer {
+		return func(w responseWriter, s *shop) {
+			if settled.Swap(true) {
+				after(w, s)
+			} else {
+				before(w, s)
+			}
+		}
+	}
+	ticket := `{"items":[{"status":"%s","ticket":"` + anOrder + `","sale":"1","quantity":1,"at":"2026-11-11T12:00:00Z","order":"` + anOrder + `"}]}`
+	b.shop.script("GET /api/tickets", turn(reply(200, ticket, "queued"), reply(200, ticket, "placed")))
+	b.shop.script("GET /api/orders", turn(reply(200, `{"items":[]}`),
+		reply(200, `{"items":[{"id":"%s","sale":"1","title":"t","price":9900,"quantity":1,"amount":9900,"currency":"CNY","state":"paid","created_at":"2026-11-11T12:00:00Z"}]}`, anOrder)))
+	b.login()
+	b.Open("/orders")
+	b.Await(`node('#orders li') || shown('#empty')`)
+	b.Equal(`[...document.querySelectorAll('#orders .badge')].map((e) => e.textContent).join()`, "Paid")
 }
 
 func testOrdersChange(t *testing.T, b *buyer) {

@@ -24,9 +24,11 @@ async function load() {
   hush();
   orders = found;
   more.hidden = !cursor;
-  // Refused tickets stand between the orders of their time.
+  // Refused tickets stand between the orders of their time. One that waited when it was asked
+  // for may be an order by now.
   const oldest = cursor ? orders.at(-1)?.created_at ?? '' : '';
-  const shown = tickets.filter((ticket) => ticket.status === 'queued' || ticket.status === 'refused' && ticket.at >= oldest);
+  const placed = new Set(orders.map((order) => order.id));
+  const shown = tickets.filter((ticket) => ticket.status === 'queued' && !placed.has(ticket.ticket) || ticket.status === 'refused' && ticket.at >= oldest);
   const all = [...shown.map((ticket) => ({ id: ticket.ticket, at: ticket.at, ticket })), ...orders.map((order) => ({ id: order.id, at: order.created_at, order }))];
   const first = (row) => (row.ticket?.status === 'queued' ? 1 : 0);
   all.sort((a, b) => first(b) - first(a) || Date.parse(b.at) - Date.parse(a.at) || (a.id < b.id ? 1 : -1));
@@ -47,6 +49,10 @@ async function load() {
 // read returns the orders of the pages that were asked for, and the cursor behind
 // them; nothing when an answer did not come.
 async function read() {
+  // The tickets come first: one that is settled in between is met twice rather than not at
+  // all. Without them the orders are shown all the same.
+  const held = await get('/api/tickets?limit=100');
+  if (held.status === 200) tickets = held.body.items;
   const found = [];
   let cursor = '';
   for (let n = 0; n < pages; n++) {
@@ -62,9 +68,6 @@ async function read() {
     cursor = answer.body.next ?? '';
     if (!cursor) break;
   }
-  // Without the tickets the orders are shown all the same.
-  const answer = await get('/api/tickets?limit=100');
-  if (answer.status === 200) tickets = answer.body.items;
   return [found, cursor];
 }
 
