@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,6 +48,7 @@ var orderTests = []browserTest{
 	{"the time left is right after a sleep", testSleep},
 	{"the answer to a payment is lost, and it is paid", testLostPayment},
 	{"a payment that a provider takes leads there", testProvider},
+	{"a payment that a provider takes in its app leaves the page alive", testProviderApp},
 }
 
 func testExpiredOnSale(t *testing.T, b *buyer) {
@@ -481,15 +483,36 @@ func testLostPayment(t *testing.T, b *buyer) {
 	b.saw("Your payment is on its way.")
 }
 
+// paidAt answers to a payment with the address of a provider.
+func paidAt(url string) answer {
+	return func(w responseWriter, s *shop) {
+		reply(200, `{"id":"%s","sale":"1","ticket":"%[1]s","title":"t","price":1,"quantity":1,"amount":1,"currency":"CNY","state":"unpaid","created_at":"%[2]s","expires_at":"%[3]s","server_now":"%[2]s","payment":{"id":"p1","url":"%[4]s"}}`,
+			anOrder, s.now().UTC().Format(time.RFC3339), s.now().Add(time.Minute).UTC().Format(time.RFC3339), url)(w, s)
+	}
+}
+
 func testProvider(t *testing.T, b *buyer) {
 	b.login()
 	b.Open("/order/detail/" + anOrder)
-	b.shop.script("POST /api/orders/"+anOrder+"/pay", func(w responseWriter, s *shop) {
-		reply(200, `{"id":"%s","sale":"1","ticket":"%[1]s","title":"t","price":1,"quantity":1,"amount":1,"currency":"CNY","state":"unpaid","created_at":"%[2]s","expires_at":"%[3]s","server_now":"%[2]s","payment":{"id":"p1","url":"/nowhere?pay=p1"}}`,
-			anOrder, s.now().UTC().Format(time.RFC3339), s.now().Add(time.Minute).UTC().Format(time.RFC3339))(w, s)
-	})
+	b.shop.script("POST /api/orders/"+anOrder+"/pay", paidAt("/nowhere?pay=p1"))
 	b.Click("#pay")
 	b.Await(`location.search === '?pay=p1'`)
+}
+
+// An address that opens an app leaves the page where it is, as does one with an answer of 204.
+func testProviderApp(t *testing.T, b *buyer) {
+	b.login()
+	b.Open("/order/detail/" + anOrder)
+	b.Await(`can('#pay')`)
+	b.Remember("#status")
+	b.shop.script("POST /api/orders/"+anOrder+"/pay", paidAt("/api/app"))
+	b.shop.script("GET /api/app", func(w responseWriter, _ *shop) { w.WriteHeader(http.StatusNoContent) })
+	b.Eval(`const real = setTimeout; window.setTimeout = (f, ms) => real(f, ms / 20); ''`) // it gives the app a moment
+	b.Click("#pay")
+	b.Await(`was('#status', 'Your payment is on its way.') && can('#pay') && can('#cancel')`)
+	b.shop.setOrder(seckill.Paid)
+	b.wake()
+	b.Await(`text('#status') === 'Payment received. Thank you.'`)
 }
 
 func testNotice(t *testing.T, b *buyer) {

@@ -2,7 +2,7 @@
 // from the order's own answer.
 import { clockText, count, money, say, show, when } from './i18n.js';
 import { get, post, orderPath, unknown } from './api.js';
-import { keep, store, until } from './clock.js';
+import { keep, pause, store, until } from './clock.js';
 import { ask, byId, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
 import { drawPicture } from './look.js';
 import { backoff, gapToOrder, jittered, orderView } from './machine.js';
@@ -90,6 +90,10 @@ const look = keep(gap, async () => {
   draw();
 });
 
+// A page that is left is gone by then. It may stay: the address may open the provider's app, or
+// the buyer may stop the loading.
+const leaving = 3_000; // ms
+
 // act pays or cancels. A repeat of either is harmless, so after a lost answer a look
 // at the order is enough.
 async function act(verb) {
@@ -99,14 +103,13 @@ async function act(verb) {
   const answer = await post(`${path}/${verb}`);
   if (answer.status === 401) {
     toLogin();
-    return;
-  }
-  if (answer.status === 200) {
+    await pause(leaving);
+  } else if (answer.status === 200) {
     take(answer.body);
     const { url } = answer.body.payment ?? {};
     if (url && state.order.state === 'unpaid' && /^https?:$/.test(new URL(url, location.href).protocol)) {
       location.assign(url); // the provider takes over, and leads back here
-      return;
+      await pause(leaving);
     }
   } else {
     const truth = await get(path);
