@@ -42,6 +42,7 @@ var purchaseTests = []browserTest{
 	{"who does not want to try again stops it", testBusyStopped},
 	{"polling goes on through failures", testPollingGoesOn},
 	{"a reload finds the place in the queue", testReloadWhileQueued},
+	{"after a reload the dialog names what was bought", testReloadBoughtThree},
 	{"an active order takes the place of the button", testExistingOrder},
 	{"a cancelled order's ticket is no answer to a new request", testBuyAgain},
 	{"the quantity stays within the limit and is sent", testQuantity},
@@ -235,6 +236,16 @@ func testReloadWhileQueued(t *testing.T, b *buyer) {
 	if n := len(b.shop.bodies("POST /api/sales/1/ticket")); n != 0 {
 		t.Errorf("%d buy requests, want none", n)
 	}
+}
+
+func testReloadBoughtThree(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.LimitPerBuyer = 3 })
+	b.shop.changeOrder(func(o *seckill.Order) { o.Quantity, o.Amount = 3, 29700 })
+	b.shop.script("GET /api/sales/1/ticket", queuedAt(40), placed)
+	b.Open("/sale/1")
+	b.Await(`node('#dialog').open`)
+	b.Equal(`[...document.querySelectorAll('#dialog-facts li')].map((e) => e.textContent).join('|')`, "机械键盘 × 3|To pay: CN¥297.00|Pay within 15 minutes")
 }
 
 func testExistingOrder(t *testing.T, b *buyer) {

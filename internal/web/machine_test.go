@@ -220,6 +220,20 @@ func TestTheQuantityStaysWithinTheLimit(t *testing.T) {
 	m.says("nothing to choose any more", stepper(`sale({limit_per_buyer: 3, state: 'sold_out', left: 0})`), "1 false false false")
 }
 
+// A ticket does not say how many units it is for.
+func TestWhatATicketIsForIsKnownFromThePressAlone(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	for events, want := range map[string]string{
+		`sale({limit_per_buyer: 3}), ticket('queued'), ticket('placed')`:                                          "0",
+		`sale({limit_per_buyer: 3}), {type: 'quantity', quantity: 2}, press, ticket('queued'), ticket('placed')`:  "2",
+		`sale({limit_per_buyer: 3}), {type: 'quantity', quantity: 2}, press, {type: 'unknown'}, ticket('placed')`: "2",
+		`sale({limit_per_buyer: 3}), {type: 'quantity', quantity: 2}, press, verdict('limit'), ticket('placed')`:  "0", // of another quantity
+	} {
+		m.says("units", "String(after("+events+").sent)", want)
+	}
+}
+
 func TestTheOrderPageSaysOneThingAtATime(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -24,6 +24,8 @@ export function stateOf(sale, now) {
 //	me        undefined: not known yet; null: nobody is logged in
 //	stranger  somebody else has logged in: nothing here is theirs
 //	quantity  how many the buyer wants
+//	sent      how many the press wanted that the ticket answers; 0: it answers none of this page,
+//	          and only its order says how many
 //	phase     what the page is doing for them:
 //	            idle        nothing
 //	            sending     the request is on its way
@@ -44,7 +46,7 @@ export function stateOf(sale, now) {
 //	          and the code that says why
 export function begin() {
   return {
-    sale: null, missing: false, failures: 0, me: undefined, stranger: false, quantity: 1, phase: 'idle',
+    sale: null, missing: false, failures: 0, me: undefined, stranger: false, quantity: 1, sent: 0, phase: 'idle',
     ticket: null, over: null, failed: 0, tries: 0, until: 0, order: null, orderId: null, note: null, pass: null,
   };
 }
@@ -66,7 +68,7 @@ export function reduce(s, e) {
       const quantity = Math.min(Math.max(1, e.quantity), s.sale?.limit_per_buyer ?? 1);
       return { ...s, quantity, note: s.note?.code === 'sold_out_many' ? null : s.note };
     }
-    case 'press': return { ...s, ...without, phase: 'sending', note: null, order: null, orderId: null };
+    case 'press': return { ...s, ...without, phase: 'sending', sent: s.quantity, note: null, order: null, orderId: null };
     case 'again': return { ...s, phase: 'sending' }; // the page presses for the buyer
     case 'verdict': return withVerdict(s, e);
     case 'busy': return { ...s, phase: 'retrying', tries: s.tries + 1, until: e.until };
@@ -118,7 +120,7 @@ function withVerdict(s, e) {
   const many = e.code === 'sold_out' && s.quantity > 1;
   const note = { kind: 'verdict', code: many ? 'sold_out_many' : e.code, quantity: s.quantity, at: e.now };
   const sale = !many && ['sold_out', 'paused', 'ended'].includes(e.code) ? { ...s.sale, state: e.code } : s.sale;
-  return { ...s, ...without, phase: 'idle', sale, note };
+  return { ...s, ...without, phase: 'idle', sent: 0, sale, note };
 }
 
 // withTicket takes where a ticket stands.

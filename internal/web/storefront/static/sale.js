@@ -343,12 +343,17 @@ async function arrive(ticket) {
     lookAtSale();
     return;
   }
-  const { sale, quantity } = state;
-  const amount = () => money(state.order?.amount ?? quantity * sale.price, state.order?.currency ?? sale.currency);
+  // Who has pressed on this page knows what they get before the order has been asked for.
+  while (!state.sale || !state.sent && !state.order) {
+    if (state.phase !== 'placed' || state.missing) return;
+    await pause(100);
+  }
+  const { sale, sent } = state;
+  const amount = () => money(state.order?.amount ?? sent * sale.price, state.order?.currency ?? sale.currency);
   const yes = await ask('success', 'dialog.success', {
     no: 'dialog.no', yes: 'dialog.yes',
     facts: [
-      () => `${state.order?.title || sale.title} × ${count(state.order?.quantity ?? quantity)}`,
+      () => `${state.order?.title || sale.title} × ${count(state.order?.quantity ?? sent)}`,
       () => t('dialog.amount', { amount }),
       () => t('dialog.time', { time: () => duration(sale.hold_seconds) }),
     ],
