@@ -92,6 +92,7 @@ func TestTheSalePageSaysOneThingAtATime(t *testing.T) {
 		{"nothing is known", ``, "info sale.loading | buy.loading |  | never"},
 		{"the sale does not answer", `{type: 'unseen'}`, "info error.retrying | buy.loading |  | never"},
 		{"there is no such sale", `{type: 'gone'}`, "bad sale.missing | buy.ended |  | never"},
+		{"it is published", `{type: 'gone'}, me('a'), sale()`, "info sale.open | " + open + " | title.open | gate 13:00"},
 		{"the sale answers after all", `{type: 'unseen'}, {type: 'unseen'}, me('a'), sale()`, "info sale.open | " + open + " | title.open | gate 13:00"},
 
 		// By the clock and the sale alone.

@@ -57,7 +57,7 @@ const without = { ticket: null, failed: 0, tries: 0, until: 0 };
 // reduce returns the state after an event. Times are the gate's, in milliseconds.
 export function reduce(s, e) {
   switch (e.type) {
-    case 'sale': return withSale({ ...s, failures: 0 }, e.sale, e.now);
+    case 'sale': return withSale({ ...s, failures: 0, missing: false }, e.sale, e.now);
     case 'gone': return { ...s, missing: true };
     case 'unseen': return { ...s, failures: s.failures + 1 };
     case 'me': {
