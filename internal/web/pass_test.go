@@ -43,6 +43,8 @@ func TestTheWorkerSolvesAProofOfWork(t *testing.T) {
 var passTests = []browserTest{
 	{"a pass is fetched before the opening, with the keyboard", testPassBeforeOpening},
 	{"a wrong answer brings another picture, and digits can be heard", testWrongAnswer},
+	{"a check that is begun stays while the sale is sold out", testCheckOutlivesSoldOut},
+	{"a second check can be begun", testSecondCheck},
 	{"who presses first is led to the check, and the page goes on", testPressedFirst},
 	{"a pass outlives a reload", testPassOutlivesAReload},
 	{"who logs in to buy is led to the check, and the page goes on", testPressedBeforeLogin},
@@ -165,6 +167,42 @@ func testWrongAnswer(t *testing.T, b *buyer) {
 	b.Fill("#pass [data-part=answer]", answer())
 	b.Click("#pass [type=submit]")
 	b.Await(`!shown('#pass') && can('#buy') && text('#buy') === '立即抢购'`)
+}
+
+func testCheckOutlivesSoldOut(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge = true, seckill.ChallengeFormula })
+	answer := b.checks(seckill.ChallengeFormula, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.Open("/sale/1")
+	b.Await(`shown('#pass')`)
+	b.Click("#pass [data-part=start]")
+	b.Fill("#pass [data-part=answer]", answer())
+	b.shop.sales["1"].leave(0)
+	b.wake()
+	b.Await(`text('#buy') === 'Sold out' && !shown('#pass')`)
+	b.shop.sales["1"].leave(1)
+	b.wake()
+	b.Await(`shown('#pass form')`)
+	b.Click("#pass [type=submit]")
+	b.Await(`!shown('#pass') && text('#buy') === 'Buy now'`)
+}
+
+// The pass ends while the sale is paused, when no press on the button leads to the check.
+func testSecondCheck(t *testing.T, b *buyer) {
+	b.login()
+	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Pass, s.Challenge, s.Paused = true, seckill.ChallengeWork, true })
+	b.checks(seckill.ChallengeWork, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass) // for an hour
+	b.Open("/sale/1")
+	b.Await(`shown('#pass')`)
+	b.Click("#pass [data-part=start]")
+	b.Await(`!shown('#pass')`)
+	b.shop.script("GET /api/sales/1", func(w responseWriter, s *shop) {
+		reply(200, "%s", asJSON(s.sales["1"].show(s.now().Add(2*time.Hour))))(w, s)
+	})
+	b.wake()
+	b.Await(`shown('#pass [data-part=start]')`)
 }
 
 func testPressedFirst(t *testing.T, b *buyer) {

@@ -46,6 +46,7 @@ export function challenge(root, { path, solved, early = () => {}, barred = () =>
     worker = null;
     progress.hidden = true;
     form.hidden = true;
+    part(root, 'start').hidden = false;
   }
 
   // work resolves to the payload of a proof of work.

@@ -5,7 +5,7 @@ import { get, post, salePath, orderPath, orderPage, unknown } from './api.js';
 import { gate, keep, pause, store, until } from './clock.js';
 import { ask, byId, check, label, online, onMe, onOnline, part, tell, title, toLogin } from './frame.js';
 import { drawAge, drawState, drawPrices, drawUnits, drawPicture } from './look.js';
-import { backoff, begin, gapToOrder, gapToSale, jittered, reduce, saleView } from './machine.js';
+import { backoff, begin, gapToOrder, gapToSale, jittered, passNeeded, reduce, saleView } from './machine.js';
 
 const id = decodeURIComponent(location.pathname.split('/')[2]);
 const path = salePath(id);
@@ -79,6 +79,9 @@ function draw() {
 // drawPass shows what a pass costs while the buyer needs one. Before the opening there is
 // time for it; after it the button leads here.
 function drawPass(shown) {
+  // What they have done of the check stays while it is hidden: units of a sale that is sold out
+  // may be back in a moment.
+  if (!passNeeded(state, gate.now())) puzzle?.stop();
   const box = byId('pass');
   if (box.hidden !== shown) return;
   if (shown && !puzzle) {
@@ -86,7 +89,6 @@ function drawPass(shown) {
     return;
   }
   box.hidden = !shown;
-  if (!shown) puzzle.stop();
 }
 
 // Pressed already: when the pass is there the page presses for them.
