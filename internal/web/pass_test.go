@@ -45,6 +45,7 @@ var passTests = []browserTest{
 	{"a wrong answer brings another picture, and digits can be heard", testWrongAnswer},
 	{"a check that is begun stays while the sale is sold out", testCheckOutlivesSoldOut},
 	{"a second check can be begun", testSecondCheck},
+	{"a sale that asks for a pass since a moment leads to the check", testPassSinceAMoment},
 	{"who presses first is led to the check, and the page goes on", testPressedFirst},
 	{"a pass outlives a reload", testPassOutlivesAReload},
 	{"who logs in to buy is led to the check, and the page goes on", testPressedBeforeLogin},
@@ -203,6 +204,23 @@ func testSecondCheck(t *testing.T, b *buyer) {
 	})
 	b.wake()
 	b.Await(`shown('#pass [data-part=start]')`)
+}
+
+// The page holds the sale as it was before the pass was asked for.
+func testPassSinceAMoment(t *testing.T, b *buyer) {
+	b.login()
+	b.checks(seckill.ChallengeWork, "/api/sales/1/challenge", access.ForSale(1, "b1"))
+	b.shop.script("POST /api/sales/1/pass", givePass)
+	b.shop.script("POST /api/sales/1/ticket", func(w responseWriter, s *shop) {
+		s.sales["1"].update(func(v *seckill.Sale) { v.Pass, v.Challenge = true, seckill.ChallengeWork })
+		s.script("POST /api/sales/1/ticket", queued)
+		problem(403, "pass_required")(w, s)
+	})
+	b.shop.script("GET /api/sales/1/ticket", none, queuedAt(3))
+	b.Open("/sale/1")
+	b.awaitTicket()
+	b.Click("#buy")
+	b.Await(`text('#position') === 'Your place in the queue: 3' && !shown('#pass')`)
 }
 
 func testPressedFirst(t *testing.T, b *buyer) {

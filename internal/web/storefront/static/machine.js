@@ -81,7 +81,7 @@ export function reduce(s, e) {
     case 'ticket': return withTicket(s, e);
     case 'order': return withOrder(s, e);
     case 'pass': return { ...s, pass: e.pass };
-    case 'unpassed': return { ...s, ...without, phase: 'idle', pass: null, note: { kind: 'unpassed', at: e.now } }; // the pass is not good, or not enough, any more
+    case 'unpassed': return { ...s, ...without, phase: 'idle', sale: { ...s.sale, pass: true }, pass: null, note: { kind: 'unpassed', at: e.now } }; // the sale asks for a pass, or for another one, since a moment
   }
   return s;
 }

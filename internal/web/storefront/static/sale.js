@@ -262,8 +262,7 @@ async function send() {
     // The rules of the sale have changed, or the pass has ended meanwhile.
     on({ type: 'unpassed' });
     keepPass(null);
-    await lookAtSale();
-    if (drawn.pass) beginPass();
+    beginPass();
   } else if (answer.status === 409) {
     on({ type: 'verdict', code: answer.reason === 'tries' ? 'tries' : answer.code });
     if (answer.code === 'limit') await recall();
