@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -175,13 +176,19 @@ func renderDesks(static string) map[string]map[string]file {
 	return shells
 }
 
+// remarks are the comments of a style sheet: as those of a module, they are for its readers.
+var remarks = regexp.MustCompile(`(?s)/\*.*?\*/`)
+
 // readFiles reads a folder of files that pages ask for.
 func readFiles(from fs.FS, folder string) map[string]file {
 	static := map[string]file{}
 	for _, e := range must(fs.ReadDir(from, folder)) {
 		body := must(fs.ReadFile(from, folder+"/"+e.Name()))
-		if path.Ext(e.Name()) == ".js" {
+		switch path.Ext(e.Name()) {
+		case ".js":
 			body = withoutComments(body)
+		case ".css":
+			body = remarks.ReplaceAll(body, nil)
 		}
 		static[e.Name()] = newFile(body, contentTypes[path.Ext(e.Name())])
 	}

@@ -12,7 +12,6 @@ export default {
     "nav.orders": "我的订单",
     "nav.login": "登录",
     "nav.logout": "退出",
-    "nav.register": "注册",
     "more": "加载更多",
 
     "title.list": "秒杀",
@@ -188,7 +187,6 @@ export default {
     "orders.line": "{quantity} 件 · {time}",
 
     "order.number": "订单编号",
-    "order.item": "商品",
     "order.quantity": "数量",
     "order.amount": "金额",
     "order.created": "下单时间",
@@ -256,7 +254,6 @@ export default {
     "nav.orders": "Orders",
     "nav.login": "Log in",
     "nav.logout": "Log out",
-    "nav.register": "Register",
     "more": "Load more",
 
     "title.list": "Seckill flash sales",
@@ -432,7 +429,6 @@ export default {
     "orders.line": "{quantity} × · {time}",
 
     "order.number": "Order no.",
-    "order.item": "Item",
     "order.quantity": "Quantity",
     "order.amount": "Amount",
     "order.created": "Ordered",
