@@ -15,7 +15,7 @@ import (
 // than hashWait had better come again.
 const (
 	hashWait    = 450 * time.Millisecond
-	hashWaiting = 64 // at most, for each place
+	hashWaiting = 64 // at most, for each place, and a quarter of accountPlaces for all of them
 
 	// A crowd that logs in must not be a crowd at the store.
 	accountReads = 16

@@ -21,7 +21,7 @@ const (
 	loginWait = 750 * time.Millisecond // for all that one login waits for, the lane of a name aside
 	laneWait  = 600 * time.Millisecond // longest wait in a slow lane
 	nameWait  = 4 * time.Second        // in that of a name, in which each larger network has its turn
-	nameQueue = 64
+	nameQueue = 8                      // most who wait there: about nameWait/namePace of them have their turn
 )
 
 // limits of logins and registrations.
@@ -44,11 +44,11 @@ type limits struct {
 func newLimits(c Config, rooms *room.Metrics) limits {
 	return limits{
 		reading:       reserved{room.NewFair("account_reads", accountReads, readsWaiting, loginWait, rooms), room.NewFair("known_account_reads", knownReads, knownWaiting, loginWait, rooms)},
-		hashing:       reserved{room.NewFair("logins", c.Hashes, hashWaiting*c.Hashes, hashWait, rooms), room.NewFair("known_logins", knownHashes, knownWaiting, hashWait, rooms)},
+		hashing:       reserved{room.NewFair("logins", c.Hashes, min(hashWaiting*c.Hashes, accountPlaces/4), hashWait, rooms), room.NewFair("known_logins", knownHashes, knownWaiting, hashWait, rooms)},
 		registrations: newFailures(c.AddressTries), pairs: newFailures(c.LoginTries), failedPairs: newFailures(c.LoginTries), names: newFailures(nameFactor * c.LoginTries), addresses: newFailures(c.AddressTries),
 		codes:    newFailures(c.LoginTries),
 		refusals: newFailures(refusalsOfOne), allRefusals: newFailures(refusalsOfAll),
-		devices: newDevices(c.DeviceSecrets), lanes: lanes{mu: &sync.Mutex{}, all: map[string]*lane{}, rooms: rooms}, counting: &sync.Mutex{},
+		devices: newDevices(c.DeviceSecrets), lanes: newLanes(rooms), counting: &sync.Mutex{},
 	}
 }
 
@@ -69,13 +69,13 @@ func (l *limits) lane(name, address, device string) *lane {
 	who := pair(name, address, device)
 	switch everywhere := pair(name, "", ""); {
 	case l.pairs.over(who):
-		return l.lanes.of(who, pairPace, laneWait, int(laneWait/pairPace))
+		return l.lanes.of(who, device, pairPace, laneWait, int(laneWait/pairPace))
 	case device != "":
 		return nil // a browser that has logged in before is not slowed down by other people's tries
 	case l.names.over(everywhere):
-		return l.lanes.of(everywhere, namePace, nameWait, nameQueue)
+		return l.lanes.of(everywhere, "", namePace, nameWait, nameQueue)
 	case l.addresses.over(address):
-		return l.lanes.of(address, addressPace, laneWait, int(laneWait/addressPace))
+		return l.lanes.of(address, "", addressPace, laneWait, int(laneWait/addressPace))
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ import (
 //	orders    orders and tickets, read and cancelled: a quarter of that
 //	payments  POST …/pay and what providers tell: as many; who asks for orders again and again keeps no money out
 //	bodies    callbacks of known providers that are larger than other requests, while they are read: bodyPlaces, each address in turn
-//	accounts  login, register, challenge, /api/me/…: accountPlaces; reading them: limits.reading, hashing itself: limits.hashing
+//	accounts  login, register, challenge, /api/me/…: accountPlaces; reading them: limits.reading, hashing itself: limits.hashing,
+//	          slow lanes: lanePlaces; all who wait there fit in, and leave places to the others
 //	admin     /api/admin                    adminPlaces
 //	stops     POST …/pause, …/end           stopPlaces: whoever stops a sale waits for no list
 //	undos     POST …/undo                   undoPlaces: which pauses a sale as well
@@ -40,6 +41,7 @@ const (
 	bodyWaiting    = 256 // in front of them, each with at most maxBody bytes
 	bodyWait       = 2 * bodyTime
 	accountPlaces  = 1024
+	lanePlaces     = accountPlaces / 4
 	adminPlaces    = 64
 	stopPlaces     = 8
 	undoPlaces     = 8
