@@ -53,6 +53,18 @@ func testDeskTwice(t *testing.T, b *buyer) {
 	b.Await(`text('.receipt p')?.startsWith('Resumed.')`)
 	require.Equal(t, 1, b.shop.count(pause))
 	require.Equal(t, 1, b.shop.count(resume))
+	// What takes back the way back stands where that stood.
+	const stop, start = "POST /api/admin/listeners/stop", "POST /api/admin/listeners/start"
+	b.shop.script(stop, reply(200, `{}`))
+	b.shop.script(start, reply(200, `{}`))
+	b.Open("/console/engines")
+	b.Click("[data-tool=listeners_stop]")
+	b.Await(`can('.receipt .button')`)
+	b.Eval(`new MutationObserver(() => node('.receipt .button')?.click()).observe(node('#receipts'), { childList: true }); ''`)
+	b.Click(".receipt .button")
+	b.Await(`can('.receipt .button')`)
+	require.Equal(t, 1, b.shop.count(stop))
+	require.Equal(t, 1, b.shop.count(start))
 }
 
 func testDeskTakenBack(t *testing.T, b *buyer) {

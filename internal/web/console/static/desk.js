@@ -44,6 +44,14 @@ export function button(key, press, given = {}) {
   return node;
 }
 
+// rest lets a button that has just appeared take no press for a moment: it may stand where
+// another one was pressed.
+export function rest(node) {
+  node.setAttribute('aria-disabled', 'true');
+  setTimeout(() => node.setAttribute('aria-disabled', 'false'), 700);
+  return node;
+}
+
 // --- who may do what -----------------------------------------------------------
 
 const ranks = ['viewer', 'support', 'operator', 'admin'];
@@ -249,7 +257,7 @@ export function receipt(key, answer, { values, undo, numbers = [], tone = 'good'
   const node = el('div', { class: 'receipt', data: { tone } },
     el('p', {}, el('strong', { say: [key, values] }), ' ', el('span', { show: () => inForce(answer) })));
   if (numbers.length) node.append(effect(numbers));
-  if (undo) node.append(button('receipt.undo', () => { node.remove(); undo(); }));
+  if (undo) node.append(rest(button('receipt.undo', () => { node.remove(); undo(); })));
   if (running) node.dataset.running = '';
   else node.append(el('button', { type: 'button', class: 'close', label: 'press.close', text: '×', on: { click: () => node.remove() } }));
   byId('receipts').replaceChildren(node, ...byId('receipts').querySelectorAll('[data-running]'));

@@ -3,7 +3,7 @@ import { count, money, say, t, when } from './i18n.js';
 import { gate, stopwatch } from './clock.js';
 import { byId, title } from './frame.js';
 import { stateOf } from './machine.js';
-import { age, copied, el, may, needs, old, onRole, source, tellTrouble, watchParts } from './desk.js';
+import { age, copied, el, may, needs, old, onRole, rest, source, tellTrouble, watchParts } from './desk.js';
 import { actions, tool } from './actions.js';
 import { preflight } from './preflight.js';
 import { live } from './live.js';
@@ -59,12 +59,6 @@ function drawTools(state, shelf) {
   // Where Pause was is Resume now: a second click, or a key that is held, must not press it.
   if (before.length) for (const node of byId('tools').children) if (!before.includes(node.dataset.tool)) rest(node);
   if (focused) (document.querySelector(`[data-tool="${focused}"]`) ?? byId('tools')).focus();
-}
-
-// rest lets a tool that has just appeared take no press for a moment.
-function rest(node) {
-  node.setAttribute('aria-disabled', 'true');
-  setTimeout(() => node.setAttribute('aria-disabled', 'false'), 700);
 }
 
 // edit is the tab with the form of the sale.
