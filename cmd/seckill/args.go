@@ -22,8 +22,10 @@ func takeArgs(args []string) []string {
 		if name == "--token" {
 			blank(arg, len("--token="), len(arg))
 		}
-		if m := passwordIn.FindStringSubmatchIndex(arg); m != nil {
-			blank(arg, m[2], m[3])
+		for _, in := range []*regexp.Regexp{passwordIn, nameInRedis} {
+			if m := in.FindStringSubmatchIndex(arg); m != nil {
+				blank(arg, m[2], m[3])
+			}
 		}
 	}
 	return taken
@@ -32,3 +34,7 @@ func takeArgs(args []string) []string {
 // passwordIn finds the password of an address: a password that was not escaped may
 // hold any character, so it reaches to the last @.
 var passwordIn = regexp.MustCompile(`://[^:@/]*:(.*)@`)
+
+// nameInRedis finds a name without a password in an address of Redis: most likely it is the
+// password, since Redis' first user needs no name and the colon before it is easily forgotten.
+var nameInRedis = regexp.MustCompile(`rediss?://([^:]*)@`)

@@ -17,7 +17,9 @@ import (
 type Address string
 
 // String hides the password, and in doubt everything: a password with a character
-// that had to be escaped (/ # ? @) ends up in any place of the address.
+// that had to be escaped (/ # ? @) ends up in any place of the address. Of Redis, whose first user
+// needs no name, a name without a password is hidden too: most likely it is the password, and the
+// colon was forgotten.
 func (a Address) String() string {
 	if a.embedded() {
 		return string(a)
@@ -36,6 +38,9 @@ func (a Address) String() string {
 	if _, secret := u.User.Password(); secret {
 		u.User = url.User(u.User.Username())
 		return strings.Replace(u.String(), "@", ":"+seckill.Hidden+"@", 1)
+	}
+	if u.User.Username() != "" && (u.Scheme == "redis" || u.Scheme == "rediss") {
+		return scheme(string(a)) + "://" + seckill.Hidden + "@" + rest
 	}
 	return string(a)
 }

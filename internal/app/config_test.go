@@ -331,10 +331,13 @@ func TestSecretsDoNotShow(t *testing.T) {
 		fmt.Sprintf("%v|%+v|%#v|%s|%q|%x", c.Gate, c.Queue, c.Store, c.Gate, c.Queue, c.Store), fmt.Errorf("%v, %s, %q", c.Gate, c.Queue, c.Store).Error(),
 		fmt.Sprint(Address("redis://buyer:"+hush+"@localhost:no-port"), Address("redis://buyer:12/"+hush+"@localhost")),
 		fmt.Sprint(Address("redis://buyer:12#"+hush+"@localhost"), Address("redis://buyer:12?"+hush+"@localhost"), Address("mysql://buyer:12@"+hush+"@localhost/x")),
-		fmt.Sprint(Address("redis://localhost?password="+hush), Address("redis:buyer:"+hush+"@localhost"), Address("redis://:"+hush+"@localhost"), Address("amqps://a:"+hush+"@localhost#x"))) {
+		fmt.Sprint(Address("redis://localhost?password="+hush), Address("redis:buyer:"+hush+"@localhost"), Address("redis://:"+hush+"@localhost"), Address("amqps://a:"+hush+"@localhost#x")),
+		fmt.Sprint(Address("redis://"+hush+"@localhost:6379"), Address("rediss://"+hush+"@localhost/1?addr=h:1"), Address("redis://12/"+hush+"@localhost"))) {
 		require.NotContains(t, text, hush)
 		require.NotContains(t, strings.ToLower(text), fmt.Sprintf("%x", hush))
 	}
+
+	require.Equal(t, "rediss://(hidden)@localhost:6379/1?addr=h:1", Address("rediss://"+hush+"@localhost:6379/1?addr=h:1").String(), "the colon before the password was forgotten")
 
 	t.Log("no secret, nothing to hide")
 	shown, err = Defaults().Show()
