@@ -24,7 +24,7 @@ const (
 	lookTime   = 5 * time.Second        // for one look
 	learnPause = 25 * time.Millisecond  // between looks because of unknown sales
 	listTime   = time.Minute            // for the lists of who may buy
-	keepRules  = time.Hour              // after a sale has closed its rules are kept, for who comes a moment late
+	keepRules  = time.Hour              // the least that a sale's rules are kept after it has closed: the gate may sell by a clock that is behind
 	pageSize   = 10_000                 // entries and tries read at once
 )
 
@@ -32,8 +32,8 @@ const (
 type Store interface {
 	// AccessState MUST read the versions and the newest sale at one moment.
 	AccessState(ctx context.Context) (versions map[string]int64, newest seckill.SaleID, err error)
-	// AccessRules MUST return the rules of every sale that has not been closed for so long, by
-	// the store's clock: a sale that is missing is sold without any.
+	// AccessRules MUST return the rules of every sale that is not retired, or has not been
+	// closed for so long, by the store's clock: a sale that is missing is sold without any.
 	AccessRules(ctx context.Context, closed time.Duration) (map[seckill.SaleID]seckill.Access, error)
 	AccessEntries(ctx context.Context, after seckill.AccessEntry, max int) ([]seckill.AccessEntry, error)
 	Eligible(ctx context.Context, sale seckill.SaleID, f func(buyer string)) error

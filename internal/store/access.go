@@ -91,9 +91,10 @@ func (s *Store) writeAccess(ctx context.Context, what string, f func(*tx) error)
 	}
 }
 
-// AccessRules returns the rules of every sale that has any and has not been closed for so
-// long. The store's clock says how long that is, and not a node's: a node whose clock is
-// hours ahead would take an open sale for one that is over.
+// AccessRules returns the rules of every sale that has any and is not retired, or has not been
+// closed for so long. The store's clock says how long that is, and not a node's: a node whose
+// clock is hours ahead would take an open sale for one that is over. The gate sells by a clock
+// of its own, which may be hours behind: so the rules stay as long as it remembers the buyers.
 func (s *Store) AccessRules(ctx context.Context, closed time.Duration) (rules map[seckill.SaleID]seckill.Access, err error) {
 	err = s.ask(ctx, "access rules", func(t *tx) error {
 		rules = map[seckill.SaleID]seckill.Access{}
@@ -101,7 +102,7 @@ func (s *Store) AccessRules(ctx context.Context, closed time.Duration) (rules ma
 		if err != nil {
 			return err
 		}
-		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(now.Add(-closed))}, func(r scanner) error {
+		return t.rows(ctx, "SELECT id, access FROM sales WHERE access <> '' AND closes_at > ?", []any{ms(now.Add(-max(closed, s.settings.Retention)))}, func(r scanner) error {
 			var id seckill.SaleID
 			var text string
 			err := r.Scan(&id, &text)

@@ -54,6 +54,15 @@ func testAccessRules(t *testing.T, s *shop) {
 	rules, err = s.AccessRules(ctx, time.Hour)
 	require.NoError(t, err)
 	require.Empty(t, rules, "of a sale that has been over for so long nobody asks")
+
+	s.settings.Retention = 24 * time.Hour
+	rules, err = s.AccessRules(ctx, time.Hour)
+	require.NoError(t, err)
+	require.Len(t, rules, 1, "the gate still knows its buyers, and sells it if its clock is hours behind")
+	s.advance(23 * time.Hour)
+	rules, err = s.AccessRules(ctx, time.Hour)
+	require.NoError(t, err)
+	require.Empty(t, rules)
 }
 
 func testAccessEntries(t *testing.T, s *shop) {

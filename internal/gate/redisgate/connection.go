@@ -18,6 +18,7 @@ const (
 	callTimeout = 800 * time.Millisecond // for one call: a lost Redis is noticed within a second
 	lookEvery   = 100 * time.Millisecond // between looks whether a lost Redis is back
 	countEvery  = 2 * time.Second        // between looks at the lengths of the outboxes
+	skewWarn    = time.Second            // further apart a node's clock and Redis' are worth a warning
 )
 
 // longPool is the most connections beside those that all calls share: the client takes
@@ -41,6 +42,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	var compared, counted time.Time
+	apart := false
 	for {
 		if time.Since(counted) > countEvery && len(g.broken()) < bucketCount {
 			counted = time.Now()
@@ -50,6 +52,7 @@ func (g *Gate) Run(ctx context.Context) error {
 			if err := g.look(ctx); err == nil {
 				compared = time.Now()
 			}
+			apart = g.warnOfSkew(apart)
 		}
 		for b := range bucketCount {
 			if g.wrong[b].Swap(false) {
@@ -153,6 +156,27 @@ func (g *Gate) probe(ctx context.Context, client rueidis.Client, b int) error {
 		}
 	}
 	return nil
+}
+
+// skew is how far Redis' clock is ahead of this node's, as last compared; of a cluster it is
+// that of the master that is furthest away.
+func (g *Gate) skew() (most time.Duration) {
+	for b := range bucketCount {
+		if offset := time.Duration(g.breaker(b).offset.Load()); offset.Abs() > most.Abs() {
+			most = offset
+		}
+	}
+	return most
+}
+
+// warnOfSkew warns of clocks that are apart, unless it was warned of before, and reports
+// whether they are.
+func (g *Gate) warnOfSkew(before bool) (apart bool) {
+	skew := g.skew()
+	if apart = skew.Abs() > skewWarn; apart && !before {
+		g.log.Warn("gate: this node's clock differs from Redis', which opens and closes the sales; check the time service (chrony, ntp) of both machines", "address", g.where, "redis_ahead_by", skew)
+	}
+	return apart
 }
 
 // up returns the client, or why there is none for a bucket.

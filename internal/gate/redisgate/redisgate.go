@@ -242,5 +242,7 @@ func (g *Gate) Register(r prometheus.Registerer) {
 		}))
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_up", Help: "The share of Redis that answers: 1 is all of it, 0 none."}, func() float64 {
 		return 1 - float64(len(g.broken()))/bucketCount
+	}), prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "seckill_gate_clock_skew_seconds", Help: "How far Redis' clock, which opens and closes sales, is ahead of this node's; of a cluster, that of the master that is furthest away."}, func() float64 {
+		return g.skew().Seconds()
 	}))
 }
