@@ -76,7 +76,7 @@ func questions() []question {
 		page("/", ""), page("/sale/{sale}", ""), page("/login", ""), page("/register", ""), page("/orders", ""), page("/order/detail/{order}", ""),
 		page("/favicon.ico", ""), page("/static/any/favicon.svg", ""), page("/sale/{sale}/opening.ics", ""),
 		page("/api/sales", ""), page("/api/sales/{sale}", ""), page("/api/sales/999999999", "m"), page("/api/openapi.json", ""), page("/api/me", ""),
-		page("/api/sales/{sale}/ticket", ""), page("/api/sales/{sale}/ticket?wait=1s", ""),
+		page("/api/sales/{sale}/ticket", ""), page("/api/sales/999999999/ticket", "m"), page("/api/sales/{sale}/ticket?wait=1s", ""),
 		page("/api/tickets", "rqm"), // 503 for a moment too whenever a sale is being made
 		page("/api/orders", "m"), page("/api/orders/{order}", "m"),
 		{"POST /api/sales/999999999/ticket", "POST", "/api/sales/999999999/ticket", nothing, false, 0, buyBound, "m"}, // only the store knows that there is none

@@ -236,6 +236,35 @@ func TestABuyOfAnUnknownSaleWaitsForAHangingStoreWithABound(t *testing.T) {
 	})
 }
 
+// countingOutcomes is a store that counts how often it is asked for an outcome.
+type countingOutcomes struct {
+	Store
+	asked *atomic.Int64
+}
+
+func (c countingOutcomes) Outcome(ctx context.Context, sale seckill.SaleID, buyer, ticket string) (seckill.Outcome, error) {
+	c.asked.Add(1)
+	return c.Store.Outcome(ctx, sale, buyer, ticket)
+}
+
+// Whoever asks for tickets of sales that do not exist takes no connections to the store from others.
+func TestTicketsOfSalesThatDoNotExistCostNoQuery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		var asked atomic.Int64
+		s.api.Store = countingOutcomes{s.api.Store, &asked}
+		for i := range 50 {
+			s.as(otherName, "GET", ticketPath(seckill.SaleID(1000+i)), "").problem(404, "not_found")
+		}
+		require.Zero(t, asked.Load())
+		_, err := s.gate.Shut(t.Context(), []seckill.SaleID{s.paused.ID})
+		require.NoError(t, err)
+		s.as(otherName, "GET", ticketPath(s.paused.ID), "").problem(503, "unavailable")
+		require.EqualValues(t, 1, asked.Load(), "of one that the gate has lost it is asked")
+	})
+}
+
 // An end cannot be undone, so its title is checked, or a person hears at once what can be done.
 func TestAnEndWhoseTitleCannotBeCheckedSaysWhatToDo(t *testing.T) {
 	t.Parallel()

@@ -82,6 +82,13 @@ func (a *API) find(r *request, sale seckill.SaleID, ticket string) (seckill.Prog
 	if err == nil || errors.Is(err, seckill.ErrNoTicket) {
 		return p, err
 	}
+	if errors.Is(err, seckill.ErrUnavailable) {
+		// Whether there is such a sale is remembered, and who asks at once shares a query: ids that
+		// no sale has must not cost one for an outcome each.
+		if unknown := a.unknownSale(r, sale, err); errors.Is(unknown, seckill.ErrNotFound) {
+			return p, unknown
+		}
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), outcomeBound)
 	defer cancel()
 	o, serr := a.Store.Outcome(ctx, sale, r.who.Buyer, ticket)
@@ -99,7 +106,7 @@ func (a *API) find(r *request, sale seckill.SaleID, ticket string) (seckill.Prog
 	case errors.Is(serr, seckill.ErrNotFound) && errors.Is(err, seckill.ErrNotFound):
 		return p, seckill.ErrNotFound
 	case errors.Is(serr, seckill.ErrNotFound):
-		return p, a.unknownSale(r, sale, err) // the gate may know of a ticket that the store has not seen
+		return p, err // the gate may know of a ticket that the store has not seen
 	}
 	return p, serr
 }
