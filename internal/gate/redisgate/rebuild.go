@@ -218,14 +218,18 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		}
 	}
 	// The new holds are written beside the old ones, and take their place in the script
-	// that opens the sale.
+	// that opens the sale, if they are all there still.
+	held := map[string]bool{}
+	for some := range slices.Chunk(holds, 2) {
+		held[some[0]] = true
+	}
 	for some := range slices.Chunk(holds, 2*holdsAtOnce) {
 		if err := g.holdScript(ctx, id, token, some); err != nil {
 			return err
 		}
 	}
 	// A sale with a newer epoch is left as it is.
-	if _, err = g.openScript(ctx, v, token, seq); err != nil {
+	if _, err = g.openScript(ctx, v, token, len(held), seq); err != nil {
 		return err
 	}
 	g.noteFormed(id)

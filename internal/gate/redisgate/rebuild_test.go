@@ -52,6 +52,15 @@ func TestARebuildThatDiesLeavesNothingForEver(t *testing.T) {
 	may(t, admin, "+unlink")
 	require.NoError(t, load(shut()))
 	require.Equal(t, []time.Duration{-time.Millisecond}, lives("*holds:1"), "the holds of an open sale stay")
+
+	// A node that stood still for longer than that, before the step that opens, opens nothing.
+	shut()
+	later := sale
+	later.Epoch++
+	_, err := g.openScript(ctx, &seckill.Snapshot{Sale: later}, g.shut[sale.ID], 1, 1)
+	require.ErrorIs(t, err, seckill.ErrClosed)
+	require.NoError(t, load(shut()))
+	require.Equal(t, []time.Duration{-time.Millisecond}, lives("*holds:1"))
 }
 
 // may changes what the gates' user may do.

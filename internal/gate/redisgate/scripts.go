@@ -108,10 +108,10 @@ func (g *Gate) applyScript(ctx context.Context, sale *seckill.Sale) ([]rueidis.R
 }
 
 // openScript runs lua/open.lua for a sale that this node has shut with the token, and whose
-// holds it has written aside. seq is the last admission number that was given.
-func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string, seq int64) ([]rueidis.RedisMessage, error) {
+// holds, so many, it has written aside. seq is the last admission number that was given.
+func (g *Gate) openScript(ctx context.Context, v *seckill.Snapshot, token string, holds int, seq int64) ([]rueidis.RedisMessage, error) {
 	id := v.Sale.ID
-	args := append([]string{token, id.String(), decimal(v.Sale.Epoch)}, openFields(v, seq)...)
+	args := append([]string{token, id.String(), decimal(v.Sale.Epoch), strconv.Itoa(holds)}, openFields(v, seq)...)
 	return g.call(ctx, id, scripts.open, []string{g.saleKey(id), g.holdsKey(id), g.releasedKey(id), g.movesKey(id), g.newHoldsKey(id, token), g.stopsKey(bucket(id))}, args)
 }
 
