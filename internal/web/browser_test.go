@@ -41,6 +41,7 @@ var purchaseTests = []browserTest{
 	{"a full queue is tried again by itself", testBusy},
 	{"who does not want to try again stops it", testBusyStopped},
 	{"polling goes on through failures", testPollingGoesOn},
+	{"a new order is asked for with patience", testOrderWithPatience},
 	{"a reload finds the place in the queue", testReloadWhileQueued},
 	{"after a reload the dialog names what was bought", testReloadBoughtThree},
 	{"an active order takes the place of the button", testExistingOrder},
@@ -224,6 +225,19 @@ func testPollingGoesOn(t *testing.T, b *buyer) {
 	b.Click("#buy")
 	b.Await(`node('#dialog').open`)
 	b.saw("The server is busy. You are still in the queue and may leave: the result will be under Orders.")
+}
+
+// Very many have a new order at the same moment.
+func testOrderWithPatience(t *testing.T, b *buyer) {
+	release := b.shop.hold("GET /api/sales/1/ticket", queuedAt(40), placed)
+	b.shop.script("GET /api/orders/"+anOrder, problem(503, "unavailable", "Retry-After", "3600"))
+	b.login()
+	b.Open("/sale/1")
+	b.Await(`text('#position') === 'Your place in the queue: 40'`)
+	b.Eval(`const real = setTimeout; window.rests = []; window.setTimeout = (f, ms) => { rests.push(ms); return real(f, ms); }; ''`)
+	release()
+	b.Await(`window.rests.some((ms) => ms >= 3_600_000)`)
+	b.Equal(`text('#view-order')`, "View my order")
 }
 
 func testReloadWhileQueued(t *testing.T, b *buyer) {

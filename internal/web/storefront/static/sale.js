@@ -406,9 +406,17 @@ const lookAtSale = keep(gap, async () => {
 });
 
 // An order that is shown is asked for while it can change.
-const lookAtOrder = keep(() => (state.phase !== 'placed' ? Infinity : state.order ? jittered(gapToOrder(state.order, store.now()), Math.random()) : 1000), async () => {
+let tried = { n: 0, retryAfter: 0 }; // answers about the order that did not come, in a row
+const gapToMine = () => {
+  if (state.phase !== 'placed') return Infinity;
+  if (!state.order) return backoff(tried.n, tried.retryAfter, Math.random());
+  return jittered(gapToOrder(state.order, store.now()), Math.random());
+};
+
+const lookAtOrder = keep(gapToMine, async () => {
   if (state.phase !== 'placed') return;
   const answer = await get(orderPath(state.orderId));
+  tried = answer.status === 200 ? { n: 0, retryAfter: 0 } : { n: tried.n + 1, retryAfter: answer.retryAfter };
   if (answer.status !== 200 || state.phase !== 'placed' || answer.body.id !== state.orderId) return;
   on({ type: 'order', order: answer.body });
   if (state.phase === 'idle') lookAtSale();
