@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"seckill"
 )
 
@@ -23,6 +25,7 @@ var orderTests = []browserTest{
 	{"the time left is right with a wrong clock", testWrongClock},
 	{"the time left is right after a sleep", testSleep},
 	{"the answer to a payment is lost, and it is paid", testLostPayment},
+	{"an answer of the time before a payment is not shown after it", testOldAnswer},
 	{"a payment that a provider takes leads there", testProvider},
 	{"a payment that a provider takes in its app leaves the page alive", testProviderApp},
 }
@@ -195,6 +198,37 @@ func paidAt(url string) answer {
 		reply(200, `{"id":"%s","sale":"1","ticket":"%[1]s","title":"t","price":1,"quantity":1,"amount":1,"currency":"CNY","state":"unpaid","created_at":"%[2]s","expires_at":"%[3]s","server_now":"%[2]s","payment":{"id":"p1","url":"%[4]s"}}`,
 			anOrder, s.now().UTC().Format(time.RFC3339), s.now().Add(time.Minute).UTC().Format(time.RFC3339), url)(w, s)
 	}
+}
+
+func testOldAnswer(t *testing.T, b *buyer) {
+	b.login()
+	b.Open("/order/detail/" + anOrder)
+	b.Await(`can('#pay')`)
+	b.Remember("#order-state")
+	const path = "/api/orders/" + anOrder
+	asked, free := make(chan struct{}), make(chan struct{})
+	b.shop.script("GET "+path, func(w responseWriter, s *shop) {
+		s.unscript("GET " + path)
+		s.mu.Lock()
+		was := *s.order
+		s.mu.Unlock()
+		close(asked)
+		select {
+		case <-free:
+		case <-s.closed:
+		}
+		was.ServerNow = s.now().UTC()
+		reply(200, "%s", asJSON(was))(w, s)
+	})
+	b.wake()
+	<-asked
+	b.Click("#pay")
+	b.Await(`text('#order-state') === 'Paid'`)
+	n := b.shop.count("GET " + path)
+	close(free)
+	require.Eventually(t, func() bool { return b.shop.count("GET "+path) > n }, 30*time.Second, 10*time.Millisecond)
+	b.Await(`text('#order-state') === 'Paid'`)
+	b.Equal(`const all = rememberedByTest['#order-state']; String(all.lastIndexOf('Unpaid') < all.indexOf('Paid'))`, "true")
 }
 
 func testProvider(t *testing.T, b *buyer) {

@@ -80,13 +80,16 @@ const gap = () => {
   return jittered(gapToOrder(state.order, store.now()), Math.random());
 };
 
+let acts = 0; // an answer that was asked for before the newest is of the time before it
+
 const look = keep(gap, async () => {
   if (state.missing || state.acting) return;
+  const before = acts;
   const answer = await get(path);
   if (answer.status === 401) toLogin();
   else if (answer.status === 404) state.missing = true;
   else if (answer.status !== 200) state.failed++;
-  else if (!state.acting) take(answer.body);
+  else if (before === acts) take(answer.body);
   draw();
 });
 
@@ -97,6 +100,7 @@ const leaving = 3_000; // ms
 // act pays or cancels. A repeat of either is harmless, so after a lost answer a look
 // at the order is enough.
 async function act(verb) {
+  acts++;
   state.acting = verb;
   state.doubt = null;
   draw();
