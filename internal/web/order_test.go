@@ -19,6 +19,7 @@ var orderTests = []browserTest{
 	{"tickets without an order are among the orders", testTicketsAmongOrders},
 	{"a ticket that is settled while the list is asked for is in it once", testSettledMeanwhile},
 	{"the list of orders changes while it is looked at", testOrdersChange},
+	{"a ticket gets the name of its sale, and an order has its own", testTicketName},
 	{"cancelling asks first", testCancel},
 	{"an unpaid order expires before the reader's eyes", testExpiry},
 	{"the order is drawn from its own answer", testOrderAlone},
@@ -97,6 +98,27 @@ func testSettledMeanwhile(t *testing.T, b *buyer) {
 	b.Open("/orders")
 	b.Await(`node('#orders li') || shown('#empty')`)
 	b.Equal(`[...document.querySelectorAll('#orders .badge')].map((e) => e.textContent).join()`, "Paid")
+}
+
+// The first answer about the sale is lost. An order has the title of its time.
+func testTicketName(t *testing.T, b *buyer) {
+	b.shop.put(seckill.Sale{ID: 2, Title: "wanted"})
+	b.shop.script("GET /api/sales/2", func(w responseWriter, s *shop) {
+		s.unscript("GET /api/sales/2")
+		problem(503, "unavailable")(w, s)
+	})
+	b.shop.script("GET /api/orders", reply(200, `{"items":[]}`))
+	b.shop.script("GET /api/tickets", reply(200, `{"items":[{"status":"queued","ticket":"%s","sale":"2","quantity":1,"at":"2026-11-11T12:00:00Z"}]}`, anOrder))
+	b.login()
+	b.Open("/orders")
+	b.Await(`text('#orders strong') === 'wanted'`)
+	b.shop.unscript("GET /api/tickets")
+	b.shop.unscript("GET /api/orders")
+	b.wake()
+	b.Await(`text('#orders .badge') === 'Unpaid'`)
+	b.Click("#lang")
+	b.Await(`text('#orders .badge') === '待支付'`)
+	b.Equal(`text('#orders strong')`, "机械键盘")
 }
 
 func testOrdersChange(t *testing.T, b *buyer) {

@@ -94,7 +94,7 @@ function drawOrder(row, order) {
   const link = row.node.querySelector('a');
   link.href = orderPage(order.id);
   link.dataset.order = order.id;
-  part(row.node, 'title').textContent = order.title;
+  show(part(row.node, 'title'), () => order.title);
   drawPicture(part(row.node, 'picture'), { id: order.sale, title: order.title, image: order.image });
   say(part(row.node, 'line'), 'orders.line', { quantity: () => count(order.quantity), time: () => when(order.created_at) });
   show(part(row.node, 'amount'), () => money(order.amount, order.currency));
@@ -113,7 +113,7 @@ function drawTicket(row, ticket) {
   link.href = `/sale/${encodeURIComponent(ticket.sale)}`;
   link.dataset.ticket = ticket.ticket;
   say(part(row.node, 'title'), 'sale.number', { sale: ticket.sale });
-  name(row.node, ticket.sale);
+  name(row, ticket.sale);
   say(part(row.node, 'line'), 'orders.line', { quantity: () => count(ticket.quantity), time: () => when(ticket.at) });
   show(part(row.node, 'amount'), () => '');
   drawState(part(row.node, 'state'), 'ticket_state', ticket.status);
@@ -124,15 +124,16 @@ function drawTicket(row, ticket) {
   if (ticket.status === 'queued' && !ticket.position) say(note, 'ticket_state.queued');
 }
 
-async function name(node, sale) {
+async function name(row, sale) {
   if (!names.has(sale)) names.set(sale, get(salePath(sale)));
   const answer = await names.get(sale);
   if (answer.status !== 200) {
     names.delete(sale);
+    row.mark = ''; // it is drawn anew with the next answer
     return;
   }
-  show(part(node, 'title'), () => answer.body.title);
-  drawPicture(part(node, 'picture'), answer.body);
+  show(part(row.node, 'title'), () => answer.body.title);
+  drawPicture(part(row.node, 'picture'), answer.body);
 }
 
 // gap is short while a ticket waits, and as long as that of the liveliest order else.
