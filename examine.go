@@ -13,7 +13,7 @@ type Report struct {
 	Pending    int64    `json:"pending"`         // P: admitted, without an outcome
 	Active     int64    `json:"active"`          // A: of active orders
 	Returning  int64    `json:"returning"`       // L: on their way back to the gate
-	Aside      int64    `json:"aside,omitempty"` // no units: entries of the outbox that could not be read or were not the gate's, those of other sales in the same bucket included
+	Aside      int64    `json:"aside,omitempty"` // no units: what the gate could not read or had not made, and put aside, until a person removes it; that of other sales in the same bucket, or journal, included
 	Violations []string `json:"violations"`      // "name of the invariant: what was seen"
 
 	Money []Money `json:"money,omitempty"` // of the sale, for each currency

@@ -89,7 +89,7 @@ type Cut struct {
 	Outbox  []Ticket // admitted, and the gate has not learned the outcome
 	Freed   int64    // counts what frees buyers or brings units back: while it stands, nothing did
 	Partial bool     // the outbox was too long to be read for this: Outbox is empty
-	Aside   int64    // entries of the outbox that could not be read or were not the gate's, and that nobody has looked at; those of other sales included
+	Aside   int64    // what was put aside and a person has not removed: what the gate could not read or had not made, that of other sales included
 }
 
 // GateState is what a gate says about its state of a sale.

@@ -21,7 +21,7 @@ func (m *Memory) Glance(_ context.Context, id seckill.SaleID, most int) (c secki
 	if err != nil {
 		return c, err
 	}
-	c = seckill.Cut{Open: true, Left: s.left, Seq: s.seq, Epoch: s.sale.Epoch, Freed: s.freed}
+	c = seckill.Cut{Open: true, Left: s.left, Seq: s.seq, Epoch: s.sale.Epoch, Freed: s.freed, Aside: m.journal.kept.Load()}
 	s.mu.Unlock()
 	if c.Partial = m.pending.Load() > int64(most); c.Partial {
 		return c, nil

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,7 @@ type journal struct {
 	store  string             // whose tickets they are; empty: not known yet
 	trust  trust
 	aside  prometheus.Counter // tickets and rows that could not be read, or were not the gate's
+	kept   atomic.Int64       // rows of the table aside
 
 	wake   duty.Signal // there is something to commit
 	sent   duty.Signal // there is something unsent

@@ -223,6 +223,10 @@ func TestWhatIsNotTheGatesIsPutAside(t *testing.T) {
 		require.Equal(t, "ann", outbox[1][0].Buyer)
 		require.True(t, m.journal.trust.seals.Genuine(&outbox[1][0]))
 		require.Equal(t, []int{1}, rows(t, m))
+		require.NoError(t, m.Load(t.Context(), []seckill.Snapshot{{Sale: seckill.Sale{ID: 1, Total: 10, LimitPerBuyer: 1, Version: 1, Epoch: 2}}}))
+		cut, err := m.Cut(t.Context(), 1)
+		require.NoError(t, err)
+		require.EqualValues(t, 7, cut.Aside, "the audit says what waits for a person")
 		require.EqualValues(t, 2, m.journal.seq, "the next row is not numbered by what was put aside")
 		require.NoError(t, m.Close())
 	}

@@ -138,6 +138,10 @@ func (j *journal) read(ctx context.Context, db *sql.DB) (live map[int64]*segment
 			return nil, 0, err
 		}
 	}
+	var kept int64
+	if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM aside").Scan(&kept); err != nil {
+		return nil, 0, err
+	}
 	if j.trust.seals != nil {
 		if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", journalForm)); err != nil {
 			return nil, 0, err
@@ -146,6 +150,7 @@ func (j *journal) read(ctx context.Context, db *sql.DB) (live map[int64]*segment
 	if err := tx.Commit(); err != nil {
 		return nil, 0, err
 	}
+	j.kept.Store(kept)
 	for row, bad := range damaged {
 		for _, d := range bad {
 			j.aside.Inc()
