@@ -243,6 +243,29 @@ func (s *Sale) wrongs() (all []wrong) {
 	return all
 }
 
+// Check tells what is wrong with the numbers of a sale that the store has read: whether a
+// gate can hold them, and make tickets that can be read. Validate is what may be set.
+func (s *Sale) Check() error {
+	for _, n := range []struct {
+		what           string
+		is, least, max int64
+	}{
+		{"the highest admission number", s.Seq, 0, LastSeq},
+		{"the version", s.Version, 0, MaxSeq},
+		{"the epoch", s.Epoch, 0, MaxSeq},
+		{"the total", s.Total, 0, MaxTotal},
+		{"what is sold", s.Sold, 0, MaxTotal},
+		{"the limit per buyer", int64(s.LimitPerBuyer), 1, MaxQuantity},
+		{"the year of opening", int64(s.OpensAt.Year()), 1970, 9999},
+		{"the year of closing", int64(s.ClosesAt.Year()), 1970, 9999},
+	} {
+		if n.is < n.least || n.is > n.max {
+			return fmt.Errorf("sale: %s is %d and must be %d to %d", n.what, n.is, n.least, n.max)
+		}
+	}
+	return nil
+}
+
 // printable reports whether s is valid UTF-8 without control characters other
 // than those in allowed, without separators of lines, and without characters that
 // turn the direction of what follows: they make a text look like another one.

@@ -30,6 +30,10 @@ type Ticket struct {
 // JavaScript among them, can count to exactly.
 const MaxSeq = 1<<53 - 1
 
+// LastSeq is the highest admission number from which a gate goes on: one call of it admits
+// fewer buyers than there are numbers from here to MaxSeq.
+const LastSeq = MaxSeq - 1024
+
 // Check tells what is wrong with a ticket that came from elsewhere: whether its
 // fields make sense, not whether the gate has made it.
 func (t *Ticket) Check() error {

@@ -173,6 +173,9 @@ func (m *Memory) reserve(id seckill.SaleID, buyer string, quantity int) (a secki
 		return a, nil, err
 	}
 	defer s.mu.Unlock()
+	if s.seq > seckill.LastSeq { // its tickets could not be read
+		return a, nil, Closed(id)
+	}
 	now := m.now()
 	a.Left = max(0, s.left)
 	held := s.holds[buyer]

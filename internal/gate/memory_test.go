@@ -289,6 +289,21 @@ func TestAStoppedGateLeavesNobodyWaiting(t *testing.T) {
 	})
 }
 
+// At the end of the numbers a sale is closed: no ticket is given that cannot be read.
+func TestNoTicketIsGivenThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	m := openTestMemory(t, 0).Gate.(*Memory)
+	sale := seckill.Sale{ID: 1, Version: 1, Epoch: 1, Total: 5, LimitPerBuyer: 1, Seq: seckill.LastSeq, OpensAt: m.now().Add(-time.Hour), ClosesAt: m.now().Add(time.Hour)}
+	require.NoError(t, m.Load(t.Context(), []seckill.Snapshot{{Sale: sale}}))
+	a, err := m.Reserve(t.Context(), sale.ID, "ann", 1)
+	require.NoError(t, err)
+	require.Equal(t, seckill.Queued, a.Verdict)
+	for _, buyer := range []string{"bob", "cid"} {
+		_, err := m.Reserve(t.Context(), sale.ID, buyer, 1)
+		require.ErrorIs(t, err, seckill.ErrClosed)
+	}
+}
+
 func TestTheGatesMetrics(t *testing.T) {
 	t.Parallel()
 	s := openTestMemory(t, 0)

@@ -3,6 +3,8 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,4 +132,63 @@ func testRowsThatCannotBeRead(t *testing.T, s *Store) {
 	require.NoError(t, err)
 	require.Len(t, refunds, 1)
 	require.Equal(t, map[string]int{"sales": 2, "accounts": 1, "webhook_deliveries": 2, "refunds": 1}, aside)
+}
+
+// A sale whose row has a number that no gate can hold is like one that cannot be read: its
+// tickets wait before they are settled, with one alarm, and all other sales go on.
+func testNumbersThatNoGateCanHold(t *testing.T, s *Store) {
+	ctx := t.Context()
+	aside := 0
+	s.settings.Aside = func(table, id string, why error) { aside++ }
+	good, bad := aSale(t, s, 100), aSale(t, s, 100)
+	forged := mustSettle(t, s, someTickets(good.ID, 1)...)[0].Ticket
+	exec := func(q string, args ...any) {
+		t.Helper()
+		_, err := s.w.ExecContext(ctx, q, args...)
+		require.NoError(t, err, q)
+	}
+	for _, row := range []struct {
+		column    string
+		is, right int64
+	}{
+		{"seq", 9007199254740993000, 0}, // what v0.1.0 took from a message
+		{"seq", seckill.LastSeq + 1, 0}, {"seq", -1, 0},
+		{"version", seckill.MaxSeq + 1, 1}, {"version", -1, 1},
+		{"epoch", math.MaxInt64, 0}, {"epoch", -2, 0},
+		{"limit_per_buyer", -1, 5}, {"limit_per_buyer", 0, 5}, {"limit_per_buyer", seckill.MaxQuantity + 1, 5},
+		{"total", seckill.MaxTotal + 1, 100},
+		{"opens_at", math.MaxInt64, ms(bad.OpensAt)}, {"opens_at", -1, ms(bad.OpensAt)},
+		{"closes_at", math.MaxInt64, ms(bad.ClosesAt)}, {"closes_at", math.MinInt64, ms(bad.ClosesAt)},
+		{"paused", 7, 0}, {"ended", 7, 0},
+	} {
+		what, aside0 := fmt.Sprint(row.column, " is ", row.is), aside
+		exec("UPDATE sales SET "+row.column+" = ? WHERE id = ?", row.is, bad.ID)
+		both := slices.Concat(someTickets(bad.ID, 1), someTickets(good.ID, 1))
+		for range 2 {
+			_, err := s.Settle(ctx, both)
+			id, is := DamagedSale(err)
+			require.True(t, is, "%s: %v", what, err)
+			require.Equal(t, bad.ID, id, what)
+			_, err = s.Refuse(ctx, both[0], seckill.ReasonPoison)
+			_, is = DamagedSale(err)
+			require.True(t, is, "%s: %v", what, err)
+		}
+		require.Equal(t, aside0+1, aside, what)
+		require.True(t, mustSettle(t, s, both[1])[0].Placed(), what)
+		sales, err := s.Sales(ctx, 0, 10)
+		require.NoError(t, err, what)
+		require.Len(t, sales, 1, what)
+		require.Equal(t, good.ID, sales[0].ID, what)
+		_, err = s.Snapshot(ctx, []seckill.SaleID{bad.ID}, nil)
+		require.Error(t, err, what)
+		exec("UPDATE sales SET "+row.column+" = ? WHERE id = ?", row.right, bad.ID)
+		require.True(t, mustSettle(t, s, both[0])[0].Placed(), what)
+	}
+	// An order with such a number keeps its buyer's place at the gate.
+	exec("UPDATE tickets SET seq = 9007199254740993000 WHERE id = ?", forged.ID)
+	all, err := s.Snapshot(ctx, []seckill.SaleID{good.ID}, nil)
+	require.NoError(t, err)
+	i := slices.IndexFunc(all[0].Active, func(t seckill.Ticket) bool { return t.ID == forged.ID })
+	require.GreaterOrEqual(t, i, 0)
+	require.EqualValues(t, seckill.MaxSeq, all[0].Active[i].Seq)
 }

@@ -77,6 +77,7 @@ var both = []struct {
 	{"what is no event is put aside and keeps no event waiting", testEventsThatCannotBeRead},
 	{"rules that cannot be read close their sale alone", testRulesThatCannotBeRead},
 	{"a row that cannot be read is left out of its list", testRowsThatCannotBeRead},
+	{"a sale with a number that no gate can hold waits alone", testNumbersThatNoGateCanHold},
 }
 
 func TestSQLiteToo(t *testing.T) {

@@ -13,22 +13,37 @@ import (
 	"seckill"
 )
 
-const saleColumns = `id, title, description, image, price, list_price, currency, total, sold, limit_per_buyer,
-	opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch, access, shelf, notice,
-	(SELECT COUNT(*) FROM retakes r WHERE r.sale = sales.id)`
+// saleNumbers are the columns of a sale that can be damaged, and its currency. Whoever reads a
+// sale reads all of them: tickets are not settled for one that no gate can be rebuilt from.
+const saleNumbers = `id, currency, price, list_price, total, sold, limit_per_buyer, opens_at, closes_at, hold_seconds, paused, ended, seq, version, epoch`
+
+// scanNumbers reads saleNumbers, and others behind them.
+func scanNumbers(r scanner, s *seckill.Sale, others ...any) error {
+	var opens, closes int64
+	err := r.Scan(append([]any{&s.ID, &s.Currency, &s.Price, &s.ListPrice, &s.Total, &s.Sold, &s.LimitPerBuyer, &opens, &closes,
+		&s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch}, others...)...)
+	if err != nil {
+		return err
+	}
+	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
+	if err := s.Check(); err != nil {
+		return &damaged{err}
+	}
+	return nil
+}
+
+const saleColumns = saleNumbers + `, title, description, image, access, shelf, notice, (SELECT COUNT(*) FROM retakes r WHERE r.sale = sales.id)`
 
 func (t *tx) scanSale(r scanner) (s seckill.Sale, err error) {
-	var opens, closes, retakes int64
+	var retakes int64
 	var access string
-	err = r.Scan(&s.ID, &s.Title, &s.Description, &s.Image, &s.Price, &s.ListPrice, &s.Currency, &s.Total, &s.Sold, &s.LimitPerBuyer,
-		&opens, &closes, &s.HoldSeconds, &s.Paused, &s.Ended, &s.Seq, &s.Version, &s.Epoch, &access, &s.Shelf, &s.Notice, &retakes)
+	err = scanNumbers(r, &s, &s.Title, &s.Description, &s.Image, &access, &s.Shelf, &s.Notice, &retakes)
 	if err == nil {
 		s.Access = t.accessOf(s.ID, access)
 	}
 	if retakes > 0 {
 		s.LatePayment = seckill.LateRetake
 	}
-	s.OpensAt, s.ClosesAt = fromMS(opens), fromMS(closes)
 	s.Retired = t.s.settings.Retention > 0 && !t.s.Now().Before(s.ClosesAt.Add(t.s.settings.Retention))
 	return s, err
 }

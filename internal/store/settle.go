@@ -234,13 +234,13 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 		lock = t.lock
 	}
 	for _, sale := range sorted(buyers) {
-		err := t.rows(ctx, "SELECT s.price, s.total - s.sold, s.currency, s.hold_seconds, "+widest+", "+t.s.dialect.clock+" FROM sales s LEFT JOIN terms w ON w.sale = s.id WHERE s.id = ?"+lock, []any{sale}, func(r scanner) error {
-			var s saleRow
+		err := t.rows(ctx, "SELECT "+saleNumbers+", "+widest+", "+t.s.dialect.clock+" FROM sales s LEFT JOIN terms w ON w.sale = s.id WHERE s.id = ?"+lock, []any{sale}, func(r scanner) error {
+			var s seckill.Sale
 			var opens, closes, now int64
-			err := r.Scan(&s.price, &s.left, &s.currency, &s.hold, &opens, &closes, &s.Limit, &now)
-			s.hold *= time.Second
-			s.Opens, s.Closes = fromMS(opens), fromMS(closes)
-			k.sales[sale], k.now = s, fromMS(now)
+			var limit int
+			err := scanNumbers(r, &s, &opens, &closes, &limit, &now)
+			k.sales[sale] = saleRow{s.Price, s.Total - s.Sold, s.Currency, time.Duration(s.HoldSeconds) * time.Second, seckill.Terms{Opens: fromMS(opens), Closes: fromMS(closes), Limit: limit}}
+			k.now = fromMS(now)
 			return err
 		})
 		if err != nil {

@@ -135,6 +135,7 @@ func (t *tx) holders(ctx context.Context, id seckill.SaleID) (active []seckill.T
 		a := seckill.Ticket{Sale: id}
 		err := r.Scan(&a.ID, &a.Buyer, &a.Quantity, &a.Seq, &created)
 		a.At = fromMS(created)
+		a.Seq = min(max(a.Seq, 0), seckill.MaxSeq) // v0.1.0 took any number, and a hold with another one cannot be read
 		return a, err
 	})
 }

@@ -108,7 +108,9 @@ func openFields(v *seckill.Snapshot, seq int64) []string {
 
 // lastSeq is the highest admission number from which a state goes on: one call admits
 // maxAsks buyers at most, and the last of them has seckill.MaxSeq at most.
-const lastSeq = seckill.MaxSeq - maxAsks
+const lastSeq = seckill.LastSeq
+
+const _ = uint(seckill.MaxSeq - lastSeq - maxAsks) // or this does not compile
 
 // readable reports whether a field is a number, as number_read in lua/prelude.lua does.
 func readable(s string) bool {
