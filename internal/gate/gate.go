@@ -18,9 +18,11 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"seckill"
 )
@@ -31,6 +33,60 @@ func Closed(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id
 // Stale is the error for something that was read from the store in an earlier epoch than
 // that of the gate's state of the sale.
 func Stale(id seckill.SaleID) error { return fmt.Errorf("gate: sale %s: %w", id, seckill.ErrStale) }
+
+// closedMost is how long the outcomes of a closed sale keep those of all others waiting. Its
+// rebuild takes a moment, after which the sale can be told.
+const closedMost = 5 * time.Second
+
+// closedNoted is how many closed sales a gate remembers; beyond it all are forgotten, and
+// are waited for again.
+const closedNoted = 10_000
+
+// Closings notes since when outcomes have found sales closed, so that one that nobody can
+// rebuild holds no other for long. Its outcomes are in the store, where the rebuild reads
+// them; what that did not see yet is pending again, and is sent and settled once more.
+type Closings struct {
+	mu   sync.Mutex
+	most time.Duration
+	by   map[seckill.SaleID]*closing
+}
+
+type closing struct {
+	since time.Time
+	said  bool
+}
+
+// NewClosings notes closed sales and waits for each for so long; 0: closedMost.
+func NewClosings(most time.Duration) *Closings {
+	return &Closings{most: cmp.Or(most, closedMost), by: map[seckill.SaleID]*closing{}}
+}
+
+// Over notes that a sale is closed, and reports whether it has been for too long to wait for
+// it; first says that this is the first time since it was open.
+func (c *Closings) Over(id seckill.SaleID) (over, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.by[id]
+	if v == nil {
+		if len(c.by) >= closedNoted {
+			clear(c.by)
+		}
+		v = &closing{since: time.Now()}
+		c.by[id] = v
+	}
+	if time.Since(v.since) < c.most {
+		return false, false
+	}
+	first, v.said = !v.said, true
+	return true, first
+}
+
+// Open notes that a sale is open.
+func (c *Closings) Open(id seckill.SaleID) {
+	c.mu.Lock()
+	delete(c.by, id)
+	c.mu.Unlock()
+}
 
 // NoHold is the error when the gate has no ticket of a buyer. In epoch 1 nothing was
 // dropped yet, so there never was one (ErrNoTicket). After a rebuild an ended ticket may be

@@ -29,6 +29,7 @@ type Memory struct {
 	pending atomic.Int64
 	now     func() time.Time
 	lost    duty.Signal
+	closed  *Closings // when outcomes came
 
 	mu    sync.RWMutex
 	sales map[seckill.SaleID]*memorySale
@@ -89,7 +90,7 @@ func openMemory(ctx context.Context, file string, limit int, gap time.Duration, 
 	}
 	m := &Memory{
 		flags: NewFlags(), limit: int64(limit), now: time.Now,
-		sales: map[seckill.SaleID]*memorySale{}, lost: duty.NewSignal(),
+		sales: map[seckill.SaleID]*memorySale{}, lost: duty.NewSignal(), closed: NewClosings(0),
 	}
 	var bad error
 	if m.stops, bad = openStops(file+".stops", trust.seals); bad != nil && !errors.Is(bad, errStops) {
@@ -265,8 +266,9 @@ func (m *Memory) Sent(context.Context, []seckill.Ticket) error { return nil }
 
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
-// the sale is closed it fails, since the rebuild has to read the outcomes first.
-func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
+// a sale is closed it fails, after the other sales have been told, since the rebuild has to read
+// the outcomes first; one that stays closed is left to its rebuild (see Closings).
+func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) (failed error) {
 	var slots []slot
 	defer func() { m.journal.finish(slots); m.waiters.Wake(outcomes) }()
 	for i := 0; i < len(outcomes); {
@@ -277,8 +279,16 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 		}
 		s, err := m.locked(id)
 		if err != nil {
-			return err
+			over, first := m.closed.Over(id)
+			if !over {
+				failed = err
+			} else if log := m.journal.trust.log; first && log != nil {
+				log.Error("gate: the outcomes of a sale that stays closed are left to its rebuild", "sale", id)
+			}
+			i++
+			continue
 		}
+		m.closed.Open(id)
 		back := false
 		for ; i < len(outcomes) && outcomes[i].Ticket.Sale == id; i++ {
 			o := outcomes[i]
@@ -307,7 +317,7 @@ func (m *Memory) Finish(_ context.Context, outcomes []seckill.Outcome) error {
 			m.flags.Clear(id)
 		}
 	}
-	return nil
+	return failed
 }
 
 // final notes that a pending hold has its outcome, and returns where the journal

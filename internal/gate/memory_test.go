@@ -262,6 +262,52 @@ func TestAFailedCommitOfDeletionsIsRecovered(t *testing.T) {
 	})
 }
 
+// A sale that nobody can rebuild does not keep the outcomes of the others waiting; when it is
+// rebuilt after all, with what the store said before, its tickets are sent once more.
+func TestASaleThatStaysClosedHoldsNoOutcomesOfOthers(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {
+		other := w.Sale
+		other.ID, other.Epoch = 2, 1
+		require.NoError(t, m.Load(t.Context(), []seckill.Snapshot{{Sale: other}}))
+		ann := w.Admit("ann", 1)
+		_, err := m.Reserve(t.Context(), other.ID, "bob", 1)
+		require.NoError(t, err)
+		tickets, err := m.Unsent(t.Context(), 10)
+		require.NoError(t, err)
+		for len(tickets) < 2 {
+			more, err := m.Unsent(t.Context(), 10)
+			require.NoError(t, err)
+			tickets = append(tickets, more...)
+		}
+		require.Equal(t, ann.ID, tickets[0].ID)
+		outbox, err := m.Shut(t.Context(), []seckill.SaleID{gatetest.SaleID})
+		require.NoError(t, err)
+		before := seckill.Snapshot{Sale: w.Sale, Outbox: outbox[gatetest.SaleID]}
+		before.Sale.Epoch = 9
+
+		outcomes := []seckill.Outcome{{Ticket: tickets[0]}, {Ticket: tickets[1]}}
+		require.ErrorIs(t, m.Finish(t.Context(), outcomes), seckill.ErrClosed)
+		p, err := m.Find(t.Context(), other.ID, "bob", "")
+		require.NoError(t, err)
+		require.True(t, p.Final, "the other sale hears of it at once")
+		time.Sleep(closedMost)
+		require.NoError(t, m.Finish(t.Context(), outcomes))
+
+		require.NoError(t, m.Load(t.Context(), []seckill.Snapshot{before}))
+		again, err := m.Unsent(t.Context(), 10)
+		require.NoError(t, err)
+		require.Equal(t, tickets[:1], again)
+		require.NoError(t, m.Finish(t.Context(), outcomes))
+		p, err = m.Find(t.Context(), gatetest.SaleID, "ann", ann.ID)
+		require.NoError(t, err)
+		require.True(t, p.Final)
+		_, err = m.Shut(t.Context(), []seckill.SaleID{gatetest.SaleID})
+		require.NoError(t, err)
+		require.ErrorIs(t, m.Finish(t.Context(), outcomes), seckill.ErrClosed, "the next time it is waited for again")
+	})
+}
+
 func TestAStoppedGateLeavesNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(t *testing.T, w *gatetest.World, m *Memory) {

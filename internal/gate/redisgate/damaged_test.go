@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/gate"
 )
 
 // damages are what somebody who can write to Redis does to a sale: one command each.
@@ -161,6 +162,39 @@ func TestAScriptThatFailsForOneSaleStopsNoOther(t *testing.T) {
 	require.EqualValues(t, 2, asides(t, g, "keys"))
 	require.ErrorIs(t, g.Finish(t.Context(), []seckill.Outcome{fails(sale.ID, "cid"), fails(other.ID, "cid")}), seckill.ErrUnavailable)
 	require.EqualValues(t, 2, asides(t, g, "keys"))
+}
+
+// A sale that nobody can rebuild does not keep the outcomes of the others waiting. Its ticket
+// stays in the outbox, for the sweeper, until it is told.
+func TestASaleThatStaysClosedHoldsNoOutcomesOfOthers(t *testing.T) {
+	t.Parallel()
+	g := freshGate(t, 100)
+	sale := onSale(t, g, 50)
+	other := sale
+	other.ID = 17
+	mend(t, g, &sale, &other)
+	outcomes := []seckill.Outcome{
+		{Ticket: seckill.Ticket{ID: admit(t, g, sale.ID, "ann"), Sale: sale.ID, Buyer: "ann", Quantity: 1}},
+		{Ticket: seckill.Ticket{ID: admit(t, g, other.ID, "ann"), Sale: other.ID, Buyer: "ann", Quantity: 1}},
+	}
+	final := func(id seckill.SaleID) bool {
+		p, err := g.Find(t.Context(), id, "ann", "")
+		require.NoError(t, err)
+		return p.Final
+	}
+	_, err := g.Shut(t.Context(), []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.ErrorIs(t, g.Finish(t.Context(), outcomes), seckill.ErrClosed)
+	require.True(t, final(other.ID), "the other sale hears of it at once")
+	g.closed = gate.NewClosings(1) // nanosecond
+	require.NoError(t, g.Finish(t.Context(), outcomes))
+	entries, err := do(t, g, "XLEN", g.outboxKey(bucket(sale.ID))).AsInt64()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, entries)
+	require.Equal(t, []seckill.SaleID{sale.ID}, mend(t, g, &sale, &other))
+	require.False(t, final(sale.ID))
+	require.NoError(t, g.Finish(t.Context(), outcomes))
+	require.True(t, final(sale.ID))
 }
 
 func TestWhatRedisRefusesIsNoScriptThatFails(t *testing.T) {

@@ -16,7 +16,8 @@ const finishMost = 1024
 
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
-// the sale is closed it fails, since the rebuild has to read the outcomes first. Outcomes
+// a sale is closed it fails, after the other sales have been told, since the rebuild has to read
+// the outcomes first; one that stays closed is left to its rebuild (see gate.Closings). Outcomes
 // for a part of a cluster that is gone are kept until it is back, and are no error:
 // those for the other parts must not wait for it. Nor do they wait for a sale for which alone
 // the script fails; one that fails for all sales of a batch of several says something about Redis.
@@ -34,9 +35,19 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 			if !known[id] && errors.Is(err, seckill.ErrClosed) {
 				continue // neither store nor gate knows the sale: there is nobody to tell
 			}
+			var over, first bool
+			if errors.Is(err, seckill.ErrClosed) {
+				over, first = g.closed.Over(id)
+			}
 			switch {
+			case over:
+				// What the rebuild does not see yet stays in the outbox, and the sweeper sends it again.
+				if first {
+					g.log.Error("gate: the outcomes of a sale that stays closed are left to its rebuild", "sale", id, "error", err)
+				}
 			case err == nil:
 				told = true
+				g.closed.Open(id)
 			case g.apart(bucket(id)):
 				g.keepUntold(bucket(id), some)
 			case ofScript(err):

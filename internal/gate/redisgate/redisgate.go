@@ -85,6 +85,7 @@ type Gate struct {
 
 	flags    *gate.Flags
 	waiters  gate.Waiters
+	closed   *gate.Closings // when outcomes came
 	options  rueidis.ClientOption
 	where    string // for messages, without secrets
 	prefix   string // of every key
@@ -160,7 +161,7 @@ func Open(s Settings) (*Gate, error) {
 	options.ClientName = "seckill"
 	notYet := fmt.Errorf("gate: not connected to Redis at %s yet (check --gate): %w", strings.Join(options.InitAddress, ","), seckill.ErrUnavailable)
 	g := &Gate{
-		flags: gate.NewFlags(), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout,
+		flags: gate.NewFlags(), closed: gate.NewClosings(0), options: options, where: strings.Join(options.InitAddress, ","), prefix: "seckill:", patience: callTimeout,
 		limit: s.Outbox, node: s.Node, log: s.Log, seals: s.Seals, outcome: s.Outcome, strangers: s.Strangers,
 		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds"), "stops": gate.NewAside("stops"), "keys": gate.NewAside("keys")},
 		lost:   duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
