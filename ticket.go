@@ -245,4 +245,5 @@ type Progress struct {
 	Outcome
 	Final    bool
 	Position int64
+	Unproven bool // only a node with another secret can tell whether the gate holds it
 }

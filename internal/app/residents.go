@@ -107,7 +107,7 @@ func (n *Node) start(ctx context.Context, table []resident, lasting bool) *errgr
 // settler settles what the queue brings, in batches.
 func (n *Node) settler() *settle.Settler {
 	s := &settle.Settler{Queue: n.queue, Store: n.store, Gate: n.gate, Log: n.log, Batch: n.config.Limits.Batch, Metrics: n.settled,
-		Settled: n.tally.Settled, Now: n.gate.Now, Genuine: n.genuine, Damaged: store.DamagedSale, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
+		Settled: n.tally.Settled, Now: n.gate.Now, Origin: n.origin, Damaged: store.DamagedSale, Poison: func(err error) bool { return errors.Is(err, store.ErrTicket) }}
 	if n.rabbit != nil {
 		s.Refused = n.rabbit.queue.Park
 	}
@@ -118,35 +118,43 @@ func (n *Node) settler() *settle.Settler {
 // vouchTime is how long the gate may take to say whether it knows a ticket.
 const vouchTime = 3 * time.Second
 
-// genuine reports whether a gate admitted the ticket: its seal is valid, or the gate has the
-// same ticket pending (0.1.0 sent it, or a node with the next secret). While the gate is
-// away the answer is no; genuine tickets come again from the outbox.
-func (n *Node) genuine(ctx context.Context, t *seckill.Ticket) bool {
+// origin says whether a gate admitted the ticket: its seal is valid, or the gate has the same
+// ticket pending (0.1.0 sent it). If the gate may have it from a node with another secret, that
+// node has to say so. While the gate is away the answer is no; genuine tickets come again from the
+// outbox.
+func (n *Node) origin(ctx context.Context, t *seckill.Ticket) settle.Origin {
 	if n.seals.Genuine(t) {
-		return true
+		return settle.Admitted
 	}
 	ctx, cancel := context.WithTimeout(ctx, vouchTime)
 	defer cancel()
 	p, err := n.gate.Find(ctx, t.Sale, t.Buyer, t.ID)
-	if err != nil || !vouched(&p, t) {
-		return false
-	}
-	t.Version = 0 // the gate does not keep it, so the message's may be anything
-	return true
+	return vouched(&p, t, err)
 }
 
 // sameMoment is how far apart Redis' two readings of its clock may be when it admits.
 const sameMoment = 50 * time.Millisecond
 
-// vouched reports whether a pending ticket that the gate holds is the one of a message in
-// everything that its outcome depends on, the time of admission included: somebody who
-// has seen a message could send it again with another time, and so have it refused.
-func vouched(p *seckill.Progress, t *seckill.Ticket) bool {
+// vouched says what it means for a message without a valid seal that the gate holds a ticket. It
+// must be the pending one of the message in everything that its outcome depends on, the time of
+// admission included: somebody who has seen a message could send it again with another time, and
+// so have it refused.
+func vouched(p *seckill.Progress, t *seckill.Ticket, unknown error) settle.Origin {
+	if unknown != nil {
+		return settle.Forged
+	}
 	held := p.Ticket
 	if held.At.IsZero() { // the embedded gate's: it takes id and time in one moment
 		held.At = seckill.TicketTime(held.ID)
 	}
-	return !p.Final && held.ID == t.ID && held.Quantity == t.Quantity && held.Seq == t.Seq && held.At.Sub(t.At).Abs() < sameMoment
+	switch same := !p.Final && held.ID == t.ID && held.Quantity == t.Quantity && held.Seq == t.Seq && held.At.Sub(t.At).Abs() < sameMoment; {
+	case !same:
+		return settle.Forged
+	case p.Unproven:
+		return settle.Elsewhere
+	}
+	t.Version = 0 // the gate does not keep it, so the message's may be anything
+	return settle.Admitted
 }
 
 // triedLife is how long it is remembered that a node has tried a dead letter: longer than all

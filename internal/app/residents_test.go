@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/settle"
 )
 
 // The page for people lists what the table says, in the table's order.
@@ -94,14 +95,20 @@ func TestTheGateVouchesForWhatItHolds(t *testing.T) {
 	} {
 		p, ticket := seckill.Progress{Outcome: seckill.Outcome{Ticket: held}}, held
 		change(&p, &ticket)
-		if vouched(&p, &ticket) {
+		if vouched(&p, &ticket, nil) != settle.Forged {
 			t.Errorf("%s: the gate vouches", name)
 		}
 	}
 	for _, at := range []time.Time{at, {}} {
 		p := seckill.Progress{Outcome: seckill.Outcome{Ticket: held}}
-		if p.Ticket.At = at; !vouched(&p, &held) {
+		if p.Ticket.At = at; vouched(&p, &held, nil) != settle.Admitted {
 			t.Errorf("the gate does not vouch for what it holds since %v", at)
+		}
+		if p.Unproven = true; vouched(&p, &held, nil) != settle.Elsewhere {
+			t.Error("the gate vouches by a hold whose seal is not known")
+		}
+		if vouched(&p, &held, seckill.ErrUnavailable) != settle.Forged {
+			t.Error("nobody knows")
 		}
 	}
 }

@@ -64,6 +64,19 @@ const (
 	finishTime = 10 * time.Second
 )
 
+// Origin says where a ticket of the queue comes from.
+type Origin uint8
+
+const (
+	// Forged: no gate has admitted it. It is put aside.
+	Forged Origin = iota
+	// Admitted by the gate: it gets its outcome.
+	Admitted
+	// Elsewhere: only a node with another secret can tell. It is forgotten here, and MUST be sent
+	// again by the gate until it has its outcome.
+	Elsewhere
+)
+
 // Settler is the resident consumer. All fields must be set but those that say
 // what happens without them.
 type Settler struct {
@@ -77,10 +90,9 @@ type Settler struct {
 	Log     *slog.Logger
 	Batch   int // most tickets in one transaction, 0 for mostBatch
 
-	// Genuine reports whether the gate has admitted a ticket, and MUST NOT wait for long. A
-	// ticket that it has not is put aside. It clears what nobody can vouch for. nil: every
-	// ticket is genuine.
-	Genuine func(ctx context.Context, ticket *seckill.Ticket) bool
+	// Origin says whether the gate has admitted a ticket, and MUST NOT wait for long. It clears
+	// what nobody can vouch for. nil: every ticket is Admitted.
+	Origin func(ctx context.Context, ticket *seckill.Ticket) Origin
 	// Last reports that a ticket which came as the only one of its batch will not be
 	// delivered again. Then it is refused without another try, if it has been tried before.
 	// nil: never.
@@ -279,18 +291,24 @@ func (s *Settler) stopped(tickets int, done func(bool) error, err error) {
 var errForged = errors.New("no gate has admitted it: it carries no genuine seal, and its sale's gate does not know it")
 
 // genuine returns the tickets that a gate has admitted. The others are put aside: they
-// have no right to an outcome, which may be that of the ticket whose id they carry.
+// have no right to an outcome, which may be that of the ticket whose id they carry. Those that
+// only another node can judge are left out.
 func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []seckill.Ticket {
-	if s.Genuine == nil {
+	if s.Origin == nil {
 		return tickets
 	}
-	forged := map[int]bool{}
+	out := map[int]bool{}
 	for i := range tickets {
-		if s.Genuine(ctx, &tickets[i]) {
+		origin := s.Origin(ctx, &tickets[i])
+		if origin == Admitted {
 			continue
 		}
 		t := tickets[i]
-		forged[i] = true
+		out[i] = true
+		if origin == Elsewhere {
+			s.Log.Warn("settle: a ticket is left to the nodes with another auth.secret, which will get it again", "ticket", t.ID, "sale", t.Sale)
+			continue
+		}
 		s.Log.Error("settle: a ticket is put aside", "ticket", t.ID, "sale", t.Sale, "buyer", t.Buyer, "error", errForged)
 		if s.Metrics != nil {
 			s.Metrics.aside.Inc()
@@ -299,12 +317,12 @@ func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []secki
 			s.Refused(t, errForged)
 		}
 	}
-	if len(forged) == 0 {
+	if len(out) == 0 {
 		return tickets
 	}
-	genuine := make([]seckill.Ticket, 0, len(tickets)-len(forged)) // the batch is the queue's
+	genuine := make([]seckill.Ticket, 0, len(tickets)-len(out)) // the batch is the queue's
 	for i, t := range tickets {
-		if !forged[i] {
+		if !out[i] {
 			genuine = append(genuine, t)
 		}
 	}

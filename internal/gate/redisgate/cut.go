@@ -71,9 +71,9 @@ func (g *Gate) lookAt(ctx context.Context, id seckill.SaleID, most int, rest tim
 	}
 	size := min(lookSize*(1+int(trip/lookTrip)), pageSize)
 	pause := time.Duration(size) * restOf(ctx, rest, time.Duration(waiting))
-	err = g.entries(ctx, b, last[0].ID, size, pause, func(_ string, t seckill.Ticket) {
+	err = g.entries(ctx, b, last[0].ID, size, pause, func(t *found) {
 		if t.Sale == id && t.Seq <= c.Seq {
-			c.Outbox = append(c.Outbox, t)
+			c.Outbox = append(c.Outbox, t.Ticket)
 		}
 	})
 	return c, err

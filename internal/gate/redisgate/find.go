@@ -64,12 +64,14 @@ func (g *Gate) Find(ctx context.Context, id seckill.SaleID, buyer, ticket string
 		return p, seckill.ErrNotFound
 	}
 	t.Sale, t.Buyer = id, buyer
-	switch believed, err := g.believe(ctx, id, buyer, held); {
+	is, err := g.believeFor(ctx, id, buyer, held, nil)
+	switch {
 	case err != nil:
 		return p, err
-	case !believed:
+	case is == forged:
 		return p, seckill.ErrNotFound
 	}
+	p.Unproven = is == strange
 	t.Seal = seckill.Seal{} // the hold's seal is over what the buyer asked for; it is not that of a ticket
 	finished := number(sale[1])
 	p.Ticket, p.Final, p.Position = t, state != pending, max(1, t.Seq-finished)

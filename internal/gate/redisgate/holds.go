@@ -29,33 +29,50 @@ func (g *Gate) asked(t seckill.Ticket) seckill.Seal {
 	return g.seals.Make(&t)
 }
 
-// believe reports whether a hold, which can be read, is the gate's. One that is not is put
-// aside, with an alarm. The error says that nobody can tell now.
+// belief is what a hold is.
+type belief uint8
+
+const (
+	forged  belief = iota // no gate has written it
+	genuine               // it carries a seal of the gate, or what cannot be forged says the same
+	strange               // its seal is not known here, and other nodes have a secret that is not known here either. It keeps its buyer from another ticket, and vouches for nothing
+)
+
+// believe reports whether a hold, which can be read, is the gate's or may be that of a node with
+// another secret. One that is neither is put aside, with an alarm. The error says that nobody can
+// tell now.
 func (g *Gate) believe(ctx context.Context, id seckill.SaleID, buyer, hold string) (bool, error) {
-	return g.believeFor(ctx, id, buyer, hold, nil)
+	is, err := g.believeFor(ctx, id, buyer, hold, nil)
+	return is != forged, err
 }
 
 // believeFor is believe for a hold whose entry in the outbox has been read; nil: it has not.
 // Whom the store or Redis keeps waiting for too long is told that nothing is known.
-func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold string, entry *found) (bool, error) {
+func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold string, entry *found) (belief, error) {
 	state, t, err := parseHold(hold)
 	if err != nil {
-		return false, nil
+		return forged, nil
 	}
 	t.Sale, t.Buyer = id, buyer
 	if g.seals.Asked(t) {
-		return true, nil
+		return genuine, nil
 	}
 	// It is of an earlier version, of a node with another secret, or forged.
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
-	if ours, err := g.isFormed(ctx, id); err != nil || !ours {
-		return err == nil, err
+	ours, err := g.isFormed(ctx, id)
+	if err != nil {
+		return forged, err
 	}
-	if t.Seal != (seckill.Seal{}) && g.strangers != nil {
-		if others, err := g.strangers(ctx); err != nil || others {
-			return err == nil, uncheckable(id, err)
-		}
+	if !ours {
+		return genuine, nil
+	}
+	others, err := g.othersSeal(ctx, t.Seal)
+	if err != nil {
+		return forged, uncheckable(id, err)
+	}
+	if others {
+		return strange, nil
 	}
 	believed, err := false, error(nil)
 	if state == pending {
@@ -63,10 +80,23 @@ func (g *Gate) believeFor(ctx context.Context, id seckill.SaleID, buyer, hold st
 	} else {
 		believed, err = g.settled(ctx, &t, state)
 	}
-	if err == nil && !believed {
-		g.disown(ctx, id, buyer, hold, "no gate has written this hold", false)
+	switch {
+	case err != nil:
+		return forged, err
+	case believed:
+		return genuine, nil
 	}
-	return believed, err
+	g.disown(ctx, id, buyer, hold, "no gate has written this hold", false)
+	return forged, nil
+}
+
+// othersSeal reports whether a seal that is not known here may be that of a node with another
+// secret, since there are such nodes.
+func (g *Gate) othersSeal(ctx context.Context, seal seckill.Seal) (bool, error) {
+	if seal == (seckill.Seal{}) || g.strangers == nil {
+		return false, nil
+	}
+	return g.strangers(ctx)
 }
 
 // waits reports whether the outbox has the ticket of a pending hold, sealed.
@@ -93,7 +123,7 @@ func (g *Gate) waits(ctx context.Context, t *seckill.Ticket, at string, read *fo
 		if err != nil {
 			return false, nil
 		}
-		read = &found{in, at}
+		read = &found{Ticket: in, entry: at}
 	}
 	in := read.Ticket
 	return in.ID == t.ID && in.Sale == t.Sale && in.Buyer == t.Buyer && in.Quantity == t.Quantity && in.Seq == t.Seq && g.seals.Asked(in), nil

@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -37,9 +38,10 @@ const (
 )
 
 // entries reads an outbox stream up to the entry to, in pages of so many entries, each of
-// which takes so long at least. What is not a ticket of the gate is put aside. If two entries have one
+// which takes so long at least. What is not a ticket of the gate is put aside, and what
+// may be that of a node with another secret is read with the others. If two entries have one
 // ticket, the first is kept: see read.
-func (g *Gate) entries(ctx context.Context, b int, to string, size int, pace time.Duration, each func(entry string, t seckill.Ticket)) error {
+func (g *Gate) entries(ctx context.Context, b int, to string, size int, pace time.Duration, each func(f *found)) error {
 	seen := map[string]string{} // entry by ticket
 	for from := "-"; ; {
 		began := time.Now()
@@ -51,8 +53,8 @@ func (g *Gate) entries(ctx context.Context, b int, to string, size int, pace tim
 		if err != nil {
 			return err
 		}
-		for _, t := range tickets {
-			each(t.entry, t.Ticket)
+		for i := range tickets {
+			each(&tickets[i])
 		}
 		if len(page) < size {
 			return nil
@@ -92,6 +94,7 @@ func (g *Gate) Unsent(ctx context.Context, max int) ([]seckill.Ticket, error) {
 				g.claimed.Store(now)
 				claimed, gone := g.claim(ctx, max)
 				tickets, err = append(tickets, claimed...), errors.Join(err, gone)
+				g.leave(ctx) // after the claim, or this node would claim them itself
 			}
 			if len(tickets) > 0 {
 				return tickets, nil
@@ -225,16 +228,41 @@ func (g *Gate) taken(ctx context.Context, tickets []seckill.Ticket, b int, entri
 		if _, mine := g.sent[t.ID]; mine {
 			continue // the relay of this node still has it
 		}
+		if t.strange {
+			g.strange[b] = append(g.strange[b], t.entry)
+			continue
+		}
 		g.sent[t.ID] = entry{b, t.entry}
 		tickets = append(tickets, t.Ticket)
 	}
 	return tickets, nil
 }
 
+// leave lets other nodes claim at once what this one has taken and cannot judge: the entries
+// that only a node with another secret can.
+func (g *Gate) leave(ctx context.Context) {
+	g.mu.Lock()
+	of := g.strange
+	g.strange = [bucketCount][]string{}
+	g.mu.Unlock()
+	n := g.letClaim(ctx, of)
+	var why error
+	if n > 0 {
+		why = errStrange
+	}
+	if g.stranger.New(why) {
+		g.log.Warn("gate: tickets are left to other nodes", "tickets", n, "error", why)
+	}
+}
+
+// errStrange is why a ticket is neither sent nor put aside.
+var errStrange = errors.New("they are sealed with a secret that this node does not have, which other nodes have: give all nodes the same auth.secret, and the one before as auth.previous_secret until its tickets are settled")
+
 // claim takes over what a dead node had taken.
 func (g *Gate) claim(ctx context.Context, max int) (tickets []seckill.Ticket, err error) {
 	err = g.outboxes(ctx, func(c rueidis.Client, b int) rueidis.Completed {
-		return c.B().Xautoclaim().Key(g.outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start("0").Count(int64(max)).Build()
+		// From where the last claim has ended: what no node can judge must not keep it from the rest.
+		return c.B().Xautoclaim().Key(g.outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime(strconv.FormatInt(outboxClaim.Milliseconds(), 10)).Start(cmp.Or(g.claimFrom[b], "0")).Count(int64(max)).Build()
 	}, func(_ rueidis.Client, b int, answer rueidis.RedisResult) error {
 		parts, err := answer.ToArray()
 		if e, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(e.Error(), "NOGROUP") {
@@ -244,6 +272,7 @@ func (g *Gate) claim(ctx context.Context, max int) (tickets []seckill.Ticket, er
 			g.noteLostAnswer(b, err)
 			return g.failed(b, err)
 		}
+		g.claimFrom[b], _ = parts[0].ToString() // 0-0 after the last one
 		entries, err := parts[1].AsXRange()
 		if err == nil {
 			tickets, err = g.taken(ctx, tickets, b, entries)
@@ -301,12 +330,21 @@ func (g *Gate) handBack(ctx context.Context) {
 	for _, e := range g.sent {
 		of[e.bucket] = append(of[e.bucket], e.id)
 	}
+	for b, entries := range g.strange {
+		of[b] = append(of[b], entries...)
+	}
 	g.mu.Unlock()
+	g.letClaim(ctx, of)
+}
+
+// letClaim lets other nodes claim entries at once, and returns how many they are.
+func (g *Gate) letClaim(ctx context.Context, of [bucketCount][]string) (n int) {
 	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	var commands rueidis.Commands
 	var client rueidis.Client
 	for b, entries := range of {
+		n += len(entries)
 		if c, err := g.up(b); err == nil && len(entries) > 0 {
 			client = c
 			commands = append(commands, c.B().Xclaim().Key(g.outboxKey(b)).Group(outboxGroup).Consumer(g.node).MinIdleTime("0").Id(entries...).Idle(outboxClaim.Milliseconds()).Justid().Build())
@@ -315,4 +353,5 @@ func (g *Gate) handBack(ctx context.Context) {
 	if len(commands) > 0 {
 		client.DoMulti(ctx, commands...) // what fails is claimed later
 	}
+	return n
 }

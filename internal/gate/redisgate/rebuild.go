@@ -150,9 +150,9 @@ func (g *Gate) Shut(ctx context.Context, ids []seckill.SaleID) (map[seckill.Sale
 	}
 	outbox := map[seckill.SaleID][]seckill.Ticket{}
 	for b := range buckets {
-		err := g.entries(ctx, b, "+", pageSize, 0, func(_ string, t seckill.Ticket) {
+		err := g.entries(ctx, b, "+", pageSize, 0, func(t *found) {
 			if wanted[t.Sale] {
-				outbox[t.Sale] = append(outbox[t.Sale], t)
+				outbox[t.Sale] = append(outbox[t.Sale], t.Ticket)
 			}
 		})
 		if err != nil {
@@ -189,12 +189,14 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		holds = append(holds, t.Buyer, hold(placed, &t, noEntry, g.asked(t)))
 	}
 	seq, final := v.Sale.Seq, []string(nil)
-	err = g.entries(ctx, bucket(id), "+", pageSize, 0, func(entry string, t seckill.Ticket) {
+	var strange []string // holds of buyers who may have none else
+	err = g.entries(ctx, bucket(id), "+", pageSize, 0, func(f *found) {
+		t := f.Ticket
 		if t.Sale != id {
 			return
 		}
 		if _, known := v.Outcomes[t.ID]; known {
-			final = append(final, entry)
+			final = append(final, f.entry)
 			return
 		}
 		if t.Seq <= lastSeq { // or the sale would have hardly any numbers left
@@ -203,11 +205,16 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 		g.mu.Lock()
 		delete(g.sent, t.ID) // it is sent again, by whichever node claims it
 		g.mu.Unlock()
-		holds = append(holds, t.Buyer, hold(pending, &t, entry, g.asked(t)))
+		if f.strange {
+			strange = append(strange, t.Buyer, hold(pending, &t, f.entry, t.Seal))
+			return
+		}
+		holds = append(holds, t.Buyer, hold(pending, &t, f.entry, g.asked(t)))
 	})
 	if err != nil {
 		return err
 	}
+	holds = append(strange, holds...) // what comes later is written over what came before
 	// What has its outcome goes first: if Redis is full, that makes room for the holds.
 	for some := range slices.Chunk(final, pageSize) {
 		ctx, cancel := g.bound(ctx)

@@ -99,10 +99,14 @@ type Gate struct {
 	cluster  atomic.Bool
 	breakers [bucketCount]breaker  // of the buckets on a cluster, else the first is that of all
 	foreign  atomic.Pointer[error] // set when this Redis belongs to another store: then every call fails with it
-	claimed  atomic.Int64          // when dead nodes' entries were last asked for, in nanoseconds since 1970
-	tied     atomic.Bool           // Belong has found that this Redis belongs to the store that was named
-	lost     duty.Signal
-	added    duty.Signal // this node has written to the outbox
+	// Only the relay of this node uses these two.
+	claimFrom [bucketCount]string // the entry from which the next claim goes on
+	stranger  duty.Complaint      // of tickets that are left to other nodes
+
+	claimed atomic.Int64 // when dead nodes' entries were last asked for, in nanoseconds since 1970
+	tied    atomic.Bool  // Belong has found that this Redis belongs to the store that was named
+	lost    duty.Signal
+	added   duty.Signal // this node has written to the outbox
 
 	lengths [bucketCount]atomic.Int64 // of the outbox streams, at the last look
 	oldest  [bucketCount]atomic.Int64 // when their first entries were admitted, in ms since 1970; 0: there are none
@@ -118,6 +122,7 @@ type Gate struct {
 	// For each bucket, the outbox entry after which this node must read again what it was
 	// given, because an answer with entries may have been lost. Empty: none was lost.
 	rereadFrom [bucketCount]string
+	strange    [bucketCount][]string // entries that were taken and are to be left to other nodes
 	tries      map[string]resend
 	formed     map[seckill.SaleID]struct{} // sales whose holds are sealed, as this node has seen
 	unsealed   map[seckill.SaleID]string   // notes without a seal that this node has rung for

@@ -83,8 +83,8 @@ func TestTheSweeperSendsAgainAtAGrowingDistance(t *testing.T) {
 	tickets := h.buys("ann", sale)
 	ann := slices.Collect(maps.Keys(tickets))
 	var born int64 // in milliseconds since 1970, by Redis' clock
-	require.NoError(t, s.gate.entries(t.Context(), bucket(sale[0].ID), "+", pageSize, 0, func(entry string, _ seckill.Ticket) {
-		ms, _, _ := strings.Cut(entry, "-")
+	require.NoError(t, s.gate.entries(t.Context(), bucket(sale[0].ID), "+", pageSize, 0, func(f *found) {
+		ms, _, _ := strings.Cut(f.entry, "-")
 		born, _ = strconv.ParseInt(ms, 10, 64)
 	}))
 	now := time.Now()

@@ -20,13 +20,18 @@ const asideMost = 10_000
 type found struct {
 	seckill.Ticket
 	entry string
+	// Only a node with another secret can tell whether the gate has made the entry: this one
+	// neither sends its ticket nor puts it aside. Until then its units are not to be sold, and
+	// its Seal is the one that stands in the entry.
+	strange bool
 }
 
 // read reads entries of an outbox and seals their tickets for the queue. It puts aside an
 // entry that it cannot read, and one that the gate has not made. An entry is the gate's if
-// it carries the seal of its reservation. One without a seal that this node knows is the
-// gate's if its buyer's hold names it: a node of an earlier version wrote it, or one with
-// the next secret. seen has the entries read before, by ticket: if two entries have one
+// it carries the seal of its reservation. One without a seal is the gate's if its buyer's hold
+// names it: a node of an earlier version wrote it. One whose seal is not known here is strange
+// as long as other nodes have a secret that this one has not, or nobody can say whether they
+// have: a hold, which Redis alone keeps, is no proof of it. seen has the entries read before, by ticket: if two entries have one
 // ticket, the first is the gate's, since nobody can add an entry before another.
 func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, seen map[string]string) (tickets []found, err error) {
 	var doubtful []found
@@ -43,10 +48,15 @@ func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, s
 		case twice && before != e.ID:
 			g.putAside(ctx, b, e.ID, fmt.Sprintf("%+v", t), errors.New("the ticket is there twice"))
 		case g.seals.Asked(t):
-			tickets = append(tickets, found{t, e.ID})
+			tickets = append(tickets, found{Ticket: t, entry: e.ID})
 			seen[t.ID] = e.ID
 		default:
-			doubtful = append(doubtful, found{t, e.ID})
+			if others, unknown := g.othersSeal(ctx, t.Seal); others || unknown != nil {
+				tickets = append(tickets, found{Ticket: t, entry: e.ID, strange: true})
+				seen[t.ID] = e.ID
+				continue
+			}
+			doubtful = append(doubtful, found{Ticket: t, entry: e.ID})
 		}
 	}
 	says, err := g.named(ctx, b, doubtful)
@@ -54,7 +64,7 @@ func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, s
 		return nil, err
 	}
 	for i, f := range doubtful {
-		if says[i] != named {
+		if f.strange = says[i] == untold; says[i] != named && !f.strange {
 			g.putAside(ctx, b, f.entry, fmt.Sprintf("%+v", f.Ticket), errors.New("the ticket has no seal of the gate, and no hold names it"))
 			continue
 		}
@@ -62,7 +72,9 @@ func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, s
 		tickets = append(tickets, f)
 	}
 	for i := range tickets {
-		tickets[i].Seal = g.seals.Make(&tickets[i].Ticket)
+		if !tickets[i].strange {
+			tickets[i].Seal = g.seals.Make(&tickets[i].Ticket)
+		}
 	}
 	return tickets, nil
 }
@@ -74,6 +86,7 @@ const (
 	unknown naming = iota // nothing: there is none, it cannot be read, or no gate has written it
 	named                 // this entry waits for its outcome
 	unnamed               // another entry or ticket does, or the ticket has its outcome
+	untold                // only a node with another secret can tell who has written it
 )
 
 // named asks the holds about entries.
@@ -112,12 +125,15 @@ func (g *Gate) named(ctx context.Context, b int, of []found) (all []naming, err 
 		if entryOf(held) != f.entry {
 			read = nil
 		}
-		believed, err := g.believeFor(ctx, f.Sale, f.Buyer, held, read)
-		if err != nil {
+		is, err := g.believeFor(ctx, f.Sale, f.Buyer, held, read)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if !believed {
+		case is == forged:
 			continue // a forged hold takes nobody's ticket away either
+		case is == strange:
+			all[i] = untold
+			continue
 		}
 		all[i] = unnamed
 		if read != nil && state == pending && t.ID == f.ID && t.Quantity == f.Quantity && t.Seq == f.Seq {
