@@ -2,9 +2,11 @@ package sale
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -127,7 +129,11 @@ func (g *faultyGate) Lost() <-chan struct{} { return g.lostNow }
 type faultyStore struct {
 	*store.Store
 	*faults
+	broken seckill.SaleID // Snapshot fails where this sale is among others, or alone
 }
+
+// errRow is a failure that is about one sale.
+var errRow = errors.New("out of range")
 
 func (s *faultyStore) Sale(ctx context.Context, id seckill.SaleID) (sale seckill.Sale, err error) {
 	err = s.try("sale", func() (err error) { sale, err = s.Store.Sale(ctx, id); return err })
@@ -140,6 +146,9 @@ func (s *faultyStore) Sales(ctx context.Context, before seckill.SaleID, max int)
 }
 
 func (s *faultyStore) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) (all []seckill.Snapshot, err error) {
+	if slices.Contains(ids, s.broken) {
+		return nil, errRow
+	}
 	err = s.try("snapshot", func() (err error) { all, err = s.Store.Snapshot(ctx, ids, outbox); return err })
 	return all, err
 }
@@ -180,7 +189,7 @@ func newHouseOf(t testing.TB, settings store.Settings) *house {
 	require.NoError(t, err)
 	t.Cleanup(func() { g.Close() })
 	f := &faults{down: map[string]bool{}, lost: map[string]bool{}}
-	h := &house{t: t, faults: f, gate: &faultyGate{g, f, make(chan struct{}, 1)}, store: &faultyStore{s, f}}
+	h := &house{t: t, faults: f, gate: &faultyGate{g, f, make(chan struct{}, 1)}, store: &faultyStore{Store: s, faults: f}}
 	h.Sales = New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
 	return h
 }

@@ -75,8 +75,8 @@ type Keeper struct {
 	identity   string                  // of the store, once it has been asked for
 }
 
-// Loaded is closed when the gate has its state for the first time. Changes of single sales
-// that still have to be brought to it keep no node from being ready.
+// Loaded is closed when the gate has its state for the first time. Single sales that cannot be
+// rebuilt, or whose changes still have to be brought to it, keep no node from being ready.
 func (k *Keeper) Loaded() <-chan struct{} { return k.loaded }
 
 // Failing is for how long the gate has not been up to date: changes of sales, stock moves
@@ -144,14 +144,16 @@ func (k *Keeper) keep(ctx context.Context) error {
 	// rebuilt or changed there.
 	failed := k.learnStops(ctx)
 	if unsure {
-		if err := k.restore(ctx); err != nil {
+		loaded, err := k.restoreAll(ctx)
+		if loaded {
+			k.once.Do(func() { close(k.loaded) })
+		}
+		if err != nil {
 			k.unsure.Store(true)
 			failed = errors.Join(failed, err)
 			if !errors.Is(err, errPart) {
 				return failed
 			}
-		} else {
-			k.once.Do(func() { close(k.loaded) })
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, keeperTry)

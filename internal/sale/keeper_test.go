@@ -131,6 +131,35 @@ func TestTheKeeperRebuildsWhatTheGateHasLost(t *testing.T) {
 	})
 }
 
+// One sale that cannot be rebuilt, for whatever reason, keeps no other closed and no node from
+// being ready.
+func TestASaleThatCannotBeRebuiltStaysClosedAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		one, bad, two := h.create(), h.create(), h.create()
+		_, err := h.gate.Memory.Shut(t.Context(), []seckill.SaleID{one.ID, bad.ID, two.ID})
+		require.NoError(t, err)
+		h.store.broken = bad.ID
+		stop, ready := h.keeps()
+		defer stop()
+		synctest.Wait()
+		require.True(t, ready())
+		require.Equal(t, "queued", h.verdict(one.ID, "ann"))
+		require.Equal(t, "queued", h.verdict(two.ID, "ann"))
+		require.Equal(t, "unavailable", h.verdict(bad.ID, "ann"))
+		time.Sleep(time.Minute)
+		require.NotZero(t, h.Failing(), "an alert asks for it")
+		epochs := func() (all []int64) {
+			sales, err := h.store.Sales(t.Context(), 0, 10)
+			require.NoError(t, err)
+			for _, sale := range sales {
+				all = append(all, sale.Epoch)
+			}
+			return all
+		}
+		require.Equal(t, []int64{2, 1, 2}, epochs(), "the others are rebuilt once")
+	})
+}
+
 func TestANodeIsReadyWhenItsGateIs(t *testing.T) {
 	for _, part := range [][]string{gateCalls, {"sales"}, {"snapshot"}} {
 		t.Run(fmt.Sprint(part), func(t *testing.T) {

@@ -95,6 +95,13 @@ func (k *Keeper) belong(ctx context.Context) error {
 // it, under a lease. Two nodes would be right too, because each rebuild has an epoch of its
 // own, but each would shut again what the other has just opened.
 func (k *Keeper) restore(ctx context.Context) error {
+	_, err := k.restoreAll(ctx)
+	return err
+}
+
+// restoreAll is restore, and reports whether it has looked at every sale and the gate has what
+// it needs, as far as one sale that cannot be rebuilt says nothing about the others.
+func (k *Keeper) restoreAll(ctx context.Context) (loaded bool, err error) {
 	r := restoring{Keeper: k}
 	defer func() {
 		if r.end != nil {
@@ -110,7 +117,7 @@ func (k *Keeper) restore(ctx context.Context) error {
 		}
 		failed = cmp.Or(err, failed)
 	}
-	return failed
+	return failed == nil || errors.Is(failed, errPart) && r.open && !r.waits, failed
 }
 
 // restoring is one round of restore.
@@ -118,6 +125,8 @@ type restoring struct {
 	*Keeper
 	before seckill.SaleID // the next page has the sales below this id
 	end    func()         // gives the lease back; nil while this node does not hold it
+	open   bool           // the gate has a sale
+	waits  bool           // it could not be asked about all sales, or one of them is only being created
 }
 
 // page restores one page of sales, as far as the gate can be reached, and reports whether
@@ -131,23 +140,52 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	outdated, failed := r.gate.Outdated(ctx, sales)
+	r.waits = r.waits || failed != nil
+	r.open = r.open || failed == nil && len(outdated) < len(sales)
 	if len(outdated) > 0 {
 		if r.end == nil {
 			r.end, err = r.lead(ctx)
 			return err == nil, err // look again: another node may have rebuilt them just now
 		}
 		if outdated = r.born(sales, outdated); len(outdated) < 1 {
+			r.waits = true
 			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
 		} else {
 			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(outdated))
 			for some := range slices.Chunk(outdated, rebuildSome) {
-				// A sale whose part of the gate is away does not keep the others shut.
-				failed = errors.Join(failed, r.rebuild(ctx, some))
+				// A sale that cannot be rebuilt does not keep the others shut.
+				gone, err := r.some(ctx, some)
+				if failed = errors.Join(failed, err); gone {
+					return false, failed
+				}
 			}
 		}
 	}
 	r.before = sales[len(sales)-1].ID
 	return true, failed
+}
+
+// some rebuilds sales together, and each by itself if that fails: it may be about one of them.
+// gone says that the store does not answer.
+func (r *restoring) some(ctx context.Context, ids []seckill.SaleID) (gone bool, failed error) {
+	err := r.rebuild(ctx, ids)
+	if err == nil {
+		r.open = true
+		return false, nil
+	}
+	if _, down := r.store.Sales(ctx, 0, 1); down != nil {
+		return true, err
+	}
+	if len(ids) == 1 {
+		return false, fmt.Errorf("sale %s: %w", ids[0], err)
+	}
+	for i := range ids {
+		gone, err := r.some(ctx, ids[i:i+1])
+		if failed = errors.Join(failed, err); gone {
+			return true, failed
+		}
+	}
+	return false, failed
 }
 
 // born leaves out the sales that have never been opened and are seen for the first time: the
