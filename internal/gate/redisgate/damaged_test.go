@@ -21,6 +21,7 @@ func damages(g *Gate, id seckill.SaleID) map[string][]string {
 		"a negative number":          {"HSET", sale, "seq", "-5"},
 		"a negative version":         {"HSET", sale, "version", "-1"},
 		"the end of the numbers":     {"HSET", sale, "seq", strconv.FormatInt(seckill.MaxSeq, 10)},
+		"more units than any sale":   {"HSET", sale, "left", "100000000000000"},
 		"the sale's type":            {"SET", sale, "x"},
 		"the holds' type":            {"SET", g.holdsKey(id), "x"},
 		"the released tickets' type": {"SET", g.releasedKey(id), "x"},
@@ -251,11 +252,14 @@ func TestAHoldThatWasPutAsideComesBackWithARebuild(t *testing.T) {
 func TestANumberIsANumberForBoth(t *testing.T) {
 	t.Parallel()
 	g := freshGate(t, 1)
-	for _, text := range []string{"0", "-0", "7", "-7", "007", "9007199254740991", "-9007199254740991", "9007199254740992", "9223372036854775807", "99999999999999999999",
+	for _, text := range []string{"0", "-0", "7", "-7", "007", "10000000", "10000001", "9007199254740991", "-9007199254740991", "9007199254740992", "9223372036854775807", "99999999999999999999",
 		"", " 7", "7 ", "+7", "1e3", "0x10", "nan", "inf", "-", "7.0", "七"} {
 		said, err := do(t, g, "EVAL", prelude()+"return number_read(ARGV[1]) and 1 or 0", "0", text).AsInt64()
 		require.NoError(t, err)
 		require.Equal(t, readable(text), said == 1, text)
+		said, err = do(t, g, "EVAL", prelude()+"return left_read(ARGV[1]) and 1 or 0", "0", text).AsInt64()
+		require.NoError(t, err)
+		require.Equal(t, leftReadable(text), said == 1, text)
 	}
 }
 

@@ -118,6 +118,10 @@ func readable(s string) bool {
 	return err == nil && s[0] != '+' && n <= seckill.MaxSeq && n >= -seckill.MaxSeq
 }
 
+// leftReadable reports whether a field is what a sale can have left, as left_read in
+// lua/prelude.lua does.
+func leftReadable(s string) bool { return readable(s) && number(s) <= seckill.MaxTotal }
+
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 // number reads a field; a missing one is 0.

@@ -80,8 +80,12 @@ func damaged(s []string, sale *seckill.Sale) bool {
 			if !readable(n) || number(n) < 0 {
 				return true
 			}
-		case 8, 9, 10: // opens, closes, left
+		case 8, 9: // opens, closes
 			if !readable(n) {
+				return true
+			}
+		case 10: // left
+			if !leftReadable(n) {
 				return true
 			}
 		}

@@ -226,6 +226,8 @@ func (a *ask) read(m *rueidis.RedisMessage, limit int64) (answer seckill.Answer,
 		}
 		answer.Ticket = t.ID
 	}
-	answer.Left, err = strconv.ParseInt(left, 10, 64)
-	return answer, err
+	if answer.Left, err = strconv.ParseInt(left, 10, 64); err != nil {
+		return answer, fmt.Errorf("gate: reserve answered %v: %w: %w", m, seckill.ErrUnavailable, err)
+	}
+	return answer, nil
 }

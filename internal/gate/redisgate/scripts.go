@@ -53,7 +53,7 @@ func luaFile(name string) string {
 // lua/prelude.lua.
 func prelude() string {
 	states := fmt.Sprintf("local PENDING, PLACED, REFUSED, RELEASED = '%s', '%s', '%s', '%s'\n", pending, placed, refused, released)
-	ends := fmt.Sprintf("local MAX_SEQ, LAST_SEQ = %d, %d\n", int64(seckill.MaxSeq), int64(lastSeq))
+	ends := fmt.Sprintf("local MAX_SEQ, LAST_SEQ, MAX_TOTAL = %d, %d, %d\n", int64(seckill.MaxSeq), int64(lastSeq), seckill.MaxTotal)
 	return states + ends + luaFile("prelude")
 }
 

@@ -21,7 +21,7 @@ for i = 2, #KEYS do
     local names = {'version', 'limit', 'epoch', 'seq', 'finished', 'freed', 'opens', 'closes', 'left', 'open'}
     local s = redis.call('HMGET', sale, unpack(names))
     for n = 1, #names - 1 do
-      local read = (n <= 6 and count_read or number_read)(s[n] or names[n] == 'freed' and '0')
+      local read = (names[n] == 'left' and left_read or n <= 6 and count_read or number_read)(s[n] or names[n] == 'freed' and '0')
       if s[#names] == '1' and (not read or names[n] == 'seq' and read > LAST_SEQ) then
         found[#found + 1] = names[n] .. ' is ' .. (s[n] and string.sub(s[n], 1, 50) or 'missing')
       end

@@ -9,7 +9,7 @@
 -- returns {"closed"}, {"damaged"} when a number of the sale's is none, or {"ok", left, the buyers and their holds that cannot be read, which stay as they are}
 local sale, holds, outbox, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local s = redis.call('HMGET', sale, 'open', 'finished', 'left', 'freed')
-local open, was_finished, left = s[1], count_read(s[2]), number_read(s[3])
+local open, was_finished, left = s[1], count_read(s[2]), left_read(s[3])
 if open ~= '1' then return {'closed'} end
 if not (was_finished and left and count_read(s[4] or '0')) then return {'damaged'} end
 local buyers = {}

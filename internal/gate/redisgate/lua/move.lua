@@ -10,7 +10,7 @@ local sale, moves, id, delta, epoch = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3
 local s = redis.call('HMGET', sale, 'open', 'left', 'epoch')
 local open, left, in_force = s[1], s[2], s[3]
 if open ~= '1' then return {'closed'} end
-if not (number_read(left) and count_read(in_force)) then return {'damaged'} end
+if not (left_read(left) and count_read(in_force)) then return {'damaged'} end
 if in_force ~= epoch then return {'stale'} end
 local move = delta .. ':' .. id
 local decided = redis.call('HGET', moves, move)

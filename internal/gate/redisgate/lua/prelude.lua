@@ -33,6 +33,12 @@ local function count_read(text)
   if n and n >= 0 then return n end
 end
 
+-- The units of a sale: no sale has more of them. left_read is leftReadable in layout.go.
+local function left_read(text)
+  local n = number_read(text)
+  if n and n <= MAX_TOTAL then return n end
+end
+
 -- An outbox entry has the field t: ticket, sale, quantity, admission number, time (ms
 -- since 1970) and buyer; and s, the form and the seal, which Go writes and reads, and the
 -- version of the sale in force.

@@ -10,7 +10,7 @@ local sale, holds, released, outbox, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local s = redis.call('HMGET', sale, 'open', 'epoch', 'left', 'freed')
 local open, in_force = s[1], s[2]
 if open ~= '1' then return {'closed'} end
-if not (count_read(in_force) and number_read(s[3]) and count_read(s[4] or '0')) then return {'damaged'} end
+if not (count_read(in_force) and left_read(s[3]) and count_read(s[4] or '0')) then return {'damaged'} end
 if in_force ~= epoch then return {'stale'} end
 redis.call('XLEN', outbox) -- fails here, before anything is written, if a key is of another type
 redis.call('HLEN', holds)

@@ -25,7 +25,7 @@ end
 if now > latest then return {'late'} end
 local s = redis.call('HMGET', sale, 'open', 'opens', 'closes', 'paused', 'ended', 'limit', 'left', 'seq', 'version')
 local open, opens, closes, paused, ended = s[1], number_read(s[2]), number_read(s[3]), s[4] == '1', s[5] == '1'
-local limit, left, seq, in_force = count_read(s[6]), number_read(s[7]), count_read(s[8]), count_read(s[9])
+local limit, left, seq, in_force = count_read(s[6]), left_read(s[7]), count_read(s[8]), count_read(s[9])
 if open ~= '1' then return {'closed'} end
 if not (opens and closes and limit and left and seq and in_force) then return {'damaged'} end
 if seq > LAST_SEQ then return {'closed'} end
@@ -67,7 +67,7 @@ for i, buyer in ipairs(buyers) do
   local says = verdict(quantity, active, same)
   if says then
     -- left is below 0 while units that were sold already are on their way here
-    answers[i] = says .. ',' .. math.max(0, left) .. ',' .. ((says == 'queued' or says == 'limit') and hold or '')
+    answers[i] = says .. ',' .. whole(math.max(0, left)) .. ',' .. ((says == 'queued' or says == 'limit') and hold or '')
   else
     seq, left, waiting = seq + 1, left - quantity, waiting + 1
     local number = whole(seq)
