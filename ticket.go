@@ -34,6 +34,11 @@ const MaxSeq = 1<<53 - 1
 // fewer buyers than there are numbers from here to MaxSeq.
 const LastSeq = MaxSeq - 1024
 
+// MostAhead is how far an admission number can be beyond the highest one that the store has
+// settled: more tickets than any outbox holds. One further away is none that a gate has given;
+// the numbers of a sale would soon be at their end if it counted.
+const MostAhead = 1 << 30
+
 // Check tells what is wrong with a ticket that came from elsewhere: whether its
 // fields make sense, not whether the gate has made it.
 func (t *Ticket) Check() error {

@@ -41,7 +41,7 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 	reason := rapid.SampledFrom([]seckill.Reason{placed, soldOut, limited, noSale, seckill.ReasonPoison})
 	anyTicket := rapid.Custom(func(t *rapid.T) seckill.Ticket {
 		id := rapid.IntRange(0, 15).Draw(t, "id") // the same id is the same ticket
-		return seckill.Ticket{ID: fmt.Sprint("t", id), Sale: seckill.SaleID(1 + id%4), Buyer: fmt.Sprint("b", id%3), Quantity: 1 + id%3, Seq: int64(id)}
+		return seckill.Ticket{ID: fmt.Sprint("t", id), Sale: seckill.SaleID(1 + id%4), Buyer: fmt.Sprint("b", id%3), Quantity: 1 + id%3, Seq: rapid.SampledFrom([]int64{int64(id), seckill.MostAhead, seckill.MostAhead + 2, seckill.MaxSeq}).Draw(t, "number")}
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		tickets := rapid.SliceOfN(anyTicket, 0, 30).Draw(t, "tickets")
@@ -51,7 +51,7 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 		for id := range seckill.SaleID(3) { // sale 4 does not exist
 			n := rapid.Int64Range(0, 8).Draw(t, "left")
 			limit := rapid.IntRange(1, 3).Draw(t, "the highest limit it ever had")
-			k.sales[id+1], left[id+1], limits[id+1] = saleRow{left: n, Terms: seckill.Terms{Closes: time.Now(), Limit: limit}}, n, limit
+			k.sales[id+1], left[id+1], limits[id+1] = saleRow{left: n, Terms: seckill.Terms{Closes: time.Now(), Limit: limit}, seq: rapid.SampledFrom([]int64{0, 1, 2, seckill.LastSeq}).Draw(t, "settled")}, n, limit
 			if rapid.Bool().Draw(t, "someone holds an order") {
 				m := activeKey{id + 1, buyer.Draw(t, "who")}
 				k.active[m], active[m] = true, true
@@ -84,10 +84,10 @@ func TestDecideIsOneTicketAfterAnother(t *testing.T) {
 			}
 			if ticket.Sale != 4 {
 				number := ticket.Seq
-				if want == seckill.ReasonNotAdmitted {
-					number = 0
+				if want == seckill.ReasonNotAdmitted || number > k.sales[ticket.Sale].seq+seckill.MostAhead {
+					number = 0 // forged
 				}
-				wantSeq[ticket.Sale] = max(wantSeq[ticket.Sale], number)
+				wantSeq[ticket.Sale] = max(wantSeq[ticket.Sale], min(number, seckill.LastSeq))
 			}
 		}
 		require.Equal(t, wantFresh, fresh, "what must be written, once each")

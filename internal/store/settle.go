@@ -23,6 +23,7 @@ type saleRow struct {
 	currency    string
 	hold        time.Duration
 	seckill.Terms
+	seq int64 // the highest admission number settled before
 }
 
 // version names one version of a sale.
@@ -107,9 +108,10 @@ func decide(tickets []seckill.Ticket, k known) (outcomes []seckill.Outcome, fres
 			}
 			if exists {
 				number := t.Seq
-				if reason == seckill.ReasonNotAdmitted {
-					number = 0 // the number of a ticket that no gate admitted may be invented, so it must not raise the sale's highest number
+				if reason == seckill.ReasonNotAdmitted || number > sale.seq+seckill.MostAhead {
+					number = 0 // it may be invented, as that of every ticket that no gate admitted, so it must not raise the sale's highest number
 				}
+				number = min(number, seckill.LastSeq) // or no gate could go on from it
 				seq[t.Sale] = max(seq[t.Sale], number)
 			}
 			seen[t.ID] = reason
@@ -239,7 +241,7 @@ func (t *tx) known(ctx context.Context, tickets []seckill.Ticket, careful bool) 
 			var opens, closes, now int64
 			var limit int
 			err := scanNumbers(r, &s, &opens, &closes, &limit, &now)
-			k.sales[sale] = saleRow{s.Price, s.Total - s.Sold, s.Currency, time.Duration(s.HoldSeconds) * time.Second, seckill.Terms{Opens: fromMS(opens), Closes: fromMS(closes), Limit: limit}}
+			k.sales[sale] = saleRow{s.Price, s.Total - s.Sold, s.Currency, time.Duration(s.HoldSeconds) * time.Second, seckill.Terms{Opens: fromMS(opens), Closes: fromMS(closes), Limit: limit}, s.Seq}
 			k.now = fromMS(now)
 			return err
 		})

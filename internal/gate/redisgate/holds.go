@@ -123,10 +123,10 @@ func (g *Gate) waits(ctx context.Context, t *seckill.Ticket, at string, read *fo
 		if err != nil {
 			return false, nil
 		}
-		read = &found{Ticket: in, entry: at}
+		read = &found{Ticket: in, entry: at, number: in.Seq}
 	}
 	in := read.Ticket
-	return in.ID == t.ID && in.Sale == t.Sale && in.Buyer == t.Buyer && in.Quantity == t.Quantity && in.Seq == t.Seq && g.seals.Asked(in), nil
+	return in.ID == t.ID && in.Sale == t.Sale && in.Buyer == t.Buyer && in.Quantity == t.Quantity && read.number == t.Seq && g.seals.Asked(in), nil
 }
 
 // settled reports whether the store has the outcome that a hold says.

@@ -232,6 +232,10 @@ func (g *Gate) taken(ctx context.Context, tickets []seckill.Ticket, b int, entri
 			g.strange[b] = append(g.strange[b], t.entry)
 			continue
 		}
+		if t.number != t.Seq {
+			g.asides["outbox"].Inc()
+			g.log.Error("gate: an entry of the outbox has a number that the gate has not given; its ticket goes on with the last one that it has", "bucket", b, "entry", t.entry, "ticket", t.ID, "sale", t.Sale, "says", t.number, "number", t.Seq)
+		}
 		g.sent[t.ID] = entry{b, t.entry}
 		tickets = append(tickets, t.Ticket)
 	}

@@ -71,8 +71,8 @@ func (g *Gate) Outdated(ctx context.Context, sales []seckill.Sale) (ids []seckil
 	return ids, err
 }
 
-// damaged reports whether the state of an open sale has a number that is none, or hardly any
-// admission numbers left although the store has.
+// damaged reports whether the state of an open sale has a number that is none, or a last admission
+// number that no gate has given.
 func damaged(s []string, sale *seckill.Sale) bool {
 	for i, n := range s {
 		switch i {
@@ -90,7 +90,7 @@ func damaged(s []string, sale *seckill.Sale) bool {
 			}
 		}
 	}
-	return number(s[4]) > lastSeq && sale.Seq <= lastSeq
+	return number(s[4]) > min(sale.Seq+seckill.MostAhead, lastSeq) && sale.Seq <= lastSeq
 }
 
 // States returns what the gate says of the sales that it has open. With an error it is
@@ -203,7 +203,8 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 			final = append(final, f.entry)
 			return
 		}
-		if t.Seq <= lastSeq { // or the sale would have hardly any numbers left
+		t.Seq = f.number // the sale may have lost its own; half the way, or the next buyers would have too many again
+		if t.Seq <= min(v.Sale.Seq+seckill.MostAhead/2, lastSeq) {
 			seq = max(seq, t.Seq)
 		}
 		g.mu.Lock()

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,8 @@ const asideMost = 10_000
 // found is a ticket of the outbox and where it stands.
 type found struct {
 	seckill.Ticket
-	entry string
+	entry  string
+	number int64 // as the entry says. Seq is no higher than the last one that the gate has given
 	// Only a node with another secret can tell whether the gate has made the entry: this one
 	// neither sends its ticket nor puts it aside. Until then its units are not to be sold, and
 	// its Seal is the one that stands in the entry.
@@ -48,15 +51,15 @@ func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, s
 		case twice && before != e.ID:
 			g.putAside(ctx, b, e.ID, fmt.Sprintf("%+v", t), errors.New("the ticket is there twice"))
 		case g.seals.Asked(t):
-			tickets = append(tickets, found{Ticket: t, entry: e.ID})
+			tickets = append(tickets, found{Ticket: t, entry: e.ID, number: t.Seq})
 			seen[t.ID] = e.ID
 		default:
 			if others, unknown := g.othersSeal(ctx, t.Seal); others || unknown != nil {
-				tickets = append(tickets, found{Ticket: t, entry: e.ID, strange: true})
+				tickets = append(tickets, found{Ticket: t, entry: e.ID, number: t.Seq, strange: true})
 				seen[t.ID] = e.ID
 				continue
 			}
-			doubtful = append(doubtful, found{Ticket: t, entry: e.ID})
+			doubtful = append(doubtful, found{Ticket: t, entry: e.ID, number: t.Seq})
 		}
 	}
 	says, err := g.named(ctx, b, doubtful)
@@ -71,12 +74,52 @@ func (g *Gate) read(ctx context.Context, b int, entries []rueidis.XRangeEntry, s
 		seen[f.ID] = f.entry
 		tickets = append(tickets, f)
 	}
+	if err := g.given(ctx, b, tickets); err != nil {
+		return nil, err
+	}
 	for i := range tickets {
 		if !tickets[i].strange {
 			tickets[i].Seal = g.seals.Make(&tickets[i].Ticket)
 		}
 	}
 	return tickets, nil
+}
+
+// given lowers admission numbers that the gate has not given. The number of an entry is not
+// under its seal, so who may write to Redis can invent it; the ticket is genuine all the same,
+// and goes on with the last number that the gate has given.
+func (g *Gate) given(ctx context.Context, b int, tickets []found) error {
+	highest := map[seckill.SaleID]int64{}
+	for _, f := range tickets {
+		highest[f.Sale] = 0
+	}
+	if len(highest) == 0 {
+		return nil
+	}
+	client, err := g.up(b)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := g.bound(ctx)
+	defer cancel()
+	sales := slices.Collect(maps.Keys(highest))
+	commands := make(rueidis.Commands, len(sales))
+	for i, id := range sales {
+		commands[i] = client.B().Hget().Key(g.saleKey(id)).Field(fieldSeq).Build()
+	}
+	for i, answer := range client.DoMulti(ctx, commands...) {
+		last, err := answer.ToString()
+		if err != nil && !rueidis.IsRedisNil(err) && !mistyped(err) {
+			return g.fail(b, err)
+		}
+		if highest[sales[i]] = seckill.MaxSeq; readable(last) { // else nobody knows
+			highest[sales[i]] = max(1, number(last))
+		}
+	}
+	for i := range tickets {
+		tickets[i].Seq = min(tickets[i].Seq, highest[tickets[i].Sale])
+	}
+	return nil
 }
 
 // What the hold of a ticket's buyer says about an entry of the outbox.
@@ -136,7 +179,7 @@ func (g *Gate) named(ctx context.Context, b int, of []found) (all []naming, err 
 			continue
 		}
 		all[i] = unnamed
-		if read != nil && state == pending && t.ID == f.ID && t.Quantity == f.Quantity && t.Seq == f.Seq {
+		if read != nil && state == pending && t.ID == f.ID && t.Quantity == f.Quantity && t.Seq == f.number {
 			all[i] = named
 		}
 	}

@@ -184,6 +184,7 @@ func TestWhatAnEarlierVersionAdmittedIsSent(t *testing.T) {
 	sale := onSale(t, g, 50)
 	// As version 0.1.0 wrote it, which had no field form either.
 	require.NoError(t, do(t, g, "HDEL", g.saleKey(sale.ID), fieldForm).Error())
+	require.NoError(t, do(t, g, "HSET", g.saleKey(sale.ID), fieldSeq, "7").Error())
 	clear(g.formed)
 	old := seckill.NewTicketID(time.Now())
 	entry, err := do(t, g, "XADD", g.outboxKey(bucket(sale.ID)), "*", "t", fmt.Sprintf("%s,1,2,7,%d,bob,y", old, time.Now().UnixMilli())).ToString()
