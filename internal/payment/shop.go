@@ -119,12 +119,15 @@ func (s *Shop) Verify(h http.Header, body []byte) (c seckill.Callback, err error
 	if err := s.hook.Verify(body, h); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
-	// Of both, encoding/json makes U+FFFD: the ids of two payments would be one.
-	if !utf8.Valid(body) || seckill.LoneSurrogate(body) {
-		return c, fmt.Errorf("%w: not UTF-8, or half of a character", ErrBody)
-	}
 	if err := json.Unmarshal(body, &c); err != nil {
 		return c, fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	// Of bytes that are no UTF-8 and of half a character encoding/json makes U+FFFD: the ids
+	// of two payments would be one.
+	for _, read := range []string{c.Event, c.Order, c.Reference, c.Refund} {
+		if strings.ContainsRune(read, utf8.RuneError) {
+			return c, fmt.Errorf("%w: not UTF-8, or half of a character", ErrBody)
+		}
 	}
 	return c, c.Validate()
 }
