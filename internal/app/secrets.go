@@ -82,7 +82,7 @@ func (c *Config) weakSecrets(tokens [][]byte) (weak []string, err error) {
 			err = errors.New(said + ". A good one is made by: " + k.good + "; put the weak one into " + k.leave)
 		}
 	}
-	signs := kind{makeSecret, "auth.previous_secret until the tokens of today have ended", "the tokens that are signed with it have ended"}
+	signs := kind{makeSecret, "auth.previous_secret until the tokens of today have ended; while other nodes run, or tickets wait for their outcome, first read docs/scaling.md#changing-authsecret", "the tokens that are signed with it have ended"}
 	for i, secret := range tokens {
 		key := []string{"auth.secret", "auth.previous_secret"}[i]
 		look(fmt.Sprintf("%s (%s)", key, EnvName(key)), account.WeakSecret(secret), i > 0, signs)

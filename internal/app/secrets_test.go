@@ -34,6 +34,7 @@ func TestWeakSecretsAreNamedOrRefused(t *testing.T) {
 			_, err = c.weakSecrets([][]byte{[]byte(secret)})
 			require.ErrorContains(t, err, "auth.secret (SECKILL_AUTH_SECRET)", "nodes on shared engines do not")
 			require.ErrorContains(t, err, "auth.previous_secret", "and say how to get away from it")
+			require.ErrorContains(t, err, "docs/scaling.md#changing-authsecret", "without a wait")
 			require.NotContains(t, err.Error(), secret)
 			weak, err = c.weakSecrets([][]byte{[]byte(good), []byte(secret)})
 			require.NoError(t, err, "one of before is only named, or nobody could get away from it")
