@@ -171,21 +171,7 @@ func await[V any](b *Tab, what, function string, args ...any) (v V) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	question := chromedp.Evaluate[V](fmt.Sprintf(`new Promise((resolve, reject) => {
-		const look = () => {
-			try {
-				const value = (%s)(...%s);
-				if (value) stop(resolve, value);
-			} catch (error) {
-				stop(reject, error);
-			}
-		};
-		const stop = (end, value) => { changes.disconnect(); clearInterval(tick); end(value); };
-		const changes = new MutationObserver(look);
-		changes.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
-		const tick = setInterval(look, %d);
-		look();
-	})`, function, given, lookAgain.Milliseconds()), chromedp.EvalAwaitPromise)
+	question := chromedp.Evaluate[V](ask(function, given), chromedp.EvalAwaitPromise)
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	for {
@@ -201,6 +187,29 @@ func await[V any](b *Tab, what, function string, args ...any) (v V) {
 		}
 		// The page went away under the question: ask the next one.
 	}
+}
+
+// ask is await's question in JavaScript: a promise of the function's value, given in JSON what
+// it takes. A tab has one question at a time: one that was given up, since its answer did not
+// come, ends with the next one. It would press a button or fill a field once more, later.
+func ask(function string, given []byte) string {
+	return fmt.Sprintf(`new Promise((resolve, reject) => {
+		const mine = window.askedByTest = {};
+		const look = () => {
+			if (window.askedByTest !== mine) return stop(resolve, null);
+			try {
+				const value = (%s)(...%s);
+				if (value) stop(resolve, value);
+			} catch (error) {
+				stop(reject, error);
+			}
+		};
+		const stop = (end, value) => { changes.disconnect(); clearInterval(tick); end(value); };
+		const changes = new MutationObserver(look);
+		changes.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+		const tick = setInterval(look, %d);
+		look();
+	})`, function, given, lookAgain.Milliseconds())
 }
 
 // Remember keeps every text that an element has from now on, as long as the page is open:

@@ -49,6 +49,7 @@ func TestAPerson(t *testing.T) {
 		"outlives pages":                 testOutlivesPages,
 		"waits until a page can be used": testWaitsUntilAPageCanBeUsed,
 		"remembers moments":              testRemembersMoments,
+		"asks one thing at a time":       testAsksOneThingAtATime,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,4 +88,12 @@ func testRemembersMoments(t *testing.T, p *Tab) {
 	p.Remember("title")
 	p.Eval(`document.title = 'for a moment'; Promise.resolve().then(() => { document.title = 'for good'; return ''; })`)
 	p.Await(`was('title', 'first') && was('title', 'for a moment') && text('title') === 'for good'`)
+}
+
+// A question that was given up does nothing more once the next one is asked.
+func testAsksOneThingAtATime(t *testing.T, p *Tab) {
+	p.Open("/?n=10")
+	p.Eval(`window.first = ` + ask(`() => window.free`, []byte(`[]`)) + `; ''`)
+	p.Await(`true`)
+	p.Equal(`window.free = 'it looked once more'; window.first.then(String)`, "null")
 }

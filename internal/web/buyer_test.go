@@ -113,6 +113,12 @@ func (b *buyer) wake() {
 	b.Eval(`document.dispatchEvent(new Event('visibilitychange')); ''`)
 }
 
+// hurry makes the timers that the page sets from now on twenty times as fast.
+func (b *buyer) hurry() {
+	b.t.Helper()
+	b.Eval(`const real = setTimeout; window.setTimeout = (f, ms) => real(f, ms / 20); ''`)
+}
+
 // leaves goes to a page and does not wait until it is loaded.
 func (b *buyer) leaves(path string) {
 	b.t.Helper()

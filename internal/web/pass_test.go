@@ -178,6 +178,7 @@ func testCheckOutlivesSoldOut(t *testing.T, b *buyer) {
 	b.Open("/sale/1")
 	b.Await(`shown('#pass')`)
 	b.Click("#pass [data-part=start]")
+	b.Await(`shown('#pass form')`) // before that there is no formula to answer
 	b.Fill("#pass [data-part=answer]", answer())
 	b.shop.sales["1"].leave(0)
 	b.wake()

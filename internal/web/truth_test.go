@@ -59,13 +59,28 @@ func testCancelledElsewhere(t *testing.T, b *buyer) {
 	b.Equal(`document.title`, "【抢购中】 机械键盘 · 秒杀")
 }
 
-// Nobody wakes the page, and the end of the time to pay is far away.
+// Nobody wakes the page, and the end of the time to pay is far away. It asks twice at once, and
+// then by its timer.
 func testAskedAgain(t *testing.T, b *buyer) {
 	b.login()
+	in := func(state seckill.OrderState) answer {
+		return func(w responseWriter, s *shop) {
+			s.mu.Lock()
+			o := *s.order
+			s.mu.Unlock()
+			o.State, o.ServerNow = state, s.now().UTC()
+			reply(200, "%s", asJSON(o))(w, s)
+		}
+	}
+	const ask = "GET /api/orders/" + anOrder
+	second, release := late(in(seckill.Unpaid))
 	b.shop.script("GET /api/sales/1/ticket", placed)
+	b.shop.script(ask, in(seckill.Unpaid), second, in(seckill.Cancelled))
 	b.Open("/sale/1")
 	b.Await(`text('#view-order') === 'Go and pay'`)
-	b.shop.setOrder(seckill.Cancelled)
+	b.asked(ask, 2)
+	b.hurry()
+	release()
 	b.sentence("The order was cancelled. You can buy again.")
 }
 
@@ -100,7 +115,7 @@ func testWokenWhileAsking(t *testing.T, b *buyer) {
 		reply(200, "%s", asJSON(was))(w, s)
 	})
 	b.wake()
-	<-asked
+	b.happens(asked)
 	b.shop.sales["1"].update(func(s *seckill.Sale) { s.Ended = false })
 	b.wake()
 	close(free)
