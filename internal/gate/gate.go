@@ -44,7 +44,7 @@ const closedNoted = 10_000
 
 // Closings notes since when outcomes have found sales closed, so that one that nobody can
 // rebuild holds no other for long. Its outcomes are in the store, where the rebuild reads
-// them; what that did not see yet is pending again, and is sent and settled once more.
+// them; what that did not see yet is pending again, and the gate is told of it later.
 type Closings struct {
 	mu   sync.Mutex
 	most time.Duration

@@ -298,13 +298,15 @@ func TestASaleThatStaysClosedHoldsNoOutcomesOfOthers(t *testing.T) {
 		again, err := m.Unsent(t.Context(), 10)
 		require.NoError(t, err)
 		require.Equal(t, tickets[:1], again)
+		_, err = m.Shut(t.Context(), []seckill.SaleID{gatetest.SaleID})
+		require.NoError(t, err)
+		require.ErrorIs(t, m.Finish(t.Context(), outcomes), seckill.ErrClosed, "the next time it is waited for again")
+		before.Sale.Epoch++
+		require.NoError(t, m.Load(t.Context(), []seckill.Snapshot{before}))
 		require.NoError(t, m.Finish(t.Context(), outcomes))
 		p, err = m.Find(t.Context(), gatetest.SaleID, "ann", ann.ID)
 		require.NoError(t, err)
 		require.True(t, p.Final)
-		_, err = m.Shut(t.Context(), []seckill.SaleID{gatetest.SaleID})
-		require.NoError(t, err)
-		require.ErrorIs(t, m.Finish(t.Context(), outcomes), seckill.ErrClosed, "the next time it is waited for again")
 	})
 }
 

@@ -124,6 +124,7 @@ func (m *Memory) Load(_ context.Context, snapshots []seckill.Snapshot) error {
 		m.sales[v.Sale.ID] = s
 		m.mu.Unlock()
 		m.flags.Clear(v.Sale.ID)
+		m.closed.Open(v.Sale.ID)
 		m.journal.send(pending)
 	}
 	m.journal.finish(final)

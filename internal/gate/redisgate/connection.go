@@ -48,6 +48,7 @@ func (g *Gate) Run(ctx context.Context) error {
 			counted = time.Now()
 			g.count(ctx)
 		}
+		g.tellLate(ctx)
 		if g.skewed.Swap(false) || time.Since(compared) > 10*time.Second || len(g.broken()) > 0 {
 			if err := g.look(ctx); err == nil {
 				compared = time.Now()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -165,8 +166,8 @@ func TestAScriptThatFailsForOneSaleStopsNoOther(t *testing.T) {
 	require.EqualValues(t, 2, asides(t, g, "keys"))
 }
 
-// A sale that nobody can rebuild does not keep the outcomes of the others waiting. Its ticket
-// stays in the outbox, for the sweeper, until it is told.
+// A sale that nobody can rebuild does not keep the outcomes of the others waiting. It is told
+// its own when it is open, although the rebuild has not read them and nobody sends the ticket again.
 func TestASaleThatStaysClosedHoldsNoOutcomesOfOthers(t *testing.T) {
 	t.Parallel()
 	g := freshGate(t, 100)
@@ -183,19 +184,36 @@ func TestASaleThatStaysClosedHoldsNoOutcomesOfOthers(t *testing.T) {
 		require.NoError(t, err)
 		return p.Final
 	}
+	g.closed = gate.NewClosings(300 * time.Millisecond)
 	_, err := g.Shut(t.Context(), []seckill.SaleID{sale.ID})
 	require.NoError(t, err)
 	require.ErrorIs(t, g.Finish(t.Context(), outcomes), seckill.ErrClosed)
 	require.True(t, final(other.ID), "the other sale hears of it at once")
-	g.closed = gate.NewClosings(1) // nanosecond
-	require.NoError(t, g.Finish(t.Context(), outcomes))
+	until(t, "nobody waits for it", func() bool { return g.Finish(t.Context(), outcomes) == nil })
 	entries, err := do(t, g, "XLEN", g.outboxKey(bucket(sale.ID))).AsInt64()
 	require.NoError(t, err)
 	require.EqualValues(t, 1, entries)
 	require.Equal(t, []seckill.SaleID{sale.ID}, mend(t, g, &sale, &other))
-	require.False(t, final(sale.ID))
-	require.NoError(t, g.Finish(t.Context(), outcomes))
-	require.True(t, final(sale.ID))
+	until(t, "the sale hears of it", func() bool { return final(sale.ID) })
+	_, err = g.Shut(t.Context(), []seckill.SaleID{sale.ID})
+	require.NoError(t, err)
+	require.ErrorIs(t, g.Finish(t.Context(), outcomes), seckill.ErrClosed, "the next time it is waited for again")
+}
+
+// What is kept for sales that stay closed is bounded, and a ticket that is settled again takes
+// no further room.
+func TestWhatIsKeptForClosedSalesIsBounded(t *testing.T) {
+	t.Parallel()
+	g := &Gate{late: map[seckill.SaleID]map[string]seckill.Outcome{}}
+	outcomes := make([]seckill.Outcome, lateMost-1)
+	for i := range outcomes {
+		outcomes[i].Ticket.ID = strconv.Itoa(i)
+	}
+	g.keepLate(1, outcomes)
+	g.keepLate(1, outcomes[:1])
+	g.keepLate(2, outcomes)
+	require.Len(t, g.late[1], lateMost-1)
+	require.Len(t, g.late[2], 1)
 }
 
 func TestWhatRedisRefusesIsNoScriptThatFails(t *testing.T) {

@@ -3,6 +3,7 @@ package redisgate
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/redis/rueidis"
@@ -14,10 +15,14 @@ import (
 // thousand arguments.
 const finishMost = 1024
 
+// lateMost is the most outcomes that a node keeps for sales that stay closed, some 400 bytes
+// each. Beyond it the sweeper sends their tickets again, and settling tells the gate again.
+const lateMost = 50_000
+
 // Finish tells the gate what became of tickets, any number of times. A refusal
 // frees its buyer and returns its units once, unless the store had none. While
 // a sale is closed it fails, after the other sales have been told, since the rebuild has to read
-// the outcomes first; one that stays closed is left to its rebuild (see gate.Closings). Outcomes
+// the outcomes first; one that stays closed (see gate.Closings) is told when it is open. Outcomes
 // for a part of a cluster that is gone are kept until it is back, and are no error:
 // those for the other parts must not wait for it. Nor do they wait for a sale for which alone
 // the script fails; one that fails for all sales of a batch of several says something about Redis.
@@ -41,9 +46,9 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 			}
 			switch {
 			case over:
-				// What the rebuild does not see yet stays in the outbox, and the sweeper sends it again.
+				g.keepLate(id, some)
 				if first {
-					g.log.Error("gate: the outcomes of a sale that stays closed are left to its rebuild", "sale", id, "error", err)
+					g.log.Error("gate: the outcomes of a sale that stays closed are told when it is open", "sale", id, "error", err)
 				}
 			case err == nil:
 				told = true
@@ -68,6 +73,45 @@ func (g *Gate) Finish(ctx context.Context, outcomes []seckill.Outcome) (failed e
 	}
 	g.waiters.Wake(outcomes)
 	return failed
+}
+
+// keepLate keeps outcomes of a sale that stays closed. Its tickets may be sent and settled
+// again meanwhile.
+func (g *Gate) keepLate(id seckill.SaleID, outcomes []seckill.Outcome) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	room := lateMost
+	for _, late := range g.late {
+		room -= len(late)
+	}
+	if g.late[id] == nil {
+		g.late[id] = map[string]seckill.Outcome{}
+	}
+	for _, o := range outcomes[:min(room, len(outcomes))] {
+		g.late[id][o.Ticket.ID] = o
+	}
+}
+
+// tellLate tells the outcomes that were kept for sales which are open now, whichever node has
+// opened them. What the rebuild has read itself changes nothing.
+func (g *Gate) tellLate(ctx context.Context) {
+	g.mu.Lock()
+	ids := slices.Collect(maps.Keys(g.late))
+	g.mu.Unlock()
+	if len(ids) == 0 {
+		return
+	}
+	open, _ := g.States(ctx, ids) // the others are asked again soon
+	for id := range open {
+		g.mu.Lock()
+		late := slices.Collect(maps.Values(g.late[id]))
+		delete(g.late, id)
+		g.mu.Unlock()
+		g.closed.Open(id)
+		if err := g.Finish(ctx, late); err != nil {
+			g.keepLate(id, late)
+		}
+	}
 }
 
 func (g *Gate) finish(ctx context.Context, id seckill.SaleID, outcomes []seckill.Outcome) error {

@@ -247,6 +247,7 @@ func (g *Gate) load(ctx context.Context, v *seckill.Snapshot) error {
 	g.noteFormed(id)
 	g.flags.Add(id)
 	g.flags.Clear(id)
+	g.closed.Open(id)
 	g.view(id).forget()
 	return nil
 }

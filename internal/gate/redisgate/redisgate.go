@@ -124,8 +124,9 @@ type Gate struct {
 	rereadFrom [bucketCount]string
 	strange    [bucketCount][]string // entries that were taken and are to be left to other nodes
 	tries      map[string]resend
-	formed     map[seckill.SaleID]struct{} // sales whose holds are sealed, as this node has seen
-	unsealed   map[seckill.SaleID]string   // notes without a seal that this node has rung for
+	late       map[seckill.SaleID]map[string]seckill.Outcome // by ticket, of sales that stay closed
+	formed     map[seckill.SaleID]struct{}                   // sales whose holds are sealed, as this node has seen
+	unsealed   map[seckill.SaleID]string                     // notes without a seal that this node has rung for
 }
 
 // cutCA takes the parameter ca off the address: the file of the server's own CA
@@ -170,7 +171,7 @@ func Open(s Settings) (*Gate, error) {
 		limit: s.Outbox, node: s.Node, log: s.Log, seals: s.Seals, outcome: s.Outcome, strangers: s.Strangers,
 		asides: map[string]prometheus.Counter{"outbox": gate.NewAside("outbox"), "holds": gate.NewAside("holds"), "stops": gate.NewAside("stops"), "keys": gate.NewAside("keys")},
 		lost:   duty.NewSignal(), added: duty.NewSignal(), lines: lines{by: map[seckill.SaleID]*line{}}, pacer: newPacer(),
-		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{}, formed: map[seckill.SaleID]struct{}{}, unsealed: map[seckill.SaleID]string{},
+		shut: map[seckill.SaleID]string{}, views: map[seckill.SaleID]*view{}, sent: map[string]entry{}, tries: map[string]resend{}, late: map[seckill.SaleID]map[string]seckill.Outcome{}, formed: map[seckill.SaleID]struct{}{}, unsealed: map[seckill.SaleID]string{},
 	}
 	for i := range g.breakers {
 		g.breakers[i].down.Store(&notYet)
