@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -173,8 +174,20 @@ func (n *Node) deadSettler() *settle.Settler {
 		s.Tried = func(ctx context.Context, ticket string) (before bool, err error) {
 			return n.redis.Tried(ctx, "dead letter "+ticket, life, triedLife)
 		}
+		s.Known = n.outcomeKnown
+	} else {
+		s.Tried = (&tries{file: filepath.Join(n.config.DataDir, "dead-letters.tried")}).tried
 	}
 	return s
+}
+
+// outcomeKnown reports whether the store has the outcome of a ticket.
+func (n *Node) outcomeKnown(ctx context.Context, t seckill.Ticket) (bool, error) {
+	_, err := n.store.Outcome(ctx, t.Sale, t.Buyer, t.ID)
+	if errors.Is(err, seckill.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // announcer sends the store's events; nil with the embedded queue.

@@ -190,6 +190,39 @@ func TestWhatTheQueueSaysOfItsLastDeliveryIsNoProof(t *testing.T) {
 	})
 }
 
+// Another settler may have a ticket in hand of which a copy came for the last time: it comes first,
+// as soon as the store answers. What nobody settles is refused.
+func TestWhoHasATicketInHandComesFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		all := tickets(2)
+		s := newStage(all...)
+		began := time.Now()
+		stop := s.run(t, func(v *Settler) {
+			v.Batch = 1
+			v.Last = func(string) bool { return true }
+			v.Tried = func(context.Context, string) (bool, error) { return true, nil }
+			v.Known = func(_ context.Context, ticket seckill.Ticket) (bool, error) {
+				if time.Since(began) < time.Minute {
+					return false, errDown
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if ticket.ID == all[0].ID && time.Since(began) > time.Minute+2*maxPause { // its pause, and the transaction
+					s.outcomes[ticket.ID] = seckill.Outcome{Ticket: ticket}
+				}
+				_, known := s.outcomes[ticket.ID]
+				return known, nil
+			}
+		})
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		stop()
+		require.Len(t, s.acked, 2)
+		assert.True(t, s.finished[all[0].ID].Placed())
+		assert.Equal(t, seckill.ReasonPoison, s.finished[all[1].ID].Reason)
+	})
+}
+
 // Where the gate sends tickets again, those of a damaged sale beyond what a settler keeps are
 // forgotten, and nobody else waits for them.
 func TestTooManyTicketsOfADamagedSaleStopNoOtherWhereTheyAreSentAgain(t *testing.T) {

@@ -60,6 +60,10 @@ const (
 	// everybody's, until the row is mended.
 	lateEvery = 5 * time.Second
 	lateMost  = 100_000
+	// lastTime is for how long the store must answer, and have no outcome, before a ticket is
+	// refused untried: whoever tries it has tried again by then. It is asked each lastEvery.
+	lastTime  = 3 * maxPause
+	lastEvery = time.Second
 	// finishTime is how long a settler that stops may take for its last batches.
 	finishTime = 10 * time.Second
 )
@@ -102,6 +106,10 @@ type Settler struct {
 	// start, noted that before. It is asked again when its answer got lost. What Last says may have
 	// been made up by somebody who can write to the queue. nil: what Last says is believed.
 	Tried func(ctx context.Context, ticket string) (before bool, err error)
+	// Known reports whether the store has the outcome of a ticket. Before a ticket is refused
+	// untried it is asked for lastTime, so that another settler that tries the ticket at this
+	// moment, or waits for the store with it, comes first. nil: there is no other.
+	Known func(ctx context.Context, ticket seckill.Ticket) (bool, error)
 	// Resent says that the gate sends tickets again that have no outcome after a while.
 	Resent bool
 	// Refused hears of every ticket that was refused as poison, that no version of its
@@ -222,6 +230,9 @@ func (s *Settler) settle(work context.Context, tickets []seckill.Ticket, done fu
 		last, err = s.last(work, tickets)
 		return err
 	})
+	if err == nil && last {
+		err = s.lets(work, tickets[0])
+	}
 	if err == nil {
 		err = s.insist(work, "the store does not settle the batch", func() (err error) {
 			if last {
@@ -251,6 +262,26 @@ func (s *Settler) last(ctx context.Context, tickets []seckill.Ticket) (bool, err
 	}
 	before, err := s.Tried(ctx, tickets[0].ID)
 	return last && before, err
+}
+
+// lets lets every other settler try a ticket first that is to be refused untried.
+func (s *Settler) lets(work context.Context, ticket seckill.Ticket) error {
+	if s.Known == nil {
+		return nil
+	}
+	for since := time.Now(); time.Since(since) < lastTime; {
+		known, err := s.Known(work, ticket)
+		if known && err == nil {
+			return nil // it is its outcome
+		}
+		if err != nil {
+			since = time.Now()
+		}
+		if err := duty.Rest(work, lastEvery); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finish brings the outcomes of a batch to the gate, and then acknowledges it.
