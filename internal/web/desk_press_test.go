@@ -185,6 +185,9 @@ func testDeskUndoStop(t *testing.T, b *buyer) {
 	// It runs once: who wants it again is brought to the button.
 	b.Click("[data-tool=undo]")
 	b.Await(`document.activeElement.textContent === 'Stop' && !node('#press').open`)
+	b.Eval(`node('[data-tool=pause]').click(); ''`) // its receipt comes while the button has the focus
+	b.Await(`text('.receipt p').startsWith('Paused.')`)
+	b.Equal(`document.activeElement.textContent`, "Stop")
 	b.keys("\r")
 	release()
 	b.Await(`text('#receipts .receipt p').startsWith('Stopped after 25 orders.') && document.querySelectorAll('#receipts .receipt').length === 1`)

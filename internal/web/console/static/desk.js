@@ -260,7 +260,9 @@ export function receipt(key, answer, { values, undo, numbers = [], tone = 'good'
   if (undo) node.append(rest(button('receipt.undo', () => { node.remove(); undo(); })));
   if (running) node.dataset.running = '';
   else node.append(el('button', { type: 'button', class: 'close', label: 'press.close', text: '×', on: { click: () => node.remove() } }));
-  byId('receipts').replaceChildren(node, ...byId('receipts').querySelectorAll('[data-running]'));
+  // What is running is not moved: its button may have the focus, or the mouse down on it.
+  for (const old of byId('receipts').querySelectorAll('.receipt:not([data-running])')) old.remove();
+  byId('receipts').prepend(node);
   return node;
 }
 
