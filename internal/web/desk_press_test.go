@@ -53,19 +53,24 @@ func testDeskTwice(t *testing.T, b *buyer) {
 	operated("operator")(b.shop)
 	sale := aDeskSale("1", "x", b.shop.now().Add(-time.Hour), b.shop.now().Add(time.Hour), "open", "")
 	paused := maps.Clone(sale)
-	paused["state"] = "paused"
+	paused["state"], paused["title"] = "paused", "y"
 	b.shop.script("GET /api/admin/sales/1", reply(200, "%s", asJSON(sale)))
 	const pause, resume = "POST /api/admin/sales/1/pause", "POST /api/admin/sales/1/resume"
 	answer, release := late(inForce(paused, 3, 3))
 	b.shop.script(pause, answer)
 	b.login()
 	b.Open("/console/sale/1")
+	b.patient()
 	b.Await(`can('[data-tool=pause]')`)
 	// The next tool is pressed as soon as it is there.
 	b.Eval(`new MutationObserver(() => node('[data-tool=resume]')?.click()).observe(node('#tools'), { childList: true }); ''`)
 	b.Eval(`const tool = node('[data-tool=pause]'); tool.focus(); tool.click(); tool.click(); ''`)
 	b.asked(pause, 1)
+	// The pause is seen before its press is answered.
 	b.shop.script("GET /api/admin/sales/1", reply(200, "%s", asJSON(paused)))
+	b.wake()
+	b.Await(`text('#title') === 'y'`)
+	b.Equal(`String(shown('[data-tool=pause]') && !shown('[data-tool=resume]'))`, "true")
 	release()
 	b.Await(`shown('[data-tool=resume]') && text('.receipt p')?.startsWith('Paused.')`)
 	b.Equal(`document.activeElement.id`, "tools")

@@ -35,14 +35,20 @@ export function button(key, press, given = {}) {
   node.addEventListener('click', async () => {
     if (node.getAttribute('aria-disabled') === 'true') return;
     node.setAttribute('aria-disabled', 'true');
+    node.dataset.pressed = '';
     try {
       await press();
     } finally {
+      delete node.dataset.pressed;
       node.setAttribute('aria-disabled', 'false');
     }
   });
   return node;
 }
+
+// pressed reports whether what one of the buttons in a box has begun is under way. Until it is
+// answered no other button comes in its place, though the change may be seen before the answer.
+export const pressed = (box) => box.querySelector('[data-pressed]') !== null;
 
 // rest lets a button that has just appeared take no press for a moment: it may stand where
 // another one was pressed.

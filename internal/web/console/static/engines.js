@@ -3,7 +3,7 @@
 import { count, say, show, t } from './i18n.js';
 import { stopwatch } from './clock.js';
 import { byId } from './frame.js';
-import { age, button, drawParts, el, figure, isKnown, may, moment, ms, needs, onRole, partsOf, source, stack, tellTrouble, tile, word } from './desk.js';
+import { age, button, drawParts, el, figure, isKnown, may, moment, ms, needs, onRole, partsOf, pressed, source, stack, tellTrouble, tile, word } from './desk.js';
 import { press } from './press.js';
 
 const engines = source('/api/admin/engines', 3_000, drawNodes);
@@ -33,7 +33,7 @@ function drawEngines(s) {
 let drawn = '';
 function drawTools() {
   const mark = JSON.stringify([engines.value?.rabbitmq_console, may('operator'), may('admin')]);
-  if (mark === drawn) return;
+  if (mark === drawn || pressed(byId('tools'))) return;
   drawn = mark;
   const done = () => engines.look();
   const start = { name: 'listeners_start', ask: 'none', path: '/api/admin/listeners/start', done };

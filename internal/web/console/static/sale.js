@@ -3,7 +3,7 @@ import { count, money, say, t, when } from './i18n.js';
 import { gate, stopwatch } from './clock.js';
 import { byId, title } from './frame.js';
 import { stateOf } from './machine.js';
-import { age, copied, el, may, needs, old, onRole, rest, source, tellTrouble, watchParts } from './desk.js';
+import { age, copied, el, may, needs, old, onRole, pressed, rest, source, tellTrouble, watchParts } from './desk.js';
 import { actions, tool } from './actions.js';
 import { preflight } from './preflight.js';
 import { live } from './live.js';
@@ -50,7 +50,7 @@ function draw() {
 let drawn = '';
 function drawTools(state, shelf) {
   const mark = JSON.stringify([state, shelf, sale.title, may('operator'), may('support'), sale.closes_at, sale.notice]);
-  if (mark === drawn) return;
+  if (mark === drawn || pressed(byId('tools'))) return;
   drawn = mark;
   const offered = !may('operator') ? [] : actions(sale, state, shelf, { admin, now: () => sale, done: () => s.look() });
   const focused = document.activeElement?.dataset?.tool;
