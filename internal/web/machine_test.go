@@ -351,6 +351,8 @@ func TestTheSalePageAsksForAPass(t *testing.T) {
 		{"the gate says so", `sale(), me('li.wei'), press, verdict('tries')`, "bad verdict.tries | " + open + " | " + fresh + " | " + closes13},
 		{"the pass is not enough", `sale({ pass: true }), me('li.wei'), pass({ value: 'x', until: at(10) }), press, { type: 'unpassed' }`, "info pass.again | buy.pass → pass | " + fresh + " | " + closes13},
 		{"the sale asks for a pass since a moment", `sale(), me('li.wei'), press, { type: 'unpassed' }`, "info pass.again | buy.pass → pass | " + fresh + " | " + closes13},
+		{"the sale is shown as it was before that", `sale(), me('li.wei'), press, { type: 'unpassed' }, sale({ seen: 0.02 })`, "info pass.again | buy.pass → pass | " + fresh + " | " + closes13},
+		{"but not for long", `sale(), me('li.wei'), press, { type: 'unpassed' }, sale({ seen: 0.05 })`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
 		{"and then there is another", `sale({ pass: true }), me('li.wei'), press, { type: 'unpassed' }, pass({ value: 'y', until: at(10) })`, "info sale.open | " + open + " | " + fresh + " | " + closes13},
 		{"a cool-down", `sale(), me('li.wei'), press, { type: 'trouble', code: 'cooldown', until: at(1) }`, "bad error.cooldown | buy.resting |  | gate 12:01"},
 		{"after it", `sale(), me('li.wei'), press, { type: 'trouble', code: 'cooldown', until: at(1) }, { type: 'rested' }`, "info sale.open | " + open + " | " + fresh + " | " + closes13},

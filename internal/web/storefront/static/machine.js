@@ -91,11 +91,15 @@ export function passNeeded(s, now) {
   return Boolean(s.sale?.pass && s.me) && !s.pass?.barred && !(s.pass && now < s.pass.until);
 }
 
+const oldRules = 2_000; // ms for which a node may show a sale as it was before the gate's no
+
 // withSale takes a newer answer about the sale. What was said before is taken back
 // when its cause is gone, and good news is said. While the store is away the answer is a
 // copy from before (as_of), and while the gate does not tell, left is what the store has
 // not sold: neither takes back what the gate has said since.
+// When the gate asks for a pass first, the sale may be shown for a moment as it was before.
 function withSale(s, sale, now) {
+  if (s.note?.kind === 'unpassed' && Date.parse(sale.server_now) < s.note.at + oldRules) sale = { ...sale, pass: true };
   const before = s.sale && stateOf(s.sale, now);
   const said = s.note?.at ?? Date.parse(s.sale?.server_now);
   const newer = Date.parse(sale.as_of ?? sale.server_now) > said;
