@@ -20,6 +20,7 @@ var orderTests = []browserTest{
 	{"a ticket that is settled while the list is asked for is in it once", testSettledMeanwhile},
 	{"the list of orders changes while it is looked at", testOrdersChange},
 	{"a ticket gets the name of its sale, and an order has its own", testTicketName},
+	{"the name of a ticket's sale is not written over an order", testTicketNameLate},
 	{"cancelling asks first", testCancel},
 	{"an unpaid order expires before the reader's eyes", testExpiry},
 	{"the order is drawn from its own answer", testOrderAlone},
@@ -119,6 +120,34 @@ func testTicketName(t *testing.T, b *buyer) {
 	b.Click("#lang")
 	b.Await(`text('#orders .badge') === '待支付'`)
 	b.Equal(`text('#orders strong')`, "机械键盘")
+}
+
+// One sale is slow to answer, and another one is gone.
+func testTicketNameLate(t *testing.T, b *buyer) {
+	slow, release := late(reply(200, `{"id":"2","title":"wanted"}`))
+	b.shop.script("GET /api/sales/2", slow)
+	ticket := func(id, sale string) string {
+		return fmt.Sprintf(`{"status":"queued","ticket":"%s","sale":"%s","quantity":1,"at":"2026-11-11T12:00:00Z"}`, id, sale)
+	}
+	gone := ticket(anOrder[:25]+"B", "3")
+	b.shop.script("GET /api/orders", reply(200, `{"items":[]}`))
+	b.shop.script("GET /api/tickets", reply(200, `{"items":[%s,%s]}`, ticket(anOrder, "2"), gone))
+	b.login()
+	b.Open("/orders")
+	b.patient()
+	const came = `performance.getEntriesByType('resource').some((e) => e.name.endsWith('/sales/%d'))`
+	b.Await(fmt.Sprintf(came, 3))
+	b.asked("GET /api/sales/2", 1)
+	b.shop.unscript("GET /api/orders")
+	b.shop.script("GET /api/tickets", reply(200, `{"items":[%s]}`, gone))
+	b.wake()
+	const order = `text('#orders [data-order] strong')`
+	b.Await(order + ` === '机械键盘'`)
+	release()
+	b.Await(fmt.Sprintf(came, 2))
+	b.Eval(`fetch('/api/me').then(() => '')`) // by the end of which the page has taken the name
+	b.Equal(order, "机械键盘")
+	require.Equal(t, 1, b.shop.count("GET /api/sales/3"))
 }
 
 func testOrdersChange(t *testing.T, b *buyer) {

@@ -1,6 +1,6 @@
 // The buyer's orders, and their tickets that are no order yet or never became one.
 import { clockText, count, known, money, say, show, t, translate, when } from './i18n.js';
-import { get, orderPage, salePath } from './api.js';
+import { get, orderPage, salePath, unknown } from './api.js';
 import { keep, store, until } from './clock.js';
 import { byId, hush, onMe, part, tell, toLogin } from './frame.js';
 import { drawPicture, drawState } from './look.js';
@@ -126,12 +126,13 @@ function drawTicket(row, ticket) {
 
 async function name(row, sale) {
   if (!names.has(sale)) names.set(sale, get(salePath(sale)));
+  const { mark } = row;
   const answer = await names.get(sale);
-  if (answer.status !== 200) {
-    names.delete(sale);
-    row.mark = ''; // it is drawn anew with the next answer
-    return;
-  }
+  const later = unknown(answer) || answer.status === 429; // and not a sale that is gone
+  if (later) names.delete(sale);
+  if (row.mark !== mark) return; // it is an order by now, or its newer ticket waits for the name too
+  if (later) row.mark = ''; // it is drawn anew with the next answer
+  if (answer.status !== 200) return;
   show(part(row.node, 'title'), () => answer.body.title);
   drawPicture(part(row.node, 'picture'), answer.body);
 }
