@@ -75,7 +75,7 @@ var (
 	errBadJSON   = errors.New("bad JSON")
 	errTooLarge  = errors.New("body too large")
 	errMediaType = errors.New("media type")
-	errTitle     = errors.New("the store is away and this node has no copy of the sale to hold its title against: pause the sale, which needs no title")
+	errTitle     = errors.New("the store does not say what the sale's title is, and this node has no copy of it: pause the sale, which needs no title")
 	errTooMany   = errors.New("too many tries")
 	errSlowed    = fmt.Errorf("%w: others are before this one", errTooMany)
 )

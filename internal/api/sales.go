@@ -245,11 +245,11 @@ func (a *API) checkTitle(r *request, id seckill.SaleID, title *string) error {
 	ctx, cancel := context.WithTimeout(r.Context(), titleWait)
 	defer cancel()
 	v, err := a.Sales.Get(ctx, id)
-	if errors.Is(err, seckill.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", errTitle, err)
-	}
-	if err != nil {
+	if errors.Is(err, seckill.ErrNotFound) {
 		return err
+	}
+	if err != nil { // the store is away, or cannot read the sale's row
+		return fmt.Errorf("%w: %w", errTitle, err)
 	}
 	if v.Title != *title {
 		return &seckill.FieldError{Field: "title", Must: "must be the title of the sale"}

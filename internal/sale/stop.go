@@ -22,7 +22,7 @@ const gateWait = time.Second
 // noteWait is how long the gate is waited for while a sale is locked in the store.
 const noteWait = 200 * time.Millisecond
 
-// StopGate has emergency stops in force while the store is away.
+// StopGate has emergency stops in force while the store cannot take them.
 type StopGate interface {
 	// Stop MUST have the stop in force when it returns, and keep it, over every change, a
 	// rebuild and a restart of any node, until it is Learned. A closed sale is seckill.ErrClosed.
@@ -37,14 +37,14 @@ type StopGate interface {
 	Learned(ctx context.Context, stop seckill.Stop) error
 }
 
-// Pause stops a sale until Resume. A repeat changes nothing. While the store is away
-// it is an emergency stop.
+// Pause stops a sale until Resume. A repeat changes nothing. While the store cannot take it, it
+// is an emergency stop.
 func (c *Changes) Pause(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	return c.stop(ctx, id, false)
 }
 
 // End closes a sale for ever: an open one closes now. Tickets that were admitted
-// are honoured. While the store is away it is an emergency stop.
+// are honoured. While the store cannot take it, it is an emergency stop.
 func (c *Changes) End(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
 	return c.stop(ctx, id, true)
 }
@@ -70,8 +70,9 @@ type notInForce struct{ error }
 // Unwrap returns why.
 func (e notInForce) Unwrap() error { return e.error }
 
-// stop has the store make the change, or else the gate stop the sale. A store that takes the
-// change and answers late does not keep it from the gate.
+// stop has the store make the change, or else the gate stop the sale: the store may be away, or
+// cannot read the sale's row. A store that takes the change and answers late does not keep it
+// from the gate.
 func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool) (seckill.Sale, error) {
 	soon, cancel := context.WithTimeout(ctx, stopWait)
 	defer cancel()
@@ -84,7 +85,7 @@ func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool) (seckil
 		}
 		return c.catalog.show(sale, time.Now()), nil
 	}
-	if err == nil || !errors.Is(err, seckill.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || unstoppable(err) {
 		return sale, err
 	}
 	stop := seckill.Stop{Sale: id, End: end, At: c.clock.Now().UTC()}
@@ -92,9 +93,14 @@ func (c *Changes) stop(ctx context.Context, id seckill.SaleID, end bool) (seckil
 	if c.keeper.gate.Stop(ctx, stop) != nil {
 		return sale, err
 	}
-	c.keeper.log.Warn("sale: the store is away, so the gate has stopped the sale by itself; the store will learn of it", "sale", id, "end", end, "by", stop.By.Who, "error", err)
+	c.keeper.log.Warn("sale: the store cannot take the stop, so the gate has stopped the sale by itself; the store will learn of it", "sale", id, "end", end, "by", stop.By.Who, "error", err)
 	c.keeper.changed.Send() // the store may be there after all, and only be slow
 	return c.catalog.stopped(id, end), nil
+}
+
+// unstoppable reports whether err says that there is nothing to stop, or nobody who waits for it.
+func unstoppable(err error) bool {
+	return errors.Is(err, seckill.ErrNotFound) || errors.Is(err, seckill.ErrState) || errors.As(err, new(*seckill.FieldError)) || errors.Is(err, context.Canceled)
 }
 
 // stopping is the edit of a stop.

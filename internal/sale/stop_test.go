@@ -13,6 +13,9 @@ import (
 )
 
 func (s *faultyStore) UpdateSale(ctx context.Context, id seckill.SaleID, change func(*seckill.Sale) error) (sale seckill.Sale, err error) {
+	if id == s.broken {
+		return sale, errRow
+	}
 	err = s.try("update", func() (err error) { sale, err = s.Store.UpdateSale(ctx, id, change); return err })
 	return sale, err
 }
@@ -177,6 +180,39 @@ func TestAStopThatCannotBeLearnedStopsNothingElse(t *testing.T) {
 		require.Equal(t, "paused", h.verdict(sale.ID, "ann"))
 		h.set(false, "update")
 		require.NoError(t, again.keep(ctx))
+	})
+}
+
+// A sale whose row the store cannot read can be stopped. The store learns of it when the row is
+// right again; a stop of what there is not, or cannot be stopped, is refused as ever.
+func TestASaleWhoseRowCannotBeReadCanBeStopped(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		require.NoError(t, h.keep(ctx))
+		for want, change := range map[string]func(context.Context, seckill.SaleID) (seckill.Sale, error){"paused": h.Pause, "ended": h.End} {
+			sale := h.create()
+			h.store.broken = sale.ID
+			stopped, err := change(ctx, sale.ID)
+			require.NoError(t, err)
+			require.Equal(t, want, string(stopped.State))
+			require.Equal(t, want, h.verdict(sale.ID, "ann"))
+			require.ErrorIs(t, h.keep(ctx), errRow)
+			h.store.broken = 0
+			require.NoError(t, h.keep(ctx))
+			stored, err := h.store.Sale(ctx, sale.ID)
+			require.NoError(t, err)
+			require.Equal(t, [2]bool{want == "paused", want == "ended"}, [2]bool{stored.Paused, stored.Ended})
+			require.Equal(t, want, h.verdict(sale.ID, "ann"))
+			_, err = h.Pause(ctx, sale.ID+1)
+			require.ErrorIs(t, err, seckill.ErrNotFound)
+			if stored.Ended {
+				_, err = h.Pause(ctx, sale.ID)
+				require.ErrorIs(t, err, seckill.ErrState)
+			}
+		}
+		stops, err := h.gate.Stops(ctx)
+		require.NoError(t, err)
+		require.Empty(t, stops)
 	})
 }
 
