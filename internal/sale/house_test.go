@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
+	"seckill/internal/duty"
 	"seckill/internal/gate"
 	"seckill/internal/store"
 	"seckill/internal/store/storetest"
@@ -129,7 +130,8 @@ func (g *faultyGate) Lost() <-chan struct{} { return g.lostNow }
 type faultyStore struct {
 	*store.Store
 	*faults
-	broken seckill.SaleID // Snapshot fails where this sale is among others, or alone
+	broken seckill.SaleID   // Snapshot fails where this sale is among others, or alone
+	hangs  []seckill.SaleID // of these it fails after 10 s
 }
 
 // errRow is a failure that is about one sale.
@@ -148,6 +150,10 @@ func (s *faultyStore) Sales(ctx context.Context, before seckill.SaleID, max int)
 func (s *faultyStore) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) (all []seckill.Snapshot, err error) {
 	if slices.Contains(ids, s.broken) {
 		return nil, errRow
+	}
+	if slices.ContainsFunc(ids, func(id seckill.SaleID) bool { return slices.Contains(s.hangs, id) }) {
+		_ = duty.Rest(ctx, 10*time.Second)
+		return nil, errDown
 	}
 	err = s.try("snapshot", func() (err error) { all, err = s.Store.Snapshot(ctx, ids, outbox); return err })
 	return all, err

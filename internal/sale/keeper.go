@@ -68,11 +68,12 @@ type Keeper struct {
 	loaded  chan struct{} // closed, once, when everything has been loaded for the first time
 	once    sync.Once
 
-	rebuilding sync.Mutex              // one rebuild at a time
-	newborn    map[seckill.SaleID]bool // new sales that restore has left to the node that creates them
-	unsure     atomic.Bool             // sales may be outdated at the gate: look at all of them
-	failing    atomic.Int64            // since when every look has failed, in nanoseconds since 1970; 0: the last one has not
-	identity   string                  // of the store, once it has been asked for
+	rebuilding sync.Mutex                   // one rebuild at a time
+	newborn    map[seckill.SaleID]bool      // new sales that restore has left to the node that creates them
+	slow       map[seckill.SaleID]time.Time // when sales have last taken too long to fail to be rebuilt
+	unsure     atomic.Bool                  // sales may be outdated at the gate: look at all of them
+	failing    atomic.Int64                 // since when every look or rebuild has failed, in nanoseconds since 1970; 0: the last one has not
+	identity   string                       // of the store, once it has been asked for
 }
 
 // Loaded is closed when the gate has its state for the first time. Single sales that cannot be

@@ -160,6 +160,44 @@ func TestASaleThatCannotBeRebuiltStaysClosedAlone(t *testing.T) {
 	})
 }
 
+// A store that answers and takes nothing is not asked for each sale, and an alert can say so; two
+// sales that somebody has locked for long keep the others closed for two rounds at most.
+func TestAStoreThatTakesNothingIsNotAskedForEachSale(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		ctx := t.Context()
+		var ids []seckill.SaleID
+		for range 6 {
+			ids = append(ids, h.create().ID)
+		}
+		_, err := h.gate.Memory.Shut(ctx, ids)
+		require.NoError(t, err)
+		keep := func() time.Duration {
+			h.unsure.Store(true)
+			began := time.Now()
+			require.ErrorIs(t, h.keep(ctx), errDown)
+			return time.Since(began)
+		}
+		h.store.hangs = ids
+		require.Equal(t, 20*time.Second, keep(), "together, and one")
+		require.Equal(t, 10*time.Second, h.Failing())
+		require.Equal(t, 20*time.Second, keep())
+		require.False(t, isClosed(h.Loaded()))
+
+		h.store.hangs = ids[2:4]
+		for range 3 {
+			require.LessOrEqual(t, keep(), 20*time.Second)
+		}
+		require.True(t, isClosed(h.Loaded()))
+		for i, id := range ids {
+			require.Equal(t, map[bool]string{true: "unavailable", false: "queued"}[i == 2 || i == 3], h.verdict(id, "ann"))
+		}
+		h.store.hangs = nil
+		require.NoError(t, func() error { h.unsure.Store(true); return h.keep(ctx) }())
+		require.Empty(t, h.slow)
+		require.Equal(t, "queued", h.verdict(ids[2], "ann"))
+	})
+}
+
 func TestANodeIsReadyWhenItsGateIs(t *testing.T) {
 	for _, part := range [][]string{gateCalls, {"sales"}, {"snapshot"}} {
 		t.Run(fmt.Sprint(part), func(t *testing.T) {

@@ -17,6 +17,7 @@ const (
 	rebuildLease = "rebuild"
 	rebuildTime  = 5 * time.Second // life of the lease: how long others wait when the rebuilding node has died
 	rebuildSome  = 64              // sales shut at the same time
+	rebuildLost  = 5 * time.Second // for how long sales that are rebuilt one by one may fail until the others wait for the next round
 )
 
 // RebuildGate has states of sales that can be outdated, and are then made anew.
@@ -152,13 +153,16 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 			failed = errors.Join(failed, fmt.Errorf("sales are being created, they will be looked at again: %w", seckill.ErrUnavailable))
 		} else {
 			r.log.Info("sale: rebuilding what the gate does not have, or need not have any more", "sales", len(outdated))
-			for some := range slices.Chunk(outdated, rebuildSome) {
-				// A sale that cannot be rebuilt does not keep the others shut.
+			// A sale that cannot be rebuilt does not keep the others shut.
+			alone := r.alone(outdated)
+			for some := range slices.Chunk(slices.DeleteFunc(outdated, func(id seckill.SaleID) bool { return slices.Contains(alone, id) }), rebuildSome) {
 				gone, err := r.some(ctx, some)
 				if failed = errors.Join(failed, err); gone {
 					return false, failed
 				}
 			}
+			_, err = r.each(ctx, alone)
+			failed = errors.Join(failed, err)
 		}
 	}
 	r.before = sales[len(sales)-1].ID
@@ -166,26 +170,59 @@ func (r *restoring) page(ctx context.Context) (more bool, err error) {
 }
 
 // some rebuilds sales together, and each by itself if that fails: it may be about one of them.
-// gone says that the store does not answer.
+// gone says that it seems to be about all of them: the store does not answer, or it takes too long.
 func (r *restoring) some(ctx context.Context, ids []seckill.SaleID) (gone bool, failed error) {
-	err := r.rebuild(ctx, ids)
-	if err == nil {
-		r.open = true
-		return false, nil
-	}
-	if _, down := r.store.Sales(ctx, 0, 1); down != nil {
-		return true, err
-	}
-	if len(ids) == 1 {
-		return false, fmt.Errorf("sale %s: %w", ids[0], err)
-	}
-	for i := range ids {
-		gone, err := r.some(ctx, ids[i:i+1])
-		if failed = errors.Join(failed, err); gone {
-			return true, failed
+	if len(ids) > 1 {
+		err := r.rebuild(ctx, ids)
+		if err == nil {
+			r.open = true
+			return false, nil
+		}
+		r.failing.CompareAndSwap(0, time.Now().UnixNano())
+		if _, down := r.store.Sales(ctx, 0, 1); down != nil {
+			return true, err
 		}
 	}
-	return false, failed
+	tried, failed := r.each(ctx, ids)
+	return tried < len(ids), failed
+}
+
+// each rebuilds sales one by one, until those that fail have taken too long, and says how many it
+// has tried. Those that have taken too long are rebuilt after all others from then on.
+func (r *restoring) each(ctx context.Context, ids []seckill.SaleID) (tried int, failed error) {
+	var lost time.Duration
+	var slow []seckill.SaleID
+	for ; tried < len(ids) && lost < rebuildLost; tried++ {
+		id, began := ids[tried], time.Now()
+		err := r.rebuild(ctx, ids[tried:tried+1])
+		if err == nil {
+			r.open = true
+			delete(r.slow, id)
+			continue
+		}
+		r.failing.CompareAndSwap(0, time.Now().UnixNano())
+		lost += time.Since(began)
+		slow = append(slow, id)
+		failed = errors.Join(failed, fmt.Errorf("sale %s: %w", id, err))
+	}
+	if lost >= rebuildLost {
+		for _, id := range slow {
+			r.slow[id] = time.Now()
+		}
+	}
+	return tried, failed
+}
+
+// alone returns those of the sales that have taken too long before, the one first that has waited
+// longest.
+func (r *restoring) alone(ids []seckill.SaleID) (alone []seckill.SaleID) {
+	for _, id := range ids {
+		if _, slow := r.slow[id]; slow {
+			alone = append(alone, id)
+		}
+	}
+	slices.SortStableFunc(alone, func(a, b seckill.SaleID) int { return r.slow[a].Compare(r.slow[b]) })
+	return alone
 }
 
 // born leaves out the sales that have never been opened and are seen for the first time: the

@@ -64,7 +64,7 @@ type Sales struct {
 func New(store Store, gate Gate, log *slog.Logger, o Options) *Sales {
 	catalog := &Catalog{store: store, gate: gate, cache: map[seckill.SaleID]cached{}, lists: map[listKey]cachedList{}, missing: map[seckill.SaleID]time.Time{}, oneQuestion: semaphore.NewWeighted(1)}
 	keeper := &Keeper{store: store, gate: gate, log: log, only: o.OnlyNode, node: rand.Text(),
-		changed: duty.NewSignal(), closed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}}
+		changed: duty.NewSignal(), closed: duty.NewSignal(), loaded: make(chan struct{}), newborn: map[seckill.SaleID]bool{}, slow: map[seckill.SaleID]time.Time{}}
 	keeper.unsure.Store(true)
 	changes := &Changes{store: store, clock: gate, catalog: catalog, keeper: keeper, notice: o.Notice, inForce: o.Ruled, states: gate.States}
 	keeper.learn = changes.learn
