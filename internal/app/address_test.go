@@ -98,6 +98,22 @@ func TestTheShopsServerElsewhereWithoutTLSIsNamed(t *testing.T) {
 	require.Empty(t, c.weakTransport())
 }
 
+// A receiver of webhooks without TLS is named at the start, and keeps no sale from its opening.
+func TestAReceiverWithoutTLSDoesNotFailThePreflight(t *testing.T) {
+	t.Parallel()
+	c := Defaults()
+	c.DataDir, c.Listen, c.OpsListen = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+	c.Webhooks = []Webhook{{Name: "erp", URL: "http://10.0.0.5/hook", Secret: "whsec_YW4gZXhhbXBsZSBhbmQgbm90IGEgc2VjcmV0IQ=="}}
+	var log bytes.Buffer
+	n, err := Open(t.Context(), c, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	defer n.Close()
+	require.Contains(t, log.String(), `\"erp\" is on another machine and told without TLS`)
+	weak, err := n.ready().Weak(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, weak)
+}
+
 // Files that an earlier version, or a folder of another mode, has left open are
 // closed at the start.
 func TestFilesOfTheEmbeddedPartsAreForNobodyElse(t *testing.T) {

@@ -67,7 +67,7 @@ type Node struct {
 	stopping atomic.Bool
 
 	weak          *prometheus.GaugeVec   // settings that are weaker than promised
-	weakSettings  []string               // those of this node's configuration
+	weakSettings  []string               // those of this node's configuration, for the preflight
 	secretDiffers atomic.Pointer[string] // why this node does not fit to the others; nil: it does
 }
 
@@ -96,8 +96,8 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	if err != nil {
 		return nil, err
 	}
-	n.weakSettings = slices.Concat(weak, c.weakTransport(), c.weakWebhooks())
-	for _, weak := range n.weakSettings {
+	n.weakSettings = slices.Concat(weak, c.weakTransport())
+	for _, weak := range slices.Concat(n.weakSettings, c.weakWebhooks()) { // a receiver without TLS keeps no sale from its opening
 		log.Warn("weaker than promised: " + weak)
 	}
 	if n.seals, err = seckill.NewSeals(secrets...); err != nil {
