@@ -328,7 +328,7 @@ func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []secki
 	if s.Origin == nil {
 		return tickets
 	}
-	out := map[int]bool{}
+	out, elsewhere := map[int]bool{}, 0
 	for i := range tickets {
 		origin := s.Origin(ctx, &tickets[i])
 		if origin == Admitted {
@@ -337,7 +337,7 @@ func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []secki
 		t := tickets[i]
 		out[i] = true
 		if origin == Elsewhere {
-			s.Log.Warn("settle: a ticket is left to the nodes with another auth.secret, which will get it again", "ticket", t.ID, "sale", t.Sale)
+			elsewhere++
 			continue
 		}
 		s.Log.Error("settle: a ticket is put aside", "ticket", t.ID, "sale", t.Sale, "buyer", t.Buyer, "error", errForged)
@@ -350,6 +350,9 @@ func (s *Settler) genuine(ctx context.Context, tickets []seckill.Ticket) []secki
 	}
 	if len(out) == 0 {
 		return tickets
+	}
+	if elsewhere > 0 {
+		s.Log.Warn("settle: tickets are left to the nodes with another auth.secret, which will get them again", "tickets", elsewhere)
 	}
 	genuine := make([]seckill.Ticket, 0, len(tickets)-len(out)) // the batch is the queue's
 	for i, t := range tickets {

@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -442,23 +443,25 @@ func TestWhatNoGateHasAdmittedIsPutAside(t *testing.T) {
 	for name, batch := range map[string]int{"among others": 10, "alone": 1} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				all := tickets(7)
-				origin := map[string]Origin{all[1].ID: Admitted, all[2].ID: Admitted, all[4].ID: Admitted, all[6].ID: Elsewhere}
+				all := tickets(8)
+				origin := map[string]Origin{all[1].ID: Admitted, all[2].ID: Admitted, all[4].ID: Admitted, all[6].ID: Elsewhere, all[7].ID: Elsewhere}
 				s := newStage(slices.Clone(all)...)
 				r := prometheus.NewRegistry()
 				var listed []string
+				var log bytes.Buffer
 				stop := s.run(t, func(v *Settler) {
-					v.Batch, v.Metrics = batch, NewMetrics(r)
+					v.Batch, v.Metrics, v.Log = batch, NewMetrics(r), slog.New(slog.NewTextHandler(&log, nil))
 					v.Origin = func(_ context.Context, t *seckill.Ticket) Origin { return origin[t.ID] }
 					v.Refused = func(t seckill.Ticket, why error) { listed = append(listed, t.ID+": "+why.Error()[:7]) }
 				})
 				synctest.Wait()
 				stop()
-				assert.Len(t, s.acked, 7)
+				assert.Len(t, s.acked, 8)
 				assert.ElementsMatch(t, all, s.acked, "the queue's batch is as it was")
 				assert.Len(t, s.outcomes, 3)
 				assert.Len(t, s.finished, 3)
-				for _, i := range []int{0, 3, 5, 6} {
+				assert.Equal(t, max(1, 2/batch), strings.Count(log.String(), "left to the nodes"), "a line for each batch, not for each ticket")
+				for _, i := range []int{0, 3, 5, 6, 7} {
 					assert.NotContains(t, s.outcomes, all[i].ID)
 				}
 				assert.Equal(t, []string{"t00000: no gate", "t00003: no gate", "t00005: no gate"}, listed)
