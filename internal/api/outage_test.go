@@ -195,11 +195,11 @@ func (h hanging) AccessState(ctx context.Context) (map[string]int64, seckill.Sal
 	return h.Store.AccessState(ctx)
 }
 
-func (h hanging) Sales(ctx context.Context, before seckill.SaleID, most int) ([]seckill.Sale, error) {
+func (h hanging) NewestSale(ctx context.Context) (seckill.SaleID, error) {
 	if err := h.wait(ctx); err != nil {
-		return nil, err
+		return 0, err
 	}
-	return h.Store.Sales(ctx, before, most)
+	return h.Store.NewestSale(ctx)
 }
 
 // Only the store knows that there is no such sale. Who asks for one while the store hangs

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,6 +123,13 @@ func (h *hanging) Sales(ctx context.Context, before seckill.SaleID, max int) ([]
 	return h.faultyStore.Sales(ctx, before, max)
 }
 
+func (h *hanging) NewestSale(ctx context.Context) (seckill.SaleID, error) {
+	if err := h.wait(ctx); err != nil {
+		return 0, err
+	}
+	return h.faultyStore.NewestSale(ctx)
+}
+
 func (h *hanging) Section(ctx context.Context, p seckill.Place, max int) ([]seckill.Sale, error) {
 	if err := h.wait(ctx); err != nil {
 		return nil, err
@@ -231,5 +239,39 @@ func TestIDsThatNoSaleHasCostLittle(t *testing.T) {
 		found, err := sales.Get(t.Context(), made.ID)
 		require.NoError(t, err)
 		require.Equal(t, made.ID, found.ID)
+	})
+}
+
+// unreadable is a store in which the row of a sale cannot be read.
+type unreadable struct {
+	*faultyStore
+	id seckill.SaleID
+}
+
+func (s *unreadable) Sale(ctx context.Context, id seckill.SaleID) (seckill.Sale, error) {
+	if id == s.id {
+		return seckill.Sale{}, errRow
+	}
+	return s.faultyStore.Sale(ctx, id)
+}
+
+func (s *unreadable) Sales(ctx context.Context, before seckill.SaleID, max int) ([]seckill.Sale, error) {
+	all, err := s.faultyStore.Sales(ctx, before, max+1)
+	all = slices.DeleteFunc(all, func(one seckill.Sale) bool { return one.ID == s.id })
+	return all[:min(max, len(all))], err
+}
+
+// The buyers of a sale whose row cannot be read do not hear that there is no such sale, on a
+// node that has never read it either; of the newest one too.
+func TestASaleThatCannotBeReadIsNotMissing(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *house) {
+		older, newest := h.create(), h.create()
+		for _, id := range []seckill.SaleID{older.ID, newest.ID} {
+			sales := New(&unreadable{h.store, id}, h.gate, slog.New(slog.DiscardHandler), Options{})
+			_, err := sales.Get(t.Context(), id)
+			require.ErrorIs(t, err, errRow)
+			require.False(t, sales.Missing(t.Context(), id))
+			require.True(t, sales.Missing(t.Context(), newest.ID+1))
+		}
 	})
 }

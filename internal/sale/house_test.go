@@ -147,6 +147,11 @@ func (s *faultyStore) Sales(ctx context.Context, before seckill.SaleID, max int)
 	return sales, err
 }
 
+func (s *faultyStore) NewestSale(ctx context.Context) (id seckill.SaleID, err error) {
+	err = s.try("sales", func() (err error) { id, err = s.Store.NewestSale(ctx); return err })
+	return id, err
+}
+
 func (s *faultyStore) Snapshot(ctx context.Context, ids []seckill.SaleID, outbox map[seckill.SaleID][]seckill.Ticket) (all []seckill.Snapshot, err error) {
 	if slices.Contains(ids, s.broken) {
 		return nil, errRow

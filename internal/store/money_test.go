@@ -161,33 +161,43 @@ func testOrdersByState(t *testing.T, s *shop) {
 			require.True(t, found, state)
 		}
 		q, args := s.allOrders(seckill.OrderFilter{State: state, Before: "~", Max: 10})
-		explain, uses := "EXPLAIN QUERY PLAN ", "tickets_state"
+		uses := "tickets_state"
 		if s.dialect.name == "mysql" {
-			explain, uses = "EXPLAIN ", "PRIMARY"
+			uses = "PRIMARY"
 		} else if state == seckill.Unpaid {
 			uses = "tickets_unpaid"
 		}
-		rows, err := s.r.QueryContext(t.Context(), explain+q, args...)
-		require.NoError(t, err)
-		columns, err := rows.Columns()
-		require.NoError(t, err)
-		plan := ""
-		for rows.Next() {
-			values := make([]any, len(columns))
-			for i := range values {
-				values[i] = new([]byte)
-			}
-			require.NoError(t, rows.Scan(values...))
-			for _, v := range values {
-				plan += string(*v.(*[]byte)) + " "
-			}
-			plan += "\n"
-		}
-		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
+		plan := plan(t, s.Store, q, args...)
 		require.Contains(t, plan, uses, "%s", state)
 		require.NotContains(t, plan, "sort", "%s: the newest orders are found first", state)
 	}
+}
+
+// plan is how the database would answer a query, in its own words.
+func plan(t *testing.T, s *Store, query string, args ...any) (plan string) {
+	t.Helper()
+	explain := "EXPLAIN QUERY PLAN "
+	if s.dialect.name == "mysql" {
+		explain = "EXPLAIN "
+	}
+	rows, err := s.r.QueryContext(t.Context(), explain+query, args...)
+	require.NoError(t, err)
+	columns, err := rows.Columns()
+	require.NoError(t, err)
+	for rows.Next() {
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new([]byte)
+		}
+		require.NoError(t, rows.Scan(values...))
+		for _, v := range values {
+			plan += string(*v.(*[]byte)) + " "
+		}
+		plan += "\n"
+	}
+	require.NoError(t, rows.Err())
+	require.NoError(t, rows.Close())
+	return plan
 }
 
 func testFree(t *testing.T, s *shop) {

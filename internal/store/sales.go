@@ -178,6 +178,17 @@ func (s *Store) Sales(ctx context.Context, before seckill.SaleID, max int) (sale
 	return s.sales(ctx, "id < ? AND shelf <> 'deleted' ORDER BY id DESC LIMIT ?", before, max)
 }
 
+const newestSale = "SELECT COALESCE(MAX(id), 0) FROM sales"
+
+// NewestSale returns the highest id of all sales, also of those that are deleted or cannot be
+// read: every id above it is no sale. 0: there is none.
+func (s *Store) NewestSale(ctx context.Context) (id seckill.SaleID, err error) {
+	err = s.ask(ctx, "newest sale", func(t *tx) error {
+		return t.one(ctx, newestSale, nil, func(r scanner) error { return r.Scan(&id) })
+	})
+	return id, err
+}
+
 // Section returns up to max sales from the place on, in the order of its section. It is
 // Sale.SectionAt in SQL; testdata/sections.txt is the table of cases that holds for both. Each
 // branch walks one index, from the place's moment or from its time.
