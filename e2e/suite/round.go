@@ -39,10 +39,15 @@ var withoutRace = []string{"seckill/e2e", "seckill/deploy"}
 // watched. No package that synchronizes goroutines for its callers belongs here.
 var (
 	unwatched = []string{"modernc.org/sqlite/lib", "modernc.org/libc", "compress/flate", "golang.org/x/crypto/argon2", "golang.org/x/crypto/blake2b", "github.com/dop251/goja"}
-	racing    = append([]string{"-race", "-p=2", "-parallel=4"}, eachUnwatched()...)
-	plain     = []string{"-p=1", "-parallel=2"}
+	racing    = append([]string{"-race", "-p=2", "-parallel=4", noDebugger}, eachUnwatched()...)
+	plain     = []string{"-p=2", "-parallel=3"}
 	quick     = []string{"-short", "-parallel=4"}
 )
+
+// noDebugger compiles our own code without what only a debugger reads: go test links without
+// it anyway, and it takes an eighth of the time of compiling and linking. A stack trace has its
+// lines all the same.
+const noDebugger = "-gcflags=seckill/...=-dwarf=false"
 
 // garbage lets what the race detector watches collect its memory less often. That saves a
 // tenth of the processor time where a test makes many stores.
