@@ -17,6 +17,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -79,13 +80,22 @@ type Accounts struct {
 // New returns the accounts of a store. Tokens are signed with secret and live
 // for life. The obliged roles need a second factor: without one a login has no role, and
 // may do no more than set one up.
-func New(store Store, secret []byte, life time.Duration, obliged ...string) (*Accounts, error) {
+func New(store Store, secret []byte, life time.Duration, obliged ...string) *Accounts {
 	hash := func(form string) (string, error) { return argon2id.CreateHash(form, hashing) }
-	nobody, err := hash(rand.Text())
-	if err != nil {
-		return nil, err
+	return &Accounts{store: store, secret: secret, life: life, obliged: obliged, nobody: hashOfNobody(), hash: hash, match: matches}
+}
+
+// hashOfNobody looks like the hash of a password, and to compare a password with it takes as long:
+// the salt and the key are chosen at random, and no password is known to have that key. To compute
+// one would take every start a core and 19 MiB for a while.
+func hashOfNobody() string {
+	random := func(n uint32) string {
+		b := make([]byte, n)
+		rand.Read(b)
+		return base64.RawStdEncoding.EncodeToString(b)
 	}
-	return &Accounts{store: store, secret: secret, life: life, obliged: obliged, nobody: nobody, hash: hash, match: matches}, nil
+	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", hashing.Memory, hashing.Iterations, hashing.Parallelism,
+		random(hashing.SaltLength), random(hashing.KeyLength))
 }
 
 // In returns a copy of the accounts that hashes passwords inside place. If place fails, the

@@ -105,11 +105,26 @@ var (
 func newAccounts(t *testing.T, obliged ...string) (*Accounts, *accounts, *Verifier) {
 	t.Helper()
 	store := &accounts{all: map[string]seckill.Account{}}
-	a, err := New(store, theSecret, time.Hour, obliged...)
-	require.NoError(t, err)
+	a := New(store, theSecret, time.Hour, obliged...)
 	v, err := NewVerifier(Checks{}, theSecret)
 	require.NoError(t, err)
 	return a, store, v
+}
+
+// What a name that nobody has is compared with is as costly as any other hash.
+func TestTheHashOfNobodyIsLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	one, err := argon2id.CreateHash(goodPassword, hashing)
+	require.NoError(t, err)
+	params, salt, key, err := argon2id.DecodeHash(hashOfNobody())
+	require.NoError(t, err)
+	like, itsSalt, itsKey, err := argon2id.DecodeHash(one)
+	require.NoError(t, err)
+	require.Equal(t, like, params)
+	require.Equal(t, len(itsSalt), len(salt))
+	require.Equal(t, len(itsKey), len(key))
+	require.Equal(t, len(one), len(hashOfNobody()))
+	require.NotEqual(t, hashOfNobody(), hashOfNobody())
 }
 
 func TestRegisterThenLogin(t *testing.T) {

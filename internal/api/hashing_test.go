@@ -73,9 +73,7 @@ func TestALoginThatWaitsForTheStoreHasNoPlaceOfHashing(t *testing.T) {
 		var h hanging
 		s := newSystem(t, func(c *Config) {
 			h = hanging{c.Store.(*store.Store), new(atomic.Bool)}
-			var err error
-			c.Accounts, err = account.New(h, []byte(theSecret), tokenLife)
-			require.NoError(t, err)
+			c.Accounts = account.New(h, []byte(theSecret), tokenLife)
 			c.Hashes, c.Patience = 1, storePatience
 		})
 		h.hangs.Store(true)

@@ -16,13 +16,13 @@ import (
 var openapi []byte
 
 // openAPI is the OpenAPI document as it is sent: it is the same for everybody as
-// long as the process lives, so it is packed once and may be kept.
+// long as the process lives, so it is packed once, and may be kept.
 type openAPI struct {
-	packed []byte
+	packed func() []byte
 	tag    string
 }
 
-// newOpenAPI packs the document once in a process.
+// newOpenAPI makes it once in a process.
 var newOpenAPI = sync.OnceValue(func() openAPI {
 	return openAPI{packed.Once(openapi), fmt.Sprintf("%x", sha256.Sum256(openapi))[:16]}
 })
@@ -35,7 +35,7 @@ func (d openAPI) serve(w http.ResponseWriter, r *request) error {
 	body, tag := openapi, `"`+d.tag+`"`
 	if packed.Taken(r.Request) {
 		h.Set("Content-Encoding", "gzip")
-		body, tag = d.packed, `"`+d.tag+`-gzip"`
+		body, tag = d.packed(), `"`+d.tag+`-gzip"`
 	}
 	h.Set("ETag", tag)
 	http.ServeContent(w, r.Request, "", time.Time{}, bytes.NewReader(body))

@@ -324,9 +324,8 @@ func TestAChangeOfOnesOwnAccountIsInTheLogIfItIsInForce(t *testing.T) {
 	s := newSystem(t, noting)
 	p := &patchy{Store: s.store}
 	c := s.api.Config
+	c.Accounts = account.New(p, []byte(theSecret), tokenLife)
 	var err error
-	c.Accounts, err = account.New(p, []byte(theSecret), tokenLife)
-	require.NoError(t, err)
 	c.Tokens, err = account.NewVerifier(account.Checks{}, []byte(theSecret)) // it ends no sessions: one is used on and on
 	require.NoError(t, err)
 	c.Metrics = noMetrics()

@@ -122,9 +122,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (n *Node, err error) 
 	}
 	n.sales = sale.New(n.store, n.gate, log, changes)
 	n.orders = order.New(n.store, n.gate, log)
-	if n.accounts, err = account.New(n.store, n.secret, c.Auth.TokenLife, c.obliged()...); err != nil {
-		return nil, err
-	}
+	n.accounts = account.New(n.store, n.secret, c.Auth.TokenLife, c.obliged()...)
 	n.notes = account.NewNotes(n.store, log)
 	n.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "seckill_log_lost_total",
 		Help: "Logins, refusals and new tokens that are missing in the log of what people of the shop did, since the store was away for too long; changes never are."}, func() float64 { return float64(n.notes.Lost()) }))
@@ -230,9 +228,5 @@ func WithAccounts(ctx context.Context, c Config, do func(*account.Accounts) erro
 	if err := s.Prepare(ctx); err != nil {
 		return err
 	}
-	accounts, err := account.New(s, secrets[0], c.Auth.TokenLife)
-	if err != nil {
-		return err
-	}
-	return do(accounts)
+	return do(account.New(s, secrets[0], c.Auth.TokenLife))
 }

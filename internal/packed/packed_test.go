@@ -54,7 +54,7 @@ func TestWhatIsPackedIsWhatWasSent(t *testing.T) {
 		}
 		require.Equal(t, c.body, got, name)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(Once(long)))
+	z, err := gzip.NewReader(bytes.NewReader(Once(long)()))
 	require.NoError(t, err)
 	got, err := io.ReadAll(z)
 	require.NoError(t, err)

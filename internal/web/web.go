@@ -93,7 +93,7 @@ type site struct {
 	sales saleShells
 }
 
-// bundle is what is the same for every site: the embedded files, packed, and the shells
+// bundle is what is the same for every site: the embedded files, and the shells
 // that show nothing of a sale.
 type bundle struct {
 	version string // of all static files together
@@ -102,7 +102,7 @@ type bundle struct {
 	layouts map[string]*template.Template
 }
 
-// theBundle makes it once in a process: packing takes a while.
+// theBundle makes it once in a process.
 var theBundle = sync.OnceValue(func() *bundle {
 	b := &bundle{static: readStatic()}
 	b.version = versionOf(b.static)
@@ -204,7 +204,8 @@ func (f file) missing(w http.ResponseWriter, r *http.Request) {
 
 // file is an answer whose bytes exist before the request does.
 type file struct {
-	body, small       []byte // as it is, and packed; small is nil where that does not pay
+	body              []byte
+	small             func() []byte // the body packed, from the first request that takes it on; nil where that does not pay
 	contentType, etag string
 	vary              string // what else the bytes depend on
 }
@@ -224,7 +225,7 @@ func (f file) serve(w http.ResponseWriter, r *http.Request, cache string) {
 	h.Set("Vary", strings.TrimPrefix(f.vary+", Accept-Encoding", ", "))
 	body, etag := f.body, `"`+f.etag+`"`
 	if f.small != nil && packed.Taken(r) {
-		body, etag = f.small, `"`+f.etag+`-gzip"`
+		body, etag = f.small(), `"`+f.etag+`-gzip"`
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("ETag", etag)
