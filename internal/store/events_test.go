@@ -146,8 +146,14 @@ func testEventsOfAnOrderKeepTheirOrder(t *testing.T, s *Store) {
 		last[e.Order.ID] = e.ID
 	}
 	for i := range rows {
-		first, _ := unsent(t, s, i+1)
-		require.Equal(t, rows[:i+1], first, "none is left out before another")
+		first, err := s.Events(t.Context(), i+1)
+		require.NoError(t, err)
+		require.Len(t, first, i+1)
+		for j, row := range first {
+			if row.ID != rows[j] {
+				t.Fatalf("of the first %d rows number %d is %s, not %s: none is left out before another", i+1, j+1, row.ID, rows[j])
+			}
+		}
 	}
 }
 

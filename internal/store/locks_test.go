@@ -198,7 +198,7 @@ func TestMySQLKilledWhileSettling(t *testing.T) {
 	t.Parallel()
 	e := stacktest.Own(t, stack.KindMariaDB)
 	s := preparedMySQL(t, e.URL())
-	const settlers, batches, size = 4, 40, 50
+	const settlers, batches, size = 4, 40, 20
 	sale := aSale(t, s, settlers*batches*size-100)
 	var done, failed atomic.Int64
 	progress := make(chan int64, settlers*batches)
@@ -254,7 +254,7 @@ func TestMySQLKilledWhileSettling(t *testing.T) {
 func testMySQLASnapshotIsOneMoment(t *testing.T, e *stack.Engine) {
 	s, url := freshMySQL(t, e)
 	node := preparedMySQL(t, url)
-	const total, n = 400, 600
+	const total, n = 140, 210
 	sale := aSale(t, s, total)
 	tickets := someTickets(sale.ID, n)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -255,13 +255,13 @@ var races = flag.Int("money.races", 0, "how often each pair of changes of an ord
 // testMoneyRaces lets two things happen to an order at the same moment: to an unpaid one,
 // and every second time to a paid one.
 func testMoneyRaces(t *testing.T, s *shop) {
-	rounds := cmp.Or(*races, 12)
 	const (
 		unpaid = iota
 		paid
 		late // it was cancelled, and its money came; its buyer has bought again
 		starts
 	)
+	rounds := cmp.Or(*races, 2*starts)
 	sale := s.retaking(seckill.MaxTotal)
 	for i, a := range raced {
 		for _, b := range raced[i:] {
