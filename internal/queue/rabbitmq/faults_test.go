@@ -240,7 +240,7 @@ func TestABrokerThatBlocksPublishersIsUnavailable(t *testing.T) {
 // connections. Every ticket that was confirmed is settled.
 func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 	t.Parallel()
-	total, kills := 60_000, 60
+	total, kills := 20_000, 60
 	if testing.Short() {
 		total, kills = 5_000, 10
 	}
@@ -267,7 +267,7 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 	work, stop := context.WithCancel(ctx)
 	consume := func(q queuetest.Far) {
 		for {
-			got, done, err := q.Receive(work, 500)
+			got, done, err := q.Receive(work, 160)
 			if err != nil {
 				return
 			}
@@ -296,7 +296,7 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 		q := open(rabbit.Publishing)
 		publishers.Go(func() {
 			for left := queuetest.Some(total / 2); len(left) > 0 && ctx.Err() == nil; {
-				confirmed, err := q.Publish(ctx, left[:min(512, len(left))])
+				confirmed, err := q.Publish(ctx, left[:min(160, len(left))])
 				if err != nil && len(confirmed) == 0 {
 					duty.Rest(ctx, 10*time.Millisecond)
 				}
