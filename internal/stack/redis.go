@@ -99,6 +99,8 @@ func redisAsk(ctx context.Context, url string, command ...string) (string, error
 	}
 	o.DisableCache, o.DisableRetry, o.ForceSingleClient = true, true, true
 	o.Dialer.Timeout, o.ConnWriteTimeout = readyLimit, readyLimit
+	// For one command: without more it makes buffers of a MiB, and room for a thousand commands.
+	o.PipelineMultiplex, o.RingScaleEachConn, o.ReadBufferEachConn, o.WriteBufferEachConn = -1, 1, 1<<12, 1<<12
 	c, err := rueidis.NewClient(o)
 	if err != nil {
 		return "", err
