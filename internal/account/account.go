@@ -40,6 +40,9 @@ const (
 // hashing is argon2id by OWASP's first recommendation: 19 MiB, 2 passes, 1 lane.
 var hashing = &argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
+// cheapest is the least that argon2id can be.
+var cheapest = &argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
 // ErrLogin is a wrong password, or a name that nobody has. Register has
 // seckill.ErrNameTaken and ErrWeakPassword beside it.
 var ErrLogin = errors.New("the name or the password is wrong")
@@ -81,14 +84,24 @@ type Accounts struct {
 // for life. The obliged roles need a second factor: without one a login has no role, and
 // may do no more than set one up.
 func New(store Store, secret []byte, life time.Duration, obliged ...string) *Accounts {
+	return newHashing(hashing, store, secret, life, obliged)
+}
+
+// NewCheap is New for tests that ask for something else than what a password's hash takes:
+// its hashes take no time, and guard nothing.
+func NewCheap(store Store, secret []byte, life time.Duration, obliged ...string) *Accounts {
+	return newHashing(cheapest, store, secret, life, obliged)
+}
+
+func newHashing(hashing *argon2id.Params, store Store, secret []byte, life time.Duration, obliged []string) *Accounts {
 	hash := func(form string) (string, error) { return argon2id.CreateHash(form, hashing) }
-	return &Accounts{store: store, secret: secret, life: life, obliged: obliged, nobody: hashOfNobody(), hash: hash, match: matches}
+	return &Accounts{store: store, secret: secret, life: life, obliged: obliged, nobody: hashOfNobody(hashing), hash: hash, match: matches}
 }
 
 // hashOfNobody looks like the hash of a password, and to compare a password with it takes as long:
 // the salt and the key are chosen at random, and no password is known to have that key. To compute
 // one would take every start a core and 19 MiB for a while.
-func hashOfNobody() string {
+func hashOfNobody(hashing *argon2id.Params) string {
 	random := func(n uint32) string {
 		b := make([]byte, n)
 		rand.Read(b)

@@ -22,7 +22,10 @@ import (
 // Logins have a room of their own: bounded, and busy beyond it, at once.
 func TestACrowdThatLogsInIsBoundedAndBuyersGoOn(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, func(c *Config) { c.MaxInFlight, c.Hashes = 300, 1 })
+	s := newSystem(t, func(c *Config) {
+		c.MaxInFlight, c.Hashes = 300, 1
+		c.Accounts = account.New(c.People.(*store.Store), []byte(theSecret), tokenLife) // whose hashes take their time
+	})
 	s.enter("register", takenName, goodPassword).is(201)
 	var in, busy, slow, other atomic.Int64
 	var g sync.WaitGroup
@@ -73,7 +76,7 @@ func TestALoginThatWaitsForTheStoreHasNoPlaceOfHashing(t *testing.T) {
 		var h hanging
 		s := newSystem(t, func(c *Config) {
 			h = hanging{c.Store.(*store.Store), new(atomic.Bool)}
-			c.Accounts = account.New(h, []byte(theSecret), tokenLife)
+			c.Accounts = account.NewCheap(h, []byte(theSecret), tokenLife)
 			c.Hashes, c.Patience = 1, storePatience
 		})
 		h.hangs.Store(true)

@@ -304,9 +304,10 @@ func TestAStartedPaymentKeepsItsOrderForTheGrace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t, "")
-		started, not := s.bought("started", s.open.ID, 1), s.bought("not", s.open.ID, 1)
+		id := s.create(saleBody{"hold_seconds": 30}).ID
+		started, not := s.bought("started", id, 1), s.bought("not", id, 1)
 		before := s.orderOf("started", started).ExpiresAt
-		pass(theHold - 10*time.Second)
+		pass(20 * time.Second)
 		o := s.startsToPay("started", started)
 		require.Equal(t, before.Add(2*time.Minute), o.ExpiresAt)
 		pass(12 * time.Second)
@@ -392,11 +393,11 @@ func TestAFreeItemIsPaidFromTheStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t, "")
-		id := s.create(saleBody{"price": 0, "total": 5}).ID
+		id := s.create(saleBody{"price": 0, "total": 5, "hold_seconds": 30}).ID
 		order := s.bought("lucky", id, 1)
 		require.Equal(t, seckill.Paid, s.orderOf("lucky", order).State)
 		require.Nil(t, s.startsToPay("lucky", order).Payment)
-		pass(2 * theHold)
+		pass(time.Minute)
 		require.Equal(t, seckill.Paid, s.orderOf("lucky", order).State)
 		s.admin("POST", "/api/admin/orders/"+order+"/refund", "").is(200)
 		s.atTheGate(id, 5)

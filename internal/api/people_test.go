@@ -324,7 +324,7 @@ func TestAChangeOfOnesOwnAccountIsInTheLogIfItIsInForce(t *testing.T) {
 	s := newSystem(t, noting)
 	p := &patchy{Store: s.store}
 	c := s.api.Config
-	c.Accounts = account.New(p, []byte(theSecret), tokenLife)
+	c.Accounts = account.NewCheap(p, []byte(theSecret), tokenLife)
 	var err error
 	c.Tokens, err = account.NewVerifier(account.Checks{}, []byte(theSecret)) // it ends no sessions: one is used on and on
 	require.NoError(t, err)

@@ -70,6 +70,7 @@ type system struct {
 	guard    *access.Guard
 	payments *payment.Payments
 	stop     func() // as a stopping node does: waits end
+	rest     func() // ends the resident duties, for what needs none of them while minutes pass
 	log      *log
 	settling *valve
 	commits  *sql.DB // another connection to the store's file, to see whether anybody wrote to it
@@ -108,7 +109,7 @@ func newSystemOf(t testing.TB, outbox int, settings store.Settings, options ...f
 	s.commits.SetMaxOpenConns(1)
 	s.gate, err = gate.OpenMemory(ctx, filepath.Join(dir, "gate.db"), outbox)
 	require.NoError(t, err)
-	s.accounts = account.New(s.store, []byte(theSecret), tokenLife)
+	s.accounts = account.NewCheap(s.store, []byte(theSecret), tokenLife)
 	sessions := account.NewSessions(s.store, account.MaxLife, logger)
 	tokens, err := account.NewVerifier(account.Checks{Sessions: sessions}, []byte(theSecret), []byte(previousSecret))
 	require.NoError(t, err)
@@ -160,10 +161,13 @@ func newSystemOf(t testing.TB, outbox int, settings store.Settings, options ...f
 			}
 		})
 	}
-	t.Cleanup(func() {
-		stopWaits()
+	s.rest = func() {
 		stop()
 		duties.Wait()
+	}
+	t.Cleanup(func() {
+		stopWaits()
+		s.rest()
 		if err := errors.Join(s.commits.Close(), s.gate.Close(), s.store.Close()); err != nil {
 			t.Errorf("closing: %v", err)
 		}
