@@ -70,6 +70,7 @@ var rabbitmq = &spec{
 			return err
 		}
 		return errors.Join(
+			e.rabbitFolders(),
 			e.write("definitions.json", definitions),
 			e.write("enabled_plugins", "[rabbitmq_management].\n"),
 			// The server runs in its data folder.
@@ -95,7 +96,7 @@ log.file = false
 			"RABBITMQ_LOG_BASE="+e.path(dataFolder, "log"),
 			"RABBITMQ_LOGS=-",
 			"RABBITMQ_CONFIG_FILE="+e.path("rabbitmq.conf"),
-			"RABBITMQ_ADVANCED_CONFIG_FILE="+e.path("advanced.config"), // need not exist, like the next
+			"RABBITMQ_ADVANCED_CONFIG_FILE="+e.path("advanced.config"), // need not exist
 			"RABBITMQ_CONF_ENV_FILE="+e.path("rabbitmq-env.conf"),
 			"RABBITMQ_ENABLED_PLUGINS_FILE="+e.path("enabled_plugins"),
 			"RABBITMQ_GENERATED_CONFIG_DIR="+e.path(dataFolder, "config"),
@@ -107,6 +108,7 @@ log.file = false
 				" -start_epmd false -erl_epmd_port "+strconv.Itoa(e.ports[distPort].number)+
 				" -kernel inet_dist_use_interface {127,0,0,1} "+rabbitThrift(),
 			"ERL_CRASH_DUMP_BYTES=0",
+			rabbitLoads(),
 		)
 		return cmd
 	},

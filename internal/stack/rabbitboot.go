@@ -1,0 +1,86 @@
+package stack
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// A RabbitMQ spends most of its start on loading code: it asks for each of some 1,100 modules
+// in the folders of all 60 plugins, used or not, and enters them one by one. Here it finds the
+// folders of the plugins that it may need, and loads those modules at once. It takes 1.9
+// seconds of processor time instead of 3.6 (3.10.8, Erlang 25).
+
+const (
+	rabbitHome = "home"                // in the engine's folder: what RabbitMQ takes for its installation
+	erlangLibs = "/usr/lib/erlang/lib" // a folder for each of Erlang's applications
+)
+
+// rabbitApps are the applications whose modules each RabbitMQ with a console has loaded when it
+// is up. One that a version does not have is left out, and one that is missing here is loaded
+// all the same, only later.
+var rabbitApps = struct{ plugins, erlang []string }{
+	plugins: []string{"rabbit", "rabbit_common", "ra", "rabbitmq_management", "rabbitmq_management_agent", "rabbitmq_web_dispatch", "rabbitmq_prelaunch",
+		"accept", "amqp10_common", "amqp_client", "aten", "cowboy", "cowlib", "credentials_obfuscation", "cuttlefish", "gen_batch_server", "getopt", "jsx",
+		"observer_cli", "osiris", "ranch", "recon", "seshat", "stdout_formatter", "sysmon_handler", "syslog", "systemd"},
+	erlang: []string{"asn1", "compiler", "crypto", "inets", "kernel", "mnesia", "os_mon", "public_key", "sasl", "ssl", "stdlib", "syntax_tools", "tools", "xmerl"},
+}
+
+// rabbitCode is where the package has put its plugins, and the modules to load at once.
+var rabbitCode = sync.OnceValues(func() (plugins string, modules []string) {
+	server, err := filepath.EvalSymlinks(rabbitServer)
+	if err != nil {
+		return "", nil
+	}
+	plugins = filepath.Join(filepath.Dir(server), "..", "plugins")
+	add := func(folder string, apps []string) {
+		for _, app := range apps {
+			files, _ := filepath.Glob(filepath.Join(folder, app+"-[0-9]*", "ebin", "*.beam"))
+			for _, f := range files {
+				modules = append(modules, strings.TrimSuffix(filepath.Base(f), ".beam"))
+			}
+		}
+	}
+	add(plugins, rabbitApps.plugins)
+	add(erlangLibs, rabbitApps.erlang)
+	return plugins, modules
+})
+
+// rabbitLoads is the setting of Erlang that loads them, before RabbitMQ itself begins. The
+// modules that are there already, or cannot be found, do not matter.
+func rabbitLoads() string {
+	_, modules := rabbitCode()
+	if len(modules) == 0 {
+		return "ERL_AFLAGS="
+	}
+	return "ERL_AFLAGS=-s code ensure_modules_loaded " + strings.Join(modules, " ")
+}
+
+// rabbitFolders makes the folder that RabbitMQ takes for its installation: it has links to all
+// that comes with the package, but not to the plugins beside the console.
+func (e *Engine) rabbitFolders() error {
+	installed, _ := rabbitCode()
+	entries, err := os.ReadDir(installed)
+	if err != nil || strings.Contains(e.folder.path, ":") { // that separates folders
+		return nil // then it takes the package's own
+	}
+	plugins := e.path(rabbitHome, "plugins")
+	if err := errors.Join(os.RemoveAll(plugins), os.MkdirAll(plugins, 0o700)); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		app, _, _ := strings.Cut(entry.Name(), "-")
+		switch app {
+		case "rabbitmq_management", "rabbitmq_management_agent", "rabbitmq_web_dispatch", "rabbitmq_prelaunch":
+		default:
+			if strings.HasPrefix(app, "rabbitmq_") {
+				continue
+			}
+		}
+		err = errors.Join(err, os.Symlink(filepath.Join(installed, entry.Name()), filepath.Join(plugins, entry.Name())))
+	}
+	// The script that starts the server reads this when it has found where it is itself.
+	return errors.Join(err, e.write("rabbitmq-env.conf", "RABBITMQ_HOME='"+e.path(rabbitHome)+"'\nRABBITMQ_PLUGINS_DIR='"+plugins+"'\n"))
+}
