@@ -15,7 +15,7 @@ import (
 )
 
 // An hour: go test ./e2e -run TestTheBalanceShowsNoFalseRed -balance.for 1h -timeout 70m
-var balanceFor = flag.Duration("balance.for", 15*time.Second, "how long a crowd is watched by the balance while the node is killed again and again")
+var balanceFor = flag.Duration("balance.for", 8*time.Second, "how long a crowd is watched by the balance while the node is killed again and again")
 
 // A crowd buys, pays, cancels, lets orders expire, is refunded, and an administrator pauses
 // and moves stock, while the node is killed and restarted. Everything holds, as the
@@ -24,7 +24,7 @@ func TestTheBalanceShowsNoFalseRed(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), *balanceFor+4*patience)
 	defer cancel()
-	c := node.Config{Dir: t.TempDir(), Listen: address(t)}
+	c := node.Config{Dir: folder(t), Listen: address(t)}
 	people := crowd.New(crowd.Config{URL: "http://" + c.Listen, Secret: node.Secret, Seed: 17, Workers: 8, Units: 40})
 	n := start(t, c)
 	must(t, people.Start(ctx))

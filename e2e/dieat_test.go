@@ -49,7 +49,7 @@ func dieAt(t *testing.T, moment, when string, seed uint64) {
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	alive := node.Config{Binary: file, Dir: t.TempDir(), Listen: address(t)}
+	alive := node.Config{Binary: file, Dir: folder(t), Listen: address(t)}
 	mortal := alive
 	mortal.Env = []string{"SECKILL_CRASH=" + moment + ":" + when}
 	people := crowd.New(crowd.Config{URL: "http://" + alive.Listen, Secret: node.Secret, Seed: seed, Workers: 8, Units: 6, Defended: seed%5 == 0})

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,8 +25,11 @@ import (
 	"seckill/e2e/node"
 	"seckill/internal/account"
 	"seckill/internal/client"
+	"seckill/internal/duty"
 	"seckill/internal/load"
 	"seckill/internal/stack/stacktest"
+	"seckill/internal/store"
+	"seckill/internal/store/storetest"
 )
 
 // patience is how long a test waits for a condition before it fails.
@@ -83,7 +87,7 @@ func begin(t *testing.T, c node.Config) *node.Node {
 		c.Binary = binary(t)
 	}
 	if c.Dir == "" {
-		c.Dir = t.TempDir()
+		c.Dir = folder(t)
 	}
 	n, err := node.Start(c)
 	must(t, err)
@@ -96,6 +100,15 @@ func begin(t *testing.T, c node.Config) *node.Node {
 	return n
 }
 
+// folder is a data directory of a node with an empty store whose migrations have been run:
+// they take a third of a first start. Those who start the binary otherwise run them.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	storetest.Make(t, filepath.Join(dir, "seckill.db"), store.Open)
+	return dir
+}
+
 // address is one that a node can come back to.
 func address(t *testing.T) string {
 	t.Helper()
@@ -104,17 +117,33 @@ func address(t *testing.T) string {
 	return a
 }
 
-// eventually waits until the condition holds.
+// often is how long a test waits at least before it asks again, and seldom at most: to ask for
+// an engine that takes seconds costs more than the engine's start.
+const (
+	often  = 10 * time.Millisecond
+	seldom = 200 * time.Millisecond
+)
+
+// eventually waits until the condition holds: it notices that late by a twentieth of the wait.
 func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	began := time.Now()
+	ask(t, what, func() time.Duration { return min(max(time.Since(began)/20, often), seldom) }, condition)
+}
+
+// atOnce is eventually for what is over soon.
+func atOnce(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ask(t, what, func() time.Duration { return often }, condition)
+}
+
+// ask asks until the condition holds, with pauses between.
+func ask(t *testing.T, what string, pause func() time.Duration, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
 	for !condition() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if duty.Rest(ctx, pause()) != nil {
 			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}

@@ -25,7 +25,7 @@ func dieAtMoney(t *testing.T, moment, when string) {
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
-	alive := node.Config{Binary: file, Dir: t.TempDir(), Listen: address(t)}
+	alive := node.Config{Binary: file, Dir: folder(t), Listen: address(t)}
 	p, err := payers.New("http://"+alive.Listen, node.Secret, 6)
 	must(t, err)
 	defer p.Close()
@@ -86,7 +86,7 @@ var (
 func TestMoneyUnderKills(t *testing.T) {
 	t.Parallel()
 	p := paying(t)
-	c := node.Config{Binary: binary(t), Dir: t.TempDir(), Listen: address(t), Env: p.Env()}
+	c := node.Config{Binary: binary(t), Dir: folder(t), Listen: address(t), Env: p.Env()}
 	p.URL = "http://" + c.Listen
 	n := start(t, c)
 	payUnderKills(t, "embedded", p, func(int) string {

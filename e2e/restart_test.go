@@ -27,7 +27,7 @@ func TestRestartKeeps(t *testing.T) {
 		} {
 			t.Run(what+" "+name, func(t *testing.T) {
 				t.Parallel()
-				test(t, node.Config{Dir: t.TempDir()}, stop)
+				test(t, node.Config{Dir: folder(t)}, stop)
 			})
 		}
 	}

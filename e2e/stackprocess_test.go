@@ -20,6 +20,7 @@ import (
 	"seckill/e2e/node"
 	"seckill/internal/account"
 	"seckill/internal/client"
+	"seckill/internal/duty"
 	"seckill/internal/stack"
 )
 
@@ -207,7 +208,10 @@ type steady struct {
 	failed []string
 }
 
-const steadyUnits = 1_000_000 // more than anybody buys
+const (
+	steadyUnits   = 1_000_000             // more than anybody buys
+	betweenBuyers = 50 * time.Millisecond // without it the crowd takes both processors from the nodes that start
+)
 
 func (s *stackProcess) crowd(t *testing.T, root caller) *steady {
 	t.Helper()
@@ -224,6 +228,7 @@ func (s *stackProcess) crowd(t *testing.T, root caller) *steady {
 					return
 				default:
 					c.lives(over, fmt.Sprintf("%s-%d-%d", c.sale, worker, n))
+					duty.Rest(t.Context(), betweenBuyers)
 				}
 			}
 		})

@@ -90,7 +90,7 @@ func dieAtEnding(t *testing.T, moment, when string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	at := newStripe(t)
-	alive := node.Config{Binary: file, Dir: t.TempDir(), Listen: address(t), Env: at.env}
+	alive := node.Config{Binary: file, Dir: folder(t), Listen: address(t), Env: at.env}
 	mortal := alive
 	mortal.Env = append(at.env[:len(at.env):len(at.env)], "SECKILL_CRASH="+moment+":"+when)
 	n := start(t, mortal)
