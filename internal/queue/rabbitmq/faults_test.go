@@ -296,7 +296,8 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 		q := open(rabbit.Publishing)
 		publishers.Go(func() {
 			for left := queuetest.Some(total / 2); len(left) > 0 && ctx.Err() == nil; {
-				confirmed, err := q.Publish(ctx, left[:min(160, len(left))])
+				batch := left[:min(160, len(left))]
+				confirmed, err := q.Publish(ctx, batch)
 				if err != nil && len(confirmed) == 0 {
 					duty.Rest(ctx, 10*time.Millisecond)
 				}
@@ -307,7 +308,9 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 					}
 				}
 				mu.Unlock()
-				left = seckill.Without(left, confirmed)
+				again := seckill.Without(batch, confirmed)
+				left = left[len(batch)-len(again):]
+				copy(left, again)
 			}
 		})
 	}
