@@ -27,6 +27,7 @@ import (
 func TestMySQL(t *testing.T) {
 	t.Parallel()
 	e := stacktest.Shared(t, stack.KindMariaDB)
+	reuse(t, e)
 	t.Run("tests", func(t *testing.T) { // ends when all of them have
 		testStore(t, func(t testing.TB) *Store { s, _ := freshMySQL(t, e); return s })
 		for _, b := range []struct {
