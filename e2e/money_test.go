@@ -77,7 +77,7 @@ func wasAway(t *testing.T, dir string, d time.Duration) {
 
 var (
 	killsOfMoney = flag.Int("money.kills", 3, "how often something is killed while TestMoneyUnderKills pays")
-	payments     = flag.Int64("money.payments", 300, "payments that TestMoneyUnderKills makes, and TestMoneyUnderKillsOnEngines")
+	payments     = flag.Int64("money.payments", 200, "payments that TestMoneyUnderKills makes, and TestMoneyUnderKillsOnEngines")
 )
 
 // A node is killed again and again while a shop that repeats, reorders, loses and lies
