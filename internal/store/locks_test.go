@@ -197,6 +197,7 @@ func testMySQLSettlersRace(t *testing.T, e *stack.Engine) {
 func TestMySQLKilledWhileSettling(t *testing.T) {
 	t.Parallel()
 	e := stacktest.Own(t, stack.KindMariaDB)
+	makeTables(t, e.URL())
 	s := preparedMySQL(t, e.URL())
 	const settlers, batches, size = 4, 40, 20
 	sale := aSale(t, s, settlers*batches*size-100)

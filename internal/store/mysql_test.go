@@ -391,6 +391,7 @@ func TestMySQLSettingsAreChecked(t *testing.T) {
 	t.Parallel()
 	e := stacktest.Own(t, stack.KindMariaDB)
 	admin := adminOf(t, e)
+	makeTables(t, e.URL())
 	s := preparedMySQL(t, e.URL())
 	sale := aSale(t, s, 10)
 	weak, err := s.Weak(t.Context())

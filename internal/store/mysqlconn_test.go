@@ -37,7 +37,9 @@ type loss struct {
 // swallowing lends a database of MariaDB until the test is over.
 func swallowing(t testing.TB) *swallower {
 	t.Helper()
-	there, err := url.Parse(stacktest.Fresh(t, stacktest.Shared(t, stack.KindMariaDB)))
+	direct := stacktest.Fresh(t, stacktest.Shared(t, stack.KindMariaDB))
+	makeTables(t, direct)
+	there, err := url.Parse(direct)
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -86,7 +88,9 @@ func (s *swallower) carry(to io.Writer, from io.Reader) {
 // Whoever goes away in the middle of a transaction leaves its connection to the next one.
 func TestWhoGoesAwayCostsNoConnection(t *testing.T) {
 	t.Parallel()
-	s := preparedMySQL(t, stacktest.Fresh(t, stacktest.Shared(t, stack.KindMariaDB)))
+	database := stacktest.Fresh(t, stacktest.Shared(t, stack.KindMariaDB))
+	makeTables(t, database)
+	s := preparedMySQL(t, database)
 	sale := aSale(t, s, 10)
 	s.w.SetMaxOpenConns(1)
 	connection := func() (id int) {

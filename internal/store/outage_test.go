@@ -25,6 +25,7 @@ func TestAHangingMariaDBCountsAgainstNoBuyer(t *testing.T) {
 	}
 	const left, hang = 10 * time.Second, 12 * time.Second
 	e := stacktest.Own(t, stack.KindMariaDB)
+	makeTables(t, e.URL())
 	var nodes []*Store
 	for range 3 {
 		s := preparedMySQL(t, e.URL())
