@@ -320,11 +320,7 @@ func (l *lane) hangOrFill(ctx context.Context, p *plan) (end func() error, err e
 		}
 	case stack.KindRabbitMQ: // an alarm blocks whoever publishes
 		set = func(ctx context.Context, isFull bool) error {
-			out, err := rabbittest.Control(ctx, e, "set_vm_memory_high_watermark", map[bool]string{true: "0", false: "0.4"}[isFull])
-			if err != nil {
-				return fmt.Errorf("%w: %s", err, out)
-			}
-			return nil
+			return rabbittest.SetWatermark(ctx, e, map[bool]float64{true: 0, false: 0.4}[isFull])
 		}
 	case stack.KindMariaDB: // a disk without room: it reads, and writes nothing
 		set = func(ctx context.Context, isFull bool) error {

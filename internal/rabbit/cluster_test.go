@@ -182,10 +182,10 @@ func TestAQueueBetweenTwoLeadersIsUnavailableAndNotFull(t *testing.T) {
 func leaderless(t testing.TB, s rabbit.Settings, queue string) (elect func()) {
 	t.Helper()
 	leader, broker := fmt.Sprintf("{'%s_%s', node()}", s.VirtualHost, queue), stacktest.Shared(t, stack.KindRabbitMQ)
-	rabbittest.Ctl(t, broker, "eval", "ok = ra:stop_server(quorum_queues, "+leader+").")
+	rabbittest.Eval(t, broker, "ok = ra:stop_server(quorum_queues, "+leader+").")
 	return func() {
 		t.Helper()
-		rabbittest.Ctl(t, broker, "eval", "ok = ra:restart_server(quorum_queues, "+leader+").")
+		rabbittest.Eval(t, broker, "ok = ra:restart_server(quorum_queues, "+leader+").")
 	}
 }
 

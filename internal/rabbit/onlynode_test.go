@@ -193,7 +193,8 @@ func TestADeletedMarkIsMadeAgain(t *testing.T) {
 	q := alone(t, s)
 	all(t, q)
 	_, lost := q.broker.Owned()
-	rabbittest.Ctl(t, stacktest.Shared(t, stack.KindRabbitMQ), "delete_queue", "--vhost", s.VirtualHost, rabbit.AloneQueue)
+	rabbittest.Eval(t, stacktest.Shared(t, stack.KindRabbitMQ), fmt.Sprintf(`{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<%q>>, queue, <<%q>>)),
+		{ok, _} = rabbit_amqqueue:delete(Q, false, false, <<"test">>).`, s.VirtualHost, rabbit.AloneQueue))
 	closes(t, lost)
 	all(t, q)
 	second := made(t, s)

@@ -23,9 +23,9 @@ const (
 // all the same, only later.
 var rabbitApps = struct{ plugins, erlang []string }{
 	plugins: []string{"rabbit", "rabbit_common", "ra", "rabbitmq_management", "rabbitmq_management_agent", "rabbitmq_web_dispatch", "rabbitmq_prelaunch",
-		"accept", "amqp10_common", "amqp_client", "aten", "cowboy", "cowlib", "credentials_obfuscation", "cuttlefish", "gen_batch_server", "getopt", "jsx",
+		"amqp10_common", "amqp_client", "aten", "cowboy", "cowlib", "credentials_obfuscation", "cuttlefish", "gen_batch_server", "jsx",
 		"observer_cli", "osiris", "ranch", "recon", "seshat", "stdout_formatter", "sysmon_handler", "syslog", "systemd"},
-	erlang: []string{"asn1", "compiler", "crypto", "inets", "kernel", "mnesia", "os_mon", "public_key", "sasl", "ssl", "stdlib", "syntax_tools", "tools", "xmerl"},
+	erlang: []string{"compiler", "crypto", "inets", "kernel", "mnesia", "os_mon", "public_key", "sasl", "ssl", "stdlib", "syntax_tools", "tools", "xmerl"},
 }
 
 // rabbitCode is where the package has put its plugins, and the modules to load at once.

@@ -216,7 +216,7 @@ func TestABrokerThatBlocksPublishersIsUnavailable(t *testing.T) {
 	queuetest.Publish(t, q, queuetest.Some(1)...)
 	queuetest.CollectN(t, q, 1)
 	require.Zero(t, blocked())
-	rabbittest.Watermark(t, broker, "0")
+	rabbittest.Watermark(t, broker, 0)
 	tickets := queuetest.Some(5)
 	_, err := q.Publish(t.Context(), tickets)
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
@@ -224,7 +224,7 @@ func TestABrokerThatBlocksPublishersIsUnavailable(t *testing.T) {
 	_, err = q.Publish(t.Context(), tickets)
 	require.ErrorContains(t, err, "blocks publishers", "and it is known at once")
 	require.EqualValues(t, 1, blocked())
-	rabbittest.Watermark(t, broker, "0.4")
+	rabbittest.Watermark(t, broker, 0.4)
 	rabbittest.Eventually(t, func() error {
 		_, err := q.Publish(t.Context(), tickets)
 		return err

@@ -178,36 +178,49 @@ func (w Wire) Mend(t testing.TB) {
 	})
 }
 
-var epmdPort = regexp.MustCompile(`-erl_epmd_port \d+`)
+var epmdPort = regexp.MustCompile(`-erl_epmd_port (\d+)`)
 
-// Watermark sets how much of the machine's memory the broker may use.
-func Watermark(t testing.TB, broker *stack.Engine, part string) {
+// Watermark sets how much of the machine's memory the broker may use, as a part such as 0.4.
+func Watermark(t testing.TB, broker *stack.Engine, part float64) {
 	t.Helper()
-	Ctl(t, broker, "set_vm_memory_high_watermark", part)
+	require.NoError(t, SetWatermark(t.Context(), broker, part))
 }
 
-// Ctl runs rabbitmqctl and returns what it prints.
-func Ctl(t testing.TB, broker *stack.Engine, args ...string) string {
-	t.Helper()
-	out, err := Control(t.Context(), broker, args...)
-	require.NoError(t, err, "%s", out)
-	return out
+// SetWatermark is Watermark for who is no test.
+func SetWatermark(ctx context.Context, broker *stack.Engine, part float64) error {
+	_, err := eval(ctx, broker, fmt.Sprintf("ok = vm_memory_monitor:set_vm_memory_high_watermark(%.2f).", part))
+	return err
 }
 
-// Control is Ctl for who is no test.
-func Control(ctx context.Context, broker *stack.Engine, args ...string) (string, error) {
+// Eval has the broker evaluate expressions of Erlang, and returns what the last one is.
+func Eval(t testing.TB, broker *stack.Engine, expressions string) string {
+	t.Helper()
+	value, err := eval(t.Context(), broker, expressions)
+	require.NoError(t, err)
+	return value
+}
+
+// eval does what rabbitmqctl eval does, with a tool that takes no Erlang of its own to start.
+func eval(ctx context.Context, broker *stack.Engine, expressions string) (string, error) {
 	// Without epmd the tool has to be told where the broker listens.
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", broker.Pid()))
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "/usr/lib/rabbitmq/bin/rabbitmqctl", append([]string{"-n", "rabbit@localhost"}, args...)...)
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(broker.LogFile()), "LANG=C.UTF-8",
-		"RABBITMQ_CTL_ERL_ARGS=-start_epmd false -dist_listen false " + epmdPort.FindString(string(environ)),
+	port := epmdPort.FindSubmatch(environ)
+	tools, err := filepath.Glob("/usr/lib/erlang/erts-*/bin/erl_call")
+	if err != nil || len(tools) == 0 || port == nil {
+		return "", fmt.Errorf("eval: the tools are %v, the port is %q, %v", tools, port, err)
 	}
+	cmd := exec.CommandContext(ctx, tools[0], "-address", "127.0.0.1:"+string(port[1]), "-e")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(broker.LogFile()), "LANG=C.UTF-8"} // the cookie is in HOME
+	cmd.Stdin = strings.NewReader(expressions + "\n")
 	out, err := cmd.CombinedOutput()
-	return string(out), err
+	value, ok := strings.CutPrefix(strings.TrimSuffix(string(out), "}"), "{ok, ")
+	if err != nil || !ok {
+		return "", fmt.Errorf("eval %s: %v: %s", expressions, err, out)
+	}
+	return value, nil
 }
 
 // Management asks a broker's management API as its administrator.
