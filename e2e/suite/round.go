@@ -48,7 +48,7 @@ func isWithoutRace(pkg string) bool {
 // to Go, and guards its memory itself; goja runs the pages' JavaScript. What calls them is
 // watched. No package that synchronizes goroutines for its callers belongs here.
 var (
-	unwatched = []string{"modernc.org/sqlite/lib", "modernc.org/libc", "modernc.org/memory", "compress/flate", "golang.org/x/crypto/argon2", "golang.org/x/crypto/blake2b", "github.com/dop251/goja"}
+	unwatched = []string{"modernc.org/sqlite/lib", "modernc.org/libc", "modernc.org/memory", "regexp", "compress/flate", "golang.org/x/crypto/argon2", "golang.org/x/crypto/blake2b", "github.com/dop251/goja"}
 	racing    = append([]string{"-race", "-p=2", "-parallel=4", noDebugger}, eachUnwatched()...)
 	plain     = []string{"-p=2", "-parallel=3"}
 	quick     = []string{"-short", "-parallel=4"}
