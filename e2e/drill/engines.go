@@ -43,7 +43,6 @@ const (
 // enginesDrill is one drill of two nodes on real engines, in some lanes.
 type enginesDrill struct {
 	config
-	binary   string
 	folder   string
 	progress io.Writer
 	started  time.Time
@@ -72,8 +71,10 @@ func drillEngines(ctx context.Context, c config, report, progress io.Writer) (er
 			os.RemoveAll(d.folder)
 		}
 	}()
-	if d.binary, err = node.Build(d.folder); err != nil {
-		return err
+	if d.binary == "" {
+		if d.binary, err = node.Build(d.folder); err != nil {
+			return err
+		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for n := range c.lanes {

@@ -52,11 +52,7 @@ func TestForgedMessagesAreNotGenuine(t *testing.T) {
 // A node that finds forged rows in its journal puts each aside.
 func TestForgedRowsAreKeptAside(t *testing.T) {
 	t.Parallel()
-	binary, err := node.Build(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := node.Config{Binary: binary, Dir: t.TempDir()}
+	c := node.Config{Binary: built(t, plainBinary), Dir: t.TempDir()}
 	if rows, err := forgeJournal(t.Context(), c.Dir); err != nil || rows != nil {
 		t.Fatalf("in a folder without a journal: %v, %v", rows, err)
 	}

@@ -39,7 +39,6 @@ const killsReport = "drill"
 type run struct {
 	config
 	random   *mathrand.Rand
-	binary   string
 	folder   string
 	progress io.Writer
 	started  time.Time
@@ -70,12 +69,13 @@ func drillKills(ctx context.Context, c config, report, progress io.Writer) (err 
 		}
 		fmt.Fprintf(progress, "the data and the log of the node are in %s\n", folder)
 	}()
-	binary, err := node.Build(folder, "crash")
-	if err != nil {
-		return err
+	if c.binary == "" {
+		if c.binary, err = node.Build(folder, "crash"); err != nil {
+			return err
+		}
 	}
 	r := &run{
-		config: c, random: mathrand.New(mathrand.NewPCG(c.seed, 0)), binary: binary, folder: folder, progress: progress,
+		config: c, random: mathrand.New(mathrand.NewPCG(c.seed, 0)), folder: folder, progress: progress,
 		started: time.Now(), wheres: map[string]int{}, counts: map[string]int64{},
 	}
 	more := func() bool {

@@ -59,6 +59,7 @@ func main() {
 type config struct {
 	seed     uint64
 	out      string
+	binary   string        // that is there already; empty: the drill builds its own
 	duration time.Duration // 0: the counts say how long
 
 	kills int

@@ -3,22 +3,51 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"seckill/e2e/node"
 	"seckill/internal/stack"
 )
+
+var (
+	folder      string // of the binaries, which the tests share
+	plainBinary = sync.OnceValues(func() (string, error) { return node.Build(folder) })
+	crashBinary = sync.OnceValues(func() (string, error) { return node.Build(folder, "crash") })
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if folder, err = os.MkdirTemp("", "seckill-drill-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+func built(t *testing.T, build func() (string, error)) string {
+	t.Helper()
+	file, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
 
 // A short drill: nobody notices two kills, and the report says so.
 func TestDrillKills(t *testing.T) {
 	t.Parallel()
 	file := reported(t, killsReport)
 	var report, progress strings.Builder
-	if err := drillKills(t.Context(), config{seed: 7, kills: 2, out: file}, &report, &progress); err != nil {
+	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), seed: 7, kills: 2, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
@@ -29,7 +58,7 @@ func TestDrillKillsOfMoney(t *testing.T) {
 	t.Parallel()
 	file := reported(t, killsReport+" money")
 	var report, progress strings.Builder
-	if err := drillKills(t.Context(), config{seed: 9, kills: 3, money: true, out: file}, &report, &progress); err != nil {
+	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), seed: 9, kills: 3, money: true, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	holds(t, file, killsReport+" money", report.String(), "| kills (SIGKILL) | 3 |", "| **violations** | **0** |")
@@ -44,7 +73,7 @@ func TestDrillKillsWithDefences(t *testing.T) {
 	t.Parallel()
 	file := reported(t, killsReport+" defended")
 	var report, progress strings.Builder
-	if err := drillKills(t.Context(), config{seed: 8, kills: 2, defended: true, out: file}, &report, &progress); err != nil {
+	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), seed: 8, kills: 2, defended: true, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	holds(t, file, killsReport+" defended", report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
@@ -59,7 +88,7 @@ func TestDrillEngines(t *testing.T) {
 	t.Parallel()
 	file := reported(t, enginesReport)
 	var report, progress strings.Builder
-	err := drillEngines(t.Context(), config{seed: 3, rounds: 1, lanes: 1, units: 20, only: "redis-kill,mariadb-cut", out: file}, &report, &progress)
+	err := drillEngines(t.Context(), config{binary: built(t, plainBinary), seed: 3, rounds: 1, lanes: 1, units: 20, only: "redis-kill,mariadb-cut", out: file}, &report, &progress)
 	if errors.Is(err, stack.ErrMissing) && os.Getenv("SECKILL_REQUIRE") != "1" {
 		t.Skipf("NOT TESTED: %v (SECKILL_REQUIRE=1 makes this a failure)", err)
 	}
@@ -80,7 +109,7 @@ func TestDrillRoutes(t *testing.T) {
 	}
 	file := reported(t, routesReport)
 	var report, progress strings.Builder
-	err := drillEngines(t.Context(), config{seed: 3, rounds: 1, lanes: 1, units: 20, routes: true, leeway: 3 * time.Second, only: "mariadb-hang", out: file}, &report, &progress)
+	err := drillEngines(t.Context(), config{binary: built(t, plainBinary), seed: 3, rounds: 1, lanes: 1, units: 20, routes: true, leeway: 3 * time.Second, only: "mariadb-hang", out: file}, &report, &progress)
 	if errors.Is(err, stack.ErrMissing) && os.Getenv("SECKILL_REQUIRE") != "1" {
 		t.Skipf("NOT TESTED: %v (SECKILL_REQUIRE=1 makes this a failure)", err)
 	}
