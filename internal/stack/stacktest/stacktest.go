@@ -51,7 +51,26 @@ func OwnNginx(t T, site stack.Site) *stack.Engine {
 	return own(t, stack.KindNginx, func(dir string) (*stack.Engine, error) { return stack.Nginx(dir, site) })
 }
 
+// OwnStopped is what [Own] is, not yet started.
+func OwnStopped(t T, kind stack.Kind, opts ...stack.Option) *stack.Engine {
+	t.Helper()
+	return stopped(t, kind, func(dir string) (*stack.Engine, error) { return stack.New(kind, dir, opts...) })
+}
+
 func own(t T, kind stack.Kind, make func(dir string) (*stack.Engine, error)) *stack.Engine {
+	t.Helper()
+	e := stopped(t, kind, make)
+	if e == nil {
+		return nil
+	}
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatalf("stack: %v", err)
+		return nil
+	}
+	return e
+}
+
+func stopped(t T, kind stack.Kind, make func(dir string) (*stack.Engine, error)) *stack.Engine {
 	t.Helper()
 	if leftOut(t, kind) {
 		return nil
@@ -73,10 +92,6 @@ func own(t T, kind stack.Kind, make func(dir string) (*stack.Engine, error)) *st
 			t.Errorf("stack: %v", err)
 		}
 	})
-	if err := e.Start(t.Context()); err != nil {
-		t.Fatalf("stack: %v", err)
-		return nil
-	}
 	return e
 }
 
