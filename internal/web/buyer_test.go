@@ -53,11 +53,12 @@ func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
 	return b
 }
 
-// login logs in without the pages.
+// login logs in without the pages: it puts the cookie that the shop would set into the
+// browser. Opening a page for it would take a fifth of the processor time of a test.
 func (b *buyer) login() {
 	b.t.Helper()
-	b.Open("/nowhere")
-	b.Eval(`fetch('/api/login', { method: 'POST', body: '{}' }).then(() => '')`)
+	hidden := true // from scripts
+	command(b, network.SetCookie, network.SetCookieParams{Name: "seckill_session", Value: "ada", URL: b.URL, HTTPOnly: &hidden})
 }
 
 // speak chooses the reader's language as the button of the pages does. The browser is
