@@ -248,10 +248,20 @@ func TestATakenNameIsSaidBeforeAnyHashing(t *testing.T) {
 	require.ErrorIs(t, err, seckill.ErrNameTaken)
 }
 
+// meet returns where n callers wait for one another.
+func meet(n int) (wait func()) {
+	var all sync.WaitGroup
+	all.Add(n)
+	return func() { all.Done(); all.Wait() }
+}
+
+// Each of them has found that nobody has the name.
 func TestTwoWhoWantANameAtOnce(t *testing.T) {
 	t.Parallel()
 	a, store, _ := newAccounts(t)
 	errs := make(chan error, 3)
+	hash, others := a.hash, meet(cap(errs))
+	a.hash = func(form string) (string, error) { others(); return hash(form) }
 	for range cap(errs) {
 		go func() {
 			_, err := a.Register(t.Context(), "li.wei", goodPassword, "")

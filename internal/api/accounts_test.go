@@ -369,28 +369,43 @@ func TestFailedLoginsAndNewAccountsAreLimitedByAddress(t *testing.T) {
 	})
 }
 
-// All guesses may arrive at once, before the first of them has failed.
+// All guesses may arrive at once, before the first of them is counted: here each of them has
+// been let past the slow lane and waits for a place of hashing.
 func TestGuessesThatArriveAtOnceAreLimitedAllTheSame(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, func(c *Config) { c.LoginTries, c.Hashes = 3, 4 })
-	s.enter("register", takenName, goodPassword).is(201)
-	var guessed, refused atomic.Int64
-	var g sync.WaitGroup
-	for i := range 40 {
-		g.Go(func() {
-			w := httptest.NewRecorder()
-			s.api.ServeHTTP(w, call{method: "POST", path: "/api/login", body: fmt.Sprintf(`{"name":%q,"password":"guess %d"}`, takenName, i)}.request())
-			switch w.Code {
-			case 401:
-				guessed.Add(1)
-			case 429, 503: // too many, or too many for the places of hashing
-				refused.Add(1)
-			}
-		})
-	}
-	g.Wait()
-	require.EqualValues(t, 40, guessed.Load()+refused.Load())
-	require.LessOrEqual(t, guessed.Load(), int64(3+4), "the limit, and those that were under way")
+	synctest.Test(t, func(t *testing.T) {
+		offTheMinute()
+		s := newSystem(t, func(c *Config) { c.LoginTries, c.Hashes = 3, 4 })
+		s.enter("register", takenName, goodPassword).is(201)
+		var taken []func(rest time.Duration)
+		for range 4 {
+			leave, err := s.api.limits.hashing.all.Enter(t.Context(), "hashes that take long")
+			require.NoError(t, err)
+			taken = append(taken, leave)
+		}
+		var guessed, refused atomic.Int64
+		var g sync.WaitGroup
+		for i := range 40 {
+			g.Go(func() {
+				w := httptest.NewRecorder()
+				s.api.ServeHTTP(w, call{method: "POST", path: "/api/login", body: fmt.Sprintf(`{"name":%q,"password":"guess %d"}`, takenName, i)}.request())
+				switch w.Code {
+				case 401:
+					guessed.Add(1)
+				case 429, 503: // too many, or too many for the places of hashing
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		require.Zero(t, guessed.Load()+refused.Load(), "all of them wait")
+		for _, leave := range taken {
+			leave(0)
+		}
+		g.Wait()
+		require.EqualValues(t, 40, guessed.Load()+refused.Load())
+		require.LessOrEqual(t, guessed.Load(), int64(3+1), "the limit, and the first of the slow lane, which may be looked at before they have failed")
+	})
 }
 
 func TestWhoseTokensAreAccepted(t *testing.T) {
