@@ -42,14 +42,6 @@ func (a *answer) cookie() *http.Cookie {
 	return all[0]
 }
 
-// manyHashes leaves a test out of a quick run: its password hashes take seconds of processor time.
-func manyHashes(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("LEFT OUT: many password hashes (-short)")
-	}
-}
-
 func TestRegisterLoginAndLogout(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -173,7 +165,6 @@ func offTheMinute() { pass(17*time.Second + 123*time.Millisecond) }
 
 // Wrong passwords beyond the limit are slowed down, and the right one gets in.
 func TestWhoTriesTooOftenIsSlowedDown(t *testing.T) {
-	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
@@ -208,7 +199,6 @@ func TestWhoTriesTooOftenIsSlowedDown(t *testing.T) {
 
 // Wrong passwords for a name do not keep its owner out, from wherever they come.
 func TestTheOwnerGetsInWhoeverElseTries(t *testing.T) {
-	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
@@ -303,7 +293,6 @@ func TestFailedLoginsOfAnUnknownNameAreLimitedToo(t *testing.T) {
 }
 
 func TestOfManyTriesTenAreGuesses(t *testing.T) {
-	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
@@ -323,7 +312,6 @@ func TestOfManyTriesTenAreGuesses(t *testing.T) {
 }
 
 func TestFailedLoginsAndNewAccountsAreLimitedByAddress(t *testing.T) {
-	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()

@@ -149,7 +149,6 @@ func TestTheRestOfAPlaceOfHashingIsBounded(t *testing.T) {
 
 // A login waits for its lane and for a place, and for both together less than a second.
 func TestAllThatALoginWaitsForHasOneBound(t *testing.T) {
-	manyHashes(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		offTheMinute()
