@@ -129,8 +129,8 @@ func TestTheHashOfNobodyIsLikeAnyOther(t *testing.T) {
 
 func TestRegisterThenLogin(t *testing.T) {
 	t.Parallel()
-	a, store, v := newAccounts(t)
-	a = New(store, theSecret, time.Hour)
+	_, store, v := newAccounts(t)
+	a := New(store, theSecret, time.Hour)
 	s, err := a.Register(t.Context(), "li.wei", goodPassword, "")
 	require.NoError(t, err)
 	require.Equal(t, time.Hour, s.Life)
