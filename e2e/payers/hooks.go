@@ -76,17 +76,21 @@ func (p *Payers) missed(ctx context.Context) (found []string, err error) {
 
 // toldOfAll waits until the shop has heard of everything, and returns what was wrong.
 func (p *Payers) toldOfAll(ctx context.Context) []string {
+	waiting := ctx
 	if p.Hears > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.Hears)
+		waiting, cancel = context.WithTimeout(ctx, p.Hears)
 		defer cancel()
 	}
+	var missed []string // at the last look that came to its end
 	for {
-		missed, err := p.missed(ctx)
-		if err == nil && len(missed) == 0 {
-			break
+		now, err := p.missed(ctx)
+		if err == nil {
+			if missed = now; len(missed) == 0 {
+				break
+			}
 		}
-		if duty.Rest(ctx, 500*time.Millisecond) != nil {
+		if duty.Rest(waiting, 500*time.Millisecond) != nil {
 			return append(missed, fmt.Sprint("the shop was not told of all: ", err))
 		}
 	}

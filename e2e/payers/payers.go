@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -452,13 +453,14 @@ func (p *Payers) allMoney(ctx context.Context) ([]seckill.Money, error) {
 
 // atRest is the audit of a sale when nothing is due and nothing waits.
 func (p *Payers) atRest(ctx context.Context, sale string) (report seckill.Report, err error) {
+	var waits error // what the last look found
 	for {
 		a, err := p.insist(ctx, p.admin, "GET", "/api/admin/sales/"+sale+"/audit", nil)
 		if err == nil {
 			err = a.Into(&report)
 		}
-		if err != nil {
-			return report, err
+		if err != nil { // and that may be the end of the time
+			return report, errors.Join(waits, err)
 		}
 		rest := int64(0)
 		for _, m := range report.Money {
@@ -467,8 +469,9 @@ func (p *Payers) atRest(ctx context.Context, sale string) (report seckill.Report
 		if rest == 0 && report.Pending == 0 && report.Returning == 0 {
 			return report, nil
 		}
-		if err := duty.Rest(ctx, 200*time.Millisecond); err != nil {
-			return report, fmt.Errorf("money still waits: %+v", report)
+		waits = fmt.Errorf("money still waits: %+v", report)
+		if duty.Rest(ctx, 200*time.Millisecond) != nil {
+			return report, waits
 		}
 	}
 }
