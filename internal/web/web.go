@@ -223,9 +223,9 @@ func (f file) serve(w http.ResponseWriter, r *http.Request, cache string) {
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", cache)
 	h.Set("Vary", strings.TrimPrefix(f.vary+", Accept-Encoding", ", "))
-	body, etag := f.body, `"`+f.etag+`"`
-	if f.small != nil && packed.Taken(r) {
-		body, etag = f.small(), `"`+f.etag+`-gzip"`
+	small, etag := f.small != nil && packed.Taken(r), `"`+f.etag+`"`
+	if small {
+		etag = `"` + f.etag + `-gzip"`
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("ETag", etag)
@@ -237,6 +237,10 @@ func (f file) serve(w http.ResponseWriter, r *http.Request, cache string) {
 		h.Del("Content-Encoding")
 		w.WriteHeader(http.StatusNotModified)
 		return
+	}
+	body := f.body
+	if small { // not before: whoever has it already is sent nothing
+		body = f.small()
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.Write(body)
