@@ -64,7 +64,8 @@ func (e *Engine) rabbitFolders() error {
 	installed, _ := rabbitCode()
 	entries, err := os.ReadDir(installed)
 	if err != nil || strings.Contains(e.folder.path, ":") { // that separates folders
-		return nil // then it takes the package's own
+		// It takes the package's own, also where this folder had another name before.
+		return os.RemoveAll(e.path("rabbitmq-env.conf"))
 	}
 	plugins := e.path(rabbitHome, "plugins")
 	if err := errors.Join(os.RemoveAll(plugins), os.MkdirAll(plugins, 0o700)); err != nil {

@@ -252,8 +252,8 @@ func (s *shop) unitsHold(t *testing.T) {
 // races is how often each pair is raced, see docs/money.md for 1,000.
 var races = flag.Int("money.races", 0, "how often each pair of changes of an order is raced; 0: as often as a suite can wait for")
 
-// testMoneyRaces lets two things happen to an order at the same moment: to an unpaid one,
-// and every second time to a paid one.
+// testMoneyRaces lets two things happen to an order at the same moment: to an unpaid one, to a
+// paid one and to one whose money came late, in turn.
 func testMoneyRaces(t *testing.T, s *shop) {
 	const (
 		unpaid = iota

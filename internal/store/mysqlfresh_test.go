@@ -21,7 +21,7 @@ func freshMySQL(t testing.TB, e *stack.Engine) (*Store, string) {
 	t.Helper()
 	owner, url := takeEmptied(t, e)
 	if url == "" {
-		url = stacktest.Fresh(owner, e)
+		url = stacktest.Fresh(goesWith{t, owner}, e)
 		makeTables(t, url)
 	}
 	if owner != t {
@@ -29,6 +29,15 @@ func freshMySQL(t testing.TB, e *stack.Engine) (*Store, string) {
 	}
 	return preparedMySQL(t, url), url
 }
+
+// goesWith is a test that takes something which outlives it: it goes with its owner.
+type goesWith struct {
+	testing.TB
+	owner testing.TB
+}
+
+func (g goesWith) Cleanup(f func())                  { g.owner.Cleanup(f) }
+func (g goesWith) Errorf(format string, args ...any) { g.owner.Errorf(format, args...) }
 
 // emptied are databases on an engine that no test uses now. They go when their owner ends.
 var emptied struct {
