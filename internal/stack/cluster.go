@@ -266,7 +266,7 @@ vm_memory_high_watermark.absolute = 512MB
 			"RABBITMQ_DIST_PORT="+strconv.Itoa(e.ports[distPort].number),
 			"ERL_EPMD_ADDRESS="+loopback,
 			"ERL_EPMD_PORT="+strconv.Itoa(c.names.ports[mainPort].number),
-			"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +SDio 4 +A 4")
+			"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +SDio 4 +A 4 "+rabbitSleeps+e.rabbitStart())
 		return cmd
 	}
 	s.settled = func(_ context.Context, e *Engine) (bool, error) { return rabbitLogged(e, rabbitName(i)) }

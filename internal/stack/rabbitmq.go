@@ -71,6 +71,7 @@ var rabbitmq = &spec{
 		}
 		return errors.Join(
 			e.rabbitFolders(),
+			e.rabbitLists(),
 			e.write("definitions.json", definitions),
 			e.write("enabled_plugins", "[rabbitmq_management].\n"),
 			// The server runs in its data folder.
@@ -106,7 +107,7 @@ log.file = false
 			"RABBITMQ_SCHEDULER_BIND_TYPE=u",
 			"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-sname "+rabbitNode+
 				" -start_epmd false -erl_epmd_port "+strconv.Itoa(e.ports[distPort].number)+
-				" -kernel inet_dist_use_interface {127,0,0,1} "+rabbitThrift(),
+				" -kernel inet_dist_use_interface {127,0,0,1} "+rabbitThrift()+e.rabbitStart(),
 			"ERL_CRASH_DUMP_BYTES=0",
 			rabbitLoads(),
 		)
@@ -145,8 +146,11 @@ log.file = false
 // are unmapped and mapped again whenever they are collected.
 func rabbitThrift() string {
 	cores := max(1, runtime.NumCPU()/2)
-	return fmt.Sprintf("+S %d:%d +sbwt none +sbwtdcpu none +sbwtdio none +MMscs %d", cores, cores, rabbitMemory)
+	return fmt.Sprintf("+S %d:%d %s +MMscs %d", cores, cores, rabbitSleeps, rabbitMemory)
 }
+
+// rabbitSleeps lets threads of Erlang that have nothing to do sleep instead of spinning.
+const rabbitSleeps = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
 func rabbitURL(e *Engine, user, password, vhost string) string {
 	return engineURL("amqp", user, password, e.Addr(), url.PathEscape(vhost))
