@@ -125,6 +125,9 @@ func TestEngines(t *testing.T) {
 			sale := admin(t, e.nodes[0]).creates(units, 1)
 			load := startLoad(t, e.url(), "--sale", sale, "--buyers", "2500", "--concurrency", "200")
 			soldDownTo(t, e.nodes[0], sale, units*3/4)
+			if !load.running() {
+				t.Fatal("the load was over before anything broke")
+			}
 			c.fault(t)
 			rep := load.report()
 			if rep.Units != units || rep.Final["placed"] != units || rep.Final["sold_out"] != 500 {
