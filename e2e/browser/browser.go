@@ -31,10 +31,15 @@ const (
 	askAgain  = 5 * time.Second // with the same question, when nobody has answered it
 	lookAgain = 20 * time.Millisecond
 	startTime = 2 * time.Minute // for Chromium to come up or go away
+
+	width, height = 1280, 900 // of a tab
 )
 
 // Browser is a running Chromium.
-type Browser struct{ ctx context.Context }
+type Browser struct {
+	ctx       context.Context
+	listeners sync.WaitGroup // to the consoles of tabs that are kept
+}
 
 // program finds Chromium. That without windows comes first: it draws and runs pages with the
 // same engine and takes a third of the processor time.
@@ -71,7 +76,7 @@ func Start(t testing.TB) *Browser {
 		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,SpareRendererForSitePerProcess,MediaRouter,OptimizationHints"),
 		chromedp.Flag("disable-component-update", true),
 		// Chromium without windows takes these from here, that with windows from its surroundings.
-		chromedp.Flag("lang", "en-US"), chromedp.Flag("accept-lang", "en-US"), chromedp.WindowSize(1280, 900),
+		chromedp.Flag("lang", "en-US"), chromedp.Flag("accept-lang", "en-US"), chromedp.WindowSize(width, height),
 		chromedp.WSURLReadTimeout(startTime),
 		// The profile is a new temporary directory, which chromedp removes. What
 		// else the browser leaves behind, it leaves in ours.
@@ -80,7 +85,9 @@ func Start(t testing.TB) *Browser {
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, _ = chromedp.NewContext(ctx)
+	b := &Browser{ctx: ctx}
 	t.Cleanup(func() {
+		defer b.listeners.Wait()
 		ctx, cancel := context.WithTimeout(ctx, startTime)
 		defer cancel()
 		if err := chromedp.Cancel(ctx); err != nil {
@@ -90,7 +97,7 @@ func Start(t testing.TB) *Browser {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
-	return &Browser{ctx}
+	return b
 }
 
 // Tab is one person's tab, with cookies of its own, in front of one site.
@@ -98,35 +105,36 @@ type Tab struct {
 	URL   string // of the site, without a slash at the end
 	Words string // more declarations in JavaScript that conditions may use
 
-	t   testing.TB
-	ctx context.Context
+	t       testing.TB
+	ctx     context.Context
+	close   context.CancelFunc
+	console *console
 }
 
 // Tab opens a tab for a test. What the pages complain of in the console, failed requests
 // aside, fails the test.
 func (b *Browser) Tab(t testing.TB, url string) *Tab {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
-	var console sync.WaitGroup
+	var listeners sync.WaitGroup
+	tab := b.open(t, url, &listeners)
 	t.Cleanup(func() {
-		cancel()
-		console.Wait()
+		tab.close()
+		listeners.Wait()
 	})
+	return tab
+}
+
+func (b *Browser) open(t testing.TB, url string, listeners *sync.WaitGroup) *Tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	if err := chromedp.Do(ctx); err != nil {
+		cancel()
 		t.Fatalf("open a tab: %v", err)
 	}
+	c := &console{t: t}
 	messages := chromedp.Console(ctx)
-	console.Go(func() {
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			if m.Source != "network" {
-				t.Errorf("the page complains: %s", m)
-			}
-		}
-	})
-	return &Tab{URL: url, t: t, ctx: ctx}
+	listeners.Go(func() { c.listen(messages) })
+	return &Tab{URL: url, t: t, ctx: ctx, close: cancel, console: c}
 }
 
 // Do takes steps of chromedp. Those that look an element up hold on to it, and fail when

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 )
 
 // site answers / with a page that goes on to the next one again and again, by itself, and
@@ -36,6 +39,7 @@ func site(t *testing.T) string {
 			form.n.oninput = () => setTimeout(() => document.querySelector('#cover').remove(), 100);`)
 	})
 	mux.HandleFunc("/slow", func(http.ResponseWriter, *http.Request) { close(scripted) })
+	mux.HandleFunc("/empty", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/lost", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "the browser sent the form itself") })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -88,6 +92,40 @@ func testRemembersMoments(t *testing.T, p *Tab) {
 	p.Remember("title")
 	p.Eval(`document.title = 'for a moment'; Promise.resolve().then(() => { document.title = 'for good'; return ''; })`)
 	p.Await(`was('title', 'first') && was('title', 'for a moment') && text('title') === 'for good'`)
+}
+
+// complaints are those of one person.
+type complaints struct {
+	testing.TB
+	all []string
+}
+
+func (c *complaints) Errorf(format string, args ...any) {
+	c.all = append(c.all, fmt.Sprintf(format, args...))
+}
+
+// Who sits down at a tab finds nothing of the person before, whose complaints are that one's.
+func TestTheNextPerson(t *testing.T) {
+	t.Parallel()
+	tab := Start(t).Keep(t, site(t))
+	before := &complaints{TB: t}
+	p := tab.For(before)
+	p.Open("/?n=10")
+	p.Do(chromedp.EmulateViewport(390, 800))
+	const left = `[innerWidth, document.cookie, localStorage.length, sessionStorage.length, name, history.length].join()`
+	p.Eval(`document.cookie = 'a=b'; localStorage.c = sessionStorage.d = name = 'e'; ''`)
+	p.Equal(left, "390,a=b,1,1,e,2")
+	p.Eval(`setTimeout(() => console.error('late'), 1); console.error('early'); new Promise((done) => setTimeout(done, 5, ''))`)
+	if err := p.Clean("/empty"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"the page complains: error: early", "the page complains: error: late"}; !slices.Equal(before.all, want) {
+		t.Errorf("the first person complained %q, want %q", before.all, want)
+	}
+	p = tab.For(t)
+	p.Open("/?n=10")
+	p.Equal(left, "1280,,0,0,,2")
+	tab.Close()
 }
 
 // A question that was given up does nothing more once the next one is asked.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"seckill"
-	"seckill/e2e/browser"
 )
 
 // browserTest is something that is done in a real browser.
@@ -20,11 +19,13 @@ type browserTest struct {
 // TestBrowser drives the pages in a real browser against a scripted API.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	chromium := browser.Start(t)
+	all := newPlaces(t)
 	for _, c := range slices.Concat(purchaseTests, truthTests, orderTests, listTests, peopleTests, passTests, deskTests) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			c.test(t, newBuyer(t, chromium))
+			b := newBuyer(t, all)
+			b.Forget() // nobody has been here before
+			c.test(t, b)
 		})
 	}
 }

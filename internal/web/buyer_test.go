@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,34 +19,133 @@ import (
 	"seckill/e2e/browser"
 )
 
+// places are addresses, each with a browser tab in front of it. One test after the other has
+// its shop at an address: pages of one origin stay in one renderer, and to make another
+// takes longer than most pages do.
+type places struct {
+	chromium *browser.Browser
+	mu       sync.Mutex
+	free     []*place
+}
+
+type place struct {
+	server *httptest.Server
+	tab    *browser.Tab
+
+	mu       sync.RWMutex
+	shop     http.Handler    // of the test that has the place
+	requests *sync.WaitGroup // to that shop
+}
+
+// emptyPage is a page of each site on which nothing happens. It is isolated as all others
+// are: else the browser would take another renderer for it.
+const emptyPage = "/empty"
+
+func newPlaces(t *testing.T) *places {
+	t.Helper()
+	all := &places{chromium: browser.Start(t)}
+	t.Cleanup(func() {
+		for _, s := range all.free {
+			s.server.Close()
+		}
+	})
+	return all
+}
+
+func (all *places) take(t *testing.T, shop http.Handler) *place {
+	t.Helper()
+	all.mu.Lock()
+	var s *place
+	if n := len(all.free); n > 0 {
+		s, all.free = all.free[n-1], all.free[:n-1]
+	}
+	all.mu.Unlock()
+	if s == nil {
+		s = &place{}
+		s.server = httptest.NewServer(s)
+		s.tab = all.chromium.Keep(t, s.server.URL)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shop, s.requests = shop, &sync.WaitGroup{}
+	return s
+}
+
+// leave ends the shop of a test. The place is for the next test, if the tab is clean.
+func (all *places) leave(s *place, clean bool) {
+	s.mu.Lock()
+	s.shop = nil
+	s.mu.Unlock()
+	s.requests.Wait()
+	if !clean {
+		s.server.Close()
+		return
+	}
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.free = append(all.free, s)
+}
+
+func (s *place) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == emptyPage {
+		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
+		io.WriteString(w, "<!doctype html><title>nothing</title>")
+		return
+	}
+	s.mu.RLock()
+	shop, requests := s.shop, s.requests
+	if shop != nil {
+		requests.Add(1)
+	}
+	s.mu.RUnlock()
+	if shop == nil {
+		http.Error(w, "between two tests", http.StatusServiceUnavailable)
+		return
+	}
+	defer requests.Done()
+	shop.ServeHTTP(w, r)
+}
+
 // buyer is one browser tab with its own cookies, in front of its own shop.
 type buyer struct {
 	*browser.Tab
 	t       *testing.T
 	shop    *shop
 	modules *gate
+	changed bool // the tab, in a way that nobody takes back
 }
 
-func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
+func newBuyer(t *testing.T, all *places) *buyer {
 	t.Helper()
 	s, modules := newShop(), &gate{}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", s)
 	mux.Handle("/", Handler(s.sale))
 	mux.Handle("/console/", Console())
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	at := all.take(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".js") && !modules.pass(r.URL.Path) {
 			http.Error(w, "not now", http.StatusServiceUnavailable)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	}))
+	b := &buyer{Tab: at.tab.For(t), t: t, shop: s, modules: modules}
 	t.Cleanup(func() {
+		clean := !b.changed && !t.Failed()
+		if clean {
+			if err := b.Clean(emptyPage); err != nil {
+				t.Logf("the tab does not become clean: %v", err)
+				clean = false
+			}
+		}
+		if !clean || t.Failed() {
+			clean = false
+			b.Close()
+		}
 		close(s.closed)
 		modules.open()
-		server.Close()
+		all.leave(at, clean)
 	})
-	b := &buyer{chromium.Tab(t, server.URL), t, s, modules}
 	b.Words = `
 		const buy = node('#buy');
 		const can = (s) => shown(s) && !node(s).disabled && node(s).getAttribute('aria-disabled') !== 'true';
@@ -58,14 +158,14 @@ func newBuyer(t *testing.T, chromium *browser.Browser) *buyer {
 func (b *buyer) login() {
 	b.t.Helper()
 	hidden := true // from scripts
-	command(b, network.SetCookie, network.SetCookieParams{Name: "seckill_session", Value: "ada", URL: b.URL, HTTPOnly: &hidden})
+	passing(b, network.SetCookie, network.SetCookieParams{Name: "seckill_session", Value: "ada", URL: b.URL, HTTPOnly: &hidden})
 }
 
 // speak chooses the reader's language as the button of the pages does. The browser is
 // told itself: what a page writes into its cookies as it goes may be lost with it.
 func (b *buyer) speak(language string) {
 	b.t.Helper()
-	command(b, network.SetCookie, network.SetCookieParams{Name: languageCookie, Value: language, URL: b.URL})
+	passing(b, network.SetCookie, network.SetCookieParams{Name: languageCookie, Value: language, URL: b.URL})
 }
 
 func (b *buyer) fill(name, password string) {
@@ -145,8 +245,16 @@ func (b *buyer) fits(width int) {
 	}
 }
 
-// command sends a command of the protocol to the tab.
+// command sends a command of the protocol to the tab, which no other test uses then.
 func command[P, R any](b *buyer, c cdp.Command[P, R], params P) (result R) {
+	b.t.Helper()
+	b.changed = true
+	return passing(b, c, params)
+}
+
+// passing sends a command of the protocol to the tab that changes what Clean takes back, or
+// nothing.
+func passing[P, R any](b *buyer, c cdp.Command[P, R], params P) (result R) {
 	b.t.Helper()
 	b.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
 		r, err := cdp.Call(ctx, t, c, params)
@@ -171,7 +279,7 @@ func (b *buyer) viewport(width, height int64) {
 
 func (b *buyer) media(name, value string) {
 	b.t.Helper()
-	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
+	passing(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
 }
 
 // gate lets requests wait, and those for one file fail.
@@ -224,6 +332,6 @@ func (b *buyer) breakModule(name string) (mend func()) {
 func (b *buyer) press(key string) {
 	b.t.Helper()
 	for _, kind := range []input.DispatchKeyEventType{"keyDown", "keyUp"} {
-		command(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: kind, Key: key})
+		passing(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: kind, Key: key})
 	}
 }

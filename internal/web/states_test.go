@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
-	"seckill/e2e/browser"
 	"seckill/internal/access"
 )
 
@@ -183,10 +182,10 @@ var pageStates = []pageState{
 	{name: "nowhere", path: "/nowhere", nobody: true, ready: `shown('h1')`},
 }
 
-// reach brings a new tab into the state, in a language.
-func (p pageState) reach(t *testing.T, chromium *browser.Browser, language string) *buyer {
+// reach brings a tab into the state, in a language.
+func (p pageState) reach(t *testing.T, all *places, language string) *buyer {
 	t.Helper()
-	b := newBuyer(t, chromium)
+	b := newBuyer(t, all)
 	b.viewport(1280, 800)
 	if p.setup != nil {
 		p.setup(b.shop)
@@ -245,11 +244,11 @@ func TestAxe(t *testing.T) {
 		t.Skip("not in short tests")
 	}
 	axe := axeSource(t)
-	chromium := browser.Start(t)
+	all := newPlaces(t)
 	for i, p := range slices.Concat(pageStates, deskStates) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			b := p.reach(t, chromium, languages[i%2])
+			b := p.reach(t, all, languages[i%2])
 			b.Eval(axe + `; ''`)
 			for width, scheme := range map[int64]string{1280: "light", 390: "dark"} {
 				b.media("prefers-color-scheme", scheme)
@@ -276,12 +275,12 @@ func TestScreens(t *testing.T) {
 	if *screens == "" {
 		t.Skip("only with -screens=FOLDER: make screens")
 	}
-	chromium := browser.Start(t)
+	all := newPlaces(t)
 	for _, p := range slices.Concat(pageStates, deskStates) {
 		for _, language := range languages {
 			t.Run(p.name+" "+language, func(t *testing.T) {
 				t.Parallel()
-				b := p.reach(t, chromium, language)
+				b := p.reach(t, all, language)
 				shoot := func(scheme string, width, height int64) []byte {
 					b.media("prefers-color-scheme", scheme)
 					b.viewport(width, height)
@@ -291,7 +290,7 @@ func TestScreens(t *testing.T) {
 					require.NoError(t, err)
 					scale := map[int64]float64{1280: 0.6, 390: 0.8}[width]
 					quality := int64(60)
-					return command(b, page.CaptureScreenshot, page.CaptureScreenshotParams{
+					return passing(b, page.CaptureScreenshot, page.CaptureScreenshotParams{
 						Format: page.CaptureScreenshotFormatJpeg, Quality: &quality,
 						Clip: &page.Viewport{Y: top, Width: float64(width), Height: float64(height), Scale: scale},
 					}).Data
@@ -301,7 +300,7 @@ func TestScreens(t *testing.T) {
 						shot := shoot(scheme, width, height)
 						// A request that hangs is given up after a while: the page has gone on.
 						for b.Eval("String(Boolean("+p.ready+"))") != "true" {
-							b = p.reach(t, chromium, language)
+							b = p.reach(t, all, language)
 							shot = shoot(scheme, width, height)
 						}
 						name := fmt.Sprintf("%s-%d-%s-%s.jpg", p.name, width, scheme, language[:2])
