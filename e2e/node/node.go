@@ -33,12 +33,41 @@ func Build(dir string, tags ...string) (file string, err error) {
 	if err := look(); err != nil {
 		return "", err
 	}
-	file = filepath.Join(dir, strings.Join(append([]string{"seckill"}, tags...), "-"))
-	cmd := exec.Command("go", "build", "-race=false", "-tags", strings.Join(tags, ","), "-o", file, "seckill/cmd/seckill")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	name := strings.Join(append([]string{"seckill"}, tags...), "-")
+	file = filepath.Join(dir, name)
+	build := func(file string) error {
+		cmd := exec.Command("go", "build", "-race=false", "-tags", strings.Join(tags, ","), "-o", file, "seckill/cmd/seckill")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+		}
+		return nil
 	}
-	return file, nil
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return file, build(file)
+	}
+	// A binary that is up to date is not linked again, whoever has asked for it: so it stays in
+	// the user's cache.
+	kept := filepath.Join(cache, "seckill-tests", "bin", name)
+	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(kept+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close() // which unlocks it
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	if err := build(kept); err != nil {
+		return "", err
+	}
+	program, err := os.ReadFile(kept)
+	if err != nil {
+		return "", err
+	}
+	return file, os.WriteFile(file, program, 0o755)
 }
 
 // look looks at every file that the binary is made of. go test keeps a result as
