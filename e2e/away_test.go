@@ -32,7 +32,7 @@ func picture(t *testing.T, c caller) (p live.Picture) {
 // how old every figure is, and shows nothing as zero that is not known.
 func TestTheConsoleStaysWhileAPartIsAway(t *testing.T) {
 	t.Parallel()
-	e := startEngines(t, stack.KindRedis, stack.KindRabbitMQ, stack.KindMariaDB)
+	e := startEnginesWired(t, stack.KindRedis, stack.KindMariaDB)
 	root := admin(t, e.nodes[0])
 	sale := root.creates(10, 1)
 	buyer(t, e.nodes[1], "ann").buys(sale, 1)
@@ -81,10 +81,10 @@ func TestTheConsoleStaysWhileAPartIsAway(t *testing.T) {
 
 	for _, c := range []struct {
 		part   string
-		engine *stack.Engine
+		engine part
 		shows  func() bool // besides that the part is away
 	}{
-		{"queue", e.rabbit, func() bool { return s.Left != nil && p.NodesSay == "" && s.AgeMS < 5000 }},
+		{"queue", e.wire, func() bool { return s.Left != nil && p.NodesSay == "" && s.AgeMS < 5000 }},
 		{"store", e.maria, func() bool {
 			return s.Left != nil && *s.Left == 9 && p.SalesSay != "" && s.Total == 10 && s.AgeMS > 2000 &&
 				s.Balance != nil && s.Balance.Says != "" && s.Balance.AgeMS > 2000 && shown().AsOf != nil

@@ -15,7 +15,7 @@ import (
 )
 
 // An hour: go test ./e2e -run TestTheBalanceShowsNoFalseRed -balance.for 1h -timeout 70m
-var balanceFor = flag.Duration("balance.for", 8*time.Second, "how long a crowd is watched by the balance while the node is killed again and again")
+var balanceFor = flag.Duration("balance.for", 5*time.Second, "how long a crowd is watched by the balance while the node is killed again and again")
 
 // A crowd buys, pays, cancels, lets orders expire, is refunded, and an administrator pauses
 // and moves stock, while the node is killed and restarted. Everything holds, as the

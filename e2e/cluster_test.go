@@ -71,7 +71,7 @@ func TestClusters(t *testing.T) {
 		{"MariaDB", func(*testing.T, string) *stack.Engine { return maria }, false},
 	} {
 		if !t.Run(c.name, func(t *testing.T) {
-			const units, buyers = 1500, 1800
+			const units, buyers = 800, 1000
 			var sales []string
 			var crowds []*run
 			for range 3 {

@@ -31,7 +31,7 @@ const balancerWaits = 1900 * time.Millisecond
 // admitted, and have their orders when the engine is back. Without Redis nobody is admitted,
 // and who has an order pays it. The body says what is degraded.
 func TestABalancerTurnsNobodyAwayWhileAnEngineIsGone(t *testing.T) {
-	e := startEngines(t, stack.KindRedis, stack.KindRabbitMQ, stack.KindMariaDB)
+	e := startEnginesWired(t, stack.KindRedis, stack.KindMariaDB)
 	sale := admin(t, e.nodes[0]).creates(100_000, 1)
 	buyers := 0
 	unpaid := []string{}
@@ -67,8 +67,8 @@ func TestABalancerTurnsNobodyAwayWhileAnEngineIsGone(t *testing.T) {
 	}
 	for _, part := range []struct {
 		name   string
-		engine *stack.Engine
-	}{{"queue", e.rabbit}, {"store", e.maria}} {
+		engine part
+	}{{"queue", e.wire}, {"store", e.maria}} {
 		back := func() { must(t, part.engine.Start(t.Context())) }
 		if part.engine == e.maria {
 			must(t, syscall.Kill(e.maria.Pid(), syscall.SIGSTOP))

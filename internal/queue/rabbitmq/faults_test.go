@@ -240,7 +240,7 @@ func TestABrokerThatBlocksPublishersIsUnavailable(t *testing.T) {
 // connections. Every ticket that was confirmed is settled.
 func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 	t.Parallel()
-	total, kills := 20_000, 60
+	total, kills := 10_000, 40
 	if testing.Short() {
 		total, kills = 5_000, 10
 	}
