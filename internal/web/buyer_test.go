@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -277,9 +278,20 @@ func (b *buyer) viewport(width, height int64) {
 	b.Do(chromedp.EmulateViewport(width, height))
 }
 
-func (b *buyer) media(name, value string) {
+// media emulates features of media, each a name and a value, and no others.
+func (b *buyer) media(pairs ...string) {
 	b.t.Helper()
-	passing(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
+	var features []*emulation.MediaFeature
+	for pair := range slices.Chunk(pairs, 2) {
+		features = append(features, &emulation.MediaFeature{Name: pair[0], Value: pair[1]})
+	}
+	passing(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
+}
+
+// scheme is that of a reader who wants the pages as they are drawn for most.
+func (b *buyer) scheme(name string) {
+	b.t.Helper()
+	b.media("prefers-color-scheme", name, "prefers-reduced-motion", "no-preference")
 }
 
 // gate lets requests wait, and those for one file fail.

@@ -187,6 +187,7 @@ func (p pageState) reach(t *testing.T, all *places, language string) *buyer {
 	t.Helper()
 	b := newBuyer(t, all)
 	b.viewport(1280, 800)
+	b.scheme("light")
 	if p.setup != nil {
 		p.setup(b.shop)
 	}
@@ -251,7 +252,7 @@ func TestAxe(t *testing.T) {
 			b := p.reach(t, all, languages[i%2])
 			b.Eval(axe + `; ''`)
 			for width, scheme := range map[int64]string{1280: "light", 390: "dark"} {
-				b.media("prefers-color-scheme", scheme)
+				b.scheme(scheme)
 				b.viewport(width, 800)
 				// Colours that are still on their way to the other scheme are measured wrongly.
 				b.Await(settled)
@@ -282,7 +283,7 @@ func TestScreens(t *testing.T) {
 				t.Parallel()
 				b := p.reach(t, all, language)
 				shoot := func(scheme string, width, height int64) []byte {
-					b.media("prefers-color-scheme", scheme)
+					b.scheme(scheme)
 					b.viewport(width, height)
 					b.Await(settled)
 					// Where the page has been scrolled to is what a person sees.
