@@ -178,6 +178,7 @@ type house struct {
 	*Sales
 	*faults
 	t     testing.TB
+	file  string // of the store
 	gate  *faultyGate
 	store *faultyStore
 }
@@ -200,7 +201,7 @@ func newHouseOf(t testing.TB, settings store.Settings) *house {
 	require.NoError(t, err)
 	t.Cleanup(func() { g.Close() })
 	f := &faults{down: map[string]bool{}, lost: map[string]bool{}}
-	h := &house{t: t, faults: f, gate: &faultyGate{g, f, make(chan struct{}, 1)}, store: &faultyStore{Store: s, faults: f}}
+	h := &house{t: t, file: file, faults: f, gate: &faultyGate{g, f, make(chan struct{}, 1)}, store: &faultyStore{Store: s, faults: f}}
 	h.Sales = New(h.store, h.gate, slog.New(slog.DiscardHandler), Options{})
 	return h
 }

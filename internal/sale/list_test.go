@@ -2,6 +2,7 @@ package sale
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 	"testing"
@@ -100,16 +101,21 @@ func TestTheListComesByWhatMatters(t *testing.T) {
 
 func TestMoreOpenSalesThanCanBePutInOrderAreAllListed(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house) {
-		for i := range hottest + 3 {
-			d := draft()
-			d.ClosesAt = d.ClosesAt.Add(time.Duration(i) * time.Second)
-			d.Title = fmt.Sprint(i)
-			_, err := h.store.CreateSale(t.Context(), d)
-			require.NoError(t, err)
-		}
+		first := draft()
+		first.Title = "0"
+		first, err := h.store.CreateSale(t.Context(), first)
+		require.NoError(t, err)
+		db, err := sql.Open("sqlite", "file:"+h.file+"?_pragma=busy_timeout(10000)")
+		require.NoError(t, err)
+		defer db.Close()
+		_, err = db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+			INSERT INTO sales (title, description, image, price, list_price, currency, total, limit_per_buyer, opens_at, closes_at, hold_seconds, access, paused, shelf, notice)
+			SELECT i, description, image, price, list_price, currency, total, limit_per_buyer, opens_at, closes_at + 1000 * i, hold_seconds, access, paused, shelf, notice
+			FROM sales, n WHERE id = ?`, hottest+2, first.ID)
+		require.NoError(t, err)
 		soon := draft()
 		soon.Title, soon.OpensAt = "soon", time.Now().Add(time.Minute)
-		_, err := h.store.CreateSale(t.Context(), soon)
+		_, err = h.store.CreateSale(t.Context(), soon)
 		require.NoError(t, err)
 		got := h.reads(100, nil)
 		require.Len(t, got, hottest+4)
