@@ -23,9 +23,7 @@ func TestBrowser(t *testing.T) {
 	for _, c := range slices.Concat(purchaseTests, truthTests, orderTests, listTests, peopleTests, passTests, deskTests) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBuyer(t, all)
-			b.Forget() // nobody has been here before
-			c.test(t, b)
+			c.test(t, newBuyer(t, all))
 		})
 	}
 }

@@ -323,6 +323,8 @@ func (g *gate) open() {
 
 // holdModules lets every module wait until the function that it returns is called.
 func (b *buyer) holdModules() (release func()) {
+	b.t.Helper()
+	b.Forget() // a module that is in the cache does not wait
 	b.modules.mu.Lock()
 	defer b.modules.mu.Unlock()
 	b.modules.shut = make(chan struct{})
@@ -331,6 +333,8 @@ func (b *buyer) holdModules() (release func()) {
 
 // breakModule lets one module fail until the function that it returns is called.
 func (b *buyer) breakModule(name string) (mend func()) {
+	b.t.Helper()
+	b.Forget()
 	set := func(name string) {
 		b.modules.mu.Lock()
 		defer b.modules.mu.Unlock()

@@ -296,6 +296,7 @@ func testNoScript(t *testing.T, b *buyer) {
 // What the node alone sends to somebody who has never been here: at most 13 requests
 // and 35 KB.
 func testFirstVisit(t *testing.T, b *buyer) {
+	b.Forget()
 	b.Open("/sale/1")
 	b.Await(`can('#buy')`)
 	b.Await(`performance.getEntriesByType('resource').some((e) => e.name.endsWith('/api/me'))`)
