@@ -81,6 +81,9 @@ func Start(t testing.TB) *Browser {
 		// What moves for show is drawn sixty times a second: a seventh of the processor time of a
 		// test of pages. Who wants it asks for prefers-reduced-motion: no-preference.
 		chromedp.Flag("force-prefers-reduced-motion", true),
+		// Pages under test are too short for code to be worth its optimization: axe takes a
+		// quarter less without.
+		chromedp.Flag("js-flags", "--max-lazy --no-maglev --no-turbofan"),
 		// Chromium without windows takes these from here, that with windows from its surroundings.
 		chromedp.Flag("lang", "en-US"), chromedp.Flag("accept-lang", "en-US"), chromedp.WindowSize(width, height),
 		chromedp.WSURLReadTimeout(startTime),
