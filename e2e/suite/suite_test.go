@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -185,6 +186,21 @@ func TestTheGroupsHoldEveryPackageOnce(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, strings.Fields(all), have)
+}
+
+func TestWhatIsUnwatchedHasNothingGenericOfSync(t *testing.T) {
+	t.Parallel()
+	files, err := output(t.Context(), "go", append([]string{"list", "-f", `{{range .GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}`}, unwatched...)...)
+	require.NoError(t, err)
+	generic := regexp.MustCompile(`\b(sync\.(Map|OnceFunc|OnceValues?)|atomic\.Pointer)\b`)
+	n := 0
+	for file := range strings.FieldsSeq(files) {
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Empty(t, generic.FindString(string(source)), file)
+		n++
+	}
+	require.Greater(t, n, len(unwatched))
 }
 
 func TestArguments(t *testing.T) {
