@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,11 +249,18 @@ func TestATakenNameIsSaidBeforeAnyHashing(t *testing.T) {
 	require.ErrorIs(t, err, seckill.ErrNameTaken)
 }
 
-// meet returns where n callers wait for one another.
-func meet(n int) (wait func()) {
-	var all sync.WaitGroup
-	all.Add(n)
-	return func() { all.Done(); all.Wait() }
+// meet returns where n callers wait for one another, for a minute at most: if one does not come,
+// what the others do is wrong anyway.
+func meet(t *testing.T, n int64) (wait func()) {
+	var here atomic.Int64
+	all, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return func() {
+		if here.Add(1) == n {
+			cancel()
+		}
+		<-all.Done()
+	}
 }
 
 // Each of them has found that nobody has the name.
@@ -260,7 +268,7 @@ func TestTwoWhoWantANameAtOnce(t *testing.T) {
 	t.Parallel()
 	a, store, _ := newAccounts(t)
 	errs := make(chan error, 3)
-	hash, others := a.hash, meet(cap(errs))
+	hash, others := a.hash, meet(t, int64(cap(errs)))
 	a.hash = func(form string) (string, error) { others(); return hash(form) }
 	for range cap(errs) {
 		go func() {

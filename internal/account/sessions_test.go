@@ -252,7 +252,7 @@ func TestASecondFactor(t *testing.T) {
 	require.ErrorIs(t, err, ErrFactor, "a code is good once, also for something else")
 	next := codeOf(t, secret, now.Add(30*time.Second))
 	in := make(chan error, 4)
-	match, others := a.match, meet(cap(in))
+	match, others := a.match, meet(t, int64(cap(in)))
 	a.match = func(password, hash string) (bool, error) { others(); return match(password, hash) } // each has read the account before one uses the code
 	for range cap(in) {
 		go func() { _, err := a.Login(t.Context(), "root", goodPassword, next); in <- err }()
