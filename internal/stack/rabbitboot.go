@@ -70,11 +70,14 @@ var listed = regexp.MustCompile(`(?s)\{modules,\s*\[.*?\]\s*\}`)
 // them before its own.
 func (e *Engine) rabbitLists() (err error) {
 	dir := e.path(rabbitHome, "apps")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return err
 	}
 	for _, app := range rabbitBare {
 		files, _ := filepath.Glob(filepath.Join(erlangLibs, app+"-[0-9]*", "ebin", app+".app"))
+		if len(files) != 1 {
+			continue // it is not here, or which of two will run is not known
+		}
 		for _, f := range files {
 			said, failed := os.ReadFile(f)
 			err = errors.Join(err, failed, e.write(filepath.Join(rabbitHome, "apps", app+".app"), listed.ReplaceAllString(string(said), "{modules, []}")))
