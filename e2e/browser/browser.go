@@ -40,6 +40,7 @@ const (
 
 // Browser is a running Chromium.
 type Browser struct {
+	t         testing.TB // with which it ends
 	ctx       context.Context
 	listeners sync.WaitGroup // to the consoles of tabs that are kept
 }
@@ -94,7 +95,7 @@ func Start(t testing.TB) *Browser {
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, _ = chromedp.NewContext(ctx)
-	b := &Browser{ctx: ctx}
+	b := &Browser{t: t, ctx: ctx}
 	t.Cleanup(func() {
 		defer b.listeners.Wait()
 		ctx, cancel := context.WithTimeout(ctx, startTime)
@@ -115,6 +116,7 @@ type Tab struct {
 	Words string // more declarations in JavaScript that conditions may use
 
 	t       testing.TB
+	owner   testing.TB // with which the tab ends
 	ctx     context.Context
 	close   context.CancelFunc
 	console *console
@@ -144,7 +146,7 @@ func (b *Browser) open(t testing.TB, url string, listeners *sync.WaitGroup) *Tab
 	c := &console{t: t}
 	messages := chromedp.Console(ctx)
 	listeners.Go(func() { c.listen(messages) })
-	return &Tab{URL: url, t: t, ctx: ctx, close: cancel, console: c}
+	return &Tab{URL: url, t: t, owner: t, ctx: ctx, close: cancel, console: c}
 }
 
 // Do takes steps of chromedp. Those that look an element up hold on to it, and fail when

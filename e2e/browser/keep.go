@@ -25,19 +25,22 @@ const cleanTime = 20 * time.Second // for a tab to become clean; it takes a tent
 // time that it takes in a new tab. The tab ends with the browser, or by Close.
 func (b *Browser) Keep(t testing.TB, url string) *Tab {
 	t.Helper()
-	return b.open(t, url, &b.listeners)
+	tab := b.open(t, url, &b.listeners)
+	tab.owner = b.t
+	return tab
 }
 
 // For is a tab that was cleaned, or not used yet, for another test.
 func (b *Tab) For(t testing.TB) *Tab {
-	b.console.mu.Lock()
-	defer b.console.mu.Unlock()
-	b.console.t = t
-	return &Tab{URL: b.URL, t: t, ctx: b.ctx, close: b.close, console: b.console}
+	b.console.belongs(t)
+	return &Tab{URL: b.URL, t: t, owner: b.owner, ctx: b.ctx, close: b.close, console: b.console}
 }
 
 // Close closes a tab that is kept.
-func (b *Tab) Close() { b.close() }
+func (b *Tab) Close() {
+	b.console.belongs(b.owner)
+	b.close()
+}
 
 // Clean ends a test's use of the tab, and takes back what the test has done to it: pages,
 // cookies, stores, history, viewport, media, and where the mouse is. The path is that of an
@@ -66,6 +69,7 @@ func (b *Tab) Clean(empty string) error {
 	}
 	select {
 	case <-heard:
+		b.console.belongs(b.owner)
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("the console of the tab: %w", ctx.Err())
@@ -96,6 +100,13 @@ type console struct {
 	text  string        // is no complaint: the end of a test's use
 	heard chan struct{} // is closed with it
 	marks int
+}
+
+// belongs says whose complaints are heard from now on: a test that has ended cannot fail.
+func (c *console) belongs(t testing.TB) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = t
 }
 
 // mark makes a text, and a channel that is closed once the pages have said it.
