@@ -78,7 +78,11 @@ func (e *engines) start(t *testing.T, env []string, own []stack.Kind) {
 		t.FailNow()
 	}
 	if e.wire != nil {
-		e.queue = strings.Replace(e.queue, e.rabbit.Addr(), e.wire.Listen, 1)
+		through := strings.Replace(e.queue, e.rabbit.Addr(), e.wire.Listen, 1)
+		if through == e.queue {
+			t.Fatalf("the nodes would go past the wire: RabbitMQ's URL does not name %s", e.rabbit.Addr())
+		}
+		e.queue = through
 	}
 	for i := range e.nodes {
 		e.configs[i] = node.Config{Dir: t.TempDir(), Listen: address(t), Env: append([]string{

@@ -48,11 +48,11 @@ func soldDownTo(t *testing.T, n *node.Node, sale string, left int64) {
 // A node that is told to stop under load says so first, answers what it has
 // accepted, exits with status 0, and forgets nobody.
 func TestStopsGracefullyUnderLoad(t *testing.T) {
-	const units = 2_200
+	const units = 2_900 // the last ones are sold 15 s after the start: when the node has gone
 	c := node.Config{Dir: folder(t), Listen: address(t), Env: []string{"SECKILL_HTTP_DRAIN_DELAY=5s"}}
 	n := start(t, c)
 	sale := admin(t, n).creates(units, 1)
-	load := startLoad(t, n.URL, "--sale", sale, "--buyers", "2600", "--burst", "2000", "--rate", "60", "--concurrency", "500") // for ten seconds, however fast the machine is
+	load := startLoad(t, n.URL, "--sale", sale, "--buyers", "3000", "--burst", "2000", "--rate", "60", "--concurrency", "500") // for 16 seconds, however fast the machine is
 	soldDownTo(t, n, sale, units*3/4)
 	n.Terminate()
 
@@ -70,6 +70,9 @@ func TestStopsGracefullyUnderLoad(t *testing.T) {
 	if code := n.ExitCode(); code != 0 {
 		t.Errorf("exit status %d, want 0", code)
 	}
+	if !load.running() {
+		t.Error("the load was over before the node had gone")
+	}
 	if strings.Contains(n.Log(), `"level":"ERROR"`) {
 		t.Error("the node complains while it stops")
 	}
@@ -79,7 +82,7 @@ func TestStopsGracefullyUnderLoad(t *testing.T) {
 
 	start(t, c)
 	rep := load.report()
-	if rep.Units != units || rep.Final["placed"] != units || rep.Final["sold_out"] != 400 {
+	if rep.Units != units || rep.Final["placed"] != units || rep.Final["sold_out"] != 100 {
 		t.Errorf("%d units placed, the buyers ended as %v, want %d placed", rep.Units, rep.Final, units)
 	}
 }

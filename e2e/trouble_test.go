@@ -86,7 +86,7 @@ func TestSomebodyElsesDataFolderIsNamed(t *testing.T) {
 	program, err := os.ReadFile(binary(t))
 	must(t, err)
 	file := filepath.Join(shared, "seckill")
-	must(t, os.WriteFile(file, program, 0o755))
+	must(t, node.WriteProgram(file, program))
 	for name, prepare := range map[string]func(dir string){
 		"another user's, private": func(dir string) { must(t, os.Mkdir(dir, 0o700)) },
 		"another user's, open":    func(dir string) { must(t, os.Mkdir(dir, 0o755)) },

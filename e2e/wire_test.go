@@ -46,6 +46,8 @@ func (w *wire) Kill() error {
 
 // Start tries again where the kernel is late to know that the port is free.
 func (w *wire) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for {
 		err := w.Proxy.Start()
 		if err == nil || errors.Is(err, toxiproxy.ErrProxyAlreadyStarted) {

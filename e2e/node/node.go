@@ -50,11 +50,11 @@ func Build(dir string, tags ...string) (file string, err error) {
 	// the user's cache.
 	kept := filepath.Join(cache, "seckill-tests", "bin", name)
 	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
-		return "", err
+		return file, build(file)
 	}
 	lock, err := os.OpenFile(kept+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return "", err
+		return file, build(file)
 	}
 	defer lock.Close() // which unlocks it
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
@@ -67,7 +67,16 @@ func Build(dir string, tags ...string) (file string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return file, os.WriteFile(file, program, 0o755)
+	return file, WriteProgram(file, program)
+}
+
+// WriteProgram writes an executable file. A process that is forked while a file is open for
+// writing has it open too, until it becomes another program, and meanwhile nobody can execute
+// the file (golang.org/issue/22315): so none is forked.
+func WriteProgram(file string, program []byte) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(file, program, 0o755)
 }
 
 // look looks at every file that the binary is made of. go test keeps a result as
