@@ -107,6 +107,9 @@ func run(ctx context.Context, args []string) (err error) {
 	began := time.Now()
 	env := append(os.Environ(), stacktest.LeaveOutVariable+"="+strings.Join(leftOut, ","))
 	if !o.check {
+		if kinds := os.Getenv(stacktest.LeaveOutVariable); kinds != "" && os.Getenv("SECKILL_REQUIRE") == "1" {
+			return fmt.Errorf("everything is required (SECKILL_REQUIRE=1), but %s=%s leaves some out: unset one of the two", stacktest.LeaveOutVariable, kinds)
+		}
 		var lent *stack.Stack
 		if env, lent, err = lend(ctx); err != nil {
 			return err
@@ -134,6 +137,11 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	r.tell(os.Stdout, o)
+	if o.check {
+		if err := r.unchecked(ctx, os.Stdout); err != nil {
+			return err
+		}
+	}
 	fmt.Printf("%v in all\n", time.Since(began).Round(time.Second))
 	return r.err()
 }

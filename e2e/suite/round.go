@@ -104,6 +104,7 @@ func groups(ctx context.Context, patterns []string) ([]group, error) {
 
 // event is a line of go test -json.
 type event struct {
+	Time                                       time.Time
 	Action, Package, Test, Output, FailedBuild string
 	ImportPath                                 string // of build-output
 	Elapsed                                    float64
@@ -111,28 +112,39 @@ type event struct {
 
 // test is what became of a test in one round.
 type test struct {
-	end  string // pass, fail or skip; empty while it runs
+	end   string // pass, fail or skip; empty while it runs
+	since time.Time
+	// took leaves out how long it waited for others until it might run. Elapsed leaves out the
+	// parallel parts of a test as well, which are most of it.
 	took time.Duration
 	out  []string
 }
 
-// tested is a package's tests in one round. The name of the package's own outcome is empty.
-type tested struct {
-	race  bool
-	tests map[string]*test
+// turn counts the time until now if it ran, and from now on if it runs.
+func (t *test) turn(now time.Time, runs bool) {
+	if !t.since.IsZero() {
+		t.took += now.Sub(t.since)
+	}
+	t.since = time.Time{}
+	if runs {
+		t.since = now
+	}
 }
 
-func (p *tested) test(name string) *test {
-	if p.tests[name] == nil {
-		p.tests[name] = &test{}
+// tested is a package's tests in one round. The name of the package's own outcome is empty.
+type tested map[string]*test
+
+func (p tested) test(name string) *test {
+	if p[name] == nil {
+		p[name] = &test{}
 	}
-	return p.tests[name]
+	return p[name]
 }
 
 // outcome is one round of all packages.
 type outcome struct {
 	mu       sync.Mutex
-	packages map[string]*tested
+	packages map[string]tested
 	builds   map[string][]string // what the compiler said of a package
 	// processors is the time that compiling, the tests and what they started took on all
 	// processors. The shared engines, and processes that were killed unasked for, are not in it.
@@ -140,7 +152,7 @@ type outcome struct {
 }
 
 func newOutcome() *outcome {
-	return &outcome{packages: map[string]*tested{}, builds: map[string][]string{}}
+	return &outcome{packages: map[string]tested{}, builds: map[string][]string{}}
 }
 
 // round runs all tests once. An error says that they could not be run; that some failed
@@ -187,7 +199,7 @@ func (r *outcome) run(ctx context.Context, env []string, o options, g group) err
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if err := r.read(out, os.Stdout, g.race); err != nil {
+	if err := r.read(out, os.Stdout); err != nil {
 		return errors.Join(err, cmd.Wait())
 	}
 	err = cmd.Wait()
@@ -204,7 +216,7 @@ func (r *outcome) run(ctx context.Context, env []string, o options, g group) err
 }
 
 // read takes the events of one go test, and prints a line for each package that ends.
-func (r *outcome) read(events io.Reader, progress io.Writer, race bool) error {
+func (r *outcome) read(events io.Reader, progress io.Writer) error {
 	lines := bufio.NewReader(events)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -217,11 +229,11 @@ func (r *outcome) read(events io.Reader, progress io.Writer, race bool) error {
 		if err := json.Unmarshal(line, &e); err != nil {
 			return fmt.Errorf("go test -json wrote %q: %w", line, err)
 		}
-		r.take(e, progress, race)
+		r.take(e, progress)
 	}
 }
 
-func (r *outcome) take(e event, progress io.Writer, race bool) {
+func (r *outcome) take(e event, progress io.Writer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e.Package == "" { // build-output, build-fail
@@ -232,19 +244,24 @@ func (r *outcome) take(e event, progress io.Writer, race bool) {
 	}
 	p := r.packages[e.Package]
 	if p == nil {
-		p = &tested{race: race, tests: map[string]*test{}}
+		p = tested{}
 		r.packages[e.Package] = p
 	}
 	t := p.test(e.Test)
 	switch e.Action {
 	case "output":
 		t.out = append(t.out, e.Output)
+	case "start", "run", "cont":
+		t.turn(e.Time, true)
+	case "pause":
+		t.turn(e.Time, false)
 	case "pass", "fail", "skip":
-		t.end, t.took = e.Action, time.Duration(e.Elapsed*float64(time.Second))
+		t.turn(e.Time, false)
+		t.end, t.took = e.Action, max(t.took, time.Duration(e.Elapsed*float64(time.Second)))
 		if e.FailedBuild != "" {
 			t.out = append(t.out, r.builds[e.FailedBuild]...)
 		}
-		if e.Test == "" && (e.Action != "skip" || len(p.tests) > 1) {
+		if e.Test == "" && (e.Action != "skip" || len(p) > 1) {
 			fmt.Fprintf(progress, "%-4s %s %s\n", map[string]string{"pass": "ok", "fail": "FAIL", "skip": "none"}[e.Action], e.Package, seconds(t.took))
 		}
 	}
@@ -255,17 +272,17 @@ type failure struct{ pkg, test string }
 
 func (r *outcome) failures() (failed []failure) {
 	for pkg, p := range r.packages {
-		for name, t := range p.tests {
+		for name, t := range p {
 			// A test that was running when the process died has no end.
 			bad := func(t *test) bool { return t.end == "fail" || t.end == "" }
 			if !bad(t) {
 				continue
 			}
 			below := func(other string) bool {
-				return other != name && bad(p.tests[other]) && (name == "" || strings.HasPrefix(other, name+"/"))
+				return other != name && bad(p[other]) && (name == "" || strings.HasPrefix(other, name+"/"))
 			}
 			deeper := false
-			for other := range p.tests {
+			for other := range p {
 				deeper = deeper || below(other)
 			}
 			if !deeper {
@@ -302,7 +319,7 @@ func (r *outcome) tell(w io.Writer, o options) {
 		if t := p.test(""); t.took > most {
 			slowest, most = pkg, t.took
 		}
-		for name, t := range p.tests {
+		for name, t := range p {
 			if t.end == "skip" && name != "" {
 				reason := why(t.out)
 				skipped[reason] = append(skipped[reason], short(pkg)+" "+name)
@@ -331,15 +348,33 @@ func (r *outcome) tell(w io.Writer, o options) {
 		p := r.packages[f.pkg]
 		fmt.Fprintf(w, "\n=== %s %s failed\n", f.pkg, f.test)
 		for _, part := range ancestry(f.test) { // what its parents said explains it
-			if t := p.tests[part]; t != nil && (part != "" || f.test == "" || t.end == "fail") {
+			if t := p[part]; t != nil && (part != "" || f.test == "" || t.end == "fail") {
 				fmt.Fprint(w, strings.Join(t.out, ""))
 			}
 		}
-		fmt.Fprintf(w, "repeat it: %s\n", repeat(f, p.race))
+		fmt.Fprintf(w, "repeat it: %s\n", repeat(f))
 	}
 	if most > 0 {
 		fmt.Fprintf(w, "\nthe slowest package is %s: %s, %d%% of its timeout; processor time %s\n", slowest, seconds(most), 100*most/o.timeout, seconds(r.processors))
 	}
+}
+
+// unchecked says which packages with tests were not run.
+func (r *outcome) unchecked(ctx context.Context, w io.Writer) error {
+	tested, err := output(ctx, "go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}", "seckill/...")
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var rest []string
+	for pkg := range strings.FieldsSeq(tested) {
+		if r.packages[pkg] == nil {
+			rest = append(rest, short(pkg))
+		}
+	}
+	fmt.Fprintf(w, "not run, %d packages, most of which drive the whole program: %s; \"make test\" runs them\n", len(rest), strings.Join(rest, ", "))
+	return nil
 }
 
 // mostNames is how many of the tests that were skipped for one reason are named, and of
@@ -372,12 +407,9 @@ func ancestry(name string) []string {
 	return append(ancestry(up), name)
 }
 
-// repeat is the command that runs one test alone.
-func repeat(f failure, race bool) string {
-	args := []string{"SECKILL_REQUIRE=1 go test -count=1 -v"}
-	if race {
-		args = append(args, "-race")
-	}
+// repeat is the command that runs one test alone, built and set as it was when it failed.
+func repeat(f failure) string {
+	args := []string{"SECKILL_REQUIRE=1 go run ./e2e/suite -fresh"}
 	if f.test != "" {
 		var parts []string
 		for part := range strings.SplitSeq(f.test, "/") {

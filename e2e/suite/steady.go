@@ -34,7 +34,7 @@ func (s *steadiness) add(r *outcome, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for pkg, p := range r.packages {
-		for name, t := range p.tests {
+		for name, t := range p {
 			h := s.tests[failure{pkg, name}]
 			if h == nil {
 				h = &history{}
@@ -83,7 +83,11 @@ func steady(ctx context.Context, env []string, o options) error {
 // table is the page: packages, then each test by itself. Of subtests only those that failed.
 func (s *steadiness) table(o options, commit string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Are the tests steady?\n\nWritten by `%s` on commit %s, on %d processors beside %d busy loops.\n\n", o.again(), commit, runtime.NumCPU(), o.busy)
+	ended := ""
+	if s.rounds < o.rounds {
+		ended = fmt.Sprintf(", which was ended after %d,", s.rounds)
+	}
+	fmt.Fprintf(&b, "# Are the tests steady?\n\nWritten by `%s`%s on commit %s, on %d processors beside %d busy loops.\n\n", o.again(), ended, commit, runtime.NumCPU(), o.busy)
 	var each []string
 	for _, t := range s.took {
 		each = append(each, t.Round(time.Second).String())
@@ -118,7 +122,7 @@ func (s *steadiness) table(o options, commit string) string {
 		h := s.tests[f]
 		fmt.Fprintf(&b, "| %s | %d | %d | %s | %d %% |\n", short(f.pkg), h.runs, h.failures, seconds(h.longest), 100*h.longest/o.timeout)
 	}
-	b.WriteString("\n## Tests\n\nOf the parts of a test only those that failed. The longest time includes what a test waits for its turn.\n\n| test | package | runs | failures | longest |\n|---|---|---|---|---|\n")
+	b.WriteString("\n## Tests\n\nOf the parts of a test only those that failed. The longest time includes all parts of a test, and what it waits for an engine or a lock that others have.\n\n| test | package | runs | failures | longest |\n|---|---|---|---|---|\n")
 	for _, f := range tests {
 		h := s.tests[f]
 		fmt.Fprintf(&b, "| %s | %s | %d | %d | %s |\n", strings.ReplaceAll(f.test, "|", `\|`), short(f.pkg), h.runs, h.failures, seconds(h.longest))

@@ -55,16 +55,13 @@ func write(t *testing.T, files map[string]string) (dir string) {
 func played(t *testing.T, dir string) *outcome {
 	t.Helper()
 	r := newOutcome()
-	for _, of := range []struct {
-		race bool
-		pkg  string
-	}{{true, "."}, {true, "./broken"}, {true, "./empty"}, {false, "./e2e"}} {
-		cmd := exec.CommandContext(t.Context(), "go", "test", "-json", "-count=1", of.pkg)
+	for _, pkg := range []string{".", "./broken", "./empty", "./e2e"} {
+		cmd := exec.CommandContext(t.Context(), "go", "test", "-json", "-count=1", pkg)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod")
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
-		require.NoError(t, r.read(out, io.Discard, of.race))
+		require.NoError(t, r.read(out, io.Discard))
 		_ = cmd.Wait() // most of them fail
 	}
 	return r
@@ -82,11 +79,11 @@ func TestAFailureIsShownWithWhatRepeatsIt(t *testing.T) {
 	for _, want := range []string{
 		"skipped, 1 tests: NOT TESTED: no abacus: . TestSkipped\n",
 		"seed 42", "lost it", // the part and what its parent said
-		`repeat it: SECKILL_REQUIRE=1 go test -count=1 -v -race -run '^TestBad$/^part_\(two\)$' ./` + "\n",
+		`repeat it: SECKILL_REQUIRE=1 go run ./e2e/suite -fresh -run '^TestBad$/^part_\(two\)$' ./` + "\n",
 		"undefined: nothing",
-		"repeat it: SECKILL_REQUIRE=1 go test -count=1 -v -race ./broken\n",
+		"repeat it: SECKILL_REQUIRE=1 go run ./e2e/suite -fresh ./broken\n",
 		"panic: at once",
-		"repeat it: SECKILL_REQUIRE=1 go test -count=1 -v -run '^TestDies$' ./e2e\n",
+		"repeat it: SECKILL_REQUIRE=1 go run ./e2e/suite -fresh -run '^TestDies$' ./e2e\n",
 		"% of its timeout; processor time ",
 	} {
 		require.Contains(t, b.String(), want)
@@ -96,13 +93,61 @@ func TestAFailureIsShownWithWhatRepeatsIt(t *testing.T) {
 
 func TestTheCommandThatRepeatsATestRunsItAlone(t *testing.T) {
 	t.Parallel()
-	dir := write(t, module)
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(repeat(failure{"seckill", "TestBad/part_(two)"}, false), "./", ".", 1))
-	cmd.Dir = dir
+	command, ok := strings.CutPrefix(repeat(failure{"seckill", "TestBad/part_(two)"}), "SECKILL_REQUIRE=1 go run ./e2e/suite ")
+	require.True(t, ok)
+	words, err := output(t.Context(), "sh", "-c", `printf '%s\n' `+command)
+	require.NoError(t, err)
+	o, err := parse(strings.Split(words, "\n"))
+	require.NoError(t, err)
+	require.True(t, o.fresh)
+	require.Equal(t, []string{"./"}, o.packages)
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-v", "-run="+o.run, ".")
+	cmd.Dir = write(t, module)
 	out, err := cmd.CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "lost it")
 	require.NotContains(t, string(out), "part/one")
+}
+
+// go test says of a test with parallel parts that it took no time, and of one that waited for
+// others only how long it ran.
+func TestATestTakesAsLongAsItsParallelParts(t *testing.T) {
+	t.Parallel()
+	r := newOutcome()
+	began := time.Now()
+	for _, e := range []event{
+		{Action: "start"},
+		{Action: "run", Test: "TestX"},
+		{Action: "run", Test: "TestX/part"},
+		{Action: "pause", Test: "TestX/part"},
+		{Action: "run", Test: "TestY"},
+		{Action: "pause", Test: "TestY"},
+		{Action: "cont", Test: "TestX/part"}, // 6 s
+		{Action: "pass", Test: "TestX/part", Elapsed: 1},
+		{Action: "pass", Test: "TestX", Elapsed: 0},
+		{Action: "cont", Test: "TestY"}, // 9 s
+		{Action: "pass", Test: "TestY", Elapsed: 1},
+		{Action: "pass", Elapsed: 10},
+	} {
+		e.Package, e.Time = "seckill/a", began
+		began = began.Add(time.Second)
+		r.take(e, io.Discard)
+	}
+	took := map[string]time.Duration{}
+	for name, test := range r.packages["seckill/a"] {
+		took[name] = test.took
+	}
+	require.Equal(t, map[string]time.Duration{"": 11 * time.Second, "TestX": 7 * time.Second, "TestX/part": 2 * time.Second, "TestY": 2 * time.Second}, took)
+}
+
+func TestACheckSaysWhatItDidNotRun(t *testing.T) {
+	t.Parallel()
+	r := newOutcome()
+	r.packages["seckill/internal/settle"] = tested{}
+	var b strings.Builder
+	require.NoError(t, r.unchecked(t.Context(), &b))
+	require.Contains(t, b.String(), "e2e/suite")
+	require.NotContains(t, b.String(), "internal/settle")
 }
 
 func TestAllRoundsAreInTheTable(t *testing.T) {
@@ -116,11 +161,11 @@ func TestAllRoundsAreInTheTable(t *testing.T) {
 		{Action: "skip", Package: "seckill/a", Test: "TestY"},
 		{Action: "pass", Package: "seckill/a", Elapsed: 3},
 	} {
-		good.take(e, io.Discard, true)
+		good.take(e, io.Discard)
 		if e.Test == "TestX/part" || e.Test == "TestX" || e.Test == "" && e.Action == "pass" {
 			e.Action, e.Elapsed = "fail", 2*e.Elapsed
 		}
-		bad.take(e, io.Discard, true)
+		bad.take(e, io.Discard)
 	}
 	s.add(good, time.Minute)
 	s.add(bad, 2*time.Minute)
@@ -131,6 +176,13 @@ func TestAllRoundsAreInTheTable(t *testing.T) {
 	} {
 		require.Contains(t, table, want)
 	}
+	require.Contains(t, s.table(options{rounds: 3, packages: everything, timeout: time.Minute}, "1234567"), "`make steady N=3`, which was ended after 2, on commit")
+}
+
+func TestWhatIsRequiredIsNotLeftOut(t *testing.T) {
+	t.Setenv("SECKILL_REQUIRE", "1")
+	t.Setenv(stacktest.LeaveOutVariable, "rabbitmq")
+	require.ErrorContains(t, run(t.Context(), nil), stacktest.LeaveOutVariable)
 }
 
 func TestMain(m *testing.M) {
