@@ -3,7 +3,7 @@ SHELL := bash
 .PHONY: help build run check test steady test-debian13 drill bench soak fuzz fmt deps screens
 
 # Debian packages that the tests use; everything else comes with Go.
-# A browser comes on top: see deps.
+# A browser comes on top, and npm, which fetches axe, where nothing else brought it: see deps.
 PACKAGES := gcc libc6-dev redis-server rabbitmq-server mariadb-server nginx curl systemd prometheus
 PROGRAMS := gcc redis-server rabbitmq-server mariadbd nginx curl systemd-analyze promtool
 
@@ -41,12 +41,13 @@ test-debian13: ## what uses engines, on those of Debian 13 (Redis 8, Valkey 8, R
 deps: ## install what the tests need, where it is missing (Debian, Ubuntu)
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing=1; done; \
 	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing=1; \
+	npm=; command -v npm >/dev/null || { npm=npm; missing=1; }; \
 	if [ -n "$$missing" ]; then \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  command -v apt-get >/dev/null || { echo "install by hand: $(PACKAGES) chromium"; exit 1; }; \
+	  command -v apt-get >/dev/null || { echo "install by hand: $(PACKAGES) chromium $$npm"; exit 1; }; \
 	  $$sudo apt-get update -q || exit 1; \
 	  browser=chromium; apt-cache show chromium-headless-shell >/dev/null 2>&1 && browser=chromium-headless-shell; \
-	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -yq --no-install-recommends $(PACKAGES) $$browser; \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -yq --no-install-recommends $(PACKAGES) $$browser $$npm; \
 	fi
 
 drill: ## break every part 20 times in the middle of sales, kill a node 200 times, ask every route meanwhile; writes docs/drills.md

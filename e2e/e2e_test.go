@@ -27,6 +27,7 @@ import (
 	"seckill/internal/client"
 	"seckill/internal/duty"
 	"seckill/internal/load"
+	"seckill/internal/stack"
 	"seckill/internal/stack/stacktest"
 	"seckill/internal/store"
 	"seckill/internal/store/storetest"
@@ -112,7 +113,7 @@ func folder(t *testing.T) string {
 // address is one that a node can come back to.
 func address(t *testing.T) string {
 	t.Helper()
-	a, err := node.Address()
+	a, err := stack.Address()
 	must(t, err)
 	return a
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -17,6 +16,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"seckill/internal/stack"
 )
 
 func TestMain(m *testing.M) {
@@ -36,7 +37,7 @@ func TestTranscripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			listen, ops := freeAddress(t), freeAddress(t)
+			listen, ops := address(t), address(t)
 			e.Setenv("LISTEN", listen)
 			e.Setenv("OPS", ops)
 			e.Setenv("SERVER", "http://"+listen)
@@ -52,12 +53,11 @@ func TestTranscripts(t *testing.T) {
 	})
 }
 
-func freeAddress(t *testing.T) string {
+func address(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a, err := stack.Address()
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return a
 }
 
 // ready waits until the node of this script says that it is ready.

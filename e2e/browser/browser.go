@@ -203,14 +203,23 @@ func await[V any](b *Tab, what, function string, args ...any) (v V) {
 		}
 		var thrown *chromedp.ExceptionError
 		if ctx.Err() != nil || errors.As(err, &thrown) {
-			b.t.Fatalf("waited for %s: %v\n%s", what, err, b.Screen())
+			b.t.Fatalf("waited for %s: %v%s\n%s", what, err, b.stumbled(), b.Screen())
 		}
 		// The page went away under the question: ask the next one.
 	}
 }
 
+// stumbled is where the last question threw until its time was over.
+func (b *Tab) stumbled() (at string) {
+	ctx, cancel := context.WithTimeout(b.ctx, askAgain)
+	defer cancel()
+	at, _ = chromedp.Run(ctx, chromedp.Evaluate[string](`window.askedByTest?.threw ? ', which threw ' + window.askedByTest.threw : ''`)) // a page that does not answer says nothing
+	return at
+}
+
 // ask is await's question in JavaScript: a promise of the function's value, given in JSON what
-// it takes. A tab has one question at a time: one that was given up, since its answer did not
+// it takes. An element that is not there yet is null, and what reads it throws a TypeError: it
+// is looked at again. A tab has one question at a time: one that was given up, since its answer did not
 // come, ends with the next one. It would press a button or fill a field once more, later.
 func ask(function string, given []byte) string {
 	return fmt.Sprintf(`new Promise((resolve, reject) => {
@@ -220,8 +229,10 @@ func ask(function string, given []byte) string {
 			try {
 				const value = (%s)(...%s);
 				if (value) stop(resolve, value);
+				mine.threw = null;
 			} catch (error) {
-				stop(reject, error);
+				if (error instanceof TypeError) mine.threw = error;
+				else stop(reject, error);
 			}
 		};
 		const stop = (end, value) => { changes.disconnect(); clearInterval(tick); end(value); };

@@ -91,6 +91,8 @@ func testRemembersMoments(t *testing.T, p *Tab) {
 	p.Eval(`document.title = 'first'; ''`)
 	p.Remember("title")
 	p.Eval(`document.title = 'for a moment'; Promise.resolve().then(() => { document.title = 'for good'; return ''; })`)
+	p.Eval(`setTimeout(() => document.body.append(document.createElement('aside')), 100); ''`)
+	p.Await(`document.querySelector('aside').textContent === ''`) // which throws until it is there
 	p.Await(`was('title', 'first') && was('title', 'for a moment') && text('title') === 'for good'`)
 }
 

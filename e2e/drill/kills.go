@@ -16,6 +16,7 @@ import (
 	"seckill/e2e/crowd"
 	"seckill/e2e/node"
 	"seckill/e2e/payers"
+	"seckill/internal/stack"
 )
 
 const (
@@ -107,7 +108,7 @@ func (r *run) round(ctx context.Context) error {
 	r.rounds++
 	ctx, cancel := context.WithTimeout(ctx, roundTime)
 	defer cancel()
-	address, err := node.Address()
+	address, err := stack.Address()
 	if err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func (r *run) payers(ctx context.Context) error {
 	r.folders++
 	ctx, cancel := context.WithTimeout(ctx, roundTime)
 	defer cancel()
-	address, err := node.Address()
+	address, err := stack.Address()
 	if err != nil {
 		return err
 	}

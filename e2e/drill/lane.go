@@ -83,7 +83,7 @@ func openLane(ctx context.Context, binary, dir string, progress io.Writer) (l *l
 				return l, err
 			}
 		}
-		address, err := node.Address()
+		address, err := stack.Address()
 		if err != nil {
 			return l, err
 		}

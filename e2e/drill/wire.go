@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
-	"seckill/e2e/node"
 	"seckill/internal/stack"
 )
 
@@ -29,7 +28,7 @@ const (
 
 func newWire(e *stack.Engine) (*wire, error) {
 	w := &wire{engine: e}
-	listen, err := node.Address()
+	listen, err := stack.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,21 +101,6 @@ func look() error {
 		}
 	}
 	return nil
-}
-
-// Address returns an address of this machine that is free and stays free while
-// its node is down: outside of the range from which outgoing connections get
-// theirs, for a client that calls a dead node must not take its place, and of that
-// from which the engines of internal/stack have theirs.
-func Address() (string, error) {
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 21_000+mathrand.IntN(11_000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address, nil
-		}
-	}
-	return "", errors.New("no free port between 21000 and 32000")
 }
 
 // Config says how a node is started.

@@ -433,11 +433,15 @@ func TestStripeMockTakesWhatWeAsk(t *testing.T) {
 		t.Skip("builds stripe-mock")
 	}
 	dir := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "install", "github.com/stripe/stripe-mock@v0.203.0")
+	const program = "github.com/stripe/stripe-mock@v0.203.0"
+	build := exec.CommandContext(t.Context(), "go", "install", program)
 	build.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod")
 	build.Dir = dir
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	if out, err := build.CombinedOutput(); err != nil && os.Getenv("SECKILL_REQUIRE") == "1" {
+		t.Fatalf("SECKILL_REQUIRE=1, but stripe-mock cannot be installed: %v\n%s", err, out)
+	} else if err != nil {
+		t.Skipf("NOT TESTED: go install %s: %v (SECKILL_REQUIRE=1 makes this a failure)\n%s", program, err, out)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()

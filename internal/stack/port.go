@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 )
 
 // Free ports are taken from below the range that the kernel gives to outgoing
@@ -15,7 +16,7 @@ import (
 // a port without a listener could be connected to itself.
 const (
 	freePortMin   = 10000
-	freePortMax   = 20999 // Linux gives out 32768 and up; tests of nodes take theirs from 21000
+	freePortMax   = 31999 // Linux gives out 32768 and up
 	freePortTries = 1000
 )
 
@@ -28,7 +29,7 @@ type port struct {
 	claim net.Listener
 }
 
-var errClaimed = errors.New("another engine has it")
+var errClaimed = errors.New("somebody else has it")
 
 // reserve takes a port, or a free one if number is 0.
 func reserve(number int) (*port, error) {
@@ -79,3 +80,24 @@ func (p *port) vacant() error {
 }
 
 func (p *port) release() { p.claim.Close() }
+
+// addresses are the ports that Address gave away: the kernel would free one that
+// nothing here refers to any more.
+var addresses struct {
+	sync.Mutex
+	ports []*port
+}
+
+// Address returns an address of this machine for a server that is about to start: no
+// process takes its port with this package until this one ends, also while the server
+// is down.
+func Address() (string, error) {
+	p, err := reserve(0)
+	if err != nil {
+		return "", fmt.Errorf("stack: a port for a server: %w", err)
+	}
+	addresses.Lock()
+	defer addresses.Unlock()
+	addresses.ports = append(addresses.ports, p)
+	return net.JoinHostPort(loopback, strconv.Itoa(p.number)), nil
+}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -336,6 +337,15 @@ func TestPorts(t *testing.T) {
 		_, _, err = Reserve(n)
 		require.ErrorContains(t, err, "not within 1 to 65535")
 	}
+
+	// A server's address is its own while the server is down.
+	a, err := Address()
+	require.NoError(t, err)
+	runtime.GC()
+	of, err := net.ResolveTCPAddr("tcp4", a)
+	require.NoError(t, err)
+	_, _, err = Reserve(of.Port)
+	require.ErrorIs(t, err, ErrClaimed)
 }
 
 // eventually waits until what is not nothing any more.

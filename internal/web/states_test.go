@@ -218,13 +218,15 @@ func axeSource(t *testing.T) string {
 	if b, err := os.ReadFile(file); err == nil {
 		return string(b)
 	}
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skip("NOT TESTED: axe needs npm once, to fetch " + axeVersion + "; the accessibility tree is tested without it")
+	if _, err := exec.LookPath("npm"); err != nil && os.Getenv("SECKILL_REQUIRE") == "1" {
+		t.Fatal("SECKILL_REQUIRE=1, but axe needs npm once, to fetch " + axeVersion + ": apt-get install -y npm")
+	} else if err != nil {
+		t.Skip("NOT TESTED: axe needs npm once, to fetch " + axeVersion + ": apt-get install -y npm (SECKILL_REQUIRE=1 makes this a failure)")
 	}
 	fetch := t.TempDir()
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", "cd "+fetch+" && npm pack --silent "+axeVersion+" && tar xzf *.tgz").CombinedOutput()
 	if err != nil {
-		t.Skipf("NOT TESTED: axe cannot be fetched: %v\n%s", err, out)
+		t.Skipf("NOT TESTED: npm pack %s: %v\n%s", axeVersion, err, out)
 	}
 	b, err := os.ReadFile(filepath.Join(fetch, "package", "axe.min.js"))
 	require.NoError(t, err)
