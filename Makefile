@@ -21,11 +21,10 @@ fmt: ## format the Go code
 
 check: ## format, vet, lint and the quick tests: under a minute, before each commit; says what it leaves out
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
-	go vet ./...
-	go vet -tags crash ./internal/crash
-	go tool -modfile=tools/go.mod staticcheck ./...
 	cd tools && go build -o ../bin/lint ./lint
 	go vet -vettool=bin/lint ./...
+	go vet -tags crash ./internal/crash
+	go tool -modfile=tools/go.mod staticcheck ./...
 	go run ./e2e/suite -check
 
 test: deps ## everything that must hold: race detector, real engines, real browser; installs what it needs

@@ -1,5 +1,6 @@
-// Lint is what `make check` runs beside go vet and staticcheck. Each check stands for a
-// fault that this code could make and that no test would notice soon:
+// Lint is what `make check` runs beside staticcheck: all that go vet looks for, so that every
+// package is read once, and checks that stand for a fault that this code could make and that
+// no test would notice soon:
 //
 //	rowserr      sql.Rows.Err is not looked at: a lost connection in the middle of a result
 //	             looks like its end, so a rebuild would count too few orders
@@ -22,9 +23,10 @@ import (
 	"github.com/jingyugao/rowserrcheck/passes/rowserr"
 	"golang.org/x/tools/go/analysis/passes/nilness"
 	"golang.org/x/tools/go/analysis/passes/unusedwrite"
+	"golang.org/x/tools/go/analysis/suite/vet"
 	"golang.org/x/tools/go/analysis/unitchecker"
 )
 
 func main() {
-	unitchecker.Main(rowserr.NewAnalyzer("database/sql"), nilness.Analyzer, unusedwrite.Analyzer)
+	unitchecker.Main(append(vet.Suite, rowserr.NewAnalyzer("database/sql"), nilness.Analyzer, unusedwrite.Analyzer)...)
 }
