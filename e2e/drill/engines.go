@@ -203,7 +203,7 @@ func (d *enginesDrill) lane(ctx context.Context, number int) (err error) {
 				return err
 			}
 		}
-		r := &round{lane: l, plan: p, units: d.units, defended: d.defended, leeway: d.leeway}
+		r := &round{lane: l, plan: p, units: d.units, defended: d.defended, leeway: d.leeway, times: d.times}
 		res := r.run(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -286,7 +286,7 @@ func (d *enginesDrill) report() string {
 	if len(later) > 0 {
 		fmt.Fprintf(&b, "\nWhile Redis was killed or cut off, each of %d buyers was answered 503 with `Retry-After`: in the first second after %s at most, "+
 			"later after %s at most, the median %s, and %d of %d later than %v.\n",
-			len(first)+len(later), millis(longest(first)), millis(longest(later)), millis(median(later)), slower(later), len(later), atOnce)
+			len(first)+len(later), millis(longest(first)), millis(longest(later)), millis(median(later)), slower(later, atOnce), len(later), atOnce)
 	}
 	visits, unjudged, forged := 0, 0, 0
 	for _, res := range d.results {
@@ -324,9 +324,9 @@ func (d *enginesDrill) command(b *strings.Builder) {
 	b.WriteString("\n```\n\n")
 }
 
-func slower(all []time.Duration) (n int) {
+func slower(all []time.Duration, bound time.Duration) (n int) {
 	for _, d := range all {
-		if d > atOnce {
+		if d > bound {
 			n++
 		}
 	}

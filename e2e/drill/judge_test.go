@@ -56,6 +56,26 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// With a leeway an answer may be later than promised, and not as late as it likes.
+func TestJudgeWithALeeway(t *testing.T) {
+	t.Parallel()
+	from := time.Now()
+	r := &round{leeway: busy, begun: from, ended: from.Add(5 * time.Second), plan: plan{fault: fault{part: stack.KindRedis, how: cut}, hits: [nodes]bool{true, true}}}
+	for at, took := range map[time.Duration]time.Duration{0: 3900 * time.Millisecond, 1: 4100 * time.Millisecond} {
+		sent := from.Add(at + 1)
+		r.visits = append(r.visits, visit{crowd.Visit{Sent: sent, Done: sent.Add(took), Status: 503, RetryAfter: "1"}, 0})
+	}
+	for i := range 20 { // each after what a node waits for an answer of Redis
+		sent := from.Add(lossTime + time.Duration(i))
+		r.visits = append(r.visits, visit{crowd.Visit{Sent: sent, Done: sent.Add(800 * time.Millisecond), Status: 503, RetryAfter: "1"}, 0})
+	}
+	var res result
+	r.judge(&res)
+	if len(res.findings) != 2 || !strings.Contains(res.findings[0], "within 4s") || !strings.Contains(res.findings[1], "20 of 20 answers without Redis") {
+		t.Errorf("found %q", res.findings)
+	}
+}
+
 // The same seed, kind and number are the same round, whatever else is drilled.
 func TestPlan(t *testing.T) {
 	t.Parallel()

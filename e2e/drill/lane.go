@@ -161,11 +161,11 @@ func (l *lane) close() error {
 	return nil
 }
 
-// settled waits until both nodes say that they are ready and nothing is left on the
+// settled waits so long at most until both nodes say that they are ready and nothing is left on the
 // way: no ticket in the outbox, none in a queue. It returns what does not add up. In a
 // round of forgeries the nodes complain of each, and their logs begin anew.
-func (l *lane) settled(ctx context.Context, forged bool) (findings []string) {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
+func (l *lane) settled(ctx context.Context, limit time.Duration, forged bool) (findings []string) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		findings = l.unsettled(ctx)

@@ -31,7 +31,7 @@ import (
 )
 
 func main() {
-	c := config{units: crowdUnits, leeway: time.Second}
+	c := config{units: crowdUnits}
 	flag.Uint64Var(&c.seed, "seed", 1, "what decides when something breaks")
 	flag.StringVar(&c.out, "out", "", "markdown `file` that takes the report (default: the standard output only)")
 	flag.DurationVar(&c.duration, "duration", 0, "go on for so long, whatever the counts say")
@@ -44,6 +44,9 @@ func main() {
 	flag.BoolVar(&c.money, "money", false, "kill only while payers pay, at the moments of money and of webhooks")
 	flag.BoolVar(&c.defended, "defended", false, "the sales ask for a pass, with a picture and a proof of work, and count unpaid orders")
 	flag.Parse()
+	if c.routes {
+		c.leeway = time.Second // without routes nothing is added to the bounds
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run := drillKills
@@ -70,6 +73,7 @@ type config struct {
 	only          string
 	routes        bool
 	leeway        time.Duration // see round
+	times         int           // see round
 	units         int64         // of each sale, or twice as many
 }
 

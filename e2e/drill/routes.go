@@ -163,7 +163,7 @@ func (r *round) inquire(ctx context.Context) (q *inquiry, err error) {
 		q.healthy = append(q.healthy, 0)
 		for n := range nodes { // each has a copy then
 			var a answer
-			err := until(ctx, beginLimit, func() bool {
+			err := until(ctx, q.round.within(beginLimit), func() bool {
 				a = q.ask(ctx, i, n)
 				return a.status > 0 && a.status < 500 && a.status != http.StatusTooManyRequests
 			})
