@@ -244,10 +244,11 @@ const notEligible = "not_eligible"
 // older one, which has ended since: its buyer knows better, and asks again.
 func (c *Crowd) newestAsked(ctx context.Context, b *buyer) (client.Answer, error) {
 	for start := time.Now(); ; {
+		asked := time.Now() // the answer to an earlier question may just be late
 		a, err := c.client.insist(ctx, "GET", b.sale.path("/ticket"), b.token, nil)
 		var said struct{ Ticket string }
 		older := err == nil && a.Status == http.StatusOK && a.Says(&said) && said.Ticket != b.newestID() && b.known(said.Ticket) != nil
-		if !older || time.Since(start) > flagTime || duty.Rest(ctx, again) != nil {
+		if !older || asked.Sub(start) > flagTime || duty.Rest(ctx, again) != nil {
 			return a, err
 		}
 	}
