@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"seckill"
-	"seckill/internal/duty"
 	"seckill/internal/gate"
 	"seckill/internal/gate/redisgate"
 	"seckill/internal/sale"
@@ -36,7 +35,7 @@ type planted struct {
 	store  *store.Store
 	redis  rueidis.Client
 	sql    *sql.DB
-	pulse  *pulse
+	pulse  *stacktest.Pulse
 	ticket map[string]string // by buyer
 }
 
@@ -58,40 +57,6 @@ const (
 	beat    = 50 * time.Millisecond
 	hangs   = time.Minute // bounds what never comes
 )
-
-// pulse asks the gate and the store something small at each beat, and adds up how late it is.
-type pulse struct {
-	mu   sync.Mutex
-	last time.Time
-	late time.Duration
-}
-
-func (u *pulse) run(ctx context.Context, g plantedGate, db *sql.DB) {
-	u.beats()
-	for duty.Rest(ctx, beat) == nil {
-		_, _ = g.Holds(ctx, 1, []string{"nobody"})
-		var one int
-		_ = db.QueryRowContext(ctx, "SELECT 1").Scan(&one)
-		u.beats()
-	}
-}
-
-func (u *pulse) beats() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	now := time.Now()
-	if !u.last.IsZero() {
-		u.late += max(0, now.Sub(u.last)-beat)
-	}
-	u.last = now
-}
-
-// lateBy is by how much the pulse was late so far.
-func (u *pulse) lateBy() time.Duration {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.late + max(0, time.Since(u.last)-beat)
-}
 
 func (p *planted) key(what string) string {
 	return fmt.Sprintf("seckill:{%d}:%s:%s", int(p.id)%16, what, p.id)
@@ -280,8 +245,6 @@ func findsEach(t *testing.T, p planted, faults []fault, run ...func(context.Cont
 	for _, run := range append(run, sales.Keeper.Run) {
 		duties.Go(func() { _ = run(working) })
 	}
-	u := &pulse{}
-	duties.Go(func() { u.run(working, p.gate, by) })
 	t.Cleanup(func() {
 		stop()
 		duties.Wait()
@@ -290,7 +253,13 @@ func findsEach(t *testing.T, p planted, faults []fault, run ...func(context.Cont
 	})
 	<-sales.Loaded()
 
-	p.store, p.sql, p.pulse = s, by, u
+	p.store, p.sql = s, by
+	g := p.gate
+	p.pulse = stacktest.Beats(t, beat, func(ctx context.Context) {
+		_, _ = g.Holds(ctx, 1, []string{"nobody"})
+		var one int
+		_ = by.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	})
 	// sells makes a sale and fills it. Sales that are 16 apart share an outbox: those of the
 	// first buckets lose theirs, and share it with nobody.
 	sells := func(t *testing.T, title string, bucket int, own bool) planted {
@@ -373,10 +342,10 @@ func (p *planted) finds(f fault) {
 	await(true, time.Time{})
 	require.EqualValues(t, 2, *c.Pending)
 	require.Equal(t, seckill.Sums{Total: 40, Gate: 33, Pending: c.Pending, Unpaid: 4, Paid: 1}, *c.Sums)
-	at, before := time.Now(), p.pulse.lateBy()
+	at, before := time.Now(), p.pulse.LateBy()
 	f.plant(p)
 	await(false, time.Time{})
-	took, late := time.Since(at), p.pulse.lateBy()-before
+	took, late := time.Since(at), p.pulse.LateBy()-before
 	t.Logf("found after %v, of which the machine was late by %v: %+v", took, late, c.Violations)
 	require.LessOrEqual(t, took-looks*late, foundIn)
 	found := false
