@@ -150,7 +150,9 @@ func (h hall) hears(other *Gate, tickets map[string]seckill.Ticket) {
 func TestAMasterOfAClusterIsKilled(t *testing.T) {
 	t.Parallel()
 	c := stacktest.OwnCluster(t, stack.KindRedis)
-	g, other := runGate(t, c.URL(), "seckill:", 0, patient(callTimeout)), runGate(t, c.URL(), "seckill:", 0)
+	g, other := runGate(t, c.URL(), "seckill:", 0), runGate(t, c.URL(), "seckill:", 0)
+	beside := stacktest.Shared(t, stack.KindRedis)
+	pulse := stacktest.Beats(t, 50*time.Millisecond, func(ctx context.Context) { _, _ = beside.AskRedis(ctx, "SET", "pulse", "x", "PX", "1") })
 	h := newHall(t, g)
 	require.Empty(t, g.broken())
 	require.NoError(t, g.Belong(t.Context(), "ours"))
@@ -165,9 +167,10 @@ func TestAMasterOfAClusterIsKilled(t *testing.T) {
 		h.hears(other, before)
 
 		require.NoError(t, victim.Kill())
-		killed := time.Now()
+		killed, behind := time.Now(), pulse.LateBy()
 		// Nobody waits for the others, whatever has been noticed.
 		during := h.buys(fmt.Sprint("during ", i), others)
+		require.Less(t, time.Since(killed)-(pulse.LateBy()-behind), 2*callTimeout, "the others are bought as if nothing were")
 		for _, s := range others { // a relay that finds no group of readers makes it
 			client, err := g.up(bucket(s.ID))
 			require.NoError(t, err)
@@ -236,6 +239,7 @@ func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Gate {
 	t.Helper()
 	g, err := Open(Settings{Address: c.URL(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
+	patient(time.Minute)(g)
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() { defer close(over); _ = g.Run(ctx) }()
@@ -250,7 +254,7 @@ func startsWithout(t *testing.T, c *stack.Cluster, lost int) *Gate {
 func TestAMinorityOfAClusterRefuses(t *testing.T) {
 	t.Parallel()
 	c := stacktest.OwnCluster(t, stack.KindRedis)
-	g := runGate(t, c.URL(), "seckill:", 0, patient(callTimeout))
+	g := runGate(t, c.URL(), "seckill:", 0)
 	h := newHall(t, g)
 	its, _ := h.halves(c, c.Members[0])
 	for _, e := range c.Members[1:] {

@@ -220,11 +220,11 @@ func TestNobodyWaitsForTheStoreWithoutABound(t *testing.T) {
 			g := runGateOf(t, Settings{Address: stacktest.Shared(t, stack.KindRedis).URL(), Outbox: 100, Strangers: strangers,
 				Outcome: func(ctx context.Context, _ seckill.SaleID, _, _ string) (seckill.Outcome, error) {
 					return seckill.Outcome{}, hangs(ctx)
-				}}, "seckill:"+strings.ToLower(rand.Text()[:12])+":", patient(time.Second))
-			sale := onSale(t, g, 50)
+				}}, "seckill:"+strings.ToLower(rand.Text()[:12])+":", patient(2*time.Second))
+			sale := onSale(t, runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), g.prefix, 100), 50)
 			ticket := seckill.Ticket{ID: seckill.NewTicketID(time.Now()), Sale: sale.ID, Buyer: "vic", Quantity: 1}
 			require.NoError(t, do(t, g, "HSET", g.holdsKey(sale.ID), "vic", hold(placed, &ticket, noEntry, sealsOf(t, "another secret").Make(&ticket))).Error())
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			var asking sync.WaitGroup
 			for range 20 {

@@ -27,6 +27,7 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	stopping, err := Open(Settings{Address: url, Outbox: 10, Seals: sealsOf(t, "the tests' secret"), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	stopping.prefix = prefix
+	patient(time.Minute)(stopping)
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan struct{})
 	go func() { defer close(over); stopping.Run(ctx) }()

@@ -109,7 +109,8 @@ func runGateOf(t testing.TB, s Settings, prefix string, set ...func(*Gate)) *Gat
 	s.Log, s.Seals = slog.New(slog.DiscardHandler), sealsOf(t, "the tests' secret")
 	g, err := Open(s)
 	require.NoError(t, err)
-	g.prefix, g.patience = prefix, time.Minute // the machine may be busy
+	g.prefix = prefix
+	patient(time.Minute)(g) // the machine may be busy
 	for _, f := range set {
 		f(g)
 	}
@@ -118,7 +119,7 @@ func runGateOf(t testing.TB, s Settings, prefix string, set ...func(*Gate)) *Gat
 	go func() { defer close(over); g.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-over })
 	until(t, "connected to Redis", func() bool { return len(g.broken()) == 0 })
-	require.NoError(t, g.Belong(ctx, "ours"))
+	until(t, "Redis is tied to the test's store", func() bool { return g.Belong(ctx, "ours") == nil })
 	return g
 }
 
@@ -133,8 +134,12 @@ func sealsOf(t testing.TB, secrets ...string) *seckill.Seals {
 	return s
 }
 
-// patient sets how long one call of a gate may take.
-func patient(d time.Duration) func(*Gate) { return func(g *Gate) { g.patience = d } }
+// patient sets how long one call of a gate may take, also to its client.
+func patient(d time.Duration) func(*Gate) {
+	return func(g *Gate) {
+		g.patience, g.options.ConnWriteTimeout, g.options.Dialer.Timeout = d, d, d
+	}
+}
 
 // onSale puts sale 1 on sale, two units for each buyer at most.
 func onSale(t testing.TB, g *Gate, units int64) seckill.Sale {
@@ -249,7 +254,8 @@ func TestWhatIsLeftIsKnownHoweverSeldomItIsAsked(t *testing.T) {
 func TestManySalesAreLookedAtTogether(t *testing.T) {
 	t.Parallel()
 	hangs := farAway(t)
-	g := runGateOf(t, Settings{Address: hangs.url, Outbox: 10}, "seckill:"+strings.ToLower(rand.Text()[:12])+":")
+	g := runGateOf(t, Settings{Address: hangs.url, Outbox: 10}, "seckill:"+strings.ToLower(rand.Text()[:12])+":",
+		func(g *Gate) { g.options.ConnWriteTimeout = callTimeout }) // so soon it gives up what hangs, when the test is over
 	sale := onSale(t, g, 3)
 	ids := make([]seckill.SaleID, 100)
 	for i := range ids {

@@ -186,8 +186,9 @@ func TestWhatAnEarlierVersionAdmittedIsSent(t *testing.T) {
 	require.NoError(t, do(t, g, "HDEL", g.saleKey(sale.ID), fieldForm).Error())
 	require.NoError(t, do(t, g, "HSET", g.saleKey(sale.ID), fieldSeq, "7").Error())
 	clear(g.formed)
-	old := seckill.NewTicketID(time.Now())
-	entry, err := do(t, g, "XADD", g.outboxKey(bucket(sale.ID)), "*", "t", fmt.Sprintf("%s,1,2,7,%d,bob,y", old, time.Now().UnixMilli())).ToString()
+	now := time.Now() // of both, or a busy machine puts them apart
+	old := seckill.NewTicketID(now)
+	entry, err := do(t, g, "XADD", g.outboxKey(bucket(sale.ID)), "*", "t", fmt.Sprintf("%s,1,2,7,%d,bob,y", old, now.UnixMilli())).ToString()
 	require.NoError(t, err)
 	require.NoError(t, do(t, g, "HSET", g.holdsKey(sale.ID), "bob,y", fmt.Sprintf("p%s,2,7,%s", old, entry)).Error())
 	tickets, err := g.Unsent(t.Context(), 10)
