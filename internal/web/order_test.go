@@ -153,7 +153,7 @@ func testTicketNameLate(t *testing.T, b *buyer) {
 func testOrdersChange(t *testing.T, b *buyer) {
 	b.login()
 	b.speak("zh-CN")
-	b.shop.changeOrder(func(o *seckill.Order) { o.ExpiresAt = b.shop.now().Add(2 * time.Second) })
+	b.shop.expiresAfterFirstLook(2 * time.Second)
 	b.Open("/orders")
 	b.Await(`text('#orders .badge') === '待支付'`)
 	b.shop.setOrder(seckill.Expired)

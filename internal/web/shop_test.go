@@ -25,6 +25,7 @@ type shop struct {
 	mu      sync.Mutex
 	sales   map[string]*item
 	order   *seckill.Order
+	toPay   time.Duration // from the first look at the order on; 0: as the order says
 	scripts map[string][]answer
 	log     map[string][]string // method and path → bodies
 	down    bool                // connections break off without an answer
@@ -147,6 +148,13 @@ func (s *shop) changeOrder(change func(*seckill.Order)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(s.order)
+}
+
+// expiresAfterFirstLook keeps a slow machine from missing the time to pay.
+func (s *shop) expiresAfterFirstLook(wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.toPay = wait
 }
 
 func (s *shop) setOrder(state seckill.OrderState) {
@@ -285,6 +293,9 @@ func (s *shop) serve(w http.ResponseWriter, r *http.Request) {
 	case parts[0] == "orders":
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.toPay > 0 {
+			s.order.ExpiresAt, s.toPay = s.now().Add(s.toPay), 0
+		}
 		switch {
 		case len(parts) == 1:
 			send(map[string]any{"items": []seckill.Order{shown(*s.order)}})

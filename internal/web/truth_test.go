@@ -33,7 +33,7 @@ var truthTests = []browserTest{
 
 func testExpiredOnSale(t *testing.T, b *buyer) {
 	b.login()
-	b.shop.changeOrder(func(o *seckill.Order) { o.ExpiresAt = b.shop.now().Add(3 * time.Second) })
+	b.shop.expiresAfterFirstLook(3 * time.Second)
 	b.shop.script("GET /api/sales/1/ticket", placed)
 	b.Open("/sale/1")
 	b.Await(`/^You got it! Pay within 0?0:0\d to keep it\.$/.test(text('#status')) && text('#view-order') === 'Go and pay' && text('[data-part=countdown-label]') === 'Time left to pay'`)
