@@ -219,10 +219,14 @@ func (c caller) buys(sale string, quantity int) string {
 }
 
 // outcome waits for what became of the caller's newest ticket.
-func (c caller) outcome(sale string) client.Said {
+func (c caller) outcome(sale string) (got client.Said) {
 	c.t.Helper()
-	got, err := c.client().Outcome(c.t.Context(), sale, 20*time.Second)
-	must(c.t, err)
+	atOnce(c.t, "the outcome is known", func() bool {
+		var err error
+		got, err = c.client().Outcome(c.t.Context(), sale, 20*time.Second)
+		must(c.t, err)
+		return got.Status != "queued"
+	})
 	return got
 }
 

@@ -71,7 +71,7 @@ func startStack(t *testing.T, env []string, args ...string) *stackProcess {
 			t.Logf("the stack says:\n%s\nnginx:\n%s\nthe nodes:\n%s", s.all(), tail(s.log(t, "nginx/engine.log")), tail(s.log(t, "node-*/engine.log")))
 		}
 	})
-	s.says(1, "^Ctrl-C ends")
+	s.saysWithin(5*patience, 1, "^Ctrl-C ends") // when all engines and nodes have started
 	s.tellsNoSecret()
 	s.url = s.says(1, `^nginx +(http://\S+)`)[1]
 	for i := range 3 {
@@ -113,8 +113,13 @@ func (s *stackProcess) all() string {
 // says waits until a pattern stands in n lines, and returns the last match.
 func (s *stackProcess) says(n int, pattern string) []string {
 	s.t.Helper()
+	return s.saysWithin(patience, n, pattern)
+}
+
+func (s *stackProcess) saysWithin(limit time.Duration, n int, pattern string) []string {
+	s.t.Helper()
 	want := regexp.MustCompile(pattern)
-	late := time.After(patience)
+	late := time.After(limit)
 	for {
 		s.mu.Lock()
 		var found [][]string

@@ -99,7 +99,7 @@ func dieAtEnding(t *testing.T, moment, when string) {
 		"opens_at": now, "closes_at": now.Add(time.Hour), "hold_seconds": 600}, 201).ID
 	ann := buyer(t, n, "ann")
 	ann.does("POST", "/api/sales/"+sale+"/ticket", nil, 202)
-	order := ann.does("GET", "/api/sales/"+sale+"/ticket?wait=20s", nil, 200).Order
+	order := ann.outcome(sale).Order
 	ann.does("POST", "/api/orders/"+order+"/pay", nil, 200)
 	ann.does("POST", "/api/orders/"+order+"/cancel", nil, 200)
 	select {

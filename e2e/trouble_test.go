@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,6 +123,26 @@ func TestSomebodyElsesDataFolderIsNamed(t *testing.T) {
 // Nodes that start on healthy engines warn of nothing.
 func TestAHealthyStartOnEnginesWarnsOfNothing(t *testing.T) {
 	t.Parallel()
+	const most = 3
+	for try := 1; ; try++ {
+		late := startsTwice(t)
+		if len(late) == 0 {
+			return
+		}
+		if try == most {
+			t.Fatalf("each of %d times an engine did not answer in time:\n%s", most, strings.Join(late, ""))
+		}
+		t.Logf("once more, since an engine did not answer in time:\n%s", strings.Join(late, ""))
+	}
+}
+
+// lateness is in a warning of an engine that did not answer in time, as on a machine that stood still.
+var lateness = regexp.MustCompile(`context deadline exceeded|i/o timeout`)
+
+// startsTwice starts a node twice on healthy engines that are new to it, fails for what it warns
+// of, and returns the warnings of an engine that was late.
+func startsTwice(t *testing.T) (late []string) {
+	t.Helper()
 	redis, rabbit, maria := stacktest.Shared(t, stack.KindRedis), stacktest.Shared(t, stack.KindRabbitMQ), stacktest.Shared(t, stack.KindMariaDB)
 	c := node.Config{Env: []string{
 		"SECKILL_GATE=" + stacktest.Fresh(t, redis), "SECKILL_QUEUE=" + stacktest.Fresh(t, rabbit), "SECKILL_STORE=" + stacktest.Fresh(t, maria),
@@ -138,11 +159,16 @@ func TestAHealthyStartOnEnginesWarnsOfNothing(t *testing.T) {
 			if i == 0 && strings.Contains(line, "INTERNAL_ERROR") {
 				continue // RabbitMQ 3.10 may refuse the consumers of a queue that was made a moment ago
 			}
-			if strings.Contains(line, `"level":"WARN"`) || strings.Contains(line, `"level":"ERROR"`) {
+			warns := strings.Contains(line, `"level":"WARN"`)
+			switch {
+			case warns && lateness.MatchString(line):
+				late = append(late, line)
+			case warns, strings.Contains(line, `"level":"ERROR"`):
 				t.Errorf("start %d: %s", i+1, line)
 			}
 		}
 	}
+	return late
 }
 
 // An operator stops a sale while MariaDB hangs: the gate has it on every node within
