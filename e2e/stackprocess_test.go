@@ -68,7 +68,14 @@ func startStack(t *testing.T, env []string, args ...string) *stackProcess {
 		s.cmd.Process.Kill()
 		<-s.done
 		if t.Failed() {
-			t.Logf("the stack says:\n%s\nnginx:\n%s\nthe nodes:\n%s", s.all(), tail(s.log(t, "nginx/engine.log")), tail(s.log(t, "node-*/engine.log")))
+			t.Logf("the stack says:\n%s", s.all())
+			logs, err := filepath.Glob(filepath.Join(s.dir, "*/engine.log"))
+			must(t, err)
+			for _, file := range logs { // of nginx, of each node and of each engine
+				text, err := os.ReadFile(file)
+				must(t, err)
+				t.Logf("%s ends with:\n%s", file, tail(string(text)))
+			}
 		}
 	})
 	s.saysWithin(5*patience, 1, "^Ctrl-C ends") // when all engines and nodes have started

@@ -21,6 +21,7 @@ import (
 
 	"seckill/internal/app"
 	"seckill/internal/duty"
+	"seckill/internal/stack/stacktest"
 )
 
 // patience is how long a crowd of a test may take on a busy machine.
@@ -34,7 +35,7 @@ func node(t *testing.T) (url, ops string) {
 	c := app.Defaults()
 	c.DataDir, c.Listen, c.OpsListen = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
 	c.Auth.Secret = secret
-	n, err := app.Open(t.Context(), c, slog.New(slog.DiscardHandler))
+	n, err := app.Open(t.Context(), c, slog.New(slog.NewTextHandler(stacktest.Log(t, "the node"), nil)))
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)

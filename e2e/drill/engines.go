@@ -199,7 +199,7 @@ func (d *enginesDrill) lane(ctx context.Context, number int) (err error) {
 		}
 		if l == nil {
 			dir := filepath.Join(d.folder, fmt.Sprintf("lane-%d", number))
-			if l, err = openLane(ctx, d.binary, dir, nil); err != nil {
+			if l, err = openLane(ctx, d.binary, dir, d.log); err != nil {
 				return err
 			}
 		}
@@ -247,6 +247,9 @@ func (d *enginesDrill) note(lane int, res *result, l *lane) error {
 		fmt.Fprintln(d.progress, "  "+finding)
 	}
 	fmt.Fprintf(d.progress, "  logs in %s; again: go run ./e2e/drill --engines%s --seed %d --only %s\n", dir, map[bool]string{true: " --routes"}[d.routes], d.seed, res.plan.String())
+	for _, e := range l.stack.Engines() {
+		fmt.Fprintf(d.log, "%s ends with:\n%s\n", e.LogFile(), e.LogTail())
+	}
 	return l.keep(dir, res.findings)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"seckill"
 	"seckill/e2e/node"
+	"seckill/internal/stack/stacktest"
 )
 
 // Each forged message is no ticket, or is one that no gate has sealed: or the drill would
@@ -52,7 +53,7 @@ func TestForgedMessagesAreNotGenuine(t *testing.T) {
 // A node that finds forged rows in its journal puts each aside.
 func TestForgedRowsAreKeptAside(t *testing.T) {
 	t.Parallel()
-	c := node.Config{Binary: built(t, plainBinary), Dir: t.TempDir()}
+	c := node.Config{Binary: built(t, plainBinary), Dir: t.TempDir(), Log: stacktest.Log(t, "the node")}
 	if rows, err := forgeJournal(t.Context(), c.Dir); err != nil || rows != nil {
 		t.Fatalf("in a folder without a journal: %v, %v", rows, err)
 	}

@@ -112,7 +112,7 @@ func (r *run) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := node.Config{Binary: r.binary, Dir: filepath.Join(r.folder, fmt.Sprintf("data-%d", (r.rounds-1)/dirRounds)), Listen: address}
+	c := node.Config{Binary: r.binary, Dir: filepath.Join(r.folder, fmt.Sprintf("data-%d", (r.rounds-1)/dirRounds)), Listen: address, Log: r.log}
 	switch err := os.Mkdir(c.Dir, 0o700); {
 	case err == nil:
 		r.folders++
@@ -209,7 +209,7 @@ func (r *run) payers(ctx context.Context) error {
 		return err
 	}
 	defer p.Close()
-	c := node.Config{Binary: r.binary, Dir: dir, Listen: address, Env: p.Env()}
+	c := node.Config{Binary: r.binary, Dir: dir, Listen: address, Env: p.Env(), Log: r.log}
 	started := make(chan error, 1)
 	go func() { started <- p.Start(ctx) }()
 	for range r.killsOfRound() {

@@ -65,15 +65,16 @@ func (l *logbook) reset() {
 	l.text.Reset()
 }
 
-// openLane starts the engines, then the nodes, which keep nothing in dir.
-func openLane(ctx context.Context, binary, dir string, progress io.Writer) (l *lane, err error) {
+// openLane starts the engines, then the nodes, which keep nothing in dir. What they say goes to
+// log too.
+func openLane(ctx context.Context, binary, dir string, log io.Writer) (l *lane, err error) {
 	l = &lane{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
 		}
 	}()
-	if l.stack, err = stack.Up(ctx, stack.Options{Progress: progress}); err != nil {
+	if l.stack, err = stack.Up(ctx, stack.Options{}); err != nil {
 		return l, err
 	}
 	for i := range nodes {
@@ -92,7 +93,7 @@ func openLane(ctx context.Context, binary, dir string, progress io.Writer) (l *l
 			return l, err
 		}
 		l.logs[i] = &logbook{}
-		l.configs[i] = node.Config{Binary: binary, Dir: data, Listen: address, Log: l.logs[i], Env: []string{
+		l.configs[i] = node.Config{Binary: binary, Dir: data, Listen: address, Log: io.MultiWriter(l.logs[i], log), Env: []string{
 			"SECKILL_GATE=" + l.wires[i][stack.KindRedis].url(),
 			"SECKILL_QUEUE=" + l.wires[i][stack.KindRabbitMQ].url(),
 			"SECKILL_STORE=" + l.wires[i][stack.KindMariaDB].url(),

@@ -31,7 +31,7 @@ import (
 )
 
 func main() {
-	c := config{units: crowdUnits}
+	c := config{units: crowdUnits, log: io.Discard}
 	flag.Uint64Var(&c.seed, "seed", 1, "what decides when something breaks")
 	flag.StringVar(&c.out, "out", "", "markdown `file` that takes the report (default: the standard output only)")
 	flag.DurationVar(&c.duration, "duration", 0, "go on for so long, whatever the counts say")
@@ -64,6 +64,7 @@ type config struct {
 	out      string
 	binary   string        // that is there already; empty: the drill builds its own
 	duration time.Duration // 0: the counts say how long
+	log      io.Writer     // also gets what the nodes say, and the end of an engine's log after a round with violations
 
 	kills int
 

@@ -14,6 +14,7 @@ import (
 
 	"seckill/e2e/node"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 var (
@@ -47,7 +48,7 @@ func TestDrillKills(t *testing.T) {
 	t.Parallel()
 	file := reported(t, killsReport)
 	var report, progress strings.Builder
-	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), seed: 7, kills: 2, out: file}, &report, &progress); err != nil {
+	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), log: stacktest.Log(t, "the drill"), seed: 7, kills: 2, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	holds(t, file, killsReport, report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
@@ -58,7 +59,7 @@ func TestDrillKillsOfMoney(t *testing.T) {
 	t.Parallel()
 	file := reported(t, killsReport+" money")
 	var report, progress strings.Builder
-	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), seed: 9, kills: 3, money: true, out: file}, &report, &progress); err != nil {
+	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), log: stacktest.Log(t, "the drill"), seed: 9, kills: 3, money: true, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	holds(t, file, killsReport+" money", report.String(), "| kills (SIGKILL) | 3 |", "| **violations** | **0** |")
@@ -73,7 +74,7 @@ func TestDrillKillsWithDefences(t *testing.T) {
 	t.Parallel()
 	file := reported(t, killsReport+" defended")
 	var report, progress strings.Builder
-	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), seed: 8, kills: 2, defended: true, out: file}, &report, &progress); err != nil {
+	if err := drillKills(t.Context(), config{binary: built(t, crashBinary), log: stacktest.Log(t, "the drill"), seed: 8, kills: 2, defended: true, out: file}, &report, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	holds(t, file, killsReport+" defended", report.String(), "| kills (SIGKILL) | 2 |", "| **violations** | **0** |")
@@ -91,7 +92,7 @@ func TestDrillEngines(t *testing.T) {
 	t.Parallel()
 	file := reported(t, enginesReport)
 	var report, progress strings.Builder
-	err := drillEngines(t.Context(), config{binary: built(t, plainBinary), seed: 3, rounds: 1, lanes: 1, units: 20, leeway: busy, times: 3, only: "redis-kill,mariadb-cut", out: file}, &report, &progress)
+	err := drillEngines(t.Context(), config{binary: built(t, plainBinary), log: stacktest.Log(t, "the drill"), seed: 3, rounds: 1, lanes: 1, units: 20, leeway: busy, times: 3, only: "redis-kill,mariadb-cut", out: file}, &report, &progress)
 	if errors.Is(err, stack.ErrMissing) && os.Getenv("SECKILL_REQUIRE") != "1" {
 		t.Skipf("NOT TESTED: %v (SECKILL_REQUIRE=1 makes this a failure)", err)
 	}
@@ -112,7 +113,7 @@ func TestDrillRoutes(t *testing.T) {
 	}
 	file := reported(t, routesReport)
 	var report, progress strings.Builder
-	err := drillEngines(t.Context(), config{binary: built(t, plainBinary), seed: 3, rounds: 1, lanes: 1, units: 20, routes: true, leeway: busy, times: 3, only: "mariadb-hang", out: file}, &report, &progress)
+	err := drillEngines(t.Context(), config{binary: built(t, plainBinary), log: stacktest.Log(t, "the drill"), seed: 3, rounds: 1, lanes: 1, units: 20, routes: true, leeway: busy, times: 3, only: "mariadb-hang", out: file}, &report, &progress)
 	if errors.Is(err, stack.ErrMissing) && os.Getenv("SECKILL_REQUIRE") != "1" {
 		t.Skipf("NOT TESTED: %v (SECKILL_REQUIRE=1 makes this a failure)", err)
 	}

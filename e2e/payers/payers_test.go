@@ -19,6 +19,7 @@ import (
 
 	"seckill"
 	"seckill/internal/app"
+	"seckill/internal/stack/stacktest"
 )
 
 const (
@@ -98,7 +99,7 @@ func pays(t *testing.T, ofNode, ofShop bug, finish, hears time.Duration) []strin
 	c.DataDir, c.Listen, c.OpsListen, c.Auth.Secret = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0", secret
 	c.Payment.Provider, c.Payment.Secret, c.Payment.RefundURL = seckill.ProviderShop, Secret, seckill.Endpoint(shop+"/refunds")
 	c.Webhooks = []app.Webhook{{Name: "books", URL: seckill.Endpoint(shop + "/hooks"), Secret: Secret}}
-	n, err := app.Open(t.Context(), c, slog.New(slog.DiscardHandler))
+	n, err := app.Open(t.Context(), c, slog.New(slog.NewTextHandler(stacktest.Log(t, "the node"), nil)))
 	require.NoError(t, err)
 	running, stop := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)

@@ -31,6 +31,7 @@ import (
 	"seckill/internal/queue"
 	"seckill/internal/sale"
 	"seckill/internal/settle"
+	"seckill/internal/stack/stacktest"
 	"seckill/internal/store"
 	"seckill/internal/store/storetest"
 	"seckill/internal/web"
@@ -97,7 +98,7 @@ func newSystemOf(t testing.TB, outbox int, settings store.Settings, options ...f
 	ctx, stop := context.WithCancel(context.Background())
 	dir := t.TempDir()
 	s := &system{t: t, log: &log{}, buyer: []string{ownerName, otherName, earlyName}}
-	logger := slog.New(slog.NewJSONHandler(s.log, nil))
+	logger := slog.New(slog.NewJSONHandler(io.MultiWriter(s.log, stacktest.Log(t, "the node")), nil))
 	file := filepath.Join(dir, "seckill.db")
 	storetest.Make(t, file, store.Open)
 	var err error

@@ -125,7 +125,7 @@ func TestFilesOfTheEmbeddedPartsAreForNobodyElse(t *testing.T) {
 	for _, file := range []string{"seckill.db", "gate.db"} {
 		require.NoError(t, os.WriteFile(filepath.Join(c.DataDir, file), nil, 0o644))
 	}
-	_, stop := node(t, c, slog.DiscardHandler)
+	_, stop := node(t, c)
 	found := 0
 	require.NoError(t, filepath.WalkDir(c.DataDir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -145,7 +145,7 @@ func TestTheOperationsListenerKnowsItsNames(t *testing.T) {
 	t.Parallel()
 	c := Defaults()
 	c.DataDir, c.OpsHosts = t.TempDir(), []string{"seckill.internal"}
-	n, _ := node(t, c, slog.DiscardHandler)
+	n, _ := node(t, c)
 	address := n.ops.Addr().String()
 	port := address[strings.LastIndex(address, ":")+1:]
 	for host, want := range map[string]int{

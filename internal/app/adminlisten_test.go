@@ -19,7 +19,7 @@ func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
 	t.Parallel()
 	c := embedded(t)
 	c.AdminListen = "127.0.0.1:0"
-	n, stop := node(t, c, slog.DiscardHandler)
+	n, stop := node(t, c)
 	token, err := account.Mint(n.secret, "root", seckill.RoleAdmin, time.Minute)
 	require.NoError(t, err)
 	get := func(url string) (int, string) {
@@ -49,7 +49,7 @@ func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
 		}
 	}
 	require.NoError(t, stop())
-	same, _ := node(t, embedded(t), slog.DiscardHandler)
+	same, _ := node(t, embedded(t))
 	require.Equal(t, same.URL(), same.AdminURL())
 	c = embedded(t)
 	c.AdminListen = "127.0.0.1:99999"

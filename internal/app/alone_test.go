@@ -39,7 +39,7 @@ func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
 			t.Parallel()
 			c := embedded(t)
 			x.share(t, &c)
-			n, stop := node(t, c, slog.DiscardHandler)
+			n, stop := node(t, c)
 			require.Equal(t, c.RabbitMQ.ConsoleURL, console(t, n))
 			second := c
 			second.RabbitMQ.ConsoleURL = ""
@@ -49,7 +49,7 @@ func TestASharedPartBesideEmbeddedOnesIsForOneNode(t *testing.T) {
 			require.ErrorContains(t, err, x.says)
 			require.Equal(t, 200, status(t, n.OpsURL()+"/readyz"), "the first goes on")
 			require.NoError(t, stop())
-			n, _ = node(t, second, slog.DiscardHandler)
+			n, _ = node(t, second)
 			require.Empty(t, console(t, n), "where people reach it is not guessed")
 		})
 	}

@@ -2,7 +2,6 @@ package app
 
 import (
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -22,7 +21,7 @@ func TestTheTestProvidersPageIsServed(t *testing.T) {
 	t.Parallel()
 	c := embedded(t)
 	c.Auth.Secret = "an-app-test-of-the-money-7KQ2XJ5ZB3M4N6P8"
-	n, stop := node(t, c, slog.DiscardHandler)
+	n, stop := node(t, c)
 	ctx := t.Context()
 	now := time.Now()
 	sale, err := n.store.CreateSale(ctx, seckill.Sale{Title: "a sale", Price: 9900, Currency: "CNY", Total: 10, LimitPerBuyer: 5, OpensAt: now, ClosesAt: now.Add(time.Hour), HoldSeconds: 600})
@@ -68,7 +67,7 @@ func TestTheTestProvidersPageIsServed(t *testing.T) {
 
 	c = embedded(t)
 	c.Payment.Provider, c.Payment.Secret = seckill.ProviderShop, "whsec_YW4gZXhhbXBsZSBhbmQgbm90IGEgc2VjcmV0IQ=="
-	n, stop = node(t, c, slog.DiscardHandler)
+	n, stop = node(t, c)
 	require.Equal(t, 404, status(t, n.URL()+"/pay/test/"+ticket.ID))
 	require.NoError(t, stop())
 }

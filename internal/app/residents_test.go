@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -19,7 +18,7 @@ import (
 // The page for people lists what the table says, in the table's order.
 func TestThePageListsTheResidents(t *testing.T) {
 	t.Parallel()
-	n, _ := node(t, embedded(t), slog.DiscardHandler)
+	n, _ := node(t, embedded(t))
 	var want []string
 	for _, r := range n.residents() {
 		role, needs, once, stops := "every node", "", "", "with the others"

@@ -100,11 +100,13 @@ func TestEveryConnectionHasItsLimits(t *testing.T) {
 	require.Positive(t, s.IdleTimeout)
 }
 
-// node starts a whole node on ports of its own and returns how to stop it.
-func node(t *testing.T, c Config, log slog.Handler) (n *Node, stop func() error) {
+// node starts a whole node on ports of its own and returns how to stop it. What it logs the
+// test hears too.
+func node(t *testing.T, c Config, hears ...slog.Handler) (n *Node, stop func() error) {
 	t.Helper()
 	c.Listen, c.OpsListen = "127.0.0.1:0", "127.0.0.1:0"
-	n, err := Open(t.Context(), c, slog.New(log))
+	log := slog.NewTextHandler(stacktest.Log(t, "the node"), nil)
+	n, err := Open(t.Context(), c, slog.New(slog.NewMultiHandler(append(hears, log)...)))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)
@@ -131,7 +133,7 @@ func TestEveryBoundHasAMetric(t *testing.T) {
 	t.Parallel()
 	c := Defaults()
 	c.DataDir = t.TempDir()
-	n, _ := node(t, c, slog.DiscardHandler)
+	n, _ := node(t, c)
 	families, err := n.metrics.Gather()
 	require.NoError(t, err)
 	seen := map[string]bool{}
@@ -170,7 +172,7 @@ func embedded(t *testing.T) Config {
 
 func TestTheOperationsListenerIsAnotherOne(t *testing.T) {
 	t.Parallel()
-	n, _ := node(t, embedded(t), slog.DiscardHandler)
+	n, _ := node(t, embedded(t))
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/debug/pprof/"} {
 		require.Equal(t, 200, status(t, n.OpsURL()+path), path)
 		require.Equal(t, 404, status(t, n.URL()+path), path)
@@ -228,7 +230,7 @@ func TestANodeNamesWhatIsWeakerThanPromised(t *testing.T) {
 func TestASecondNodeOnTheSameDataIsRefused(t *testing.T) {
 	t.Parallel()
 	c := embedded(t)
-	_, stop := node(t, c, slog.DiscardHandler)
+	_, stop := node(t, c)
 	c.Listen, c.OpsListen = "127.0.0.1:0", "127.0.0.1:0"
 	_, err := Open(t.Context(), c, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "in use by process")

@@ -195,7 +195,7 @@ func TestADataFolderThatCannotBeWritten(t *testing.T) {
 // /readyz names what is degraded although the node is ready.
 func TestReadyzSaysWhatIsDegraded(t *testing.T) {
 	t.Parallel()
-	n, _ := node(t, embedded(t), slog.DiscardHandler)
+	n, _ := node(t, embedded(t))
 	why := "the secret is another one"
 	n.secretDiffers.Store(&why)
 	w := httptest.NewRecorder()

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,7 +41,7 @@ func TestTheSettingOfTheSecondFactor(t *testing.T) {
 			_, err = a.Register(t.Context(), "viewer", "correct horse battery", seckill.RoleViewer)
 			return err
 		}))
-		n, _ := node(t, c, slog.DiscardHandler)
+		n, _ := node(t, c)
 		for name, want := range map[string]int{"root": status, "viewer": 200} {
 			var v struct {
 				Token  string
@@ -66,8 +65,8 @@ func TestTheSettingsOfAForeignIssuer(t *testing.T) {
 	c.Auth.Issuer = account.IssuerSettings{Iss: "https://id.shop.example", Aud: "seckill", KeyFile: filepath.Join(c.DataDir, "issuer.pem")}
 	require.NoError(t, os.WriteFile(c.Auth.Issuer.KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
 	c.Auth.MaxTokenLife = 24 * time.Hour
-	n, _ := node(t, c, slog.DiscardHandler)
-	alone, _ := node(t, embedded(t), slog.DiscardHandler)
+	n, _ := node(t, c)
+	alone, _ := node(t, embedded(t))
 	signed := func(life time.Duration) string {
 		token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": "https://id.shop.example", "aud": "seckill", "sub": "customer-7", "role": "admin", "exp": time.Now().Add(life).Unix()}).SignedString(key)
 		require.NoError(t, err)

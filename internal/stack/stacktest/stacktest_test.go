@@ -1,0 +1,40 @@
+package stacktest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// played is a test that may fail, and what it prints.
+type played struct {
+	*testing.T
+	failed bool
+	ends   []func()
+	prints string
+}
+
+func (p *played) Failed() bool                    { return p.failed }
+func (p *played) Cleanup(f func())                { p.ends = append(p.ends, f) }
+func (p *played) Logf(format string, args ...any) { p.prints += fmt.Sprintf(format, args...) }
+
+func TestATestThatFailsPrintsTheEndOfALog(t *testing.T) {
+	t.Parallel()
+	for _, failed := range []bool{false, true} {
+		p := &played{T: t, failed: failed}
+		log := Log(p, "the node")
+		for i := range 3 * logKept {
+			fmt.Fprintf(log, "line %d\n", i+1)
+		}
+		for _, end := range p.ends {
+			end()
+		}
+		fmt.Fprintln(log, "after the end")
+		if failed {
+			require.Regexp(t, `^the node ends with:\nline 201\nline 202\n(line \d+\n){97}line 300$`, p.prints)
+		} else {
+			require.Empty(t, p.prints)
+		}
+	}
+}
