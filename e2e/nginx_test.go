@@ -88,7 +88,7 @@ func TestNginx(t *testing.T) {
 	})
 
 	must(t, s.cmd.Process.Signal(syscall.SIGINT))
-	<-s.done
+	s.ends()
 	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("Ctrl-C ends the stack with status %d:\n%s", code, s.all())
 	}

@@ -339,7 +339,10 @@ func TestNginxLimits(t *testing.T) {
 				close(all)
 			}
 			if r.URL.Query().Has("wait") {
-				<-release
+				select {
+				case <-release:
+				case <-r.Context().Done(): // the test has failed before
+				}
 			}
 		})
 		n := stacktest.OwnNginx(t, stack.Site{Nodes: f.addresses})
@@ -393,7 +396,11 @@ func TestNginxSlowClients(t *testing.T) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			fmt.Fprint(w, "data: one\n\n")
 			w.(http.Flusher).Flush()
-			<-second
+			select {
+			case <-second:
+			case <-r.Context().Done(): // the test has failed before
+				return
+			}
 			fmt.Fprint(w, "data: two\n\n")
 		case "/api/sales/1/ticket":
 			<-time.After(4 * time.Second)
@@ -432,7 +439,7 @@ func TestNginxSlowClients(t *testing.T) {
 	t.Run("an answer that is not taken", func(t *testing.T) {
 		t.Parallel()
 		dial(t, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-		if took := <-ended; took > 30*time.Second {
+		if took := stacktest.Await(t, "it is disconnected", ended); took > 30*time.Second {
 			t.Errorf("disconnected after %v", took)
 		}
 	})

@@ -66,7 +66,7 @@ func startStack(t *testing.T, env []string, args ...string) *stackProcess {
 	}()
 	t.Cleanup(func() {
 		s.cmd.Process.Kill()
-		<-s.done
+		s.ends()
 		if t.Failed() {
 			t.Logf("the stack says:\n%s", s.all())
 			logs, err := filepath.Glob(filepath.Join(s.dir, "*/engine.log"))
@@ -86,6 +86,16 @@ func startStack(t *testing.T, env []string, args ...string) *stackProcess {
 		s.nodes, s.ops = append(s.nodes, m[1]), append(s.ops, m[2])
 	}
 	return s
+}
+
+// ends waits for the end of the process.
+func (s *stackProcess) ends() {
+	s.t.Helper()
+	select {
+	case <-s.done:
+	case <-time.After(patience):
+		s.t.Errorf("the stack does not end within %v", patience)
+	}
 }
 
 // tellsNoSecret checks that nothing that was printed holds a password, which are all in
@@ -268,7 +278,7 @@ func (c *steady) lives(over *http.Client, id string) {
 		c.fails("%s was given %q and %q", id, first, again)
 	}
 	// A wait ends early with the node that it waits at.
-	for range 100 {
+	for began := time.Now(); time.Since(began) < 3*patience; {
 		switch a, err := me.Outcome(c.t.Context(), c.sale, 10*time.Second); {
 		case err == nil && a.Status == "placed" && a.Ticket == first:
 			c.placed.Add(1)

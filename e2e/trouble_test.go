@@ -56,7 +56,7 @@ func TestANodeOutlivesTheReaderOfItsLog(t *testing.T) {
 	default:
 	}
 	must(t, cmd.Process.Signal(syscall.SIGTERM))
-	if err := <-ended; err != nil {
+	if err := stacktest.Await(t, "it stops", ended); err != nil {
 		t.Errorf("it stops with %v", err)
 	}
 }

@@ -42,9 +42,9 @@ func node(t *testing.T) (url, ops string) {
 	go func() { done <- n.Run(ctx, func(context.Context) { close(ready) }) }()
 	t.Cleanup(func() {
 		stop()
-		assert.NoError(t, <-done)
+		assert.NoError(t, stacktest.Await(t, "the node stops", done))
 	})
-	<-ready
+	stacktest.Await(t, "the node is ready", ready)
 	return n.URL(), n.OpsURL()
 }
 

@@ -227,16 +227,30 @@ func (n *Node) IsReady() bool {
 	}
 }
 
+// ends waits for the end of the process, and reports whether it has come.
+func (n *Node) ends() bool {
+	select {
+	case <-n.done:
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
 // Killed reports whether an ended process was killed, rather than exited.
 func (n *Node) Killed() bool {
-	<-n.done
+	if !n.ends() {
+		return false
+	}
 	status, ok := n.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// ExitCode waits for the end of the process: -1 if a signal ended it.
+// ExitCode waits for the end of the process: -1 if a signal ended it, or if it does not end.
 func (n *Node) ExitCode() int {
-	<-n.done
+	if !n.ends() {
+		return -1
+	}
 	return n.cmd.ProcessState.ExitCode()
 }
 
@@ -255,9 +269,7 @@ func (n *Node) Signal(s os.Signal) error { return n.cmd.Process.Signal(s) }
 // Stop asks the process to stop and waits for it to exit with status 0.
 func (n *Node) Stop() error {
 	n.Terminate()
-	select {
-	case <-n.done:
-	case <-time.After(patience):
+	if !n.ends() {
 		n.Kill()
 		return fmt.Errorf("the node did not stop within %v:\n%s", patience, n.Log())
 	}

@@ -106,9 +106,9 @@ func pays(t *testing.T, ofNode, ofShop bug, finish, hears time.Duration) []strin
 	go func() { done <- n.Run(running, func(context.Context) { close(ready) }) }()
 	t.Cleanup(func() {
 		stop()
-		assert.NoError(t, <-done)
+		assert.NoError(t, stacktest.Await(t, "the node stops", done))
 	})
-	<-ready
+	stacktest.Await(t, "the node is ready", ready)
 	p.URL = between(t, p, n.URL(), ofNode)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -18,6 +18,7 @@ import (
 
 	"seckill"
 	hooks "seckill/internal/event"
+	"seckill/internal/stack/stacktest"
 	"seckill/internal/store"
 )
 
@@ -56,11 +57,12 @@ func TestTheReceiverHearsOfAnOrder(t *testing.T) {
 
 	w := hooks.NewWebhooks([]hooks.Receiver{{Name: "books", URL: at.URL, Signer: hook}}, s, slog.New(slog.DiscardHandler), nil)
 	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
-	defer func() { stop(); <-done }()
-	require.Equal(t, "order.placed alice unpaid", <-heard)
-	require.Equal(t, "order.paid alice paid", <-heard)
+	defer func() { stop(); stacktest.Await(t, "nobody tells it any more", done) }()
+	for _, want := range []string{"order.placed alice unpaid", "order.paid alice paid"} {
+		require.Equal(t, want, stacktest.Await(t, "the receiver hears", heard))
+	}
 }
 
 func TestTheReceiverRefusesWhatIsNotSigned(t *testing.T) {

@@ -247,11 +247,11 @@ func findsEach(t *testing.T, p planted, faults []fault, run ...func(context.Cont
 	}
 	t.Cleanup(func() {
 		stop()
-		duties.Wait()
+		stacktest.AwaitAll(t, "the duties end", &duties)
 		by.Close()
 		s.Close()
 	})
-	<-sales.Loaded()
+	stacktest.Await(t, "the sales are loaded", sales.Loaded())
 
 	p.store, p.sql = s, by
 	g := p.gate
@@ -329,7 +329,7 @@ func (p *planted) finds(f fault) {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = b.Run(ctx) })
-	defer running.Wait()
+	defer func() { stacktest.AwaitAll(t, "the balancer ends", &running) }()
 	defer stop()
 	var c seckill.Balance
 	await := func(ok bool, since time.Time) {

@@ -13,6 +13,7 @@ import (
 
 	"seckill"
 	"seckill/internal/settle"
+	"seckill/internal/stack/stacktest"
 )
 
 // The page for people lists what the table says, in the table's order.
@@ -65,7 +66,7 @@ func TestANodeRunsTheResidentsOfItsRoles(t *testing.T) {
 	}
 	n := &Node{config: Config{Run: []string{RoleSettle}}}
 	require.NoError(t, n.start(t.Context(), table, true).Wait())
-	require.Equal(t, "f", <-ran)
+	require.Equal(t, "f", stacktest.Await(t, "the last one runs", ran))
 	err := n.start(t.Context(), table, false).Wait()
 	require.ErrorIs(t, err, failed)
 	require.ErrorContains(t, err, "e: ")

@@ -32,7 +32,7 @@ func served(t *testing.T, h http.HandlerFunc) (address string) {
 	go func() { done <- serve(s, l) }()
 	t.Cleanup(func() {
 		require.NoError(t, s.Close())
-		require.NoError(t, <-done)
+		require.NoError(t, stacktest.Await(t, "the server ends", done))
 	})
 	return l.Addr().String()
 }
@@ -117,13 +117,16 @@ func node(t *testing.T, c Config, hears ...slog.Handler) (n *Node, stop func() e
 		if once.Swap(true) {
 			return nil
 		}
-		return <-done
+		return stacktest.Await(t, "the node stops", done)
 	}
 	t.Cleanup(func() { stop() })
 	select {
 	case <-ready:
 	case err := <-done:
+		once.Store(true)
 		t.Fatalf("the node ended: %v", err)
+	case <-time.After(hangs):
+		t.Fatalf("the node is not ready within %v", hangs)
 	}
 	return n, stop
 }

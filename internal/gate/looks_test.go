@@ -20,7 +20,8 @@ import (
 func TestWhoLooksAtALongOutboxTurnsNobodyAway(t *testing.T) {
 	t.Parallel()
 	const tickets, buyers = 60_000, 2000
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
 	m, err := OpenMemory(ctx, filepath.Join(t.TempDir(), "gate.db"), 0)
 	require.NoError(t, err)
 	defer m.Close()

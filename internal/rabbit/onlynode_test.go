@@ -65,16 +65,6 @@ func taken(t testing.TB, s rabbit.Settings) (giveBack func() error) {
 	return conn.Close
 }
 
-// closes waits for the end of c.
-func closes(t testing.TB, c <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-c:
-	case <-time.After(rabbittest.Patience):
-		t.Fatalf("not within %v", rabbittest.Patience)
-	}
-}
-
 func TestASecondNodeThatIsAloneIsRefused(t *testing.T) {
 	t.Parallel()
 	s := rabbittest.Fresh(t)
@@ -91,7 +81,7 @@ func TestASecondNodeThatIsAloneIsRefused(t *testing.T) {
 	go func() { waits <- third.broker.OnlyNode(t.Context(), rabbittest.Patience) }()
 	rabbittest.Eventually(t, func() error { return rabbittest.Tried(third.broker.Down(rabbit.Owning)) })
 	require.NoError(t, first.Close())
-	require.NoError(t, <-waits, "once the first is closed there is room")
+	require.NoError(t, stacktest.Await(t, "the first closes", waits), "once the first is closed there is room")
 	all(t, runs(t, third, everything...))
 }
 
@@ -114,7 +104,7 @@ func TestAClosingNodeIsAloneUntilItsLastBatchIsDone(t *testing.T) {
 	require.ErrorIs(t, second.broker.OnlyNode(t.Context(), 0), rabbit.ErrInUse)
 	require.NoError(t, second.Close())
 	require.NoError(t, done(true))
-	require.NoError(t, <-closed)
+	require.NoError(t, stacktest.Await(t, "it closes", closed))
 	all(t, alone(t, s))
 }
 
@@ -195,7 +185,7 @@ func TestADeletedMarkIsMadeAgain(t *testing.T) {
 	_, lost := q.broker.Owned()
 	rabbittest.Eval(t, stacktest.Shared(t, stack.KindRabbitMQ), fmt.Sprintf(`{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<%q>>, queue, <<%q>>)),
 		{ok, _} = rabbit_amqqueue:delete(Q, false, false, <<"test">>).`, s.VirtualHost, rabbit.AloneQueue))
-	closes(t, lost)
+	stacktest.Await(t, "it is lost", lost)
 	all(t, q)
 	second := made(t, s)
 	require.ErrorIs(t, second.broker.OnlyNode(t.Context(), 0), rabbit.ErrInUse)
@@ -216,7 +206,7 @@ func TestANodeThatHearsNothingStopsBeforeAnotherMayBegin(t *testing.T) {
 	began, before := time.Now(), pulse.LateBy()
 	_, err := w.Toxics.AddToxicJson(strings.NewReader(`{"type": "timeout", "stream": "downstream", "attributes": {"timeout": 0}}`))
 	require.NoError(t, err)
-	closes(t, lost)
+	stacktest.Await(t, "it is lost", lost)
 	require.Less(t, time.Since(began)-(pulse.LateBy()-before), 2*s.Heartbeat)
 	stands(t, q, seckill.ErrUnavailable)
 }

@@ -89,7 +89,7 @@ func importedBroker(t *testing.T) (e *stack.Engine, as func(user string) rabbit.
 			})
 		}
 	}
-	tries.Wait()
+	stacktest.AwaitAll(t, "everybody is refused", &tries)
 	for _, u := range definitions.Users {
 		require.NoError(t, rabbittest.Management(t, e, "PUT", "users/"+u.Name, map[string]string{"password": "x", "tags": strings.Join(u.Tags, ",")}, nil))
 	}
@@ -169,7 +169,7 @@ func testRights(t *testing.T, e *stack.Engine, as func(user string) rabbit.Setti
 				if confirm.Acked() {
 					return nil
 				}
-				return <-closes
+				return stacktest.Await(t, "the channel ends", closes)
 			case <-t.Context().Done():
 				return t.Context().Err()
 			}

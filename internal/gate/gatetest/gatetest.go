@@ -16,6 +16,9 @@ import (
 	"seckill"
 )
 
+// patience bounds what hangs.
+const patience = 2 * time.Minute
+
 // Gate is what every gate offers, whatever it is made of.
 type Gate interface {
 	Unsent(ctx context.Context, max int) ([]seckill.Ticket, error)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"seckill"
@@ -155,13 +156,15 @@ func RunHistories(t *testing.T, open func(t testing.TB, limit int) Subject) {
 				buyers[fmt.Sprint("buyer", b)] = b
 			}
 
+			all, over := context.WithTimeout(t.Context(), patience)
+			defer over()
 			var callers sync.WaitGroup
 			for client := range 6 {
 				own := rand.New(rand.NewPCG(seed, uint64(client)+2))
 				callers.Go(func() {
 					for range 8 {
 						in := call{buyer: own.IntN(linearBuyers), quantity: 1 + own.IntN(3)}
-						ctx, cancel := context.WithCancel(t.Context())
+						ctx, cancel := context.WithCancel(all)
 						if own.IntN(12) == 0 {
 							cancel() // this one does not wait for the commit
 						}
@@ -174,7 +177,7 @@ func RunHistories(t *testing.T, open func(t testing.TB, limit int) Subject) {
 				})
 			}
 
-			residents, stop := context.WithCancel(t.Context())
+			residents, stop := context.WithCancel(all)
 			var resident sync.WaitGroup
 			var settling sync.Mutex // settled and told, or neither, when a rebuild looks
 			resident.Go(func() {
@@ -193,7 +196,7 @@ func RunHistories(t *testing.T, open func(t testing.TB, limit int) Subject) {
 						settling.Lock()
 						if _, again := w.Store.sales[SaleID].outcomes[ticket.ID]; !again {
 							h.do(100, in, func() heard {
-								require.NoError(t, w.Finish(context.Background(), w.Store.Settle(reason, ticket)))
+								assert.NoError(t, w.Finish(all, w.Store.Settle(reason, ticket)))
 								return heard{}
 							})
 						}
@@ -204,9 +207,9 @@ func RunHistories(t *testing.T, open func(t testing.TB, limit int) Subject) {
 			resident.Go(func() {
 				for range 2 {
 					settling.Lock()
-					outbox, err := w.Shut(context.Background(), w.Store.all())
+					outbox, err := w.Shut(all, w.Store.all())
 					if err == nil {
-						err = w.Load(context.Background(), w.Store.snapshots(w.Store.all(), outbox))
+						err = w.Load(all, w.Store.snapshots(w.Store.all(), outbox))
 					}
 					settling.Unlock()
 					if err != nil && !errors.Is(err, context.Canceled) {
@@ -217,6 +220,7 @@ func RunHistories(t *testing.T, open func(t testing.TB, limit int) Subject) {
 			callers.Wait()
 			stop()
 			resident.Wait()
+			require.NoError(t, all.Err(), "somebody has waited for nothing")
 
 			model := (&porcupine.NondeterministicModel{
 				Init: func() []any { return []any{sequential{left: units}} },

@@ -2,6 +2,7 @@ package gatetest
 
 import (
 	"context"
+	"sync"
 
 	"github.com/stretchr/testify/require"
 
@@ -98,24 +99,31 @@ var lookups = []behaviour{
 		name: "a wait ends with the outcome, for everybody who waits",
 		test: func(w *World) {
 			ticket := w.Admit("ann", 1)
-			done := make(chan struct{})
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			var waiting sync.WaitGroup
 			for range 3 {
-				go func() { w.Wait(context.Background(), SaleID, "ann", ticket.ID); done <- struct{}{} }()
+				waiting.Go(func() { w.Wait(ctx, SaleID, "ann", ticket.ID) })
 			}
 			w.Settle(seckill.ReasonNone, ticket)
-			for range 3 {
-				<-done
-			}
-			w.Wait(context.Background(), SaleID, "ann", ticket.ID) // at once: it is known
+			waiting.Wait()
+			w.Wait(ctx, SaleID, "ann", ticket.ID) // at once: it is known
+			require.NoError(w.t, ctx.Err(), "somebody has waited for nothing")
 		},
 	},
 	{
 		name: "a wait ends with its context",
 		test: func(w *World) {
 			ticket := w.Admit("ann", 1)
-			ctx, cancel := context.WithCancel(context.Background())
-			go cancel()
-			w.Wait(ctx, SaleID, "ann", ticket.ID)
+			asking, leave := context.WithCancel(context.Background())
+			waiting, over := context.WithTimeout(context.Background(), patience)
+			go leave()
+			go func() {
+				defer over()
+				w.Wait(asking, SaleID, "ann", ticket.ID)
+			}()
+			<-waiting.Done()
+			require.ErrorIs(w.t, waiting.Err(), context.Canceled, "it goes on")
 		},
 	},
 }

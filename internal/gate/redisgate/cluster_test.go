@@ -129,7 +129,7 @@ func (h hall) hears(other *Gate, tickets map[string]seckill.Ticket) {
 			defer close(heard)
 			other.waiters.Wait(h.Context(), ticket.ID, func() bool { close(waiting); return false })
 		}()
-		<-waiting
+		stacktest.Await(h, "somebody waits", waiting)
 		client, err := h.gate.up(bucket(ticket.Sale))
 		require.NoError(h, err)
 		until(h, fmt.Sprintf("another node hears of sale %d", ticket.Sale), func() bool {

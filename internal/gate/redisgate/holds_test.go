@@ -233,7 +233,7 @@ func TestNobodyWaitsForTheStoreWithoutABound(t *testing.T) {
 					assert.ErrorIs(t, err, seckill.ErrUnavailable)
 				})
 			}
-			asking.Wait()
+			stacktest.AwaitAll(t, "everybody has an answer", &asking)
 			require.NoError(t, ctx.Err(), "they have waited until the test lost its patience")
 			require.Empty(t, g.broken(), "that says nothing about Redis")
 		})

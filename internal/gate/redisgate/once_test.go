@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"context"
 	"crypto/rand"
 	"strings"
 	"sync/atomic"
@@ -18,12 +19,14 @@ func TestOnceIsOnceOnAllNodes(t *testing.T) {
 	t.Parallel()
 	a := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), "seckill:"+strings.ToLower(rand.Text()[:12])+":", 10)
 	b := runGate(t, stacktest.Shared(t, stack.KindRedis).URL(), a.prefix, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	var firsts atomic.Int64
 	var g errgroup.Group
 	for i := range 40 {
 		node := []*Gate{a, b}[i%2]
 		g.Go(func() error {
-			first, err := node.Once(t.Context(), "formula x", time.Minute)
+			first, err := node.Once(ctx, "formula x", time.Minute)
 			if first {
 				firsts.Add(1)
 			}

@@ -44,7 +44,7 @@ func TestAStoppingNodeHandsBackWhatItHasTaken(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, claimed, "it may be on its way")
 	stop()
-	<-over
+	stacktest.Await(t, "it stops", over)
 	claimed, err = other.claim(t.Context(), 10)
 	require.NoError(t, err)
 	require.Equal(t, taken, claimed)

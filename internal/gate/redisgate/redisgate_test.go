@@ -210,7 +210,7 @@ func TestConnectionsAreAsManyAsSaid(t *testing.T) {
 					client.Do(t.Context(), client.B().Get().Key(g.prefix+strconv.Itoa(i)).Build())
 				})
 			}
-			asking.Wait()
+			stacktest.AwaitAll(t, "Redis answers", &asking)
 			require.Equal(t, n, count())
 			for range 3 * longPool {
 				asking.Go(func() {
@@ -221,7 +221,7 @@ func TestConnectionsAreAsManyAsSaid(t *testing.T) {
 					client.DoMulti(t.Context(), long...)
 				})
 			}
-			asking.Wait()
+			stacktest.AwaitAll(t, "Redis answers", &asking)
 			require.LessOrEqual(t, count(), n+longPool)
 		})
 	}

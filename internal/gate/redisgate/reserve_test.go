@@ -113,7 +113,7 @@ func TestOneCallAsksForAllWhoWait(t *testing.T) {
 		return l != nil && l.calls == maxCalls || l != nil && len(l.waiting)+maxAsks >= crowd-1
 	})
 	require.NoError(t, admin.Do(ctx, admin.B().ClientUnpause().Build()).Error())
-	asking.Wait()
+	stacktest.AwaitAll(t, "everybody has an answer", &asking)
 
 	assert.Equal(t, crowd/4, refused)
 	assert.Len(t, tickets, units, "a ticket for every unit")
@@ -166,11 +166,11 @@ func TestACallerLeavesTheLine(t *testing.T) {
 	ask(ctx, "eve")
 	stand(2)
 	leave()
-	require.ErrorIs(t, <-got["bob"], context.Canceled)
+	require.ErrorIs(t, stacktest.Await(t, "bob leaves", got["bob"]), context.Canceled)
 	require.Empty(t, g.broken())
 	require.NoError(t, admin.Do(ctx, admin.B().ClientUnpause().Build()).Error())
-	require.NoError(t, <-got["ann"])
-	require.NoError(t, <-got["eve"])
+	require.NoError(t, stacktest.Await(t, "ann has an answer", got["ann"]))
+	require.NoError(t, stacktest.Await(t, "eve has an answer", got["eve"]))
 	for _, buyer := range []string{"ann", "eve"} {
 		p, err := g.Find(ctx, sale.ID, buyer, "")
 		require.NoError(t, err)

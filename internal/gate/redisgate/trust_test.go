@@ -325,7 +325,7 @@ func TestALongOutboxIsCutInPages(t *testing.T) {
 		}()
 	}
 	for range all {
-		require.NoError(t, <-errs)
+		require.NoError(t, stacktest.Await(t, "all are admitted", errs))
 	}
 	cut, err := g.Cut(t.Context(), sale.ID)
 	require.NoError(t, err)

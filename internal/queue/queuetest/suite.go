@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,18 +53,27 @@ type line struct {
 
 func (q *line) publish(tickets ...seckill.Ticket) {
 	q.t.Helper()
-	confirmed, err := q.Publish(q.t.Context(), tickets)
-	require.NoError(q.t, err)
-	require.Equal(q.t, tickets, confirmed, "all are confirmed")
+	Publish(q.t, q, tickets...)
 }
 
 func (q *line) receive(max int) ([]seckill.Ticket, func(bool) error) {
 	q.t.Helper()
-	tickets, done, err := q.Receive(q.t.Context(), max)
-	require.NoError(q.t, err)
-	require.NotEmpty(q.t, tickets)
+	tickets, done := Receive(q.t, q, max)
 	require.LessOrEqual(q.t, len(tickets), max)
 	return tickets, done
+}
+
+// over waits for the end of goroutines.
+func (q *line) over(all *sync.WaitGroup) {
+	q.t.Helper()
+	ctx, cancel := context.WithTimeout(q.t.Context(), 4*patience)
+	defer cancel()
+	go func() {
+		defer cancel()
+		all.Wait()
+	}()
+	<-ctx.Done()
+	require.ErrorIs(q.t, ctx.Err(), context.Canceled, "they do not end")
 }
 
 // drain receives n tickets and settles them.
@@ -171,7 +181,9 @@ var behaviours = []struct {
 		test: func(q *line) {
 			got := make(chan []seckill.Ticket)
 			wait := func() {
-				tickets, done, err := q.Receive(q.t.Context(), 10)
+				ctx, cancel := context.WithTimeout(q.t.Context(), patience)
+				defer cancel()
+				tickets, done, err := q.Receive(ctx, 10)
 				if assert.NoError(q.t, err) {
 					assert.NoError(q.t, done(false))
 				}
@@ -205,7 +217,7 @@ var behaviours = []struct {
 			sent := Some(Limit)
 			q.publish(sent...)
 			cancel()
-			waiting.Wait()
+			q.over(&waiting)
 			q.drains(sent)
 		},
 	},
@@ -236,15 +248,16 @@ var behaviours = []struct {
 		test: func(q *line) {
 			const senders, each = 4, 100
 			var want, got sync.Map
-			var left sync.WaitGroup
-			left.Add(senders * each)
-			receivers, stop := context.WithCancel(q.t.Context())
+			var left atomic.Int64 // that did not come out yet
+			left.Store(senders * each)
+			work, stop := context.WithTimeout(q.t.Context(), 3*patience)
+			defer stop()
 			var all sync.WaitGroup
 			for r := range 4 {
 				own := rand.New(rand.NewPCG(uint64(r), 7))
 				all.Go(func() {
-					for receivers.Err() == nil {
-						ctx, cancel := context.WithTimeout(receivers, time.Duration(own.IntN(2000))*time.Microsecond)
+					for work.Err() == nil {
+						ctx, cancel := context.WithTimeout(work, time.Duration(own.IntN(2000))*time.Microsecond)
 						tickets, done, err := q.Receive(ctx, 1+own.IntN(7))
 						cancel()
 						if err != nil {
@@ -253,8 +266,8 @@ var behaviours = []struct {
 						settled := own.IntN(3) > 0
 						if settled {
 							for _, t := range tickets {
-								if _, again := got.LoadOrStore(t.ID, true); !again {
-									left.Done()
+								if _, again := got.LoadOrStore(t.ID, true); !again && left.Add(-1) == 0 {
+									stop()
 								}
 							}
 						}
@@ -266,8 +279,8 @@ var behaviours = []struct {
 				own := rand.New(rand.NewPCG(uint64(s), 8))
 				all.Go(func() {
 					patience := 5
-					for rest := Some(each); len(rest) > 0; {
-						ctx, cancel := context.WithTimeout(q.t.Context(), time.Duration(1+own.IntN(patience))*time.Millisecond)
+					for rest := Some(each); len(rest) > 0 && work.Err() == nil; {
+						ctx, cancel := context.WithTimeout(work, time.Duration(1+own.IntN(patience))*time.Millisecond)
 						confirmed, _ := q.Publish(ctx, rest[:min(len(rest), 1+own.IntN(9))])
 						cancel()
 						if len(confirmed) == 0 { // it may be a slow disk
@@ -290,9 +303,8 @@ var behaviours = []struct {
 					}
 				})
 			}
-			left.Wait() // every ticket came out, or the test hangs here
-			stop()
-			all.Wait()
+			q.over(&all)
+			require.Zero(q.t, left.Load(), "tickets never came out")
 			want.Range(func(id, _ any) bool {
 				_, ok := got.Load(id)
 				return assert.True(q.t, ok, "ticket %s was confirmed and lost", id)

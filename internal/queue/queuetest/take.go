@@ -10,7 +10,7 @@ import (
 	"seckill"
 )
 
-// patience is how long a test waits for a ticket that is there.
+// patience is how long a test waits for a ticket that is there, or for a confirm.
 const patience = time.Minute
 
 // Far is what tickets are received from: the queue, or its dead letters.
@@ -53,9 +53,11 @@ type Near interface {
 // Publish publishes tickets, all of which must be confirmed.
 func Publish(t testing.TB, q Near, tickets ...seckill.Ticket) {
 	t.Helper()
-	confirmed, err := q.Publish(t.Context(), tickets)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	confirmed, err := q.Publish(ctx, tickets)
 	require.NoError(t, err)
-	require.Equal(t, tickets, confirmed)
+	require.Equal(t, tickets, confirmed, "all are confirmed")
 }
 
 // CollectN receives and settles n tickets.

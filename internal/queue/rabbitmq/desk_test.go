@@ -18,6 +18,7 @@ import (
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
 	"seckill/internal/settle"
+	"seckill/internal/stack/stacktest"
 )
 
 // park brings tickets and other messages to the parked ones the way they come
@@ -199,7 +200,7 @@ func settles(t *testing.T, q *node, s *stage) {
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() { defer close(over); settler.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-over })
+	t.Cleanup(func() { cancel(); stacktest.Await(t, "the settler ends", over) })
 }
 
 var errPoison = errors.New("too long\x1b[2J")
@@ -232,7 +233,7 @@ func TestATicketThatEndsWhoeverTriesItIsRefused(t *testing.T) {
 				return nil
 			})
 			w.Cut()
-			<-closed
+			stacktest.Await(t, "it closes", closed)
 			require.ErrorIs(t, stale(true), ErrLost)
 		}
 		ch := rabbittest.Channel(t, s)
@@ -274,7 +275,7 @@ func diesAlone(t *testing.T, s rabbit.Settings) bool {
 			return nil
 		})
 		w.Cut()
-		<-closed
+		stacktest.Await(t, "it closes", closed)
 		return true
 	case o := <-node.told:
 		require.Equal(t, seckill.ReasonPoison, o.Reason)
@@ -343,7 +344,7 @@ func TestACountThatSomebodyMadeUpRefusesNobody(t *testing.T) {
 	require.NoError(t, ch.Publish(rabbit.DeadExchange, rabbit.DeadQueue, true, false, amqp.Publishing{Body: body, Headers: amqp.Table{"x-delivery-count": int64(s.DeadLimit())}}))
 	node := stage{told: make(chan seckill.Outcome, 1)}
 	settles(t, q, &node)
-	require.True(t, (<-node.told).Placed())
+	require.True(t, stacktest.Await(t, "the gate is told", node.told).Placed())
 	require.Empty(t, node.refused)
 }
 

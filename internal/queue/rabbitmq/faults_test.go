@@ -117,11 +117,7 @@ func TestAStoppingConsumerWaitsForTheBatchAtHand(t *testing.T) {
 	for _, done := range dones {
 		require.NoError(t, done(true))
 	}
-	select {
-	case <-closed:
-	case <-time.After(rabbittest.Patience):
-		t.Fatal("it does not stop")
-	}
+	stacktest.Await(t, "it stops", closed)
 	rabbittest.Waits(t, rabbittest.Channel(t, s), rabbit.TicketQueue, 3, 0)
 	_, _, err := q.Receive(t.Context(), 1)
 	require.ErrorIs(t, err, seckill.ErrUnavailable)
@@ -176,7 +172,7 @@ func TestConfirmedTicketsSurviveKillsOfTheBroker(t *testing.T) {
 			published += len(confirmed)
 		}
 		require.ErrorIs(t, err, seckill.ErrUnavailable)
-		require.NoError(t, <-killed)
+		require.NoError(t, stacktest.Await(t, "the broker is killed", killed))
 	}
 	require.NoError(t, broker.Start(t.Context()))
 	for len(missing) > 0 {

@@ -18,6 +18,7 @@ import (
 	"seckill/internal/queue/queuetest"
 	"seckill/internal/rabbit"
 	"seckill/internal/rabbit/rabbittest"
+	"seckill/internal/stack/stacktest"
 )
 
 func TestMain(m *testing.M) { rabbittest.Main(m) }
@@ -145,7 +146,7 @@ func TestAReturnBelongsToItsTicket(t *testing.T) {
 			return nil
 		})
 		require.NoError(t, ch.QueueUnbind(rabbit.TicketQueue, rabbit.TicketQueue, rabbit.TicketExchange, nil))
-		sending.Wait()
+		stacktest.AwaitAll(t, "the sender hears of each ticket", &sending)
 		for {
 			m, ok, err := ch.Get(rabbit.TicketQueue, true)
 			require.NoError(t, err)
@@ -223,7 +224,7 @@ func TestBatchesAreDoneInAnyOrder(t *testing.T) {
 		}
 		all.Go(func() { assert.NoError(t, b.done(i%3 != 0)) })
 	}
-	all.Wait()
+	stacktest.AwaitAll(t, "all are done", &all)
 	require.ErrorContains(t, batches[0].done(true), "once")
 	var again []seckill.Ticket
 	for len(again) < len(back) {

@@ -261,7 +261,7 @@ func Run(t testing.TB, b *rabbit.Broker, uses ...rabbit.End) {
 	}()
 	t.Cleanup(func() {
 		b.Close()
-		<-over
+		stacktest.Await(t, "the broker's connections end", over)
 	})
 }
 

@@ -2,7 +2,9 @@ package stacktest
 
 import (
 	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -15,9 +17,10 @@ type played struct {
 	prints string
 }
 
-func (p *played) Failed() bool                    { return p.failed }
-func (p *played) Cleanup(f func())                { p.ends = append(p.ends, f) }
-func (p *played) Logf(format string, args ...any) { p.prints += fmt.Sprintf(format, args...) }
+func (p *played) Failed() bool                      { return p.failed }
+func (p *played) Cleanup(f func())                  { p.ends = append(p.ends, f) }
+func (p *played) Logf(format string, args ...any)   { p.prints += fmt.Sprintf(format, args...) }
+func (p *played) Fatalf(format string, args ...any) { p.Logf(format, args...) }
 
 func TestATestThatFailsPrintsTheEndOfALog(t *testing.T) {
 	t.Parallel()
@@ -37,4 +40,18 @@ func TestATestThatFailsPrintsTheEndOfALog(t *testing.T) {
 			require.Empty(t, p.prints)
 		}
 	}
+}
+
+func TestWhatNeverComesIsNamed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &played{T: t}
+		came := make(chan int, 1)
+		came <- 7
+		require.Equal(t, 7, Await(p, "something", came))
+		AwaitAll(p, "nobody", &sync.WaitGroup{})
+		require.Empty(t, p.prints)
+		Await(p, "the node stops", came)
+		require.Equal(t, "not within 2m0s: the node stops", p.prints)
+	})
 }
