@@ -42,7 +42,7 @@ func dieAt(t *testing.T, moment, when string, seed uint64) {
 		return
 	}
 	if ofMoney(moment) {
-		dieAtMoney(t, moment, when)
+		dieAtMoney(t, moment, when, seed)
 		return
 	}
 	file, err := crashBinary()

@@ -13,6 +13,7 @@ import (
 	"seckill/e2e/payers"
 	"seckill/internal/duty"
 	"seckill/internal/stack"
+	"seckill/internal/stack/stacktest"
 )
 
 // ofMoney reports whether a moment is one that payments come to, not the crowd.
@@ -20,13 +21,13 @@ func ofMoney(moment string) bool { return moment >= "13-" && len(moment) > 2 && 
 
 // dieAtMoney kills a node at a moment of somebody's money. After the restart the
 // shop's own books and the node's agree, and nothing waits.
-func dieAtMoney(t *testing.T, moment, when string) {
+func dieAtMoney(t *testing.T, moment, when string, seed uint64) {
 	file, err := crashBinary()
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	alive := node.Config{Binary: file, Dir: folder(t), Listen: address(t)}
-	p, err := payers.New("http://"+alive.Listen, node.Secret, 6)
+	p, err := payers.New("http://"+alive.Listen, node.Secret, 6, seed)
 	must(t, err)
 	defer p.Close()
 	alive.Env = p.Env()
@@ -123,7 +124,7 @@ func TestMoneyUnderKillsOnEngines(t *testing.T) {
 // paying is the shop and its buyers.
 func paying(t *testing.T) *payers.Payers {
 	t.Helper()
-	p, err := payers.New("", node.Secret, 12)
+	p, err := payers.New("", node.Secret, 12, stacktest.Seed(t))
 	must(t, err)
 	t.Cleanup(func() { p.Close() })
 	p.Most = *payments

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"seckill/e2e/lots"
 	"seckill/internal/client"
 	"seckill/internal/duty"
 )
@@ -21,12 +22,13 @@ const (
 // asker sends requests to nodes that may be down, each to any of them.
 type asker struct {
 	nodes []string
+	lots  *mathrand.Rand
 	http  *http.Client
 	bad   func(rule, format string, args ...any)
 }
 
-func newAsker(nodes []string, bad func(rule, format string, args ...any)) *asker {
-	return &asker{nodes: nodes, bad: bad, http: &http.Client{Timeout: tryTime, Transport: &http.Transport{
+func newAsker(nodes []string, seed uint64, bad func(rule, format string, args ...any)) *asker {
+	return &asker{nodes: nodes, lots: lots.New(seed), bad: bad, http: &http.Client{Timeout: tryTime, Transport: &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
 		MaxIdleConnsPerHost: 256,
 	}}}
@@ -34,7 +36,7 @@ func newAsker(nodes []string, bad func(rule, format string, args ...any)) *asker
 
 // once sends a request once, to any node.
 func (c *asker) once(ctx context.Context, method, path, token string, body any) (client.Answer, error) {
-	return c.to(ctx, c.nodes[mathrand.IntN(len(c.nodes))], method, path, token, body)
+	return c.to(ctx, c.nodes[c.lots.IntN(len(c.nodes))], method, path, token, body)
 }
 
 // to sends a request once, to one node.

@@ -143,7 +143,7 @@ func New(c Config) *Crowd {
 		c.Units = 40
 	}
 	crowd := &Crowd{Config: c, stop: make(chan struct{}), tag: fmt.Sprintf("s%d", c.Seed)}
-	crowd.client = newAsker(strings.Split(c.URL, ","), crowd.found)
+	crowd.client = newAsker(strings.Split(c.URL, ","), c.Seed, crowd.found)
 	crowd.admin = crowd.token("admin", seckill.RoleAdmin)
 	return crowd
 }
@@ -199,10 +199,11 @@ func (c *Crowd) Start(ctx context.Context) error {
 				if n > int64(c.Buyers) || c.stopped() {
 					return
 				}
-				if !c.answered(c.live(ctx, c.newBuyer(n))) {
+				b := c.newBuyer(n)
+				if !c.answered(c.live(ctx, b)) {
 					return
 				}
-				c.breathe(ctx)
+				c.breathe(ctx, b)
 			}
 		})
 	}
@@ -210,10 +211,10 @@ func (c *Crowd) Start(ctx context.Context) error {
 	return nil
 }
 
-// breathe waits a little before the next buyer comes: a crowd that is turned away
+// breathe waits a little before the next buyer comes after b: a crowd that is turned away
 // in microseconds would only fill the log.
-func (c *Crowd) breathe(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, mathrand.N(40*time.Millisecond))
+func (c *Crowd) breathe(ctx context.Context, b *buyer) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.random.Int64N(int64(40*time.Millisecond))))
 	defer cancel()
 	select {
 	case <-c.stop:

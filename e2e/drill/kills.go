@@ -119,7 +119,7 @@ func (r *run) round(ctx context.Context) error {
 	case !errors.Is(err, os.ErrExist):
 		return err
 	}
-	people := crowd.New(crowd.Config{URL: "http://" + address, Secret: node.Secret, Seed: r.seed*1_000_000 + uint64(r.rounds), Units: units, Defended: r.defended})
+	people := crowd.New(crowd.Config{URL: "http://" + address, Secret: node.Secret, Seed: r.seedOfRound(), Units: units, Defended: r.defended})
 	started := make(chan error, 1)
 	go func() { started <- people.Start(ctx) }()
 
@@ -204,7 +204,7 @@ func (r *run) payers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := payers.New("http://"+address, node.Secret, payersAtOnce)
+	p, err := payers.New("http://"+address, node.Secret, payersAtOnce, r.seedOfRound())
 	if err != nil {
 		return err
 	}
@@ -241,6 +241,8 @@ func (r *run) payers(ctx context.Context) error {
 	}
 	return nil
 }
+
+func (r *run) seedOfRound() uint64 { return r.seed*1_000_000 + uint64(r.rounds) }
 
 // killsOfRound is how many kills the next round has.
 func (r *run) killsOfRound() int {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -52,7 +51,7 @@ func (p *Payers) hear(w http.ResponseWriter, r *http.Request) {
 		}
 		h.last[e.Order.ID], h.seen[e.ID] = e, true
 	}
-	if h.faulty && rand.IntN(100) == 0 {
+	if h.faulty && p.lots.IntN(100) == 0 {
 		w.WriteHeader(http.StatusInternalServerError)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -62,7 +61,7 @@ func newLies() lies {
 func (p *Payers) bounce(ctx context.Context, c seckill.Callback) {
 	p.lies.mu.Lock()
 	first := len(p.lies.bounced) == 0
-	if p.lies.over || !first && rand.IntN(5) > 0 {
+	if p.lies.over || !first && p.lots.IntN(5) > 0 {
 		p.lies.mu.Unlock()
 		return
 	}
@@ -70,12 +69,12 @@ func (p *Payers) bounce(ctx context.Context, c seckill.Callback) {
 	came.Type, came.Event, came.At = seckill.Bounced, "came "+c.Event, c.At.Add(time.Second)
 	words := []seckill.Callback{c, came}
 	p.lies.bounced[c.Reference] = true
-	if !first && rand.IntN(2) == 0 {
+	if !first && p.lots.IntN(2) == 0 {
 		c.Event, c.At = c.Event+" another way", c.At.Add(2*time.Second)
 		words = append(words, c)
 		p.lies.again[c.Reference] = true
 	}
-	rand.Shuffle(len(words), func(i, j int) { words[i], words[j] = words[j], words[i] })
+	p.lots.Shuffle(len(words), func(i, j int) { words[i], words[j] = words[j], words[i] })
 	p.lies.words = append(p.lies.words, words...)
 	p.lies.mu.Unlock()
 	for _, w := range words {
@@ -127,7 +126,7 @@ func (l *lies) note(m map[string]bool, key string) {
 
 // slowly rests for seconds, a few times in a run.
 func (p *Payers) slowly(ctx context.Context) {
-	if rand.IntN(40) == 0 && p.lies.slow.Add(1) <= slowMost {
+	if p.lots.IntN(40) == 0 && p.lies.slow.Add(1) <= slowMost {
 		duty.Rest(ctx, slowest)
 	}
 }
@@ -137,7 +136,7 @@ func (p *Payers) contradict(ctx context.Context, order, ref string) {
 	p.capture(ctx, order, ref, 2*price)
 	p.lies.note(p.lies.maybe, order)
 	other := seckill.NewTicketID(time.Now()) // an order that never was, or an earlier one
-	if v, ok := p.earlier.Load().(string); ok && rand.IntN(2) == 0 {
+	if v, ok := p.earlier.Load().(string); ok && p.lots.IntN(2) == 0 {
 		other = v
 	}
 	told := p.tell(ctx, seckill.Callback{Event: ref + " foreign", Type: seckill.Captured, Order: other, Reference: ref, Amount: 2 * price})
@@ -151,7 +150,7 @@ func (p *Payers) contradict(ctx context.Context, order, ref string) {
 // mispay takes money that fits no order. Some of it an administrator gives back.
 func (p *Payers) mispay(ctx context.Context, order, ref string) {
 	amount, currency := int64(2*price), "CNY"
-	switch rand.IntN(3) {
+	switch p.lots.IntN(3) {
 	case 0:
 		amount += 50
 	case 1:
@@ -162,7 +161,7 @@ func (p *Payers) mispay(ctx context.Context, order, ref string) {
 		p.lies.note(p.lies.unknown, order)
 	}
 	p.Wrong.Add(1)
-	given := currency == "CNY" && rand.IntN(2) == 0
+	given := currency == "CNY" && p.lots.IntN(2) == 0
 	if given {
 		p.lies.note(p.lies.back, ref)
 	} else {
@@ -181,14 +180,14 @@ func (p *Payers) mispay(ctx context.Context, order, ref string) {
 // it before it tells of the payment.
 func (p *Payers) unasked(ctx context.Context, order, ref string) {
 	amount := int64(2 * price)
-	if rand.IntN(2) == 0 {
+	if p.lots.IntN(2) == 0 {
 		amount = 50
 	}
 	c := seckill.Callback{Event: "hand " + ref, Type: seckill.GivenBack, Order: order, Reference: ref, Amount: amount}
 	p.lies.mu.Lock()
 	p.lies.hand[c.Event] = c
 	p.lies.mu.Unlock()
-	early := rand.IntN(2) == 0
+	early := p.lots.IntN(2) == 0
 	if early {
 		p.tell(ctx, c)
 	}

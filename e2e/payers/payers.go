@@ -25,6 +25,7 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"seckill"
+	"seckill/e2e/lots"
 	"seckill/internal/account"
 	"seckill/internal/client"
 	"seckill/internal/duty"
@@ -51,6 +52,8 @@ type Payers struct {
 
 	Captured, Late, Parts, Wholes, Wrong atomic.Int64
 
+	seed  uint64
+	lots  *rand.Rand
 	hook  *webhooks.Webhook
 	admin string
 	sale  string
@@ -76,13 +79,13 @@ type Payers struct {
 	wg   sync.WaitGroup
 }
 
-// New starts the shop; nobody pays before Start.
-func New(url string, token []byte, workers int) (*Payers, error) {
+// New starts the shop; nobody pays before Start. The seed decides what each buyer does.
+func New(url string, token []byte, workers int, seed uint64) (*Payers, error) {
 	hook, err := webhooks.NewWebhook(Secret)
 	if err != nil {
 		return nil, err
 	}
-	p := &Payers{URL: url, Token: token, Workers: workers, hook: hook, took: map[string]taken{}, gave: map[string]taken{}, lies: newLies(), again: map[string]int{}, wentBack: map[string]time.Time{}, heard: heard{last: map[string]seckill.Event{}, seen: map[string]bool{}}, run: seckill.NewTicketID(time.Now())[9:17]}
+	p := &Payers{URL: url, Token: token, Workers: workers, seed: seed, lots: lots.New(seed), hook: hook, took: map[string]taken{}, gave: map[string]taken{}, lies: newLies(), again: map[string]int{}, wentBack: map[string]time.Time{}, heard: heard{last: map[string]seckill.Event{}, seen: map[string]bool{}}, run: seckill.NewTicketID(time.Now())[9:17]}
 	if p.admin, err = account.Mint(token, "treasurer", seckill.RoleAdmin, 24*time.Hour); err != nil {
 		return nil, err
 	}
@@ -133,7 +136,7 @@ func (p *Payers) refund(w http.ResponseWriter, r *http.Request) {
 	if tries == 1 {
 		p.bounce(r.Context(), c)
 	}
-	switch trouble := rand.IntN(4); {
+	switch trouble := p.lots.IntN(4); {
 	case trouble == 0 && tries < 3:
 		w.WriteHeader(http.StatusInternalServerError) // done, and nobody hears of it
 	case trouble == 1 && tries < 3:
@@ -177,7 +180,7 @@ func (p *Payers) tell(ctx context.Context, c seckill.Callback) bool {
 	if !p.insistTell(ctx, c) {
 		return false
 	}
-	if rand.IntN(3) == 0 {
+	if p.lots.IntN(3) == 0 {
 		p.tellOnce(ctx, c)
 	}
 	return true
@@ -205,8 +208,8 @@ func (p *Payers) captureIn(ctx context.Context, order, reference string, amount 
 	p.mu.Unlock()
 	p.slowly(ctx)
 	p.Captured.Add(1)
-	for i := range 1 + rand.IntN(2) {
-		duty.Rest(ctx, time.Duration(rand.IntN(10))*time.Millisecond) // messages of several orders come in no order
+	for i := range 1 + p.lots.IntN(2) {
+		duty.Rest(ctx, time.Duration(p.lots.IntN(10))*time.Millisecond) // messages of several orders come in no order
 		p.tell(ctx, seckill.Callback{Event: fmt.Sprint(reference, " ", i), Type: seckill.Captured, Order: order, Reference: reference, Amount: amount, Currency: currency})
 	}
 }
@@ -214,7 +217,7 @@ func (p *Payers) captureIn(ctx context.Context, order, reference string, amount 
 // node is one of the nodes.
 func (p *Payers) node() string {
 	all := strings.Split(p.URL, ",")
-	return all[rand.IntN(len(all))]
+	return all[p.lots.IntN(len(all))]
 }
 
 // insist sends a request until the answer is usable.
@@ -280,7 +283,7 @@ func (p *Payers) live(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	what, sale := rand.IntN(kinds), p.sale
+	what, sale := rand.New(rand.NewPCG(p.seed, uint64(number))).IntN(kinds), p.sale
 	if number <= kinds { // each once, however short the run is
 		what = int(number) - 1
 	}
@@ -322,7 +325,7 @@ func (p *Payers) live(ctx context.Context) {
 	case 3: // a part goes back
 		p.capture(ctx, order, ref, 2*price)
 		p.Parts.Add(1)
-		refund(map[string]any{"id": "part " + order, "units": 1, "restock": rand.IntN(2) == 0, "reason": "broken"})
+		refund(map[string]any{"id": "part " + order, "units": 1, "restock": p.lots.IntN(2) == 0, "reason": "broken"})
 	case 4: // all of it goes back
 		p.capture(ctx, order, ref, 2*price)
 		p.Wholes.Add(1)
@@ -474,26 +477,4 @@ func (p *Payers) atRest(ctx context.Context, sale string) (report seckill.Report
 			return report, waits
 		}
 	}
-}
-
-// Row says it as a row of the table in docs/money.md.
-func (p *Payers) Row(on string, nodes, stores, findings int) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.heard.mu.Lock()
-	defer p.heard.mu.Unlock()
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |", on, p.Captured.Load(), nodes, stores, p.Late.Load(), p.Wrong.Load(),
-		len(p.gave), p.asked-len(p.gave), len(p.heard.seen), p.heard.again, findings)
-}
-
-// String says what was done.
-func (p *Payers) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.heard.mu.Lock()
-	defer p.heard.mu.Unlock()
-	p.lies.mu.Lock()
-	defer p.lies.mu.Unlock()
-	return fmt.Sprintf("%d payments: %d late, %d of a wrong amount, %d parts and %d whole orders given back; %d refunds, asked for %d times; %d events heard, %d of them again; %d orders contradicted, %d payments left aside, %d refunds unasked, %d that came back",
-		p.Captured.Load(), p.Late.Load(), p.Wrong.Load(), p.Parts.Load(), p.Wholes.Load(), len(p.gave), p.asked, len(p.heard.seen), p.heard.again, len(p.lies.maybe), len(p.lies.aside), len(p.lies.hand), len(p.lies.bounced))
 }

@@ -90,7 +90,7 @@ func between(t *testing.T, p *Payers, to string, b bug) string {
 // payers have found.
 func pays(t *testing.T, ofNode, ofShop bug, finish, hears time.Duration) []string {
 	t.Helper()
-	p, err := New("", []byte(secret), 6)
+	p, err := New("", []byte(secret), 6, stacktest.Seed(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { p.Close() })
 	p.Most, p.Hears = 30, hears

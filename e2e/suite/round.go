@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"seckill/internal/stack/stacktest"
 )
 
 // group is packages whose tests are built in the same way.
@@ -347,12 +349,13 @@ func (r *outcome) tell(w io.Writer, o options) {
 		}
 		p := r.packages[f.pkg]
 		fmt.Fprintf(w, "\n=== %s %s failed\n", f.pkg, f.test)
+		var said strings.Builder
 		for _, part := range ancestry(f.test) { // what its parents said explains it
 			if t := p[part]; t != nil && (part != "" || f.test == "" || t.end == "fail") {
-				fmt.Fprint(w, strings.Join(t.out, ""))
+				said.WriteString(strings.Join(t.out, ""))
 			}
 		}
-		fmt.Fprintf(w, "repeat it: %s\n", repeat(f))
+		fmt.Fprintf(w, "%srepeat it: %s\n", said.String(), repeat(f, said.String()))
 	}
 	if most > 0 {
 		fmt.Fprintf(w, "\nthe slowest package is %s: %s, %d%% of its timeout; processor time %s\n", slowest, seconds(most), 100*most/o.timeout, seconds(r.processors))
@@ -407,9 +410,17 @@ func ancestry(name string) []string {
 	return append(ancestry(up), name)
 }
 
-// repeat is the command that runs one test alone, built and set as it was when it failed.
-func repeat(f failure) string {
-	args := []string{"SECKILL_REQUIRE=1 go run ./e2e/suite -fresh"}
+// seed is what a test says that has drawn lots.
+var seed = regexp.MustCompile(stacktest.SeedVariable + `=\d+`)
+
+// repeat is the command that runs one test alone, built and set as it was when it failed, with
+// the lots that it has drawn.
+func repeat(f failure, said string) string {
+	args := []string{"SECKILL_REQUIRE=1"}
+	if seeds := seed.FindAllString(said, -1); len(seeds) > 0 {
+		args = append(args, seeds[len(seeds)-1]) // the test's own, after those of its parents
+	}
+	args = append(args, "go run ./e2e/suite -fresh")
 	if f.test != "" {
 		var parts []string
 		for part := range strings.SplitSeq(f.test, "/") {

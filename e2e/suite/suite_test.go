@@ -26,7 +26,7 @@ import "testing"
 func TestGood(t *testing.T) {}
 func TestSkipped(t *testing.T) { t.Skip("NOT TESTED: no abacus") }
 func TestBad(t *testing.T) {
-	t.Log("seed 42")
+	t.Log("SECKILL_TEST_SEED=42")
 	t.Run("part/one", func(t *testing.T) {})
 	t.Run("part (two)", func(t *testing.T) { t.Fatal("lost it") })
 }
@@ -78,8 +78,8 @@ func TestAFailureIsShownWithWhatRepeatsIt(t *testing.T) {
 	r.tell(&b, options{timeout: time.Minute})
 	for _, want := range []string{
 		"skipped, 1 tests: NOT TESTED: no abacus: . TestSkipped\n",
-		"seed 42", "lost it", // the part and what its parent said
-		`repeat it: SECKILL_REQUIRE=1 go run ./e2e/suite -fresh -run '^TestBad$/^part_\(two\)$' ./` + "\n",
+		"SECKILL_TEST_SEED=42\n", "lost it", // the part and what its parent said
+		`repeat it: SECKILL_REQUIRE=1 SECKILL_TEST_SEED=42 go run ./e2e/suite -fresh -run '^TestBad$/^part_\(two\)$' ./` + "\n",
 		"undefined: nothing",
 		"repeat it: SECKILL_REQUIRE=1 go run ./e2e/suite -fresh ./broken\n",
 		"panic: at once",
@@ -93,7 +93,7 @@ func TestAFailureIsShownWithWhatRepeatsIt(t *testing.T) {
 
 func TestTheCommandThatRepeatsATestRunsItAlone(t *testing.T) {
 	t.Parallel()
-	command, ok := strings.CutPrefix(repeat(failure{"seckill", "TestBad/part_(two)"}), "SECKILL_REQUIRE=1 go run ./e2e/suite ")
+	command, ok := strings.CutPrefix(repeat(failure{"seckill", "TestBad/part_(two)"}, ""), "SECKILL_REQUIRE=1 go run ./e2e/suite ")
 	require.True(t, ok)
 	words, err := output(t.Context(), "sh", "-c", `printf '%s\n' `+command)
 	require.NoError(t, err)

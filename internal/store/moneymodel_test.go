@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"seckill"
+	"seckill/internal/stack/stacktest"
 )
 
 // testMoneyModel plays random histories of one sale, with a provider that repeats,
@@ -262,6 +263,7 @@ func testMoneyRaces(t *testing.T, s *shop) {
 		starts
 	)
 	rounds := cmp.Or(*races, starts)
+	lots := rand.New(rand.NewPCG(stacktest.Seed(t), 0))
 	sale := s.retaking(seckill.MaxTotal)
 	for i, a := range raced {
 		for _, b := range raced[i:] {
@@ -279,7 +281,7 @@ func testMoneyRaces(t *testing.T, s *shop) {
 					c.now = s.place(sale.ID, c.first.Buyer, 1)
 				}
 				first, second := a.move, b.move
-				if rand.N(2) == 0 {
+				if lots.IntN(2) == 0 {
 					first, second = second, first
 				}
 				var wg sync.WaitGroup

@@ -331,14 +331,15 @@ func TestNothingIsLostWhateverHappensToConnections(t *testing.T) {
 		<-work.Done()
 		close(settled)
 	})
+	lots := rand.New(rand.NewPCG(stacktest.Seed(t), 0))
 	for range kills {
-		for range rand.IntN(12) { // so that the kills are over before the tickets are
+		for range lots.IntN(12) { // so that the kills are over before the tickets are
 			select {
 			case <-progress:
 			case <-settled:
 			}
 		}
-		w := wires[rand.IntN(len(wires))]
+		w := wires[lots.IntN(len(wires))]
 		w.Cut()
 		w.Mend(t)
 	}

@@ -215,7 +215,7 @@ func TestBatchesAreDoneInAnyOrder(t *testing.T) {
 		got, done := queuetest.Receive(t, q, 4)
 		batches, n = append(batches, held{got, done}), n+len(got)
 	}
-	rand.Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
+	rand.New(rand.NewPCG(stacktest.Seed(t), 0)).Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
 	var all sync.WaitGroup
 	var back []seckill.Ticket
 	for i, b := range batches {

@@ -1,6 +1,8 @@
 // Package stacktest gives tests the engines of package stack: [Shared] ones, on which each
 // test has a namespace of its own ([Fresh]), and engines of one test alone ([Own],
 // [OwnCluster], [OwnNginx]). [Main] ends the shared ones. The binary has nothing of it.
+//
+// A test that fails is understood with [Log] and [Seed], and fails in time with [Await].
 package stacktest
 
 import (

@@ -55,3 +55,13 @@ func TestWhatNeverComesIsNamed(t *testing.T) {
 		require.Equal(t, "not within 2m0s: the node stops", p.prints)
 	})
 }
+
+func TestASeedIsSaidAndCanBeGiven(t *testing.T) {
+	t.Setenv(SeedVariable, "")
+	p := &played{T: t}
+	seed := Seed(p)
+	require.Equal(t, fmt.Sprint(SeedVariable, "=", seed), p.prints)
+	require.NotEqual(t, seed, Seed(p))
+	t.Setenv(SeedVariable, fmt.Sprint(seed))
+	require.Equal(t, seed, Seed(p))
+}
