@@ -3,7 +3,6 @@ package stacktest
 import (
 	"context"
 	"sync"
-	"testing"
 	"time"
 
 	"seckill/internal/duty"
@@ -22,7 +21,7 @@ type Pulse struct {
 // Beats lets a pulse beat until the test is over. At each beat it asks something small, which
 // must have nothing to do with what the test measures, and what is late of that is late of the
 // pulse. With nothing to ask it only tells when the processors are busy.
-func Beats(t testing.TB, beat time.Duration, ask func(ctx context.Context)) *Pulse {
+func Beats(t T, beat time.Duration, ask func(ctx context.Context)) *Pulse {
 	p := &Pulse{beat: beat, last: time.Now()}
 	ctx, stop := context.WithCancel(context.Background())
 	over := make(chan struct{})
