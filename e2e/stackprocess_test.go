@@ -55,12 +55,18 @@ func startStack(t *testing.T, env []string, args ...string) *stackProcess {
 	go func() {
 		defer close(s.done)
 		lines := bufio.NewScanner(read)
-		for lines.Scan() {
+		hear := func(said string) {
 			s.mu.Lock()
-			s.lines = append(s.lines, lines.Text())
+			defer s.mu.Unlock()
+			s.lines = append(s.lines, said)
 			close(s.news)
 			s.news = make(chan struct{})
-			s.mu.Unlock()
+		}
+		for lines.Scan() {
+			hear(lines.Text())
+		}
+		if err := lines.Err(); err != nil {
+			hear(fmt.Sprintf("the rest cannot be read: %v", err))
 		}
 		s.cmd.Wait()
 	}()

@@ -61,7 +61,7 @@ func (b *bench) start(ctx context.Context, args ...string) (*node, error) {
 		}
 	}
 	n.stop()
-	return nil, fmt.Errorf("the node did not start: %s", strings.Join(said, "\n"))
+	return nil, errors.Join(fmt.Errorf("the node did not start: %s", strings.Join(said, "\n")), lines.Err())
 }
 
 func (n *node) stop() {

@@ -154,20 +154,26 @@ func (n *Node) follow(log io.Reader, copy io.Writer) {
 	defer close(n.done)
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
+	hear := func(said string) {
+		if copy != nil {
+			fmt.Fprintln(copy, said)
+		}
+		n.mu.Lock()
+		n.lines = append(n.lines, said)
+		close(n.news)
+		n.news = make(chan struct{})
+		n.mu.Unlock()
+	}
 	for lines.Scan() {
 		var line struct{ Msg, URL, Ops string }
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" && n.URL == "" {
 			n.URL, n.Ops = line.URL, line.Ops
 			close(n.ready)
 		}
-		if copy != nil {
-			fmt.Fprintln(copy, lines.Text())
-		}
-		n.mu.Lock()
-		n.lines = append(n.lines, lines.Text())
-		close(n.news)
-		n.news = make(chan struct{})
-		n.mu.Unlock()
+		hear(lines.Text())
+	}
+	if err := lines.Err(); err != nil {
+		hear(fmt.Sprintf("the rest of the log cannot be read: %v", err))
 	}
 	io.Copy(io.Discard, log)
 	n.cmd.Wait()

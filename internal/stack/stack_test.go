@@ -216,6 +216,7 @@ func TestEnginesDieWithTheirParent(t *testing.T) {
 			for lines.Scan() && !strings.Contains(lines.Text(), when) {
 				said += lines.Text() + "\n"
 			}
+			require.NoError(t, lines.Err())
 			require.Contains(t, lines.Text(), when, said)
 			eventually(t, func() string { // all of them, and not only the parent
 				if n := len(mentioning(dir)); n < 1+len(kinds) {
