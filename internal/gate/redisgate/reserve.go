@@ -157,11 +157,13 @@ func (g *Gate) askFor(id seckill.SaleID, some []*ask, patience time.Duration) er
 	if g.clock != nil {
 		now = strconv.FormatInt(g.clock().UnixMilli(), 10)
 	}
+	// The time that Redis has ends first: what it decided later, nobody would hear of.
+	until := g.now(b).Add(patience)
 	// The context is not that of one caller: one who goes away must not end the call for
 	// the others.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	answer, err := g.reserveScript(ctx, id, now, g.now(b).Add(patience), some)
+	answer, err := g.reserveScript(ctx, id, now, until, some)
 	if err != nil {
 		return err
 	}
