@@ -19,7 +19,7 @@ run: ## serve on embedded parts, with sales to try
 fmt: ## format the Go code
 	gofmt -w $$(git ls-files '*.go')
 
-check: ## format, vet, lint and the quick tests: under a minute, before each commit; says what it leaves out
+check: ## format, vet, lint and the quick tests, before each commit: half a minute when one package has changed; says what it leaves out
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	cd tools && go build -o ../bin/lint ./lint
 	go vet -vettool=bin/lint ./...
