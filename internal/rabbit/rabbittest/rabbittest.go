@@ -4,6 +4,7 @@ package rabbittest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -210,7 +211,9 @@ func eval(ctx context.Context, broker *stack.Engine, expressions string) (string
 	if err != nil || len(tools) == 0 || port == nil {
 		return "", fmt.Errorf("eval: the tools are %v, the port is %q, %v", tools, port, err)
 	}
-	cmd := exec.CommandContext(ctx, tools[0], "-address", "127.0.0.1:"+string(port[1]), "-e")
+	// The broker turns the second away of two that ask at once with the same name.
+	name := "eval-" + strings.ToLower(rand.Text())
+	cmd := exec.CommandContext(ctx, tools[0], "-address", "127.0.0.1:"+string(port[1]), "-h", name, "-e")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(broker.LogFile()), "LANG=C.UTF-8"} // the cookie is in HOME
 	cmd.Stdin = strings.NewReader(expressions + "\n")
 	out, err := cmd.CombinedOutput()
