@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -35,6 +36,42 @@ func command(t *testing.T, env []string, args ...string) (stdout string, err err
 	return out.String(), err
 }
 
+// takesMessages has somebody who is no node send messages to the queue of the tickets. RabbitMQ
+// has them when it returns.
+func (e *engines) takesMessages(t *testing.T, bodies ...string) {
+	t.Helper()
+	(&subscriber{t: t, url: stacktest.AsAdmin(e.rabbit, e.queue)}).asks(func(ch *amqp.Channel) error {
+		if err := ch.Confirm(false); err != nil {
+			return err
+		}
+		returned := ch.NotifyReturn(make(chan amqp.Return, len(bodies)))
+		send := func(bodies []string) (stored int) {
+			sent := make([]*amqp.DeferredConfirmation, len(bodies))
+			for i, body := range bodies {
+				var err error
+				sent[i], err = ch.PublishWithDeferredConfirm("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)})
+				must(t, err)
+			}
+			for _, s := range sent { // the queue may lose what it has not confirmed when the channel is closed
+				ok, err := s.WaitContext(t.Context())
+				must(t, err)
+				if ok {
+					stored++
+				}
+			}
+			return stored - len(returned)
+		}
+		// What is sent before a node has bound the queue comes back, and is confirmed all the same.
+		if send(bodies[:1]) == 0 {
+			return errors.New("the queue is not there yet")
+		}
+		if stored := send(bodies[1:]); stored != len(bodies)-1 {
+			t.Fatalf("the queue has %d of %d messages", 1+stored, len(bodies))
+		}
+		return nil
+	})
+}
+
 // One ticket that the database rejects and one message that is no ticket, among
 // 10,000 good ones: those are settled, the ticket is refused, its unit goes back
 // and it is listed with what the database said, so is the message, and nothing
@@ -57,10 +94,7 @@ func TestPoisonAmongTenThousand(t *testing.T) {
 	load := startLoad(t, e.url(), "--sale", sale, "--buyers", strconv.Itoa(good), "--concurrency", "200")
 	soldDownTo(t, e.nodes[0], sale, good*9/10)
 	buyer(t, e.nodes[0], "poison").buys(sale, 1)
-	rabbit := &subscriber{t: t, url: stacktest.AsAdmin(e.rabbit, e.queue)}
-	rabbit.asks(func(ch *amqp.Channel) error {
-		return ch.Publish("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("no ticket\x1b[2J")})
-	})
+	e.takesMessages(t, "no ticket\x1b[2J")
 	refused := buyer(t, e.nodes[1], "poison").outcome(sale)
 	if refused.Status != "refused" || refused.Reason != "poison" {
 		t.Errorf("the ticket that the database rejects: %+v", refused)

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"seckill"
 	"seckill/e2e/node"
 	"seckill/internal/client"
@@ -133,29 +131,15 @@ func TestAThousandForgedMessagesInTheMiddleOfASale(t *testing.T) {
 	load := startLoad(t, e.url(), "--sale", sale, "--buyers", "4000", "--concurrency", "200")
 	soldDownTo(t, e.nodes[0], sale, units*3/4)
 	unreadable, entries := 0, 0
-	(&subscriber{t: t, url: stacktest.AsAdmin(e.rabbit, e.queue)}).asks(func(ch *amqp.Channel) error {
-		if err := ch.Confirm(false); err != nil {
-			return err
+	messages := make([]string, forged)
+	for i := range messages {
+		body, is := forgery(i, sale)
+		if !is {
+			unreadable++
 		}
-		sent := make([]*amqp.DeferredConfirmation, forged)
-		for i := range sent {
-			body, is := forgery(i, sale)
-			if !is {
-				unreadable++
-			}
-			var err error
-			sent[i], err = ch.PublishWithDeferredConfirm("seckill.tickets", "seckill.tickets", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)})
-			must(t, err)
-		}
-		for i, s := range sent { // the queue may lose what it has not confirmed when the channel is closed
-			stored, err := s.WaitContext(t.Context())
-			must(t, err)
-			if !stored {
-				t.Fatalf("the queue has refused forgery %d", i)
-			}
-		}
-		return nil
-	})
+		messages[i] = body
+	}
+	e.takesMessages(t, messages...)
 	outbox := fmt.Sprintf("seckill:{%d}:outbox", saleID(t, sale)%16)
 	for ; entries < 50; entries++ {
 		field, value := "x", "y"
